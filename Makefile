@@ -57,7 +57,7 @@ test-ray: .venv/.ray
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray]"
 	touch .venv/.ray
 
-bench: install
+bench: .venv/.ray
 	$(BIN)/python -m benchmarks
 
 bench-training: install

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [pipeline] [store] [memory]`: measure, show figures beside targets, write results.json."""
+"""`python -m benchmarks [PART …]`: measure, show figures beside targets, keep them in `benchmarks/PART.json`."""
 
 import tempfile
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 import orjson
 
-from benchmarks import memory, pipeline, store
+from benchmarks import memory, overhead, pipeline, store
 from benchmarks.figures import Figure, print_figures
 from benchmarks.where import taken
 
 STORE_ROWS = 500_000
-RESULTS = Path(__file__).parent / "results.json"
+RESULTS = Path(__file__).parent
 _PACKAGES = ("cai", "aiohttp", "uvloop", "orjson", "pyarrow")
 
 
@@ -29,29 +29,40 @@ def measure_store(rows: int = STORE_ROWS) -> list[Figure]:
     ]
 
 
+def measure_cluster() -> list[Figure]:
+    """Return the figures of `benchmarks.cluster`."""
+    from benchmarks import cluster  # noqa: PLC0415  (Ray is there only where it was asked for)
+
+    return cluster.measure()
+
+
 PARTS: dict[str, Callable[[], list[Figure]]] = {
     "pipeline": pipeline.measure,
     "store": measure_store,
     "memory": memory.measure,
+    "overhead": overhead.measure,
+    "cluster": measure_cluster,
 }
 
 
 @click.command()
 @click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
-@click.option("--results", type=click.Path(dir_okay=False, path_type=Path), default=RESULTS, show_default=True)
+@click.option(
+    "--results", type=click.Path(file_okay=False, path_type=Path), default=RESULTS, help="Folder for the JSON."
+)
 def main(parts: tuple[str, ...], results: Path) -> None:
-    """Measure the named PARTS, or all, and keep the figures of this call.
+    """Measure the named PARTS, or all, and keep their figures.
 
     Takes minutes; for figures worth keeping, leave the machine to it.
     """
-    measured: dict[str, list[Figure]] = {}
+    missed = []
     for part in parts or PARTS:
-        measured[part] = PARTS[part]()
-        print_figures(part, measured[part])
-    figures = {part: [figure.as_json() for figure in figures] for part, figures in measured.items()}
-    report = taken(_PACKAGES) | {"figures": figures}
-    results.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    missed = [figure.name for figures in measured.values() for figure in figures if figure.met is False]
+        figures = PARTS[part]()
+        print_figures(part, figures)
+        report = taken(_PACKAGES) | {"figures": [figure.as_json() for figure in figures]}
+        path = results / f"{part}.json"
+        path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        missed += [figure.name for figure in figures if figure.met is False]
     if missed:
         raise click.ClickException(f"{len(missed)} targets missed: {'; '.join(missed)}")
 

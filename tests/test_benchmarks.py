@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import click
 import orjson
 import pytest
 from click.testing import CliRunner
@@ -18,13 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as command
-from benchmarks import memory
+from benchmarks import memory, overhead
 from benchmarks.costs import BLOCK, Costs, PrefixCache, Slots
 from benchmarks.figures import Figure
 from benchmarks.pipeline import measure_bare, measure_cai
 from benchmarks.processes import MeasuringError, resident_memory, timed
 from benchmarks.prompts import write_prompts
 from benchmarks.server import listen
+from cai.store import Run, run
 
 FAST = Costs(slots=8, prefill_us=0.0, decode_us=10.0)
 
@@ -240,13 +242,22 @@ def test_results_are_written_and_a_missed_target_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, code: int
 ) -> None:
     monkeypatch.setitem(command.PARTS, "memory", lambda: [Figure("growth", value, "x", 2.0)])
-    result = CliRunner().invoke(command.main, ["memory", "--results", str(tmp_path / "results.json")])
+    result = CliRunner().invoke(command.main, ["memory", "--results", str(tmp_path)])
     assert result.exit_code == code
-    written = orjson.loads((tmp_path / "results.json").read_bytes())
-    assert written["figures"] == {
-        "memory": [{"name": "growth", "value": value, "unit": "x", "target": 2.0, "bound": "at most", "met": code == 0}]
-    }
+    written = orjson.loads((tmp_path / "memory.json").read_bytes())
+    figure = {"name": "growth", "value": value, "unit": "x", "target": 2.0, "bound": "at most", "met": code == 0}
+    assert written["figures"] == [figure]
     assert {"date", "machine", "versions"} < set(written)
+
+
+def test_a_profile_is_of_the_command_and_goes_to_rooms(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "prompts.jsonl", 20)
+    shares = overhead.shares("one round, judged once", tmp_path / "prompts.jsonl", tmp_path / "run")
+    assert Run.read(tmp_path / "run").count() == 20
+    assert len(shares) == overhead.SHOWN
+    assert 50 < sum(figure.value for figure in shares) <= 100
+    assert overhead.room(run.__file__) == "cai/store/run"
+    assert overhead.room(click.__file__) == "click"
 
 
 @pytest.mark.slow
