@@ -1,13 +1,14 @@
-"""The Arrow schema of `records.Row`, field by field, and the way back from plain dictionaries to rows.
+"""The Arrow schema of `records.Row`, field by field, the way back from plain dictionaries to rows, and JSON as tables.
 
 This is the format of sealed shards. Every field of every record has its column of the same name; a tuple is a list, an
-optional field may be null. A test holds the schema and the records together. Knows nothing of files.
+optional field may be null. A test holds the schema and the records together. Knows nothing of where files lie.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.json as pj
 
 from cai.records import Prompt, Provenance, Round, Row, Trace, Usage, Verdict
 
@@ -116,3 +117,17 @@ def _trace(value: Mapping[str, Any]) -> Trace:
 
 def _verdict(value: Mapping[str, Any]) -> Verdict:
     return Verdict(**{**value, "rationales": tuple(value["rationales"])})
+
+
+def table_from_json(lines: bytes, schema: pa.Schema) -> pa.Table:
+    """Return the objects in `lines`, one a line and at least one, as a table of this schema.
+
+    Other threads go on meanwhile. To take Python objects instead, Arrow would import pandas first, a quarter of a
+    second. Raises pa.ArrowInvalid when a line is no JSON or has other fields.
+    """
+    return pj.read_json(
+        pa.BufferReader(lines),
+        # One block for everything: a line must not straddle two, and lines have no upper size.
+        read_options=pj.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
+    )

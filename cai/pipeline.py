@@ -1,14 +1,15 @@
 """The only file that knows about concurrency: rows go in, finished rows are committed the moment they are done.
 
 A fixed number of workers each take the next prompt and carry it through all its steps before taking another: depth
-first, so that a row's next request finds its prefix still cached. A row that fails is recorded and harms no other. The
-run stops, with its unfinished rows still owed, when the engine is gone, when the disk refuses, or when row after row
-fails alike.
+first, so that a row's next request finds its prefix still cached. The last rows all go in at once, so that the engine
+is full until the end. A row that fails is recorded and harms no other. The run stops, with its unfinished rows still
+owed, when the engine is gone, when the disk refuses, or when row after row fails alike.
 """
 
 import asyncio
 import gc
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -68,9 +69,42 @@ class Stop:
 Item = TypeVar("Item", Prompt, Row)
 
 
+class _Ahead(Generic[Item]):
+    """Items, read `count` before they are asked for; `ending` is set when there is nothing more to read."""
+
+    def __init__(self, items: Iterable[Item | Failure], count: int) -> None:
+        self.ending = asyncio.Event()
+        self._items: Iterator[Item | Failure] = iter(items)
+        self._count = count
+        self._read: deque[Item | Failure] = deque()
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Iterator[Item | Failure]:
+        return self
+
+    def __next__(self) -> Item | Failure:
+        """Return the next item; what made reading fail is raised after the last item before it."""
+        while len(self._read) <= self._count and not self.ending.is_set():
+            try:
+                self._read.append(next(self._items))
+            except StopIteration:
+                self.ending.set()
+            except Exception as error:
+                self._error = error
+                self.ending.set()
+        if self._read:
+            return self._read.popleft()
+        raise self._error or StopIteration
+
+
 @dataclass(slots=True)
 class Pipeline(Generic[Item]):
-    """Carries items through `work` into `sink`, about `concurrency` requests at a time."""
+    """Carries items through `work` into `sink`, about `concurrency` requests at a time.
+
+    Twice as many rows are in flight from when the last of them can be started. A row's requests follow each other; were
+    the last rows started one by one, as places become free, the engine would run empty while the last row still has
+    all of its requests before it.
+    """
 
     work: Callable[[Item], Awaitable[Row]]
     sink: Sink
@@ -86,10 +120,10 @@ class Pipeline(Generic[Item]):
         Raises EngineGoneError, UsageError or StoreError as soon as one makes further rows pointless; rows in flight are
         dropped then, and owed.
         """
-        source = iter(items)
-        workers = [
-            asyncio.create_task(self._worker(source)) for _ in range(math.ceil(self.concurrency * ROWS_PER_SLOT))
-        ]
+        rows = math.ceil(self.concurrency * ROWS_PER_SLOT)
+        source = _Ahead(items, rows)
+        workers = [asyncio.create_task(self._worker(source)) for _ in range(rows)]
+        workers += [asyncio.create_task(self._late_worker(source)) for _ in range(rows)]
         try:
             with _collecting_rarely():
                 await asyncio.gather(*workers)
@@ -99,9 +133,14 @@ class Pipeline(Generic[Item]):
             await asyncio.gather(*workers, return_exceptions=True)
         self._record_streak()
 
-    async def _worker(self, source: Iterator[Item | Failure]) -> None:
+    async def _late_worker(self, source: _Ahead[Item]) -> None:
+        await source.ending.wait()
+        await self._worker(source)
+
+    async def _worker(self, source: _Ahead[Item]) -> None:
         for item in source:
             if self.stop.draining:
+                source.ending.set()  # the late workers must end too
                 return
             if self.sink.is_finished(item.prompt.id if isinstance(item, Row) else item.id):
                 self.progress.skipped += 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cai.errors import ContextError, EngineGoneError, ModelError, RequestError, RowError, StoreError
+from cai.errors import ContextError, EngineGoneError, InputError, ModelError, RequestError, RowError, StoreError
 from cai.pipeline import SAME_FAILURES, Pipeline
 from cai.records import Failure, Prompt, Provenance, Row, Usage
 from tests.building import make_prompt
@@ -51,8 +51,8 @@ def test_every_row_is_committed_once_and_finished_ones_are_passed_over() -> None
     assert (pipeline.progress.done, pipeline.progress.skipped, pipeline.progress.failed) == (48, 2, 0)
 
 
-def test_no_more_rows_are_in_flight_than_asked_for_and_the_input_is_not_read_ahead() -> None:
-    flying, peak, read = 0, 0, 0
+def test_no_more_rows_are_in_flight_than_asked_for_until_the_last_ones_go_in_together() -> None:
+    flying, peak, late_peak, read = 0, 0, 0, 0
 
     def source() -> Iterator[Prompt]:
         nonlocal read
@@ -61,11 +61,14 @@ def test_no_more_rows_are_in_flight_than_asked_for_and_the_input_is_not_read_ahe
             yield prompt
 
     async def busy(prompt: Prompt) -> Row:
-        nonlocal flying, peak
+        nonlocal flying, peak, late_peak
         flying += 1
-        peak = max(peak, flying)
-        assert read <= len(sink.rows) + 9
-        await asyncio.sleep(0)
+        if read < 200:
+            peak = max(peak, flying)
+        late_peak = max(late_peak, flying)
+        assert read <= len(sink.rows) + 9 + 9 + 1  # in flight, read ahead, and the one that is taken now
+        for _ in range(1 + prompt.ordinal % 9):  # not all at once: some are still in flight when the last go in
+            await asyncio.sleep(0)
         flying -= 1
         return row_of(prompt)
 
@@ -73,6 +76,38 @@ def test_no_more_rows_are_in_flight_than_asked_for_and_the_input_is_not_read_ahe
     asyncio.run(Pipeline(busy, sink, concurrency=8).run(source()))
     assert len(sink.rows) == 200
     assert peak == 9  # 8 and an eighth
+    assert 12 < late_peak <= 18
+
+
+def test_an_input_that_breaks_off_is_told_after_all_rows_before_it_were_begun() -> None:
+    def source() -> Iterator[Prompt]:
+        yield from prompts(30)
+        raise InputError("the file ends in the middle of a line")
+
+    begun: set[int] = set()
+
+    async def note(prompt: Prompt) -> Row:
+        begun.add(prompt.ordinal)
+        return await work(prompt)
+
+    sink = Memory()
+    with pytest.raises(InputError, match="in the middle"):
+        asyncio.run(Pipeline(note, sink, concurrency=4).run(source()))
+    assert begun == set(range(30))
+
+
+def test_a_drained_run_ends_though_rows_wait_for_the_last_call() -> None:
+    sink = Memory()
+    pipeline = Pipeline(work, sink, concurrency=4)
+
+    async def then_drain(prompt: Prompt) -> Row:
+        if prompt.ordinal == 10:
+            pipeline.stop.drain()
+        return await work(prompt)
+
+    pipeline.work = then_drain
+    asyncio.run(asyncio.wait_for(pipeline.run(prompts(1_000)), 60))
+    assert 10 < len(sink.rows) < 30
 
 
 def test_a_failed_row_is_kept_with_its_cause_and_harms_no_other() -> None:

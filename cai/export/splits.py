@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cai.arrow import table_from_json
 from cai.identity import draw
 from cai.store.files import sync_file
 from cai.store.layout import SPLITS, split_path
 
 ROWS_PER_BATCH = 500
-"""Examples that wait as Python objects; more of them wait as Arrow batches, which are smaller."""
+"""Examples that wait as Python objects; more of them wait as Arrow tables, which are smaller."""
 
 ROWS_PER_GROUP = 4000
 """A multiple of the batch. Large, because a writer keeps a description of every group until the file is complete."""
@@ -52,7 +54,7 @@ class SplitWriter:
             for split, path in self._paths.items()
         }
         self._waiting: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-        self._batches: dict[str, list[pa.RecordBatch]] = {split: [] for split in SPLITS}
+        self._batches: dict[str, list[pa.Table]] = {split: [] for split in SPLITS}
         self._counts: Counter[str] = Counter()
 
     def write(self, prompt_id: str, examples: Iterable[dict[str, Any]]) -> None:
@@ -68,12 +70,13 @@ class SplitWriter:
 
     def _pack(self, split: str) -> None:
         if self._waiting[split]:
-            self._batches[split].append(pa.RecordBatch.from_pylist(self._waiting[split], schema=self._schema))
+            lines = b"\n".join(map(orjson.dumps, self._waiting[split]))
+            self._batches[split].append(table_from_json(lines, self._schema))
             self._waiting[split] = []
 
     def _write_group(self, split: str) -> None:
         if self._batches[split]:
-            table = pa.Table.from_batches(self._batches[split], schema=self._schema)
+            table = pa.concat_tables(self._batches[split])
             self._files[split].write_table(table, row_group_size=ROWS_PER_GROUP)
             self._batches[split] = []
 

@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pj
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cai.arrow import ROW, row_from_dict
+from cai.arrow import ROW, row_from_dict, table_from_json
 from cai.errors import RunError, StoreError
 from cai.identity import key
 from cai.records import Row, Usage
@@ -35,7 +34,7 @@ def seal(journal: Path, shard: Path) -> None:
     """
     temporary = shard.with_name(shard.name + TEMPORARY)
     try:
-        table = _read_journal(journal)
+        table = table_from_json(journal.read_bytes(), ROW)
         order = pc.sort_indices(pc.struct_field(table.column("prompt"), "ordinal"))
         pq.write_table(
             table.take(order),
@@ -55,16 +54,6 @@ def seal(journal: Path, shard: Path) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise refusal(shard, error) from error
-
-
-def _read_journal(journal: Path) -> pa.Table:
-    # One block for the whole file: a row must not straddle two, and rows have no upper size.
-    size = journal.stat().st_size + 1
-    return pj.read_json(
-        journal,
-        read_options=pj.ReadOptions(use_threads=False, block_size=size),
-        parse_options=pj.ParseOptions(explicit_schema=ROW, unexpected_field_behavior="error"),
-    )
 
 
 class Shard:
