@@ -90,8 +90,9 @@ AdapterKind = Literal["none", "lora", "dora", "prefix"]
 class DataSettings:
     """What a trainer reads; see `cai.train.data.examples`.
 
-    `data`: run directories, files, saved datasets or hub names, each perhaps with `:WEIGHT`. `mixing_temperature`
-    evens the parts' sizes out where no weights are given. `revisions`, `labels_from`: what is taken from a run.
+    `data`: run directories, files, saved datasets, URLs of these, or hub names, each perhaps with `:WEIGHT`.
+    `mixing_temperature` evens the parts' sizes out where no weights are given. `revisions`, `labels_from`: what is
+    taken from a run.
     """
 
     data: tuple[str, ...]
@@ -243,6 +244,9 @@ def _plain(name: str, value: Any) -> Any:
         return str(value.absolute())
     if name in ("model", "judge", "baseline") and value is not None:
         return without_password(value)
+    if name == "prompts" and value is not None:
+        # A web address may carry a signature after its path.
+        return re.sub(r"(https?://[^?]*)\?.*", r"\1", without_password(value), flags=re.DOTALL)
     return [without_password(model) for model in value] if name == "models" else value
 
 

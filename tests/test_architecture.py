@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "records", "identity", "resources", "arrow", "keyset", "yamlfile", "settings"),
+    ("errors", "records", "identity", "resources", "arrow", "keyset", "yamlfile", "settings", "urls"),
     ("engines", "store", "constitution", "prompts", "inputs"),
     ("critique", "judge", "export", "hygiene", "report"),
     ("rows", "pipeline", "train", "evaluate", "tiny"),
@@ -30,6 +30,7 @@ HEAVY = {
     "transformers",
     "rich",
     "ray",
+    "fsspec",
     "trl",
     "matplotlib",
 }

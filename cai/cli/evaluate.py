@@ -10,6 +10,7 @@ from rich.console import Console
 from cai.cli.evaluation import print_evaluation
 from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
+    LOCAL_FOLDER,
     SEED,
     FiniteRange,
     config_option,
@@ -48,7 +49,7 @@ except ModuleNotFoundError as error:
 @click.option(
     "--prompts-dir", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Your own request templates."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Directory (default: evaluations/<constitution>).")
+@click.option("--out", type=LOCAL_FOLDER, help="Directory (default: evaluations/<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the directory holds and start over.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @config_option

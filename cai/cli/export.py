@@ -8,11 +8,12 @@ import orjson
 from rich.console import Console
 
 from cai.cli.outcome import print_export
+from cai.cli.places import EXISTING_RUN
 from cai.export import ExportOptions, export_run
 
 
 @click.command()
-@click.argument("run", type=click.Path(file_okay=False, exists=True, path_type=Path))
+@click.argument("run", type=EXISTING_RUN)
 @click.option("--all-revisions", is_flag=True, help="Every round's revision is SFT data, as in the paper.")
 @click.option(
     "--test-share",

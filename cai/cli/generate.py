@@ -20,6 +20,7 @@ from cai.cli.options import (
     take_judge_settings,
 )
 from cai.cli.outcome import finish, print_plan
+from cai.cli.places import NEW_RUN
 from cai.cli.screen import run_watched
 from cai.cluster import check_cluster
 from cai.engines import check_engine_options, check_spec
@@ -28,6 +29,7 @@ from cai.export import ExportOptions, export_run
 from cai.jobs.generate import estimate_generate, plan_generate
 from cai.jobs.generate import generate as generate_job
 from cai.settings import ClusterSettings, GenerateSettings, plain, without_password
+from cai.store.origin import location
 
 
 @click.command()
@@ -36,7 +38,9 @@ from cai.settings import ClusterSettings, GenerateSettings, plain, without_passw
     "--model", default="tiny", show_default=True, help="tiny, transformers:MODEL, vllm:MODEL, openai:MODEL@URL[,URL…]."
 )
 @click.option("--judge", help="The model that judges (default: the same model).")
-@click.option("--prompts", help="JSONL, Parquet, CSV, text, a directory, - or a dataset (default: the constitution's).")
+@click.option(
+    "--prompts", help="JSONL, Parquet, CSV, text, a directory, a URL, - or a dataset (default: the constitution's)."
+)
 @click.option("--prompt-column", help="The column that holds the prompt, when it is not obvious.")
 @click.option("--split", help="The split of a dataset with several.")
 @click.option("--limit", type=click.IntRange(1), help="Use only so many prompts.")
@@ -60,7 +64,7 @@ from cai.settings import ClusterSettings, GenerateSettings, plain, without_passw
 @click.option(
     "--prompts-dir", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Your own request templates."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory (default: runs/<constitution>).")
+@click.option("--out", type=NEW_RUN, help="Run directory, or its URL: s3://… (default: runs/<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the run directory holds and start over.")
 @click.option("--all-revisions", is_flag=True, help="Export every round's revision for SFT, as in the paper.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; ask no model anything.")
@@ -91,7 +95,7 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
             | plan.method.plan.model_dump(mode="json")
             | {
                 "prompts": plan.source,
-                "out": str(plan.out),
+                "out": location(plan.out),
                 "judge": without_password(settings.judge or settings.model),
             }
         )

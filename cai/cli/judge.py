@@ -16,6 +16,7 @@ from cai.cli.options import (
     take_judge_settings,
 )
 from cai.cli.outcome import finish
+from cai.cli.places import EXISTING_RUN, NEW_RUN
 from cai.cli.screen import run_watched
 from cai.engines import check_engine_options, check_spec
 from cai.export import ExportOptions, export_run
@@ -24,7 +25,7 @@ from cai.settings import RejudgeSettings
 
 
 @click.command()
-@click.argument("run", type=click.Path(file_okay=False, exists=True, path_type=Path))
+@click.argument("run", type=EXISTING_RUN)
 @click.option("--constitution", help="Judge under this constitution (default: the run's own).")
 @click.option("--judge", help="The model that judges (default: the run's own judge).")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
@@ -36,7 +37,7 @@ from cai.settings import RejudgeSettings
 @click.option(
     "--prompts-dir", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Your own request templates."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory (default: RUN-judged-<constitution>).")
+@click.option("--out", type=NEW_RUN, help="Run directory, or its URL (default: RUN-judged-<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the run directory holds and start over.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @config_option

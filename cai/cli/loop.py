@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cai.cli.evaluation import print_evaluation
-from cai.cli.options import SEED, FiniteRange, config_option, engine_options, take_engine_settings
+from cai.cli.options import LOCAL_FOLDER, SEED, FiniteRange, config_option, engine_options, take_engine_settings
 from cai.cli.screen import run_watched
 from cai.engines import check_engine_options, check_spec
 from cai.jobs.watch import Watch
@@ -95,7 +95,7 @@ def _stage_options(command: Command) -> Command:
 @click.option(
     "--prompts-dir", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Your own request templates."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Directory (default: loops/<constitution>).")
+@click.option("--out", type=LOCAL_FOLDER, help="Directory (default: loops/<constitution>).")
 @click.option("--dry-run", is_flag=True, help="Print the stages and their settings; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the measurement as JSON.")
 @config_option

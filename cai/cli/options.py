@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from cai.settings import EngineSettings, JudgeSettings
+from cai.urls import is_url
 from cai.yamlfile import Problem, read_yaml
 
 SEED = click.IntRange(0, 2**63 - 1)
@@ -27,6 +28,18 @@ class FiniteRange(click.FloatRange):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return super().convert(number, param, ctx)
 
+
+class LocalFolder(click.Path):
+    """A directory on this machine, where no URL will do."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse a URL, which would otherwise become a directory with a strange name."""
+        if isinstance(value, str) and is_url(value):
+            self.fail(f"{value} is a URL; give a directory on this machine (only runs may be at a URL).", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+LOCAL_FOLDER = LocalFolder(path_type=Path)
 
 ENGINE_OPTION = click.option(
     "--engine-option",

@@ -16,6 +16,8 @@ from cai.export import ExportSummary
 from cai.jobs.estimate import Estimate
 from cai.jobs.rates import Rates
 from cai.jobs.watch import Summary
+from cai.store.layout import failures_path
+from cai.store.origin import location, read_origin
 
 CAUSES_SHOWN = 10
 
@@ -55,7 +57,7 @@ def _print_summary(console: Console, summary: Summary) -> None:
     console.print(
         Text.assemble(
             (summary.status, "bold"),
-            f": {summary.rows:,} rows in {summary.out} "
+            f": {summary.rows:,} rows in {location(summary.out)} "
             f"({summary.done:,} now in {summary.seconds:,.1f} s, {summary.requests:,} requests{rate})",
         )
     )
@@ -67,9 +69,14 @@ def _print_summary(console: Console, summary: Summary) -> None:
         console.print(Text.assemble((f"{count:,} failed", "yellow"), f" in {cause}"))
     more = len(summary.failures) - CAUSES_SHOWN
     if more > 0:
-        console.print(f"and {more:,} more causes: {summary.out}/failures.jsonl", markup=False)
+        console.print(f"and {more:,} more causes: {_failures(summary.out)}", markup=False)
     if summary.owed:
         console.print(f"{summary.owed:,} of the failed are asked again by the same command")
+
+
+def _failures(run: Path) -> Path:
+    origin = read_origin(run)
+    return failures_path(run, 0 if origin is None else origin.series)
 
 
 def print_export(console: Console, run: Path, export: ExportSummary) -> None:
@@ -89,5 +96,5 @@ def print_export(console: Console, run: Path, export: ExportSummary) -> None:
         kept = ", ".join(f"{name} {value.mean:.0%}" for name, value in export.adherence.items())
         console.print(f"kept by responses, by the gates: {kept}", markup=False)
     # Soft-wrapped, because these lines are there to be copied.
-    load = f'load: datasets.load_dataset("{run}", "sft") and "preference"; read: cai show {run}'
+    load = f'load: datasets.load_dataset("{run}", "sft") and "preference"; read: cai show {location(run)}'
     console.print(load, markup=False, highlight=False, soft_wrap=True)

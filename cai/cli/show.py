@@ -10,13 +10,15 @@ import orjson
 from rich.console import Console
 
 from cai.cli.chain import print_row
+from cai.cli.places import EXISTING_RUN
 from cai.errors import RunError
 from cai.records import Row
 from cai.store import Run
+from cai.store.origin import location
 
 
 @click.command()
-@click.argument("run", type=click.Path(file_okay=False, exists=True, path_type=Path))
+@click.argument("run", type=EXISTING_RUN)
 @click.argument("prompt_id", metavar="[ID]", required=False)
 @click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Rows to print.")
 @click.option("--revised", is_flag=True, help="Only rows in which something was revised and a pair was decided.")
@@ -29,7 +31,7 @@ def show(run: Path, prompt_id: str | None, limit: int, revised: bool, as_json: b
     else:
         row = stored.row(prompt_id)
         if row is None:
-            raise RunError(f"{run} has no row {prompt_id!r}; `cai show {run}` lists some")
+            raise RunError(f"{location(run)} has no row {prompt_id!r}; `cai show {location(run)}` lists some")
         rows = iter([row])
     console = Console()
     shown = 0
@@ -40,7 +42,7 @@ def show(run: Path, prompt_id: str | None, limit: int, revised: bool, as_json: b
         else:
             print_row(console, row)
     if not shown:
-        click.echo(f"cai: {run} has no {'revised ' if revised else ''}rows to show", err=True)
+        click.echo(f"cai: {location(run)} has no {'revised ' if revised else ''}rows to show", err=True)
 
 
 def _tells_a_story(row: Row) -> bool:

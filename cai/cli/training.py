@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cai.cli.options import SEED, FiniteRange, config_option
+from cai.cli.options import LOCAL_FOLDER, SEED, FiniteRange, config_option
 from cai.settings import (
     AdapterSettings,
     DataSettings,
@@ -41,7 +41,7 @@ common_options = _all(
         help="Runs, files or datasets, each perhaps with :WEIGHT; several in one string or several times.",
     ),
     click.option("--model", default="tiny", show_default=True, help="tiny, a directory or a hub id."),
-    click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the model is written."),
+    click.option("--out", type=LOCAL_FOLDER, required=True, help="Where the model is written."),
     click.option("--mixing-temperature", type=FiniteRange(0, min_open=True), default=1.0, show_default=True),
     click.option(
         "--revisions",

@@ -15,8 +15,10 @@ from cai.export.splits import SplitWriter
 from cai.export.summary import Adherence, ExportOptions, ExportSummary
 from cai.records import Row
 from cai.store import Run, RunReader
+from cai.store.checkout import publish
 from cai.store.files import refusal, sync_folder, write_atomically
 from cai.store.layout import CARD, EXPORTING, PREFERENCE, SFT, SPLITS, split_path
+from cai.store.origin import location
 
 
 def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
@@ -24,7 +26,7 @@ def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
 
     Each file is replaced in one step, and only once all are complete. The run may be open elsewhere: what it holds
     now is exported. Raises RunError when the directory is no run or is being exported, StoreError when the disk
-    refuses.
+    refuses. The exports of a working copy are sent to the run's URL too.
     """
     reader = Run.read(directory)
     work = directory / EXPORTING
@@ -40,6 +42,7 @@ def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise refusal(directory, error) from error
+    publish(directory)
     return summary
 
 
@@ -51,7 +54,9 @@ def _alone(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RunError(f"{directory} is being exported by another process; wait for it to end.") from error
+            raise RunError(
+                f"{location(directory)} is being exported by another process; wait for it to end."
+            ) from error
         yield
     finally:
         os.close(descriptor)

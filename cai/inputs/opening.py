@@ -1,4 +1,4 @@
-"""From what the user wrote after --prompts to a source: `-`, a file, a directory, a saved dataset, or a hub name."""
+"""From what the user wrote after --prompts to a source: `-`, a file, a directory, a saved dataset, a URL, the hub."""
 
 import os
 import re
@@ -10,7 +10,9 @@ from cai.errors import InputError
 from cai.identity import fingerprint
 from cai.inputs.lines import LineFormat, LineSource, open_plain, open_stdin
 from cai.inputs.prompts import InputOptions, Prompts
+from cai.inputs.remote import fetch
 from cai.inputs.rows import BrokenRow, RawRow, Source
+from cai.urls import is_url
 
 _LINE_FORMATS: dict[str, LineFormat] = {
     ".jsonl": "jsonl",
@@ -44,15 +46,19 @@ class DirectorySource:
 def open_prompts(source: str, options: InputOptions) -> Prompts:
     """Open the prompts that `source` names.
 
-    `-` is standard input; a path is a file, a directory of files (recursive, in sorted order; hidden files and those
-    of other kinds are left out) or a dataset saved by `datasets`; what is no path but looks like `owner/name` is a
-    dataset on the hub. A hub dataset is shuffled through a buffer by `datasets`, everything else as a whole.
+    `-` is standard input; a path, or a URL that fsspec knows, is a file, a directory of files (recursive, in sorted
+    order; hidden files and those of other kinds are left out) or a dataset saved by `datasets`; what is no path but
+    looks like `owner/name` is a dataset on the hub. A hub dataset is shuffled through a buffer by `datasets`,
+    everything else as a whole.
 
     Raises InputError when nothing there can be read as prompts: the message says what was found and what is needed.
     """
     try:
-        kind = _kind(source)
-        opened = _open(source, kind, options)
+        place = str(fetch(source, _SUFFIXES)) if is_url(source) else source
+        kind = _kind(place)
+        if options.split is not None and kind not in ("saved", "hub"):
+            raise InputError(f"--split is for datasets saved on disk or on the hub; {_printable(source)} is neither.")
+        opened = _open(place, kind, options)
     except OSError as error:
         # LineSource and ParquetSource say their own; this is about names: too long, in a directory that is closed.
         raise InputError(f"{_printable(source[:200])} cannot be opened: {error.strerror}.") from error
@@ -82,8 +88,6 @@ def _open(source: str, kind: _Kind, options: InputOptions) -> Source:
         from cai.inputs.hub import HubSource, SavedSource  # noqa: PLC0415
 
         return SavedSource(path, options) if kind == "saved" else HubSource(source, options)
-    if options.split is not None:
-        raise InputError(f"--split is for datasets saved on disk or on the hub; {_printable(source)} is neither.")
     if kind == "stdin":
         return open_stdin(options.prompt_column)
     if kind == "file":

@@ -24,6 +24,8 @@ from cai.records import Provenance
 from cai.resources import shipped
 from cai.settings import GenerateSettings, plain
 from cai.store import Run, RunReader
+from cai.store.checkout import refresh
+from cai.store.origin import location
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,9 @@ def plan_generate(settings: GenerateSettings) -> Plan:
             raise UsageError(f"the constitution {constitution.name} names no seed prompts; give some with --prompts")
         source = str(shipped("prompts", "sets", f"{constitution.prompts}.jsonl"))
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens)
+    out = settings.out if settings.out is not None else Path("runs") / constitution.name
+    if not settings.fresh:
+        refresh(out)
     return Plan(
         constitution=constitution,
         method=Method(constitution, templates, revision, sampling, settings.few_shot, settings.seed),
@@ -63,7 +68,7 @@ def plan_generate(settings: GenerateSettings) -> Plan:
             InputOptions(settings.prompt_column, settings.limit, settings.shuffle, settings.seed, split=settings.split),
         ),
         source=source,
-        out=settings.out if settings.out is not None else Path("runs") / constitution.name,
+        out=out,
     )
 
 
@@ -93,7 +98,10 @@ async def generate(settings: GenerateSettings, plan: Plan, watch: Watch) -> Summ
         watch.stage = "estimating"
         foreseen = await _foresee(settings, plan)
         identity = _identity(settings, plan, maker.model, maker.judge)
-        recorded = plain(settings) | {"resolved_constitution": plan.constitution.model_dump(mode="json")}
+        recorded = plain(settings) | {
+            "out": location(plan.out.absolute()),
+            "resolved_constitution": plan.constitution.model_dump(mode="json"),
+        }
         run = Run.open(plan.out, identity, recorded, fresh=settings.fresh)
         constitution = plan.constitution.fingerprint
         provenance = Provenance(

@@ -16,6 +16,8 @@ from cai.prompts import Templates
 from cai.rows import Judging
 from cai.settings import RejudgeSettings, plain, without_password
 from cai.store import Run, RunReader
+from cai.store.checkout import beside, refresh
+from cai.store.origin import location
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,11 @@ def plan_judge(settings: RejudgeSettings) -> Plan:
     )
     directory = settings.prompts_dir or (Path(recorded["prompts_dir"]) if recorded["prompts_dir"] else None)
     templates = Templates.load(constitution.language, directory)
-    run = settings.run.resolve()
-    out = settings.out or run.with_name(f"{run.name}-judged-{constitution.name}")
-    if out.resolve() == run:
-        raise RunError(f"{out} is the run to be judged; name another directory with --out")
+    out = settings.out or beside(settings.run, f"judged-{constitution.name}")
+    if out.resolve() == settings.run.resolve():
+        raise RunError(f"{location(out)} is the run to be judged; name another directory with --out")
+    if not settings.fresh:
+        refresh(out)
     sampling = Sampling(max_tokens=settings.max_tokens)
     bench = Bench(constitution, templates, rules(settings.judging), sampling, settings.seed)
     return Plan(source, bench, settings.judge or recorded["judge"] or recorded["model"], out)
@@ -80,6 +83,8 @@ def _recorded(settings: RejudgeSettings, plan: Plan) -> dict[str, Any]:
     return {
         **plan.source.manifest.settings,
         **plain(settings),
+        "run": location(settings.run.absolute()),
+        "out": location(plan.out.absolute()),
         "judge": without_password(plan.judge),
         "constitution": plan.bench.constitution.name,
         "resolved_constitution": plan.bench.constitution.model_dump(mode="json"),

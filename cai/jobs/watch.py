@@ -7,6 +7,7 @@ from typing import Any, Literal
 from cai.engines.meter import Tally
 from cai.jobs.estimate import Estimate
 from cai.pipeline import Progress, Stop
+from cai.store.origin import location
 
 
 @dataclass(slots=True)
@@ -50,4 +51,4 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as what JSON can say."""
-        return asdict(self) | {"out": str(self.out)}
+        return asdict(self) | {"out": location(self.out)}

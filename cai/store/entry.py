@@ -8,16 +8,27 @@ from typing import Any
 
 from cai.errors import RunError
 from cai.store.files import refusal, sync_folder
-from cai.store.layout import JOURNAL, LOCK, MANIFEST, ROWS, TEMPORARY, written_files, written_folders
+from cai.store.layout import (
+    JOURNAL,
+    LOCK,
+    MANIFEST,
+    ORIGIN,
+    PULLING,
+    ROWS,
+    TEMPORARY,
+    written_files,
+    written_folders,
+)
 from cai.store.lock import Lock
 from cai.store.manifest import FORMAT, Manifest, now, read_manifest, require_identity, this_writer, write_manifest
+from cai.store.remote import RemoteRun
 from cai.store.usage import NO_USAGE
 
 
 def enter(
-    directory: Path, identity: Mapping[str, str], settings: Mapping[str, Any], fresh: bool
+    directory: Path, remote: RemoteRun | None, identity: Mapping[str, str], settings: Mapping[str, Any], fresh: bool
 ) -> tuple[Lock, Manifest]:
-    """Lock the directory and bring it to a state in which rows can be written; see `Run.open`."""
+    """Lock the directory and bring it, and its other end, to a state in which rows can be written; see `Run.open`."""
     try:
         _make(directory)
         _refuse_foreign(directory)
@@ -27,7 +38,13 @@ def enter(
         raise refusal(directory, error) from error
     lock = Lock(directory / LOCK)
     try:
+        if remote is not None and not fresh:
+            remote.pull_manifest()
         manifest = _manifest(directory, identity, settings, fresh)
+        if remote is not None and not fresh:
+            remote.pull_rows()
+        elif remote is not None:
+            remote.clear()
         if fresh:
             _clear(directory)
         # First of all: with run.json the directory is a run, wherever this stops, and may be entered again.
@@ -35,6 +52,8 @@ def enter(
         for name in (JOURNAL, ROWS):
             (directory / name).mkdir(exist_ok=True)
         sync_folder(directory)
+        if remote is not None:
+            remote.push_manifest()  # before any work: a URL that cannot be written is said now
     except OSError as error:
         lock.release()
         raise refusal(directory, error) from error
@@ -55,7 +74,7 @@ def _make(directory: Path) -> None:
 def _refuse_foreign(directory: Path) -> None:
     """Raise RunError when the directory holds something and is no run; a lock alone is a run that died at once."""
     names = {path.name for path in directory.iterdir()}
-    if MANIFEST not in names and (foreign := sorted(names - {LOCK, MANIFEST + TEMPORARY})):
+    if MANIFEST not in names and (foreign := sorted(names - {LOCK, ORIGIN, PULLING, MANIFEST + TEMPORARY})):
         raise RunError(
             f"{directory} is not a run and not empty (it holds {foreign[0]}); give --out a new or empty directory."
         )

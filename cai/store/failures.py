@@ -1,6 +1,7 @@
 """failures.jsonl: prompts that could not be done, one JSON line each, in the order they failed.
 
-For one prompt the last line counts, and none does once the prompt has a row.
+For one prompt the last line counts, and none does once the prompt has a row. In a working copy every copy of the run
+has a file of its own; they are read one after the other.
 """
 
 from array import array
@@ -14,18 +15,17 @@ import orjson
 from cai.identity import key
 from cai.keyset import KeySet
 from cai.records import Failure
-from cai.store.layout import FAILURES
+from cai.store.layout import failure_files
 from cai.store.lines import LineFile, cut, read_lines
 
 
 class FailureFile(LineFile):
     """The writing end of failures.jsonl."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, path: Path) -> None:
         """Open or create the file and cut off a torn tail; raises StoreError."""
-        path = directory / FAILURES
         if path.exists():
-            cut(path, max((end for end, _ in _entries(path)), default=0))
+            cut(path, max((end for end, _ in _entries([(path, path.stat().st_size)])), default=0))
         super().__init__(path)
 
     def add(self, failure: Failure) -> None:
@@ -75,26 +75,31 @@ class Tally:
 def read_failures(directory: Path, finished: KeySet) -> Iterator[Failure]:
     """Yield the failures that count now, in their order; `finished` are the keys of prompts that have a row.
 
-    The file is read twice, so that some bytes a failure are in memory, and no text.
+    The files are read twice, so that some bytes a failure are in memory, and no text.
     """
-    path = directory / FAILURES
-    if not path.exists():
+    # As long as they are now, because lines that are added meanwhile would shift those of the next file.
+    files = [(path, size) for path in failure_files(directory) if (size := path.stat().st_size)]
+    if not files:
         return
-    keys = np.frombuffer(array("Q", (key(failure.id) for _, failure in _entries(path))), dtype=np.uint64)
+    keys = np.frombuffer(array("Q", (key(failure.id) for _, failure in _entries(files))), dtype=np.uint64)
     _, from_behind = np.unique(keys[::-1], return_index=True)
     is_last = np.zeros(len(keys), dtype=bool)
     is_last[len(keys) - 1 - from_behind] = True
-    for (_, failure), last in zip(_entries(path), is_last.tolist(), strict=False):
+    for (_, failure), last in zip(_entries(files), is_last.tolist(), strict=False):
         if last and key(failure.id) not in finished:
             yield failure
 
 
-def _entries(path: Path) -> Iterator[tuple[int, Failure]]:
-    """Yield where each line ends and what it says, up to the first that is no failure."""
-    with path.open("rb") as file:
-        for offset, data in read_lines(file):
-            try:
-                failure = Failure(**orjson.loads(data))
-            except (orjson.JSONDecodeError, TypeError):
-                return
-            yield offset + len(data) + 1, failure
+def _entries(files: Iterable[tuple[Path, int]]) -> Iterator[tuple[int, Failure]]:
+    """Yield where each line in the files' first bytes ends and what it says, up to a file's first that is none."""
+    for path, size in files:
+        with path.open("rb") as file:
+            for offset, data in read_lines(file):
+                end = offset + len(data) + 1
+                try:
+                    failure = Failure(**orjson.loads(data))
+                except (orjson.JSONDecodeError, TypeError):
+                    break
+                if end > size:
+                    break
+                yield end, failure

@@ -4,7 +4,8 @@ run.json             what the run is and how far it came (`manifest.py`)
 run.lock             held by the process that writes; names it
 journal/000003.jsonl rows finished since the last shard, one line a row
 rows/000002.parquet  a sealed shard; it replaces journal 2, which is stale once the shard exists
-failures.jsonl       prompts that could not be done, one line a failure
+failures.jsonl       prompts that could not be done, one line a failure (a working copy's has its series in the name)
+origin.json          only in the working copy of a run at a URL: which (`origin.py`)
 sft/ preference/     exports, and README.md, their dataset card (`cai/export`)
 """
 
@@ -17,6 +18,8 @@ LOCK = "run.lock"
 JOURNAL = "journal"
 ROWS = "rows"
 FAILURES = "failures.jsonl"
+ORIGIN = "origin.json"
+PULLING = ".pull.tmp"
 SFT = "sft"
 PREFERENCE = "preference"
 SPLITS = ("train", "test")
@@ -25,6 +28,15 @@ EXPORTING = ".export"
 TEMPORARY = ".tmp"
 
 NUMBERED = re.compile(r"(\d{6,})\.(?:jsonl|parquet)")
+SERIES = 10**6
+"""Numbers in a series. Local runs number from series 0, each working copy of a run at a URL from one of its own."""
+
+_FAILURES = re.compile(r"failures(-\d+)?\.jsonl")
+_SHARD = re.compile(rf"{ROWS}/(\d{{6,}})\.parquet")
+_AT_URL = re.compile(
+    rf"({MANIFEST}|{CARD}|{_FAILURES.pattern}|{_SHARD.pattern}"
+    rf"|({SFT}|{PREFERENCE})/({'|'.join(SPLITS)})\.parquet)({re.escape(TEMPORARY)})?"
+)
 
 
 def journal_path(directory: Path, number: int) -> Path:
@@ -59,13 +71,40 @@ def _numbers(folder: Path, suffix: str) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
+def failures_path(directory: Path, series: int) -> Path:
+    """Return where the failures lie that a copy of this series writes."""
+    return directory / (f"failures-{series}.jsonl" if series else FAILURES)
+
+
+def failure_files(directory: Path) -> list[Path]:
+    """Return the files of failures that exist, those of other copies included."""
+    return sorted(path for path in directory.glob("failures*.jsonl") if _FAILURES.fullmatch(path.name))
+
+
+def is_written_at_url(name: str) -> bool:
+    """Tell whether cai writes a file of this name, relative to the run, when the run is at a URL."""
+    return _AT_URL.fullmatch(name) is not None
+
+
+def shard_number(name: str) -> int | None:
+    """Return the number of the shard that a file of this name is, or None when it is none."""
+    match = _SHARD.fullmatch(name)
+    return None if match is None else int(match[1])
+
+
+def is_failures(name: str) -> bool:
+    """Tell whether a file of this name holds failures."""
+    return _FAILURES.fullmatch(name) is not None
+
+
 def written_files(directory: Path) -> Iterator[Path]:
-    """Yield every file below `directory` that cai wrote, run.json and run.lock apart."""
+    """Yield every file below `directory` that cai wrote, run.json, run.lock and origin.json apart."""
     yield from (journal_path(directory, number) for number in journal_numbers(directory))
     yield from (shard_path(directory, number) for number in shard_numbers(directory))
     yield from (path for path in (directory / ROWS).glob(f"*.parquet{TEMPORARY}") if NUMBERED.fullmatch(path.stem))
     exports = [CARD, *(f"{kind}/{split}.parquet" for kind in (SFT, PREFERENCE) for split in SPLITS)]
-    named = [FAILURES, MANIFEST + TEMPORARY, CARD + TEMPORARY, *exports, *(f"{EXPORTING}/{name}" for name in exports)]
+    yield from failure_files(directory)
+    named = [PULLING, MANIFEST + TEMPORARY, CARD + TEMPORARY, *exports, *(f"{EXPORTING}/{name}" for name in exports)]
     yield from (path for path in (directory / name for name in named) if path.is_file())
 
 

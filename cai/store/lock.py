@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cai.errors import RunError
 from cai.store.files import refusal
+from cai.store.origin import location
 
 
 class Lock:
@@ -25,7 +26,7 @@ class Lock:
             holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip()
             os.close(self._descriptor)
             raise RunError(
-                f"{path.parent} is in use by process {holder or 'unknown'}; wait for it to end or "
+                f"{location(path.parent)} is in use by process {holder or 'unknown'}; wait for it to end or "
                 "give --out another directory."
             ) from error
         except OSError as error:
@@ -35,3 +36,20 @@ class Lock:
     def release(self) -> None:
         """Let go of the lock; the file stays, because removing it would race with the next holder."""
         os.close(self._descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a living process holds the lock at `path`; raises StoreError when the disk refuses."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise refusal(path, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -20,6 +20,7 @@ from cai.errors import RunError
 from cai.records import Usage
 from cai.store.files import refusal, write_atomically
 from cai.store.layout import MANIFEST
+from cai.store.origin import location
 
 FORMAT = 1
 
@@ -64,10 +65,23 @@ def read_manifest(directory: Path) -> Manifest:
     """Return what run.json says; raises RunError when the directory is no run that this version can read."""
     path = directory / MANIFEST
     try:
-        value = orjson.loads(path.read_bytes())
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RunError(
+            f"{directory} is not a run: it has no {MANIFEST}; name a directory that `cai generate` made."
+        ) from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+    return parse_manifest(data, str(path))
+
+
+def parse_manifest(data: bytes, place: str) -> Manifest:
+    """Return what a run.json that lies at `place` says; raises RunError when this version cannot read it."""
+    try:
+        value = orjson.loads(data)
         if value["format"] != FORMAT:
             raise RunError(
-                f"{path} has format {value['format']}, this cai reads format {FORMAT}; use the cai that wrote it "
+                f"{place} has format {value['format']}, this cai reads format {FORMAT}; use the cai that wrote it "
                 f"({value['writers'][-1]['cai']})."
             )
         return Manifest(
@@ -78,16 +92,10 @@ def read_manifest(directory: Path) -> Manifest:
                 "lost_usage": Usage(**value["lost_usage"]),
             }
         )
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise RunError(
-            f"{directory} is not a run: it has no {MANIFEST}; name a directory that `cai generate` made."
-        ) from error
     except (KeyError, TypeError, IndexError, orjson.JSONDecodeError) as error:
         raise RunError(
-            f"{path} is not a run's manifest: {error}; restore it or give --out another directory."
+            f"{place} is not a run's manifest: {error}; restore it or give --out another directory."
         ) from error
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
@@ -111,7 +119,7 @@ def require_identity(directory: Path, recorded: Mapping[str, str], present: Mapp
         raise RunError(
             "\n".join(
                 [
-                    f"{directory} was made with other settings:",
+                    f"{location(directory)} was made with other settings:",
                     *differing,
                     "Give --out another directory to keep both, or --fresh to start this one over.",
                 ]

@@ -9,7 +9,7 @@ from cai.keyset import KeySet
 from cai.records import Failure, Row
 from cai.store.failures import read_failures
 from cai.store.journal import JournalReader
-from cai.store.layout import FAILURES, journal_numbers, journal_path, shard_numbers, shard_path
+from cai.store.layout import SERIES, failure_files, journal_numbers, journal_path, shard_numbers, shard_path
 from cai.store.manifest import Manifest, read_manifest
 from cai.store.merge import merge
 from cai.store.shards import Shard
@@ -29,7 +29,10 @@ class RunReader:
         return read_manifest(self.directory)
 
     def count(self) -> int:
-        """Return how many rows are finished now, from the shards' footers and the journals; run.json may lag behind."""
+        """Return how many prompts have a row now, from shards' footers and journals; run.json may lag behind."""
+        numbers = [*shard_numbers(self.directory), *journal_numbers(self.directory)]
+        if len({number // SERIES for number in numbers}) > 1:
+            return len(self._finished_keys())  # several copies of a run at a URL may have done the same prompt
         with ExitStack() as stack:
             return sum(map(len, self._sources(stack)))
 
@@ -63,8 +66,7 @@ class RunReader:
 
     def failures(self) -> Iterator[Failure]:
         """Yield the failures that count now, in the order they happened; a row supersedes its prompt's failures."""
-        path = self.directory / FAILURES
-        if path.exists() and path.stat().st_size:
+        if any(path.stat().st_size for path in failure_files(self.directory)):
             yield from read_failures(self.directory, self._finished_keys())
 
     def failure_counts(self) -> Counter[tuple[str, str]]:

@@ -7,7 +7,7 @@ from cai.keyset import KeySet
 from cai.records import Usage
 from cai.store.files import remove
 from cai.store.journal import Journal, JournalReader
-from cai.store.layout import journal_numbers, journal_path, shard_numbers, shard_path
+from cai.store.layout import SERIES, journal_numbers, journal_path, shard_numbers, shard_path
 from cai.store.lines import cut
 from cai.store.shards import Shard
 from cai.store.usage import NO_USAGE, add_usage
@@ -23,9 +23,10 @@ class Recovered:
     next_number: int
 
 
-def recover(directory: Path) -> Recovered:
+def recover(directory: Path, series: int) -> Recovered:
     """Take stock of a run directory: cut off torn tails, remove journals that are sealed or empty.
 
+    `series` is where this directory's own numbers are from; a shard of another series was fetched (`origin.py`).
     Raises RunError when a shard is damaged, StoreError when the disk refuses.
     """
     finished, usage = KeySet(), NO_USAGE
@@ -46,4 +47,5 @@ def recover(directory: Path) -> Recovered:
             usage = add_usage(usage, used)
             cut(path, reader.size)
             unsealed.append(Journal(directory, number, len(reader)))
-    return Recovered(finished, usage, unsealed, max([*shards, *journals], default=0) + 1)
+    own = [number for number in (*shards, *journals) if number // SERIES == series]
+    return Recovered(finished, usage, unsealed, max(own, default=series * SERIES) + 1)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cai.errors import StoreError
+from cai.errors import CaiError, StoreError
 from cai.identity import key
 from cai.keyset import KeySet
 from cai.records import Failure, Row, Usage
@@ -18,11 +18,14 @@ from cai.store.entry import enter
 from cai.store.failures import FailureFile, Tally, read_failures
 from cai.store.files import remove
 from cai.store.journal import Journal
+from cai.store.layout import failures_path
 from cai.store.lock import Lock
 from cai.store.manifest import Manifest, Status, now, write_manifest
 from cai.store.reader import RunReader
 from cai.store.recovery import recover
+from cai.store.remote import RemoteRun, remote_of
 from cai.store.sealer import Sealer
+from cai.store.uploader import Uploader
 from cai.store.usage import add_usage
 
 JOURNAL_ROWS = 4096
@@ -33,20 +36,22 @@ JOURNAL_BYTES = 64 * 2**20
 class Run(RunReader):
     """An open run; made by `open`, ended by `close`. Every method may raise StoreError when the disk refuses."""
 
-    def __init__(self, directory: Path, lock: Lock, manifest: Manifest) -> None:
+    def __init__(self, directory: Path, lock: Lock, manifest: Manifest, remote: RemoteRun | None) -> None:
         """Take stock of a directory that `enter` has made ready; callers use `open`."""
         super().__init__(directory)
         self._lock = lock
         self._manifest = manifest
         self._open = True
-        recovered = recover(directory)
+        series = 0 if remote is None else remote.series
+        recovered = recover(directory, series)
         self._finished = recovered.finished
         self._usage = recovered.usage
         self._lost_usage = manifest.lost_usage
-        self._failure_file = FailureFile(directory)
+        self._failure_file = FailureFile(failures_path(directory, series))
         self._failed = Tally(read_failures(directory, self._finished))
         self._journal = Journal(directory, recovered.next_number)
-        self._sealer = Sealer(directory, (self._journal, self._failure_file), self._write_manifest)
+        self._uploader = None if remote is None else Uploader(remote)
+        self._sealer = Sealer(directory, (self._journal, self._failure_file), self._note_sealed)
         for journal in recovered.unsealed:
             self._sealer.seal(journal)
 
@@ -58,11 +63,13 @@ class Run(RunReader):
 
         `identity` is what all rows of a run share; `settings` are recorded for readers and must be what JSON can say.
         `fresh` removes what cai wrote there, and nothing else, and begins anew. Raises RunError when the directory
-        holds other things, is another process's, or has another identity.
+        holds other things, is another process's, or has another identity. All of it goes for both ends of the working
+        copy of a run at a URL (`cai.store.remote`), which also raises StoreError when nobody answers there.
         """
-        lock, manifest = enter(directory, identity, settings, fresh)
+        remote = remote_of(directory)
+        lock, manifest = enter(directory, remote, identity, settings, fresh)
         try:
-            return cls(directory, lock, manifest)
+            return cls(directory, lock, manifest, remote)
         except BaseException:
             lock.release()
             raise
@@ -128,6 +135,11 @@ class Run(RunReader):
     def _finished_keys(self) -> KeySet:
         return self._finished
 
+    def _note_sealed(self) -> None:
+        self._write_manifest()
+        if self._uploader is not None:
+            self._uploader.wake()
+
     def _write_manifest(self, status: Status = "running") -> None:
         self._manifest = replace(
             self._manifest,
@@ -143,14 +155,16 @@ class Run(RunReader):
     def close(self, status: Status) -> None:
         """Make everything durable, record how the run ended and let go of it; a second call does nothing.
 
-        A run that is `done` has its last rows sealed too; others go on in a new journal. When the disk refuses, the run
-        has failed, which is recorded if it can be, and the lock is released all the same.
+        A run that is `done` has its last rows sealed too; others go on in a new journal. A run at a URL has them sealed
+        however it ended, because only shards are sent. When the disk refuses, or the URL again and again, the run
+        has failed, which is recorded if it can be, and the lock is released all the same; so it is, with RunError, when
+        the run at the URL was started over elsewhere meanwhile.
         """
         if not self._open:
             return
         self._open = False
         last = self._journal
-        seals = status == "done" and last.rows > 0
+        seals = (status == "done" or self._uploader is not None) and last.rows > 0
         try:
             if seals:
                 self._sealer.watched = (self._failure_file,)
@@ -159,11 +173,15 @@ class Run(RunReader):
             if not last.rows:
                 remove(last.path)
             self._write_manifest(status)
-        except StoreError:
+            if self._uploader is not None:
+                self._uploader.finish()
+        except CaiError:
             with suppress(StoreError):
                 self._write_manifest("failed")
             raise
         finally:
+            if self._uploader is not None:
+                self._uploader.stop()
             if not seals:
                 last.close()
             self._failure_file.close()

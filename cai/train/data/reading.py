@@ -1,4 +1,4 @@
-"""Tables of examples from files, directories of files, saved `datasets` and the hub; none of cai's own runs.
+"""Tables of examples from files, directories of files, saved `datasets`, URLs and the hub; none of cai's own runs.
 
 JSONL, JSON, CSV and text are read gzipped too. In a directory, and in a dataset of several splits, what is called test,
 validation, dev or eval is held out; with splits of other names the user says which is meant.
@@ -16,9 +16,11 @@ from typing import Any
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset, load_from_disk
 
 from cai.errors import InputError
+from cai.inputs.remote import fetch
 from cai.inputs.rows import PROMPT_COLUMNS
 from cai.train.data.conversations import BrokenError
 from cai.train.data.shaping import COLUMNS, Layout, Shape
+from cai.urls import is_url
 
 BATCH_ROWS = 1000
 
@@ -82,7 +84,7 @@ class TableSource:
 
 def open_table(source: str, split: str | None) -> Table:
     """Open what `source` names; raises InputError when it cannot be read as a table with rows."""
-    path = Path(source).expanduser()
+    path = fetch(source, tuple(_BUILDERS)) if is_url(source) else Path(source).expanduser()
     if path.is_file():
         table = Table(source, _load_files([path], source), None)
     elif (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
@@ -106,6 +108,8 @@ def open_table(source: str, split: str | None) -> Table:
 
 def has_splits(source: str) -> bool:
     """Return whether --split can mean anything for the source: it is a saved dataset, or no path at all."""
+    if is_url(source):
+        return not source.endswith(tuple(_BUILDERS))
     path = Path(source).expanduser()
     return not path.exists() or (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
 
@@ -156,7 +160,10 @@ def _load_files(files: list[Path], name: str) -> Dataset:
         raise InputError(f"{name} is empty.")
     with _one_sentence(f"{name} cannot be read"):
         paths = [str(file.absolute()) for file in files]
-        return load_dataset(builder, data_files={"train": paths}, split="train", **_OPTIONS.get(builder, {}))
+        # What is made of a copy that goes when the process ends goes with it.
+        cache = str(files[0].parent) if is_url(name) else None
+        options = _OPTIONS.get(builder, {})
+        return load_dataset(builder, data_files={"train": paths}, split="train", cache_dir=cache, **options)
 
 
 def _builder(path: Path) -> str | None:

@@ -20,10 +20,12 @@ from cai.export.splits import SALT
 from cai.identity import draw
 from cai.records import Row
 from cai.settings import DataSettings
-from cai.store import Run
+from cai.store import Run, checkout
+from cai.store.checkout import has_run
 from cai.store.layout import MANIFEST, PREFERENCE, SFT, split_path
 from cai.train.data.labels import gate_label
 from cai.train.data.shaping import COLUMNS, NEEDS, Layout, label_pair
+from cai.urls import is_url
 
 UNCLEAR = "the gates do not say whether it is good"
 TRUNCATED = "truncated"
@@ -37,7 +39,10 @@ _LAYOUTS: dict[str, Layout] = {
 
 
 def is_run(source: str) -> bool:
-    """Return whether `source` names a run directory."""
+    """Return whether `source` names a run directory, or the URL of a run; raises as `checkout` does."""
+    if is_url(source):
+        # A web address can be read only, so no run was written there; one may be signed for a single file.
+        return not source.startswith(("http://", "https://")) and has_run(source)
     return (Path(source).expanduser() / MANIFEST).is_file()
 
 
@@ -48,7 +53,7 @@ class RunSource:
         """Look at the run; raises RunError when it holds nothing yet, InputError when it cannot give the kind."""
         if kind == "scored":
             raise InputError(f"{source} is a run, and runs have no scores; training on scores needs {NEEDS[kind]}.")
-        directory = Path(source).expanduser()
+        directory = checkout(source) if is_url(source) else Path(source).expanduser()
         self.name = source
         self.layout = _LAYOUTS[kind]
         self.distinct = kind == "labelled"

@@ -1,0 +1,36 @@
+"""Where runs lie, as a person says it on the command line: a directory, or a URL on any filesystem that fsspec knows.
+
+A URL becomes the path of its working copy here, so that nobody further in has to know of URLs.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cai.store import checkout, working_copy
+from cai.urls import is_url
+
+
+class _NewRun(click.Path):
+    """Where a run is written."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the directory to write in; asks nobody whether the URL can be reached."""
+        if isinstance(value, str) and is_url(value):
+            return working_copy(value)
+        return super().convert(value, param, ctx)
+
+
+class _ExistingRun(click.Path):
+    """A run to be read."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the directory to read from, with all that is at the URL; raises as `checkout` does."""
+        if isinstance(value, str) and is_url(value):
+            return checkout(value)
+        return super().convert(value, param, ctx)
+
+
+NEW_RUN = _NewRun(path_type=Path)
+EXISTING_RUN = _ExistingRun(file_okay=False, exists=True, path_type=Path)

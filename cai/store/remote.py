@@ -1,0 +1,235 @@
+"""The other end of a working copy: what lies at the run's URL, fetched before work and sent as it is done.
+
+A sealed shard never changes, and no two copies give it the same number (`origin.py`), so both ends only ever gain
+files: fetching takes the shards and failures that only the URL has, sending the shards that only the copy has. Journals
+stay local: on another machine their rows are made again. When such a journal turns up later, its prompts are in two
+shards, and count once: the row in the shard with the smaller number. Of run.json the later one holds. A copy of a run
+that was begun anew elsewhere is refused, because its rows belong to no run any more.
+
+There is no lock at a URL. Two machines that fill one run at the same time lose nothing, and may do some work twice.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cai.errors import CaiError, RunError, StoreError
+from cai.store.files import refusal, sync_file, sync_folder
+from cai.store.layout import (
+    CARD,
+    MANIFEST,
+    ORIGIN,
+    PREFERENCE,
+    PULLING,
+    ROWS,
+    SFT,
+    SPLITS,
+    failures_path,
+    is_failures,
+    is_written_at_url,
+    shard_number,
+    shard_numbers,
+    shard_path,
+    split_path,
+)
+from cai.store.manifest import Manifest, parse_manifest, read_manifest
+from cai.store.origin import Origin, read_origin
+from cai.urls import RemoteFolder
+
+_HELD_OUT = tuple(split_path(Path(), kind, "test").as_posix() for kind in (SFT, PREFERENCE))
+"""The exported rows kept for testing: whoever trains on the run must know them (`cai.train.data.runs`)."""
+
+
+class RemoteRun:
+    """Both ends of one run at a URL; its methods are called by one thread at a time."""
+
+    def __init__(self, directory: Path, origin: Origin) -> None:
+        """Raise UsageError when no filesystem is installed for the URL; nothing is asked of it yet."""
+        self.directory = directory
+        self.url = origin.url
+        self.series = origin.series
+        self._folder = RemoteFolder(origin.url)
+        self._sent: set[int] = set()
+
+    def pull_manifest(self) -> None:
+        """Bring run.json up to date.
+
+        Raises RunError when the URL cannot be read, holds other things, or holds another run than the copy; StoreError
+        when nobody answers, or the disk refuses.
+        """
+        data = self._read_manifest()
+        here = read_manifest(self.directory) if (self.directory / MANIFEST).exists() else None
+        if data is None:
+            if here is None and (foreign := sorted(self._sizes())):
+                raise RunError(
+                    f"{self.url} is not a run and not empty (it holds {foreign[0]}); give --out a new or empty place."
+                )
+            return
+        there = parse_manifest(data, self.url)
+        if here is not None:
+            self._require_same_run(here, there)
+        if here is None or here.updated <= there.updated:
+            with self._pulling() as temporary:
+                temporary.write_bytes(data)
+                _put_in_place(temporary, self.directory / MANIFEST)
+
+    def pull_rows(self) -> None:
+        """Fetch the shards that only the URL has, other copies' failures, and the exported rows kept for testing.
+
+        Raises as `pull_manifest` does. What was fetched stays, wherever this stops.
+        """
+        here = set(shard_numbers(self.directory))
+        with self._pulling() as temporary:
+            for name, size in self._sizes().items():
+                number = shard_number(name)
+                if number is not None:
+                    self._sent.add(number)
+                if number not in here if number is not None else self._is_newer(name, size):
+                    self._fetch(name, size, temporary)
+
+    def _is_newer(self, name: str, size: int) -> bool:
+        """Tell whether a file that is no shard is to be fetched: it only ever grows, or says what is held out."""
+        own = failures_path(self.directory, self.series).name
+        return ((is_failures(name) and name != own) or name in _HELD_OUT) and _size(self.directory / name) != size
+
+    def _fetch(self, name: str, size: int, temporary: Path) -> None:
+        with self._reading():
+            self._folder.get(name, temporary)
+        if _size(temporary) != size:
+            raise StoreError(f"{self.url}/{name} broke off while it was fetched; the same command goes on.")
+        _put_in_place(temporary, self.directory / name)
+
+    def push_rows(self) -> bool:
+        """Send the shards that only the copy has and tell whether there were any.
+
+        Raises StoreError, and what was sent until then need not be sent again; RunError when the run was started over
+        elsewhere since.
+        """
+        owed = [number for number in shard_numbers(self.directory) if number not in self._sent]
+        if owed:
+            self._require_still_ours()
+        for number in owed:
+            path = shard_path(self.directory, number)
+            with self._writing():
+                self._folder.put(f"{ROWS}/{path.name}", path)
+            self._sent.add(number)
+        return bool(owed)
+
+    def push_manifest(self) -> None:
+        """Send run.json as it is now; raises as `push_rows` does."""
+        self._require_still_ours()
+        with self._writing():
+            self._folder.write(MANIFEST, (self.directory / MANIFEST).read_bytes())
+
+    def push_failures(self) -> None:
+        """Send the copy's own failures, which nobody may be writing to any more; raises StoreError."""
+        path = failures_path(self.directory, self.series)
+        if _size(path):
+            with self._writing():
+                self._folder.put(path.name, path)
+
+    def push_exports(self) -> None:
+        """Send the exports, the card last, and remove those that are no longer made; raises StoreError."""
+        names = [split_path(Path(), kind, split).as_posix() for kind in (SFT, PREFERENCE) for split in SPLITS]
+        gone = [name for name in names if not (self.directory / name).is_file()]
+        with self._writing():
+            for name in names:
+                if name not in gone:
+                    self._folder.put(name, self.directory / name)
+            self._folder.remove(set(gone) & set(self._folder.sizes()))
+            self._folder.put(CARD, self.directory / CARD)
+
+    def clear(self) -> None:
+        """Remove what cai wrote at the URL, run.json last, and nothing else; raises as `pull_manifest` does."""
+        names = [name for name in self._sizes() if is_written_at_url(name)]
+        with self._writing():
+            self._folder.remove(name for name in names if name != MANIFEST)
+            self._folder.remove(name for name in names if name == MANIFEST)
+        self._sent.clear()
+
+    def _require_still_ours(self) -> None:
+        with self._writing():
+            try:
+                data = self._folder.read(MANIFEST)
+            except FileNotFoundError:
+                return
+        self._require_same_run(read_manifest(self.directory), parse_manifest(data, self.url))
+
+    def _require_same_run(self, here: Manifest, there: Manifest) -> None:
+        if here.started != there.started:
+            raise RunError(
+                f"{self.url} was started over elsewhere, on {there.started}; {self.directory} is the working copy of "
+                f"the run before it, of {here.started}. Remove that directory to go on with the new run, or give --out "
+                "another place."
+            )
+
+    def holds_run(self) -> bool:
+        """Tell whether there is a run at the URL; raises as `pull_manifest` does."""
+        return self._read_manifest() is not None
+
+    def _read_manifest(self) -> bytes | None:
+        try:
+            return self._folder.read(MANIFEST)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _sizes(self) -> dict[str, int]:
+        with self._reading():
+            return self._folder.sizes()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> CaiError:
+        users_own = isinstance(error, FileNotFoundError | PermissionError)
+        return (RunError if users_own else StoreError)(f"{self.url} cannot be read: {error}.")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"{self.url} cannot be written: {error}. What is done is safe in {self.directory}; mend that, and the "
+                "same command goes on where it stopped."
+            ) from error
+
+    @contextmanager
+    def _pulling(self) -> Iterator[Path]:
+        """Keep other processes from fetching into the same copy, and lend the place where files arrive."""
+        try:
+            descriptor = os.open(self.directory / ORIGIN, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield self.directory / PULLING
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise refusal(self.directory, error) from error
+
+
+def remote_of(directory: Path) -> RemoteRun | None:
+    """Return the other end of a working copy, or None for a directory that is none."""
+    origin = read_origin(directory)
+    return None if origin is None else RemoteRun(directory, origin)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Move a file that arrived to where it belongs, durably; raises OSError."""
+    path.parent.mkdir(exist_ok=True)
+    sync_file(temporary)
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def _size(path: Path) -> int:
+    """Return how many bytes a file has; one that is not there has none."""
+    return path.stat().st_size if path.exists() else 0

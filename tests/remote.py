@@ -1,0 +1,86 @@
+"""Runs and prompts that lie elsewhere: a real S3 server on this machine, and machines that have only their own disk."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cai.store import Run, working_copy
+from cai.urls import RemoteFolder
+from tests.storage import open_run
+
+BUCKET = "tests"
+
+
+class S3:
+    """A server that can be taken away and brought back; what it holds stays."""
+
+    def __init__(self) -> None:
+        how = "pip install s3fs 'moto[s3]' flask flask-cors"
+        self._module: Any = pytest.importorskip("moto.server", reason=f"a local S3 server: {how}")
+        self._files: Any = pytest.importorskip("s3fs", reason=f"a client of it: {how}")
+        self._port = 0
+        self.start()
+
+    def start(self) -> None:
+        self._server = self._module.ThreadedMotoServer(ip_address="127.0.0.1", port=self._port, verbose=False)
+        self._server.start()
+        self._port = self._server.get_host_and_port()[1]
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Let this process, and those that it starts, find the server, which has one bucket."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{self._port}")
+            patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            patch.setenv("AWS_MAX_ATTEMPTS", "1")
+            self._files.S3FileSystem.clear_instance_cache()
+            self._files.S3FileSystem().makedirs(BUCKET, exist_ok=True)
+            yield
+            self.stop()
+
+
+class Machines:
+    """Machines that share nothing but URLs; `use` moves to one, with its own working copies."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._patch = patch
+
+    def use(self, name: str) -> None:
+        self._patch.setenv("XDG_STATE_HOME", str(self._folder / name))
+
+
+def contents(url: str) -> dict[str, bytes]:
+    """Return what lies at a URL, by name."""
+    folder = RemoteFolder(url)
+    return {name: folder.read(name) for name in folder.sizes()}
+
+
+def open_at(url: str, *, fresh: bool = False) -> Run:
+    return open_run(working_copy(url), fresh=fresh)
+
+
+def kill(run: Run, url: str | None = None) -> None:
+    """Leave both ends as they are at this moment, as a SIGKILL would; a URL is given where it is a local folder's."""
+    share = None if url is None else Path(url.removeprefix("file://"))
+    places = [place for place in (run.directory, share) if place is not None]
+    for place in places:
+        shutil.copytree(place, f"{place}.kept", ignore=_vanishing)
+    run.close("failed")
+    for place in places:
+        shutil.rmtree(place)
+        os.rename(f"{place}.kept", place)  # noqa: PTH104  (a str)
+
+
+def _vanishing(_folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if name.endswith(".tmp")]
