@@ -70,31 +70,33 @@ Item = TypeVar("Item", Prompt, Row)
 
 
 class _Ahead(Generic[Item]):
-    """Items, read `count` before they are asked for; `ending` is set when there is nothing more to read."""
+    """Items, read `count` before they are asked for; `ending` is set when there is nothing more to read.
+
+    What made reading fail ends the items too, and is in `error`.
+    """
 
     def __init__(self, items: Iterable[Item | Failure], count: int) -> None:
         self.ending = asyncio.Event()
+        self.error: Exception | None = None
         self._items: Iterator[Item | Failure] = iter(items)
         self._count = count
         self._read: deque[Item | Failure] = deque()
-        self._error: Exception | None = None
 
     def __iter__(self) -> Iterator[Item | Failure]:
         return self
 
     def __next__(self) -> Item | Failure:
-        """Return the next item; what made reading fail is raised after the last item before it."""
         while len(self._read) <= self._count and not self.ending.is_set():
             try:
                 self._read.append(next(self._items))
             except StopIteration:
                 self.ending.set()
             except Exception as error:
-                self._error = error
+                self.error = error
                 self.ending.set()
         if self._read:
             return self._read.popleft()
-        raise self._error or StopIteration
+        raise StopIteration
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class Pipeline(Generic[Item]):
         """Work until the items end or `stop` drains; returns when no row is in flight any more.
 
         Raises EngineGoneError, UsageError or StoreError as soon as one makes further rows pointless; rows in flight are
-        dropped then, and owed.
+        dropped then, and owed. What made reading the items fail is raised too, once all rows before it are done.
         """
         rows = math.ceil(self.concurrency * ROWS_PER_SLOT)
         source = _Ahead(items, rows)
@@ -132,6 +134,8 @@ class Pipeline(Generic[Item]):
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
         self._record_streak()
+        if source.error is not None and not self.stop.draining:
+            raise source.error
 
     async def _late_worker(self, source: _Ahead[Item]) -> None:
         await source.ending.wait()

@@ -245,11 +245,16 @@ def _plain(name: str, value: Any) -> Any:
     if name in ("model", "judge", "baseline") and value is not None:
         return without_password(value)
     if name == "prompts" and value is not None:
-        # A web address may carry a signature after its path.
-        return re.sub(r"(https?://[^?]*)\?.*", r"\1", without_password(value), flags=re.DOTALL)
+        return without_secrets(value)
     return [without_password(model) for model in value] if name == "models" else value
 
 
 def without_password(model: str) -> str:
     """Return a model as it was named, without the user and password that its addresses may carry."""
     return re.sub(r"//[^/@,]*@", "//", model)
+
+
+def without_secrets(source: str) -> str:
+    """Return where data is read from, as it was named, without a password or a web address's signature."""
+    # A signature comes after a web address's path.
+    return re.sub(r"(https?://[^?]*)\?.*", r"\1", without_password(source), flags=re.DOTALL)

@@ -41,7 +41,9 @@ class RemoteFolder:
         with _one_line():
             self._filesystem.invalidate_cache()
             found = self._filesystem.find(self._root, detail=True)
-            return {name.removeprefix(self._root).lstrip("/"): info["size"] for name, info in found.items()}
+            # An empty object whose name ends in a slash is how the consoles of object stores make a folder.
+            files = {name: info["size"] for name, info in found.items() if not name.endswith("/")}
+            return {name.removeprefix(self._root).lstrip("/"): size for name, size in files.items()}
 
     def read(self, name: str) -> bytes:
         """Return the content of a small file."""

@@ -90,6 +90,18 @@ def test_a_run_is_called_by_its_url_from_beginning_to_end(tmp_path: Path, machin
     assert (code, len(told.splitlines())) == (0, 2), err
 
 
+def test_a_password_in_a_url_is_not_written_into_the_run(
+    tmp_path: Path, machines: Machines, cai: Cai, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where this URL leads, because files have no hosts
+    url = "file://me:secret@host/run"
+    code, _, err = cai(*GENERATE, "1", "--out", url)
+    assert code == 0, err
+    assert cai("judge", url, "--out", f"{url}-judged")[0] == 0
+    for name in (url, f"{url}-judged"):
+        assert all(b"secret" not in data for data in contents(name).values())
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cai.cli.main import main
 from cai.errors import InputError, UsageError
 from cai.inputs import InputOptions, open_prompts
-from cai.settings import DataSettings, GenerateSettings, plain
+from cai.settings import DataSettings, GenerateSettings, TrainSettings, plain
 from cai.store import working_copy
 from cai.train.data.examples import load_examples
+from cai.train.plan import settings_as_json
 from cai.urls import RemoteFolder
 from tests.remote import BUCKET, S3, Machines
 from tests.storage import fill, make_row
@@ -137,8 +139,9 @@ def test_prompts_on_the_web_whatever_follows_the_path(tmp_path: Path, web: str) 
         assert there.fingerprint == here.fingerprint
         assert list(there) == list(here)
         assert plain(GenerateSettings("medical", prompts=url))["prompts"] == f"{web}/p.jsonl"
-    with pytest.raises(InputError, match=f"{web}/absent.jsonl is not there: "):
-        open_prompts(f"{web}/absent.jsonl", InputOptions())
+    with pytest.raises(InputError, match=f"{web}/absent.jsonl is not there: ") as caught:
+        open_prompts(f"{web}/absent.jsonl?signature=secret", InputOptions())
+    assert "secret" not in str(caught.value)
 
 
 def test_what_cannot_be_read_is_one_sentence(s3: S3, tmp_path: Path) -> None:
@@ -209,6 +212,22 @@ def test_a_run_at_a_url_trains_as_the_same_run_here(tmp_path: Path, monkeypatch:
         )
         assert there.fingerprint == here.fingerprint
         assert list(there.train) == list(here.train)
+
+
+def test_the_signature_of_a_web_address_is_kept_nowhere(
+    tmp_path: Path, web: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "here" / "p.jsonl"
+    path.write_bytes(b"".join(b'{"prompt": "p%d", "completion": "c"}\n' % number for number in range(9)))
+    url = f"{web}/p.jsonl"
+    data = DataSettings((f"{url}?signature=secret",))
+    assert load_examples("supervised", data, 0).parts[0].name == url
+    assert settings_as_json(TrainSettings("sft", "tiny", tmp_path / "out", data))["data"] == (url,)
+    command = ["generate", "--constitution", "medical", "--dry-run", "--json", "--prompts", f"{url}?signature=secret"]
+    with pytest.raises(SystemExit) as left:
+        main(command)
+    assert left.value.code == 0
+    assert orjson.loads(capsys.readouterr().out)["plan"]["prompts"] == url
 
 
 def test_a_table_at_a_url_trains_as_the_same_file_here(tmp_path: Path, upload: Upload) -> None:

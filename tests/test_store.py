@@ -16,7 +16,7 @@ from cai.errors import RowError, RunError
 from cai.records import Prompt, Row, Usage
 from cai.store import Run
 from cai.store import run as run_module
-from cai.store.layout import journal_numbers, journal_path, shard_numbers, shard_path
+from cai.store.layout import SERIES, journal_numbers, journal_path, shard_numbers, shard_path
 from cai.store.merge import merge
 from tests.storage import IDENTITY, fill, make_failure, make_row, open_run
 
@@ -302,6 +302,15 @@ def test_closing_twice_changes_nothing(tmp_path: Path) -> None:
     run.close("interrupted")
     run.close("done")
     assert run.manifest.status == "interrupted"
+
+
+def test_no_number_is_given_twice_when_a_series_is_used_up(tmp_path: Path) -> None:
+    fill(tmp_path, [make_row(0)])
+    shard_path(tmp_path, 1).rename(shard_path(tmp_path, SERIES - 1))
+    for number in range(1, 4):
+        fill(tmp_path, [make_row(number)])
+    assert shard_numbers(tmp_path) == [SERIES - 1, SERIES, SERIES + 1, SERIES + 2]
+    assert list(Run.read(tmp_path).rows()) == [make_row(number) for number in range(4)]
 
 
 class Recorder:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from cai.store import Run, checkout, uploader, working_copy
 from cai.store import run as run_module
 from cai.store.layout import SERIES, journal_numbers, shard_numbers
 from cai.store.origin import copy_path
+from cai.store.remote import remote_of
 from cai.urls import RemoteFolder, is_url
 from tests.remote import BUCKET, S3, Machines, contents, kill, open_at
 from tests.storage import IDENTITY, fill, make_failure, make_row
@@ -53,7 +54,7 @@ def share(tmp_path: Path, machines: Machines) -> str:
     return (tmp_path / "share" / "run").as_uri()
 
 
-def commit(run: Run, rows: list[Row]) -> None:
+def commit(run: Run, rows: Iterable[Row]) -> None:
     for row in rows:
         if not run.is_finished(row.prompt.id):
             run.commit(row)
@@ -246,14 +247,32 @@ def test_a_run_that_is_started_over_elsewhere_meanwhile_gets_none_of_the_old_row
     with monkeypatch.context() as patch:
         patch.setattr("cai.store.entry.now", lambda: "2100-01-01T00:00:00+00:00")
         new = open_at(share, fresh=True)
-    commit(old, ROWS[2:10])
     with pytest.raises(RunError, match="was started over elsewhere, on 2100-01-01"):
-        old.close("done")
+        commit(old, map(make_row, range(2, 1_000_000)))
+    old.fail(make_failure(1_000_000))
+    with pytest.raises(RunError, match="was started over elsewhere, on 2100-01-01"):
+        old.close("failed")
     commit(new, ROWS[20:])
     new.close("done")
-    assert list(Run.read(old.directory).rows()) == ROWS[:10], "they stay where they are"
+    kept = [row.prompt.ordinal for row in Run.read(old.directory).rows()]
+    assert kept == list(range(len(kept))), "they stay where they are"
     machines.use("c")
     assert read(share) == ROWS[20:]
+
+
+def test_a_run_that_was_started_over_elsewhere_gets_none_of_the_old_failures_and_exports(
+    share: str, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = open_at(share)
+    old.fail(make_failure(1))
+    machines.use("b")
+    with monkeypatch.context() as patch:
+        patch.setattr("cai.store.entry.now", lambda: "2100-01-01T00:00:00+00:00")
+        open_at(share, fresh=True).close("interrupted")
+    for leave in (lambda: old.close("done"), lambda: export_run(old.directory, ExportOptions())):
+        with pytest.raises(RunError, match="was started over elsewhere"):
+            leave()
+    assert set(contents(share)) == {"run.json"}
 
 
 def test_a_place_with_other_things_is_refused(url: str, machines: Machines) -> None:
@@ -268,6 +287,108 @@ def test_reading_where_no_run_is_leaves_nothing_behind(url: str, machines: Machi
     with pytest.raises(RunError, match=r"is not a run: it has no run\.json"):
         checkout(url)
     assert not copy_path(url).exists()
+
+
+def test_fresh_spares_a_place_that_is_no_run(url: str, machines: Machines) -> None:
+    RemoteFolder(url).write("README.md", b"mine")
+    with pytest.raises(RunError, match=r"is not a run and not empty \(it holds README.md\)"):
+        open_at(url, fresh=True)
+    assert contents(url) == {"README.md": b"mine"}
+
+
+def test_a_folder_made_in_a_console_is_empty(s3: S3, machines: Machines, tmp_path: Path) -> None:
+    url = f"s3://{BUCKET}/{tmp_path.name}"
+    RemoteFolder(url).write("run/", b"")
+    RemoteFolder(url).write("run/rows/", b"")
+    assert RemoteFolder(f"{url}/run").sizes() == {}
+    run = open_at(f"{url}/run")
+    commit(run, ROWS[:1])
+    run.close("done")
+    machines.use("b")
+    assert read(f"{url}/run") == ROWS[:1]
+
+
+def test_a_run_whose_first_upload_broke_off_can_be_begun_elsewhere(share: str, machines: Machines) -> None:
+    RemoteFolder(share).write("run.json.tmp", b"{")
+    run = open_at(share)
+    commit(run, ROWS[:1])
+    run.close("done")
+    machines.use("b")
+    assert read(share) == ROWS[:1]
+
+
+def test_a_shard_that_the_other_end_lost_is_sent_again(share: str, machines: Machines) -> None:
+    run = open_at(share)
+    commit(run, ROWS[:10])
+    run.close("done")
+    machines.use("b")
+    assert read(share) == ROWS[:10]
+    for name, data in contents(share).items():
+        if name.startswith("rows/"):
+            RemoteFolder(share).write(name, data[:-4])
+    machines.use("a")
+    open_at(share).close("done")
+    for machine in ("b", "c"):
+        machines.use(machine)
+        assert read(share) == ROWS[:10]
+
+
+def test_how_a_run_ended_is_sent_after_its_last_shard(
+    share: str, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go_on, sent = threading.Event(), threading.Event(), []
+    put, write, stop = RemoteFolder.put, RemoteFolder.write, uploader.Uploader.stop
+
+    def slow(folder: RemoteFolder, name: str, path: Path) -> None:
+        asked.set()
+        assert go_on.wait(60)
+        put(folder, name, path)
+
+    def note(folder: RemoteFolder, name: str, data: bytes) -> None:
+        sent.append((b'"done"' in data, sum(name.startswith("rows/") for name in folder.sizes())))
+        write(folder, name, data)
+
+    def let_go(thread: uploader.Uploader) -> None:
+        go_on.set()
+        stop(thread)
+
+    run = open_at(share)
+    monkeypatch.setattr(RemoteFolder, "put", slow)
+    monkeypatch.setattr(RemoteFolder, "write", note)
+    monkeypatch.setattr(uploader.Uploader, "stop", let_go)
+    commit(run, ROWS[:5])
+    assert asked.wait(60), "the first shard is on its way"
+    run.close("done")
+    assert sent[-1] == (True, 2)
+    assert [shards for done, shards in sent if done] == [2]
+
+
+def test_a_call_to_end_is_heard_whenever_it_comes(
+    share: str, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_it, called = threading.Event(), threading.Event()
+
+    class Wanted(threading.Event):
+        def set(self) -> None:
+            super().set()
+            if at_it.is_set():
+                called.set()
+
+        def clear(self) -> None:
+            at_it.set()
+            assert called.wait(60)
+            super().clear()
+
+    remote = remote_of(working_copy(share))
+    assert remote is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "Event", Wanted)
+        sending = uploader.Uploader(remote)
+    assert at_it.wait(60), "the thread is about to look what is wanted"
+    ending = threading.Thread(target=sending.stop, daemon=True)
+    ending.start()
+    ending.join(20)
+    assert not ending.is_alive()
 
 
 def test_half_an_upload_is_no_shard(share: str, machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from cai.errors import UsageError
 from cai.export import ExportOptions, export_run
 from cai.jobs.generate import estimate_generate, plan_generate
 from cai.jobs.generate import generate as generate_job
-from cai.settings import ClusterSettings, GenerateSettings, plain, without_password
+from cai.settings import ClusterSettings, GenerateSettings, plain, without_password, without_secrets
 from cai.store.origin import location
 
 
@@ -94,7 +94,7 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
             plain(settings)
             | plan.method.plan.model_dump(mode="json")
             | {
-                "prompts": plan.source,
+                "prompts": without_secrets(plan.source),
                 "out": location(plan.out),
                 "judge": without_password(settings.judge or settings.model),
             }

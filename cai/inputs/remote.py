@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from cai.errors import InputError
+from cai.settings import without_secrets
 from cai.urls import RemoteFolder
 
 _SAVED = frozenset({"state.json", "dataset_dict.json"})
@@ -25,6 +26,7 @@ def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
     is there, or nobody answers, and UsageError when there is no filesystem for the URL.
     """
     folder = RemoteFolder(url)
+    shown = without_secrets(url)
     target = Path(tempfile.mkdtemp(dir=_copies())) / _name(url)
     try:
         if not url.endswith("/") and target.name.endswith(suffixes):
@@ -34,14 +36,14 @@ def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
         wanted = names if _SAVED & set(names) else [name for name in names if name.endswith(suffixes)]
         if not wanted:
             found = f"holds no file of a kind that can be read ({', '.join(suffixes)})" if names else "is not there"
-            raise InputError(f"{url} {found}.")
+            raise InputError(f"{shown} {found}.")
         for name in wanted:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             folder.get(name, target / name)
     except FileNotFoundError as error:
-        raise InputError(f"{url} is not there: {error}.") from error
+        raise InputError(f"{shown} is not there: {error}.".replace(url, shown)) from error
     except OSError as error:
-        raise InputError(f"{url} cannot be read: {error}.") from error
+        raise InputError(f"{shown} cannot be read: {error}.".replace(url, shown)) from error
     return target
 
 

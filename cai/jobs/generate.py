@@ -22,7 +22,7 @@ from cai.pipeline import Pipeline
 from cai.prompts import Templates
 from cai.records import Provenance
 from cai.resources import shipped
-from cai.settings import GenerateSettings, plain
+from cai.settings import GenerateSettings, plain, without_password
 from cai.store import Run, RunReader
 from cai.store.checkout import refresh
 from cai.store.origin import location
@@ -99,7 +99,7 @@ async def generate(settings: GenerateSettings, plan: Plan, watch: Watch) -> Summ
         foreseen = await _foresee(settings, plan)
         identity = _identity(settings, plan, maker.model, maker.judge)
         recorded = plain(settings) | {
-            "out": location(plan.out.absolute()),
+            "out": without_password(location(plan.out.absolute())),
             "resolved_constitution": plan.constitution.model_dump(mode="json"),
         }
         run = Run.open(plan.out, identity, recorded, fresh=settings.fresh)

@@ -83,8 +83,8 @@ def _recorded(settings: RejudgeSettings, plan: Plan) -> dict[str, Any]:
     return {
         **plan.source.manifest.settings,
         **plain(settings),
-        "run": location(settings.run.absolute()),
-        "out": location(plan.out.absolute()),
+        "run": without_password(location(settings.run.absolute())),
+        "out": without_password(location(plan.out.absolute())),
         "judge": without_password(plan.judge),
         "constitution": plan.bench.constitution.name,
         "resolved_constitution": plan.bench.constitution.model_dump(mode="json"),

@@ -39,7 +39,10 @@ def refresh(directory: Path) -> None:
 
 
 def publish(directory: Path) -> None:
-    """Send the exports of a working copy to its run; raises StoreError when that is refused again and again."""
+    """Send the exports of a working copy to its run.
+
+    Raises StoreError when that is refused again and again, RunError when the run was started over elsewhere.
+    """
     if (remote := remote_of(directory)) is not None:
         persist(remote.push_exports)
 

@@ -58,7 +58,9 @@ def read_origin(directory: Path) -> Origin | None:
         return Origin(**orjson.loads(path.read_bytes()))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, TypeError, orjson.JSONDecodeError) as error:
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+    except (TypeError, orjson.JSONDecodeError) as error:
         raise RunError(f"{path} does not say what {directory} is the working copy of: {error}.") from error
 
 

@@ -47,5 +47,8 @@ def recover(directory: Path, series: int) -> Recovered:
             usage = add_usage(usage, used)
             cut(path, reader.size)
             unsealed.append(Journal(directory, number, len(reader)))
-    own = [number for number in (*shards, *journals) if number // SERIES == series]
-    return Recovered(finished, usage, unsealed, max(own, default=series * SERIES) + 1)
+    taken = {*shards, *journals}
+    next_number = max((number for number in taken if number // SERIES == series), default=series * SERIES) + 1
+    while next_number in taken:  # a series that is used up goes on in the next one's numbers
+        next_number += 1
+    return Recovered(finished, usage, unsealed, next_number)

@@ -11,7 +11,7 @@ There is no lock at a URL. Two machines that fill one run at the same time lose 
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,8 +24,10 @@ from cai.store.layout import (
     PREFERENCE,
     PULLING,
     ROWS,
+    SERIES,
     SFT,
     SPLITS,
+    TEMPORARY,
     failures_path,
     is_failures,
     is_written_at_url,
@@ -62,10 +64,8 @@ class RemoteRun:
         data = self._read_manifest()
         here = read_manifest(self.directory) if (self.directory / MANIFEST).exists() else None
         if data is None:
-            if here is None and (foreign := sorted(self._sizes())):
-                raise RunError(
-                    f"{self.url} is not a run and not empty (it holds {foreign[0]}); give --out a new or empty place."
-                )
+            if here is None:
+                self._refuse_foreign(self._sizes())
             return
         there = parse_manifest(data, self.url)
         if here is not None:
@@ -75,19 +75,36 @@ class RemoteRun:
                 temporary.write_bytes(data)
                 _put_in_place(temporary, self.directory / MANIFEST)
 
+    def _refuse_foreign(self, names: Iterable[str]) -> None:
+        """Raise RunError when a place that holds no run holds something else; half a run.json is a run's beginning."""
+        if foreign := sorted(set(names) - {MANIFEST + TEMPORARY}):
+            raise RunError(
+                f"{self.url} is not a run and not empty (it holds {foreign[0] or 'a file'}); give --out a new or empty "
+                "place."
+            )
+
     def pull_rows(self) -> None:
         """Fetch the shards that only the URL has, other copies' failures, and the exported rows kept for testing.
 
         Raises as `pull_manifest` does. What was fetched stays, wherever this stops.
         """
-        here = set(shard_numbers(self.directory))
         with self._pulling() as temporary:
             for name, size in self._sizes().items():
                 number = shard_number(name)
-                if number is not None:
-                    self._sent.add(number)
-                if number not in here if number is not None else self._is_newer(name, size):
+                if self._is_newer(name, size) if number is None else self._is_only_there(number, size):
                     self._fetch(name, size, temporary)
+
+    def _is_only_there(self, number: int, size: int) -> bool:
+        """Tell whether a shard is to be fetched, and note that it need not be sent.
+
+        Of two with one number and different sizes, the one of the copy that sealed it is whole: the other end's lost
+        power before its disk had it. Our own is sent once more.
+        """
+        here = _size(shard_path(self.directory, number))
+        if here and here != size and number // SERIES == self.series:
+            return False
+        self._sent.add(number)
+        return here != size
 
     def _is_newer(self, name: str, size: int) -> bool:
         """Tell whether a file that is no shard is to be fetched: it only ever grows, or says what is held out."""
@@ -124,14 +141,16 @@ class RemoteRun:
             self._folder.write(MANIFEST, (self.directory / MANIFEST).read_bytes())
 
     def push_failures(self) -> None:
-        """Send the copy's own failures, which nobody may be writing to any more; raises StoreError."""
+        """Send the copy's own failures, which nobody may be writing to any more; raises as `push_rows` does."""
         path = failures_path(self.directory, self.series)
         if _size(path):
+            self._require_still_ours()
             with self._writing():
                 self._folder.put(path.name, path)
 
     def push_exports(self) -> None:
-        """Send the exports, the card last, and remove those that are no longer made; raises StoreError."""
+        """Send the exports, the card last, and remove those that are no longer made; raises as `push_rows` does."""
+        self._require_still_ours()
         names = [split_path(Path(), kind, split).as_posix() for kind in (SFT, PREFERENCE) for split in SPLITS]
         gone = [name for name in names if not (self.directory / name).is_file()]
         with self._writing():
@@ -143,7 +162,10 @@ class RemoteRun:
 
     def clear(self) -> None:
         """Remove what cai wrote at the URL, run.json last, and nothing else; raises as `pull_manifest` does."""
-        names = [name for name in self._sizes() if is_written_at_url(name)]
+        there = self._sizes()
+        if MANIFEST not in there and not (self.directory / MANIFEST).exists():
+            self._refuse_foreign(there)
+        names = [name for name in there if is_written_at_url(name)]
         with self._writing():
             self._folder.remove(name for name in names if name != MANIFEST)
             self._folder.remove(name for name in names if name == MANIFEST)

@@ -88,9 +88,11 @@ class Run(RunReader):
         """Keep a finished row; a prompt's first row stays if it has one already.
 
         Raises StoreError when the disk refuses (then or earlier, in the background), RowError when a text of the row
-        is no Unicode.
+        is no Unicode, RunError when the run at the URL was started over elsewhere.
         """
         self._sealer.check()
+        if self._uploader is not None:
+            self._uploader.check()
         name = key(row.prompt.id)
         if name in self._finished:
             return
@@ -172,6 +174,8 @@ class Run(RunReader):
             self._sealer.finish()
             if not last.rows:
                 remove(last.path)
+            if self._uploader is not None:
+                self._uploader.stop()  # or it might send how the run ended before the last shard
             self._write_manifest(status)
             if self._uploader is not None:
                 self._uploader.finish()

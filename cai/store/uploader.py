@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from cai.errors import CaiError, StoreError
+from cai.errors import RunError, StoreError
 from cai.store.remote import RemoteRun
 
 WAITS = (1.0, 4.0, 16.0)
@@ -38,12 +38,18 @@ class Uploader:
         self._wanted = threading.Event()
         self._wanted.set()
         self._ending = False
+        self._error: RunError | None = None
         self._thread = threading.Thread(target=self._work, name="cai-uploader", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
         """Say that there is a new shard; returns at once."""
         self._wanted.set()
+
+    def check(self) -> None:
+        """Raise RunError once the run was started over elsewhere: no row made from now on belongs to any run."""
+        if self._error is not None:
+            raise self._error
 
     def stop(self) -> None:
         """End the thread once it has sent the file that it is sending; a second call does nothing."""
@@ -69,12 +75,15 @@ class Uploader:
         wait: float | None = None
         while True:
             self._wanted.wait(wait)
+            self._wanted.clear()  # before looking, or a call to end that comes in between would be taken back
             if self._ending:
                 return
-            self._wanted.clear()
             try:
                 if self._remote.push_rows():
                     self._remote.push_manifest()
                 wait = None
-            except CaiError:
+            except RunError as error:
+                self._error = error
+                return
+            except StoreError:
                 wait = min(2 * wait, LONGEST_WAIT) if wait else FIRST_WAIT

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cai import __version__
 from cai.errors import UsageError
-from cai.settings import TrainMethod, TrainSettings
+from cai.settings import TrainMethod, TrainSettings, without_secrets
 from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
 from cai.train.data.examples import Examples, Kind, holds_scores, load_examples
@@ -224,6 +224,7 @@ def settings_as_json(settings: TrainSettings) -> dict[str, Any]:
         "template": settings.template,
         "seed": settings.seed,
         **asdict(settings.data),
+        "data": tuple(map(without_secrets, settings.data.data)),
         **asdict(settings.adapter),
         **asdict(settings.fit),
         **_own(settings),

@@ -22,7 +22,7 @@ from datasets import Dataset, concatenate_datasets
 
 from cai.errors import InputError
 from cai.identity import derive_seed, fingerprint
-from cai.settings import DataSettings
+from cai.settings import DataSettings, without_secrets
 from cai.train.data.collecting import Collected, collect, distinct
 from cai.train.data.mixing import Indices, choose, mixture_sizes, shuffle
 from cai.train.data.parts import Named, parse_parts, require_same_layout
@@ -99,7 +99,7 @@ def load_examples(kind: Kind, settings: DataSettings, seed: int) -> Examples:
             train=whole.select(order),
             test=whole.select(test) if len(test) else None,
             parts=tuple(
-                Part(item.path, item.weight, count, len(own), part.fingerprint)
+                Part(without_secrets(item.path), item.weight, count, len(own), part.fingerprint)
                 for item, count, own, part in zip(named, given, tests, parts, strict=True)
             ),
             fingerprint=_fingerprint(kind, settings, seed, named, parts),
