@@ -36,18 +36,20 @@ test: lint
 test-slow: install
 	$(BIN)/python -m pytest -m slow
 
-# vLLM wants packages of its own beside torch: it gets an environment of its own.
-VLLM_BIN := .venv-vllm/bin
-VLLM_STAMP := .venv-vllm/.installed
+# vLLM wants packages of its own beside torch: it gets an environment of its own. `make test-vllm VLLM=0.24` is the older
+# end of what works, 5.7 GB.
+VLLM :=
+VLLM_ENV := .venv-vllm$(VLLM:%=-%)
+VLLM_LIST := constraints-vllm$(VLLM:%=-%).txt
 
-test-vllm: $(VLLM_STAMP)
-	$(VLLM_BIN)/python -m pytest -m vllm tests/test_engines_vllm.py
+test-vllm: $(VLLM_ENV)/.installed
+	$(VLLM_ENV)/bin/python -m pytest -m vllm tests/test_engines_vllm.py tests/test_servers.py
 
-$(VLLM_STAMP): pyproject.toml constraints-vllm.txt
-	test -x $(VLLM_BIN)/pip || $(PYTHON) -m venv --clear .venv-vllm
-	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints-vllm.txt torch
-	$(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-vllm.txt -e .
-	touch $(VLLM_STAMP)
+$(VLLM_ENV)/.installed: pyproject.toml $(VLLM_LIST)
+	test -x $(VLLM_ENV)/bin/pip || $(PYTHON) -m venv --clear $(VLLM_ENV)
+	$(VLLM_ENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(VLLM_LIST) torch
+	$(VLLM_ENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(VLLM_LIST) -e .
+	touch $@
 
 # Ray clusters of several nodes on this machine, some of them killed. Ray is 240 MB, so it is installed only here.
 test-ray: .venv/.ray
@@ -79,4 +81,4 @@ tiny-card: install
 	$(BIN)/python -m cai.tiny.measure
 
 clean:
-	rm -rf .venv .venv-vllm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-vllm* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from cai.cli import models as command
 from cai.engines import EngineOptions
-from cai.engines.base import Engine, Request
+from cai.engines.base import Completion, Engine, Request
 from cai.engines.scripted import ScriptedEngine
 from cai.errors import EngineGoneError, ModelError, RequestError
 from cai.records import Message
@@ -69,6 +69,41 @@ def test_check_tells_a_burst_that_fails(monkeypatch: pytest.MonkeyPatch) -> None
     _opens(monkeypatch, ScriptedEngine(gone, lambda *_: (0.5, 0.5)))
     with pytest.raises(EngineGoneError, match="nobody there"):
         _check("any")
+
+
+def test_no_speed_is_made_up_from_a_server_that_breaks_in_the_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(request: Request) -> str:
+        if request.sampling.max_tokens == 1 and request.seed > 2:  # two prompts were read before it broke
+            raise RequestError("it answered 500 to each of 6 attempts", retryable=True)
+        return "hello"
+
+    _opens(monkeypatch, ScriptedEngine(breaks, lambda *_: (0.5, 0.5)))
+    found = orjson.loads(_check("any", "--json"))
+    assert found["tokens_per_second"] > 0
+    assert found["prompt_tokens_per_second"] is None
+    assert found["failure"] == "it answered 500 to each of 6 attempts"
+    _opens(monkeypatch, ScriptedEngine(breaks, lambda *_: (0.5, 0.5)))
+    said = " ".join(_check("any").split())
+    assert "not measured: with 32 requests at once, one failed: it answered 500" in said
+    assert "--speed-prompt" not in said
+
+
+def test_a_second_check_reads_as_much_anew_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[tuple[str, ...]] = set()  # the server's prefix cache, which outlives a check
+    read: list[int] = []
+
+    def answer(request: Request) -> Completion:
+        words = request.messages[0]["content"].split()
+        cached = next((length for length in range(len(words), 0, -1) if tuple(words[:length]) in seen), 0)
+        seen.update(tuple(words[:length]) for length in range(1, len(words) + 1))
+        read.append(len(words) - cached)
+        return Completion("hello", "length", len(words), cached, 1)
+
+    for _ in range(2):
+        _opens(monkeypatch, ScriptedEngine(answer, lambda *_: (0.5, 0.5)))
+        assert orjson.loads(_check("any", "--json"))["prompt_tokens_per_second"]
+    first, second = sum(read[: len(read) // 2]), sum(read[len(read) // 2 :])
+    assert second > 0.9 * first > 0  # the short question is the same in both
 
 
 def test_check_passes_a_models_error_on() -> None:

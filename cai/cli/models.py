@@ -1,9 +1,11 @@
 """`cai models check SPEC`: open a model, ask it something, say what it can do and how fast."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import click
 import orjson
@@ -26,10 +28,11 @@ _PROMPT_BURST_REPEATS = 40
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a check found; speeds are in tokens a second over a burst of requests, None when none of them ended.
+    """What a check found; speeds are in tokens a second over a burst of requests.
 
     `tokens_per_second` counts the tokens generated after a short prompt, `prompt_tokens_per_second` those of prompts
-    that are read anew for a single token (None too where a server does not count them). `choices` is None when the
+    that are read anew for a single token. They are None when no request of the burst ended, when one failed (`failure`
+    says how; its retries would count as work), and where a server does not count tokens. `choices` is None when the
     model gives log-probabilities, else why it does not.
     """
 
@@ -42,6 +45,20 @@ class Findings:
     concurrency: int
     tokens_per_second: float | None
     prompt_tokens_per_second: float | None
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Burst:
+    """What ended of requests made at once, in how many seconds, and why one of them failed, if one did."""
+
+    ended: list[Completion]
+    seconds: float
+    failure: str | None
+
+    def rate(self, tokens: Callable[[Completion], int]) -> float | None:
+        """Return the tokens a second; None when they say nothing about the model."""
+        return None if self.failure else sum(map(tokens, self.ended)) / self.seconds or None
 
 
 @click.group()
@@ -76,19 +93,22 @@ async def _check(spec: str, options: EngineOptions) -> Findings:
         opened = time.perf_counter()
         completion = await engine.complete(_request(0))
         answered = time.perf_counter()
+        choices = await _why_no_choices(engine)
+        writing = await _burst(engine, _request)
+        reading = await _burst(engine, partial(_long_request, secrets.token_hex(4)))
         return Findings(
             name=engine.name,
             opened_in=opened - began,
             answer=completion.text,
             answered_in=answered - opened,
-            choices=await _why_no_choices(engine),
+            choices=choices,
             context_length=engine.context_length,
             concurrency=engine.concurrency,
-            tokens_per_second=_rate(await _burst(engine, _request), lambda completion: completion.completion_tokens),
-            prompt_tokens_per_second=_rate(
-                await _burst(engine, _long_request),
-                lambda completion: completion.prompt_tokens - completion.cached_tokens,
+            tokens_per_second=writing.rate(lambda completion: completion.completion_tokens),
+            prompt_tokens_per_second=reading.rate(
+                lambda completion: completion.prompt_tokens - completion.cached_tokens
             ),
+            failure=writing.failure or reading.failure,
         )
     finally:
         await engine.close()
@@ -99,9 +119,12 @@ def _request(seed: int) -> Request:
     return Request((question,), Sampling(max_tokens=_BURST_TOKENS), seed)
 
 
-def _long_request(seed: int) -> Request:
-    """Return a request that is nearly all prompt, and begins like no other, so that no cache has read it before."""
-    question: Message = {"role": "user", "content": f"{seed}. {_QUESTION * _PROMPT_BURST_REPEATS}"}
+def _long_request(check: str, seed: int) -> Request:
+    """Return a request that is nearly all prompt, and begins like no other, so that no cache has read it before.
+
+    `check` is different in every check: a server still has in its cache what the last one asked.
+    """
+    question: Message = {"role": "user", "content": f"{check} {seed}. {_QUESTION * _PROMPT_BURST_REPEATS}"}
     return Request((question,), Sampling(max_tokens=1), seed)
 
 
@@ -114,8 +137,8 @@ async def _why_no_choices(engine: Engine) -> str | None:
     return None
 
 
-async def _burst(engine: Engine, request: Callable[[int], Request]) -> tuple[list[Completion], float]:
-    """Return what ended of a burst of requests and its seconds; what has not ended after 20 is given up."""
+async def _burst(engine: Engine, request: Callable[[int], Request]) -> _Burst:
+    """Make requests at once; what has not ended after 20 seconds is given up. Raises EngineGoneError."""
     began = time.perf_counter()
     tasks = [asyncio.create_task(engine.complete(request(1 + i))) for i in range(_BURST_REQUESTS)]
     done, late = await asyncio.wait(tasks, timeout=_BURST_SECONDS)
@@ -130,12 +153,9 @@ async def _burst(engine: Engine, request: Callable[[int], Request]) -> tuple[lis
     for result in ended:
         if isinstance(result, BaseException) and not isinstance(result, failed):
             raise result
-    return [result for result in ended if not isinstance(result, BaseException)], seconds
-
-
-def _rate(burst: tuple[list[Completion], float], tokens: Callable[[Completion], int]) -> float | None:
-    ended, seconds = burst
-    return sum(map(tokens, ended)) / seconds or None
+    failures = [str(result) for result in ended if isinstance(result, RequestError)]
+    answers = [result for result in ended if not isinstance(result, BaseException)]
+    return _Burst(answers, seconds, failures[0] if failures else None)
 
 
 def _print(findings: Findings) -> None:
@@ -159,6 +179,8 @@ def _print(findings: Findings) -> None:
 def _speed(findings: Findings) -> list[tuple[str, str]]:
     """Return the lines on speed; the last can be copied behind `cai generate --dry-run`."""
     rate, reading = findings.tokens_per_second, findings.prompt_tokens_per_second
+    if findings.failure:
+        return [("speed", f"not measured: with {_BURST_REQUESTS} requests at once, one failed: {findings.failure}")]
     if not rate:
         return [("speed", f"no answer ended within {_BURST_SECONDS:.0f} s")]
     generated = f"{rate:,.0f} tokens/s with {_BURST_REQUESTS} requests of up to {_BURST_TOKENS} tokens at once"
