@@ -4,16 +4,17 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from transformers.cache_utils import DynamicCache
 
-from cai.engines import batching
+from cai.engines import batching, reading
 from cai.engines.base import Choice
 from cai.engines.batching import Batcher
+from cai.engines.prefixes import Prefixes
 from cai.engines.queued import Generation, Limits, Scoring
 from cai.engines.sampling import stream
 from cai.engines.tape import Tape
@@ -21,7 +22,7 @@ from cai.errors import ContextError
 from tests.small_model import small_model
 
 _VOCABULARY = 60
-_ROOMY = Limits(rows=64, cache_tokens=100_000, prefill_tokens=2000)
+_ROOMY = Limits(rows=64, cache_tokens=100_000, prefix_tokens=20_000, prefill_tokens=2000, pass_tokens=32)
 
 
 class _Model:
@@ -42,8 +43,7 @@ class _Model:
 
 
 def _is_step(inputs: dict[str, Any]) -> bool:
-    cache = inputs["past_key_values"]
-    return cache is not None and not isinstance(cache, DynamicCache)
+    return "logits_to_keep" not in inputs
 
 
 Open = Callable[..., tuple[Batcher, _Model]]
@@ -170,7 +170,7 @@ def test_what_a_refused_pass_allocated_is_gone_before_memory_is_given_back(
         if len(inputs["input_ids"]) > 3:
             raise torch.OutOfMemoryError("out of memory, says the test")
 
-    monkeypatch.setattr(batching, "_release", lambda _: alive.append(sum(ref() is not None for ref in activations)))
+    monkeypatch.setattr(reading, "release", lambda _: alive.append(sum(ref() is not None for ref in activations)))
     batcher, model = opened()
     model.before = before
     _generate(batcher, model, [(5, 6)] * 8)  # the prefill of 7 is refused, then the step with 4 rows
@@ -186,20 +186,84 @@ def test_after_a_retreat_no_more_rows_are_read_than_the_new_limit(
     class Narrow(Tape):
         """A tape for 6 rows."""
 
-        def append(self, prefilled: Any, lengths: Sequence[int]) -> None:
-            rows = len(self.starts) + len(lengths)
+        def reserve(self, count: int, longest: int) -> None:
+            rows = len(self.starts) + count
             if rows > 6:
                 refused.append(rows)
                 raise torch.OutOfMemoryError("out of memory, says the test")
-            super().append(prefilled, lengths)
+            super().reserve(count, longest)
 
     monkeypatch.setattr(batching, "Tape", Narrow)
     batcher, model = opened()
+    read: list[int] = []
+
+    def before(inputs: dict[str, Any]) -> None:
+        if not _is_step(inputs):
+            read.append(len(batcher._rows) + len(inputs["input_ids"]))
+
+    model.before = before
     shapes = [((2, 62, 142, 250)[number % 4], 5) for number in range(16)]  # each length is a group by itself
     found = _generate(batcher, model, shapes)
-    assert len(refused) == 1, "rows were read past the limit, which is half of those that did not fit"
+    assert refused == [16, 8]
+    assert max(read) == 4, "rows were read past the limit, which is half of those that did not fit"
     monkeypatch.undo()
     assert found == _generate(*opened(), shapes)
+
+
+@pytest.mark.parametrize("when", ["reading", "stepping", "scoring"])
+def test_what_is_kept_of_former_prompts_is_given_up_before_any_row(opened: Open, when: str) -> None:
+    shapes = [(40 + number, 12) for number in range(8)]
+    expected = _generate(*opened(), shapes)
+    batcher, model = opened()
+    store = batcher._reader.prefixes
+    assert _generate(batcher, model, shapes) == expected
+    refused: list[int] = []
+
+    def before(inputs: dict[str, Any]) -> None:
+        if store.pools and _is_step(inputs) == (when == "stepping"):
+            refused.append(sum(pool.nbytes for pool in store.pools))
+            raise torch.OutOfMemoryError("out of memory, says the test")
+
+    model.before = before
+    if when == "scoring":
+
+        async def score() -> Choice:
+            batcher.submit(job := _scoring(0, 40))
+            choice: Choice = await job.future
+            return choice
+
+        assert asyncio.run(score()).mass > 0
+        model.before = lambda _: None
+    assert _generate(batcher, model, shapes) == expected
+    assert batcher._max_rows == _ROOMY.rows
+    assert len(refused) == len(set(refused)) > 0, "each time it comes back, it is half as large"
+
+
+def test_a_store_that_does_not_fit_is_done_without(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def keep(self: Prefixes, *_: Any) -> None:
+        asked.append(1)
+        raise torch.OutOfMemoryError("out of memory, says the test")
+
+    expected = _generate(*opened(), [(40, 9)] * 6)
+    monkeypatch.setattr(Prefixes, "keep", keep)
+    assert _generate(*opened(), [(40, 9)] * 6) == expected
+    assert asked
+
+
+@pytest.mark.parametrize(
+    "words", ["DefaultCPUAllocator: can't allocate memory: you tried to allocate 9", "MPS backend out of memory (9 GB)"]
+)
+def test_devices_without_an_exception_of_their_own_run_out_of_memory_too(opened: Open, words: str) -> None:
+    def before(inputs: dict[str, Any]) -> None:
+        if len(inputs["input_ids"]) > 2:
+            raise RuntimeError(words)
+
+    batcher, model = opened()
+    model.before = before
+    shapes = [(5 + number, 6) for number in range(8)]
+    assert _generate(batcher, model, shapes) == _generate(*opened(), shapes)
 
 
 def test_the_batch_grows_again_when_there_is_memory_again(opened: Open) -> None:
@@ -231,7 +295,7 @@ def test_the_cache_that_is_allocated_stays_within_the_limit(opened: Open) -> Non
             allocated.append(shape[0] * shape[2])
             rows.append(len(inputs["input_ids"]))
 
-    batcher, model = opened(Limits(rows=64, cache_tokens=12_000, prefill_tokens=2000))
+    batcher, model = opened(replace(_ROOMY, cache_tokens=12_000))
     model.before = before
     _generate(batcher, model, [(40, 24)] * 40 + [(400, 24)] * 20 + [(10, 100)] * 40)
     assert max(allocated) <= 12_000

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers.cache_utils import DynamicCache
 
 from cai.engines.tape import Tape, footprint
 
@@ -32,12 +31,33 @@ class _Written:
         self.number += count
         return [self.number - count + i for i in range(count)]
 
-    def append(self, lengths: Sequence[int]) -> None:
+    def append(self, lengths: Sequence[int], known: int) -> None:
+        """Read rows, of which all but `known` tokens of the longest are filled in beforehand."""
         fresh = [self._next(length) for length in lengths]
-        cache = DynamicCache()
-        for _ in range(2):
-            cache.update(_states(fresh), _states(fresh) + 0.5, len(cache.layers))
-        self.tape.append(cache, lengths)
+        longest = max(lengths)
+        width = max(1, longest - known)
+        self.tape.reserve(len(lengths), longest)
+        self.tape.fit([torch.zeros(1, _HEADS, 1, _SIZE)] * 4)
+        for layer, buffer in enumerate(self.tape.buffers()):
+            for index, row in enumerate(fresh):
+                first = self.tape.head - len(row)
+                filled = torch.tensor(row[: max(0, len(row) - width)]) + 0.5 * (layer % 2)
+                buffer[len(self.rows) + index, :, first : first + len(filled)] = filled[None, :, None]
+        inputs = self.tape.read_inputs([[int(number) for number in row] for row in fresh], width, torch.device("cpu"))
+        states = _states([row[-width:] for row in fresh])
+        cache = inputs["past_key_values"]
+        for layer in range(2):
+            keys, values = cache.update(states, states + 0.5, layer)
+            for index, row in enumerate(fresh):
+                assert keys[index, 1, -len(row) :, 0].tolist() == row
+                assert (values[index, 0, -len(row) :, 0] - 0.5).tolist() == row
+                assert inputs["attention_mask"][index].nonzero()[:, 0].tolist() == list(
+                    range(longest - len(row), longest)
+                )
+                shown = min(width, len(row))
+                assert inputs["input_ids"][index, -shown:].tolist() == row[-shown:]
+                assert inputs["position_ids"][index, -shown:].tolist() == list(range(len(row) - shown, len(row)))
+        self.tape.admit(lengths)
         self.rows += fresh
 
     def step(self) -> None:
@@ -64,6 +84,7 @@ class _Written:
     rounds=st.lists(
         st.tuples(
             st.lists(st.integers(1, 1500) | st.integers(1, 20), max_size=30),  # prompts that join
+            st.integers(0, 1500),  # tokens of the longest that are known
             st.integers(1, 12) | st.just(300),  # steps
             st.integers(0, 40),  # rows that leave
         ),
@@ -73,13 +94,13 @@ class _Written:
 )
 @settings(max_examples=15, deadline=None)
 def test_rows_keep_what_they_wrote_and_the_buffer_stays_within_the_footprint(
-    rounds: list[tuple[list[int], int, int]],
+    rounds: list[tuple[list[int], int, int, int]],
 ) -> None:
     written = _Written()
     allowed = 0
-    for joining, steps, leaving in rounds:
+    for joining, known, steps, leaving in rounds:
         if joining:
-            written.append(joining)
+            written.append(joining, known)
         if not written.rows:
             continue
         # An admission allows what the rows present may reach; the buffer of an earlier one may still be there.

@@ -2,11 +2,11 @@
 
 Requests join the running batch as they arrive and leave it when they are done; nobody waits for a stage or for the
 slowest neighbour. Every few steps the waiting choices are scored (one forward pass each, so they go first) and the
-waiting generations are taken in, grouped by length to limit padding. It knows token ids only, no text.
+waiting generations are taken in; `reading.py` reads the prompts of both. It knows token ids only, no text.
 
-When memory runs out for what joins, it joins in halves; what does not fit alone waits until running rows have left, and
-fails by itself when none run. When it runs out for the running batch, the batch is halved and its rows start over from
-the tokens they already have. Any other error of the model ends the engine.
+When memory runs out, what is kept of former prompts goes first. Then what joins joins in halves; what does not fit
+alone waits until running rows have left, and fails by itself when none run. When memory runs out for the running batch,
+it is halved and its rows start over from the tokens they already have. Any other error of the model ends the engine.
 """
 
 import math
@@ -14,14 +14,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
+from cai.engines.memory import refusal
 from cai.engines.queued import Generation, Job, Limits, Scoring
+from cai.engines.reading import Reader, Reading
 from cai.engines.sampling import draw_tokens
 from cai.engines.scoring import Spelling, paths, weigh
 from cai.engines.tape import Tape, footprint
@@ -29,10 +31,8 @@ from cai.errors import ContextError, EngineError, EngineGoneError
 
 _JOIN_EVERY = 4  # decoding steps between two admissions
 _GROW_EVERY = 64  # decoding steps until one row more is tried after memory ran out
-_LENGTH_RATIO, _LENGTH_MARGIN = 1.25, 32  # how much longer than the shortest a prompt of one prefill may be
 
-
-_Row = TypeVar("_Row")
+_Job = TypeVar("_Job", Generation, Scoring)
 
 
 class Batcher:
@@ -50,6 +50,7 @@ class Batcher:
         self._scorings: deque[Scoring] = deque()
         self._rows: list[Generation] = []
         self._open: set[Job] = set()  # submitted and not settled: all of them must be told when the engine ends
+        self._reader = Reader(model, device, limits)
         self._tape = Tape()
         self._settings: tuple[Tensor, Tensor] | None = None  # the rows' temperatures and top-ps on the device
         self._ended: EngineGoneError | None = None
@@ -102,7 +103,7 @@ class Batcher:
                 self._score()
                 if len(self._rows) < self._crowd:
                     self._join()
-            if self._rows and _refusal(self._step) is not None:
+            if self._rows and refusal(self._step) is not None:
                 self._retreat()
             steps += 1
             if steps % _GROW_EVERY == 0:
@@ -110,42 +111,44 @@ class Batcher:
 
     def _score(self) -> None:
         jobs = [job for job in _drain(self._scorings) if not self._dropped(job)]
-        wanted = [(job, path) for job in jobs for path in paths(job.options)]
+        wanted = [Reading(job, [*job.prompt, *path], len(path) + 1) for job in jobs for path in paths(job.options)]
         seen: dict[Job, dict[Spelling, float]] = {job: {} for job in jobs}
-        waiting = deque(self._grouped(wanted, lambda row: len(row[0].prompt) + len(row[1])))
-        while waiting and len(self._rows) < self._crowd:
-            left = self._left_of(waiting.popleft(), lambda row: row[0], lambda rows: self._read_paths(rows, seen))
-            waiting.extendleft(reversed(left))
+        left = self._read_all(
+            wanted, lambda rows: self._read_paths(rows, seen), lambda _: len(self._rows) < self._crowd
+        )
         for scored in jobs:
             if len(seen[scored]) == len(scored.spellings):
-                self._resolve(scored, weigh(scored.options, seen[scored], len(scored.prompt)))
-        postponed = {job for group in waiting for job, _ in group}
+                choice = weigh(scored.options, seen[scored], len(scored.prompt))
+                self._resolve(scored, replace(choice, cached_tokens=scored.cached))
+        postponed = {row.job for row in left}
         self._scorings.extendleft(job for job in reversed(jobs) if job in postponed)
 
-    def _read_paths(self, rows: Sequence[tuple[Scoring, Spelling]], seen: dict[Job, dict[Spelling, float]]) -> None:
+    def _read_paths(self, rows: Sequence[Reading[Scoring]], seen: dict[Job, dict[Spelling, float]]) -> None:
         """Read each prompt and the path behind it; note the probability of the spellings that run along the path."""
-        kept = max(len(path) for _, path in rows) + 1
-        logprobs = torch.log_softmax(
-            self._forward([[*job.prompt, *path] for job, path in rows], kept, None).float(), -1
-        )
+        tape = Tape(slack=False)
+        tape.reserve(len(rows), max(len(row.tokens) for row in rows))
+        logprobs = torch.log_softmax(self._reader.read(rows, tape).float(), -1)
         found: list[tuple[Scoring, Spelling]] = []
         places: list[tuple[int, int, int]] = []  # row, column and token of every factor, spelling after spelling
-        for row, (job, path) in enumerate(rows):
-            for spelling in job.spellings:
+        for number, row in enumerate(rows):
+            path = tuple(row.tokens[len(row.job.prompt) :])
+            for spelling in row.job.spellings:
                 if spelling[:-1] == path[: len(spelling) - 1]:
-                    found.append((job, spelling))
-                    places += [(row, kept - len(path) - 1 + i, token) for i, token in enumerate(spelling)]
+                    found.append((row.job, spelling))
+                    first = logprobs.shape[1] - row.kept
+                    places += [(number, first + i, token) for i, token in enumerate(spelling)]
         factors = iter(logprobs[tuple(torch.tensor(places, device=self._device).T)].tolist())
         for job, spelling in found:
             seen[job][spelling] = math.exp(sum(islice(factors, len(spelling))))
 
     def _join(self) -> None:
         """Take in waiting generations, in order, while they fit beside the rows that run."""
-        waiting = deque(self._grouped(self._admitted(), lambda job: len(job.context)))
-        while waiting and len(self._rows) + len(waiting[0]) <= self._max_rows:
-            waiting.extendleft(reversed(self._left_of(waiting.popleft(), lambda job: job, self._prefill)))
+        wanted = [Reading(job, job.context) for job in self._admitted()]
+        if not (wanted and self._has_room(wanted)):
+            return
+        left = self._read_all(wanted, self._prefill, lambda rows: len(self._rows) + len(rows) <= self._max_rows)
         # What is left was admitted when memory seemed to hold more rows.
-        self._generations.extendleft(job for group in reversed(waiting) for job in reversed(group))
+        self._generations.extendleft(row.job for row in reversed(left))
 
     def _admitted(self) -> list[Generation]:
         """Return the generations next in the queue that the limits allow beside the rows that run."""
@@ -162,18 +165,24 @@ class Batcher:
                 taken.append(job)
         return taken
 
-    def _prefill(self, jobs: Sequence[Generation]) -> None:
-        contexts = [job.context for job in jobs]
-        cache = DynamicCache()
-        logits = self._forward(contexts, 1, cache)[:, -1]
-        tokens = self._draw(logits, *_settings(jobs, self._device), jobs)
+    def _prefill(self, rows: Sequence[Reading[Generation]]) -> None:
+        if not self._has_room(rows):  # it had, unless memory ran out since
+            return
+        jobs = [row.job for row in rows]
+        tokens = self._draw(self._reader.read(rows, self._tape)[:, -1], *_settings(jobs, self._device), jobs)
+        self._tape.admit([len(row.tokens) for row in rows])
         first = len(self._rows)
         self._rows += jobs
         self._settings = None
-        if _refusal(lambda: self._tape.append(cache, [len(context) for context in contexts])) is not None:
-            self._retreat()
-            return
         self._take(first, tokens)
+
+    def _has_room(self, rows: Sequence[Reading[Generation]]) -> bool:
+        """Make room for `rows` on the tape; without memory for it they retreat with those that run."""
+        if refusal(lambda: self._tape.reserve(len(rows), max(len(row.tokens) for row in rows))) is None:
+            return True
+        self._rows += [row.job for row in rows]
+        self._retreat()
+        return False
 
     def _step(self) -> None:
         """Draw one token for every row."""
@@ -201,70 +210,61 @@ class Batcher:
                 self._resolve(row, (row.tokens, ended))
 
     def _leave(self, index: int) -> None:
+        """Let a row go; all its tokens have been read but the last."""
+        self._reader.keep(self._rows[index].context[:-1], self._tape, index)
         self._tape.remove(index)
         self._rows[index] = self._rows[-1]
         self._rows.pop()
         self._settings = None
 
-    def _forward(self, rows: Sequence[list[int]], kept: int, cache: DynamicCache | None) -> Tensor:
-        """Read `rows`, padded on the left; return the logits of the last `kept` columns, (rows, kept, vocabulary)."""
-        width = max(len(row) for row in rows)
-        ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=self._device)
-        padding = torch.tensor([[width - len(row)] for row in rows], device=self._device)
-        columns = torch.arange(width, device=self._device)[None, :]
-        output = self._model(
-            input_ids=ids,
-            attention_mask=columns >= padding,
-            position_ids=(columns - padding).clamp(min=0),
-            past_key_values=cache,
-            use_cache=cache is not None,
-            logits_to_keep=kept,
-        )
-        logits: Tensor = output.logits
-        return logits[:, -kept:]
-
-    def _grouped(self, rows: Iterable[_Row], length: Callable[[_Row], int]) -> Iterator[list[_Row]]:
-        """Yield `rows` in groups of similar length that are read together, the shortest first."""
-        group: list[_Row] = []
-        for row in sorted(rows, key=length):
-            if group:
-                longest = length(group[0]) * _LENGTH_RATIO + _LENGTH_MARGIN
-                if length(row) > longest or length(row) * (len(group) + 1) > self._limits.prefill_tokens:
-                    yield group
-                    group = []
-            group.append(row)
-        if group:
-            yield group
+    def _read_all(
+        self,
+        rows: Sequence[Reading[_Job]],
+        work: Callable[[Sequence[Reading[_Job]]], None],
+        fits: Callable[[Sequence[Reading[_Job]]], bool],
+    ) -> list[Reading[_Job]]:
+        """Do `work` for `rows`, group by group while it `fits`; return the rows for which it did not."""
+        left: list[Reading[_Job]] = []
+        for groups in self._reader.waves(rows):
+            waiting = deque(groups)
+            while waiting and fits(waiting[0]):
+                waiting.extendleft(reversed(self._left_of(waiting.popleft(), work)))
+            left += [row for group in waiting for row in group]
+        return left
 
     def _left_of(
-        self, rows: list[_Row], job: Callable[[_Row], Job], work: Callable[[Sequence[_Row]], None]
-    ) -> list[list[_Row]]:
+        self, rows: list[Reading[_Job]], work: Callable[[Sequence[Reading[_Job]]], None]
+    ) -> list[list[Reading[_Job]]]:
         """Do `work` for `rows`; return what is left of it when memory runs out: its halves, or a row that must wait.
 
-        A row that does not fit alone waits for running rows to leave; when none run, it fails and nothing is left.
+        What is kept of former prompts is given up first, and then all is tried again. A row that does not fit alone
+        waits for running rows to leave; when none run, it fails and nothing is left.
         """
-        refusal = _refusal(lambda: work(rows))
-        if refusal is None:
+        said = refusal(lambda: work(rows))
+        if said is None:
             return []
-        _release(self._device)
+        if not self._rows:
+            self._tape = Tape()  # what was made of the old one is too large
+        if self._reader.give_up():
+            return [rows]
         if len(rows) > 1:
             middle = len(rows) // 2
             return [rows[:middle], rows[middle:]]
         if self._rows:
             self._max_rows = self._crowd = len(self._rows)
             return [rows]
-        message = f"a prompt of {len(job(rows[0]).prompt)} tokens does not fit in memory"
-        self._fail(job(rows[0]), ContextError(message, raw=refusal))
+        job = rows[0].job
+        self._fail(job, ContextError(f"a prompt of {len(job.prompt)} tokens does not fit in memory", raw=said))
         return []
 
     def _retreat(self) -> None:
-        """Give the cache back and queue its rows again, half as many at once for now."""
+        """Give the caches back and queue the rows again, half as many at once for now if only rows held memory."""
         rows, self._rows, self._tape, self._settings = self._rows, [], Tape(), None
-        _release(self._device)
-        if len(rows) == 1:
-            self._fail(rows[0], ContextError("the answer outgrew the memory"))
-            return
-        self._max_rows = max(1, len(rows) // 2)
+        if not self._reader.give_up():
+            if len(rows) == 1:
+                self._fail(rows[0], ContextError("the answer outgrew the memory"))
+                return
+            self._max_rows = max(1, len(rows) // 2)
         self._generations.extendleft(reversed(rows))
 
     def _dropped(self, job: Job) -> bool:
@@ -292,23 +292,6 @@ def _settings(jobs: Sequence[Generation], device: torch.device) -> tuple[Tensor,
 def _drain(queue: deque[Scoring]) -> Iterator[Scoring]:
     while queue:
         yield queue.popleft()
-
-
-def _refusal(work: Callable[[], None]) -> str | None:
-    """Do `work`; return what was said when memory ran out, None when it did not.
-
-    The exception is gone by then: its traceback would keep alive all that `work` had allocated.
-    """
-    try:
-        work()
-    except torch.OutOfMemoryError as error:
-        return str(error)
-    return None
-
-
-def _release(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def _call(job: Job, settle: Callable[[Any], None], value: Any) -> None:

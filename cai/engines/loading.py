@@ -17,6 +17,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 from transformers.utils import logging
 
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base, check_foldable, split_adapter
+from cai.engines.attention import share_heads
 from cai.engines.weights import model_label
 from cai.errors import ModelError
 
@@ -94,6 +95,8 @@ def _open(name: str, source: str, tokens: str, dtype: torch.dtype) -> tuple[Any,
 
 def _loaded(name: str, label: str, model: Any, tokenizer: Any, place: torch.device) -> Loaded:
     model = model.to(place).eval()
+    if place.type == "cpu":
+        share_heads(model)
     return Loaded(
         name=label,
         model=model,

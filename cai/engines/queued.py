@@ -16,6 +16,16 @@ class Job:
     prompt: list[int]
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
+    read: int = field(default=0, init=False)
+
+    def note_read(self, known: int) -> None:
+        """Note a pass that read the prompt, and what follows it, but for the first `known` tokens."""
+        self.read = max(self.read, len(self.prompt) - max(0, known))
+
+    @property
+    def cached(self) -> int:
+        """Tokens of the prompt that were known before and never read for this job."""
+        return len(self.prompt) - self.read
 
 
 @dataclass(slots=True, eq=False)
@@ -62,8 +72,15 @@ class Scoring(Job):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`rows` decoded together, `cache_tokens` in their cache, `prefill_tokens` read in one forward pass."""
+    """How much is done and kept at once.
+
+    `rows` are decoded together, with `cache_tokens` in their cache; `prefix_tokens` are kept besides, of what was read
+    and written before. One forward pass reads prompts of `prefill_tokens`; reading `pass_tokens` takes about as long as
+    a pass takes for itself.
+    """
 
     rows: int
     cache_tokens: int
+    prefix_tokens: int
     prefill_tokens: int
+    pass_tokens: int

@@ -2,16 +2,18 @@
 
 A tape is one buffer a layer, shaped (rows, heads, columns, head size). Every row ends at the same column, the head, and
 began at its own: rows are padded on the left by columns that the attention mask hides. One decoding step writes one
-column for all rows in place; a new row is copied in so that it ends at the head; a row that leaves gives its place to
-the last one. Nothing else is copied, except when the head reaches the end of the buffer and the window of live columns
-moves back to its beginning.
+column for all rows in place; a new row is read in place below the others, so that it ends at the head, and its first
+columns may be filled beforehand with what is known of it; a row that leaves gives its place to the last one. Nothing
+else is copied, except when the head reaches the end of the buffer and the window of live columns moves back to its
+beginning.
 
 `DynamicCache` would copy the whole cache for every token and could not take a row in. Sliding-window layers keep all
 their columns here; the model's own mask hides those out of the window.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,34 +22,49 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 _SLACK = 256  # columns: the buffer moves at most once in so many steps
 
 
+class _Place(NamedTuple):
+    """Where a forward pass writes, and the window of columns that its rows see."""
+
+    rows: slice
+    written: slice
+    window: slice
+
+
 class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyped here
-    """One layer's keys and values; the tape says where the head is."""
+    """One layer's keys and values; the tape says where to write. The first states that come make the buffers."""
 
     is_sliding = False
 
-    def __init__(self, tape: "Tape", keys: Tensor, values: Tensor) -> None:
+    def __init__(self, tape: "Tape") -> None:
         super().__init__()
         self.tape = tape
-        self.keys, self.values = keys, values
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Do nothing: the tape made the buffers."""
+        """Make buffers for such states, of zeros: a hidden column still meets its weight of 0, and 0 · NaN is NaN."""
+        self.keys, self.values = (
+            states.new_zeros((self.tape.rows, states.shape[1], self.tape.columns, states.shape[3]))
+            for states in (key_states, value_states)
+        )
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Write one column at the head; return the window up to and with it."""
-        rows, head, start = key_states.shape[0], self.tape.head, self.tape.start
-        self.keys[:rows, :, head : head + 1] = key_states
-        self.values[:rows, :, head : head + 1] = value_states
-        return self.keys[:rows, :, start : head + 1], self.values[:rows, :, start : head + 1]
+        """Write the columns of this pass; return the window up to and with them."""
+        if self.keys is None:
+            self.lazy_initialization(key_states, value_states)
+        rows, written, window = self.tape.place
+        self.keys[rows, :, written] = key_states
+        self.values[rows, :, written] = value_states
+        return self.keys[rows, :, window], self.values[rows, :, window]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return the columns that attention will see, and their offset."""
-        return self.tape.head - self.tape.start + query_length, 0
+        return self.get_seq_length() + query_length, 0
 
     def get_seq_length(self) -> int:
-        """Return the columns in the window."""
-        return self.tape.head - self.tape.start
+        """Return the columns of the window before those that are written."""
+        _, written, window = self.tape.place
+        columns: int = written.start - window.start
+        return columns
 
     def get_max_length(self) -> int:
         """Return -1: there is no maximum."""
@@ -55,25 +72,60 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyped 
 
 
 class Tape:
-    """The cache of the rows 0 … `len(starts)` - 1; row r lives in the columns `starts[r]` … `head` - 1."""
+    """The cache of the rows 0 … `len(starts)` - 1; row r lives in the columns `starts[r]` … `head` - 1.
 
-    def __init__(self) -> None:
+    Without `slack` its buffers are as large as the first reading needs: a tape to read once and to forget.
+    """
+
+    def __init__(self, *, slack: bool = True) -> None:
         self.starts: list[int] = []
         self.start = 0
         self.head = 0
+        self.rows = 0
+        self.columns = 0
+        self.place = _Place(slice(0), slice(0), slice(0))
+        self._slack = slack
         self._layers: list[_Layer] = []
         self._first: Tensor | None = None  # `starts` on the device
 
-    def append(self, prefilled: Cache, lengths: Sequence[int]) -> None:
-        """Take in the rows of a left-padded prefill; `lengths` counts each row's tokens without padding."""
-        count, longest = len(lengths), max(lengths)
-        self._reserve(prefilled, count, longest)
-        first = len(self.starts)
-        for layer, fresh in zip(self._layers, prefilled.layers, strict=True):
-            for row, length in enumerate(lengths):
-                place = slice(self.head - length, self.head)
-                layer.keys[first + row, :, place] = fresh.keys[row, :, -length:]
-                layer.values[first + row, :, place] = fresh.values[row, :, -length:]
+    def reserve(self, count: int, longest: int) -> None:
+        """Make room for `count` more rows of up to `longest` columns before the head.
+
+        When memory runs out here, the tape is broken: the layers no longer agree on where the head is.
+        """
+        rows = len(self.starts) + count
+        if rows > self.rows or self.head < longest or self.head >= self.columns:
+            self._move(rows, max(longest, self.head - self.start))
+
+    def fit(self, states: Sequence[Tensor]) -> None:
+        """Make the buffers, where there are none yet, for states as these: each layer's keys and then its values."""
+        if not self._layers:
+            for keys, values in zip(states[::2], states[1::2], strict=True):
+                self._layers.append(_Layer(self))
+                self._layers[-1].lazy_initialization(keys, values)
+
+    def read_inputs(self, tokens: Sequence[Sequence[int]], width: int, device: torch.device) -> dict[str, Any]:
+        """Return what the model needs to read the last `width` tokens of rows below the present ones.
+
+        There must be room for them (`reserve`); the columns of their earlier tokens must have been filled. Shorter rows
+        are padded on the left. Until `admit` the rows do not count.
+        """
+        longest = max(map(len, tokens))
+        window = slice(self.head - longest, self.head)
+        rows = slice(len(self.starts), len(self.starts) + len(tokens))
+        self.place = _Place(rows, slice(self.head - width, self.head), window)
+        ids = [[0] * (width - len(row)) + list(row[-width:]) for row in tokens]
+        padding = torch.tensor([[longest - len(row)] for row in tokens], device=device)
+        columns = torch.arange(longest, device=device)[None, :]
+        return {
+            "input_ids": torch.tensor(ids, device=device),
+            "past_key_values": self._cache(),
+            "attention_mask": columns >= padding,
+            "position_ids": (columns[:, longest - width :] - padding).clamp(min=0),
+        }
+
+    def admit(self, lengths: Sequence[int]) -> None:
+        """Take in the rows that were read last; `lengths` counts each row's tokens."""
         self.starts += [self.head - length for length in lengths]
         self._changed()
 
@@ -82,22 +134,22 @@ class Tape:
         last = len(self.starts) - 1
         if row != last:
             place = slice(self.starts[last], self.head)
-            for layer in self._layers:
-                layer.keys[row, :, place] = layer.keys[last, :, place]
-                layer.values[row, :, place] = layer.values[last, :, place]
+            for buffer in self.buffers():
+                buffer[row, :, place] = buffer[last, :, place]
             self.starts[row] = self.starts[last]
         self.starts.pop()
         self._changed()
 
     def step_inputs(self) -> dict[str, Any]:
         """Return what the model needs beside the tokens to add one column: cache, mask and positions."""
-        if self.head == self._layers[0].keys.shape[2]:
+        if self.head == self.columns:
             self._move(len(self.starts), self.head - self.start)
         if self._first is None:
             self._first = torch.tensor(self.starts, device=self._layers[0].keys.device)
+        self.place = _Place(slice(len(self.starts)), slice(self.head, self.head + 1), slice(self.start, self.head + 1))
         columns = torch.arange(self.start, self.head + 1, device=self._first.device)
         return {
-            "past_key_values": Cache(layers=self._layers),
+            "past_key_values": self._cache(),
             "attention_mask": columns[None, :] >= self._first[:, None],
             "position_ids": (self.head - self._first)[:, None],
         }
@@ -106,20 +158,21 @@ class Tape:
         """Keep the column that the model has just written."""
         self.head += 1
 
+    def buffers(self) -> Iterator[Tensor]:
+        """Yield each layer's keys and then its values; nothing before the first reading."""
+        for layer in self._layers:
+            yield layer.keys
+            yield layer.values
+
+    def _cache(self) -> Cache:
+        """Return the tape as the model wants it; layers that it has not had yet join as they are met."""
+        cache = Cache(layer_class_to_replicate=partial(_Layer, self))
+        cache.layers = self._layers
+        return cache
+
     def _changed(self) -> None:
         self.start = min(self.starts, default=self.head)
         self._first = None
-
-    def _reserve(self, prefilled: Cache, count: int, longest: int) -> None:
-        """Make room for `count` more rows of up to `longest` columns before the head."""
-        rows = len(self.starts) + count
-        if not self._layers:
-            for fresh in prefilled.layers:
-                keys = _zeros(fresh.keys, rows, longest)
-                self._layers.append(_Layer(self, keys, _zeros(fresh.values, rows, longest)))
-        capacity, _, columns, _ = self._layers[0].keys.shape
-        if rows > capacity or self.head < longest or self.head >= columns:
-            self._move(rows, max(longest, self.head - self.start))
 
     def _move(self, rows: int, head: int) -> None:
         """Place the window so that it ends at column `head`, with room for `rows` rows and slack behind the head.
@@ -127,20 +180,23 @@ class Tape:
         A buffer that is too small is replaced by one of the size that is needed now, be it smaller the other way.
         """
         source, target = slice(self.start, self.head), slice(head - (self.head - self.start), head)
+        grows = rows > self.rows or head + _SLACK > self.columns
+        if grows:
+            self.rows, self.columns = (_height(rows), _width(head)) if self._slack else (rows, head)
         for layer in self._layers:
-            layer.keys = self._moved(layer.keys, rows, source, target)
-            layer.values = self._moved(layer.values, rows, source, target)
+            layer.keys = self._moved(layer.keys, source, target, grows=grows)
+            layer.values = self._moved(layer.values, source, target, grows=grows)
         shift = head - self.head
         self.head = head
         self.starts = [start + shift for start in self.starts]
         self._changed()
 
-    def _moved(self, buffer: Tensor, rows: int, source: slice, target: slice) -> Tensor:
-        count, head = len(self.starts), target.stop
-        if rows <= buffer.shape[0] and head + _SLACK <= buffer.shape[2]:
+    def _moved(self, buffer: Tensor, source: slice, target: slice, *, grows: bool) -> Tensor:
+        count = len(self.starts)
+        if not grows:
             buffer[:count, :, target] = buffer[:count, :, source].clone()
             return buffer
-        replacement = _zeros(buffer, rows, head)
+        replacement = buffer.new_zeros((self.rows, buffer.shape[1], self.columns, buffer.shape[3]))
         replacement[:count, :, target] = buffer[:count, :, source]
         return replacement
 
@@ -148,11 +204,6 @@ class Tape:
 def footprint(rows: int, columns: int) -> int:
     """Return the tokens, rows times columns, that a tape allocates at most for `rows` rows of `columns` tokens each."""
     return _height(rows) * _width(columns)
-
-
-def _zeros(like: Tensor, rows: int, columns: int) -> Tensor:
-    """Return a buffer with slack, of zeros: a hidden column still meets its weight of 0, and 0 times NaN is NaN."""
-    return like.new_zeros((_height(rows), like.shape[1], _width(columns), like.shape[3]))
 
 
 def _height(rows: int) -> int:

@@ -2,7 +2,8 @@
 
 Conversations become token ids and back (`turns.py`) on the event loop's thread; `batching.py` does the rest in a thread
 of its own. A request's tokens depend on its messages, sampling and seed alone, up to rounding: neighbours in a
-batch change the last bits of the logits, which matters only where two tokens are tied.
+batch, and whether a prompt's beginning was read for it or before, change the last bits of the logits, which matters
+only where two tokens are tied.
 """
 
 import asyncio
@@ -22,6 +23,10 @@ _ROWS = {"cuda": 256}
 _DEFAULT_ROWS = 64
 _PREFILL_TOKENS = {"cuda": 32_768}
 _DEFAULT_PREFILL_TOKENS = 8_192
+_PASS_TOKENS = {"cuda": 1_024}
+_DEFAULT_PASS_TOKENS = 32
+_PREFIX_SHARE = 0.25  # of the cache, for what was read and written before, but no more than
+_PREFIX_TOKENS = 512  # a row: its next request comes soon, and what it shares with others is kept once
 _HOST_CACHE_BYTES = 4 << 30
 _CUDA_CACHE_SHARE = 0.6  # of what is free once the weights are loaded; the rest is for activations and moving the cache
 
@@ -45,12 +50,11 @@ class TransformersEngine:
         limit = self._turns.room(len(prompt), sampling.max_tokens)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[tuple[list[int], bool]] = loop.create_future()
-        self._batcher.submit(
-            Generation(prompt, future, loop, sampling.temperature, sampling.top_p, limit, stream(request.seed))
-        )
+        job = Generation(prompt, future, loop, sampling.temperature, sampling.top_p, limit, stream(request.seed))
+        self._batcher.submit(job)
         tokens, ended = await future
         text = self._turns.decode(tokens[:-1] if ended else tokens)
-        return Completion(text, "stop" if ended else "length", len(prompt), 0, len(tokens))
+        return Completion(text, "stop" if ended else "length", len(prompt), job.cached, len(tokens))
 
     async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
         """Return how likely each whole option is, options of several tokens included."""
@@ -80,4 +84,11 @@ def _limits(loaded: Loaded, rows: int) -> Limits:
     if kind == "cuda":
         free = int(torch.cuda.mem_get_info(loaded.device)[0] * _CUDA_CACHE_SHARE)
     tokens = free // max(1, loaded.cache_bytes)
-    return Limits(rows, tokens, _PREFILL_TOKENS.get(kind, _DEFAULT_PREFILL_TOKENS))
+    prefixes = min(int(tokens * _PREFIX_SHARE), rows * _PREFIX_TOKENS)
+    return Limits(
+        rows=rows,
+        cache_tokens=tokens - prefixes,
+        prefix_tokens=prefixes,
+        prefill_tokens=_PREFILL_TOKENS.get(kind, _DEFAULT_PREFILL_TOKENS),
+        pass_tokens=_PASS_TOKENS.get(kind, _DEFAULT_PASS_TOKENS),
+    )

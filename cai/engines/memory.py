@@ -1,0 +1,32 @@
+"""What is done when a device's memory runs out: to notice it, and to give back what is held in reserve."""
+
+from collections.abc import Callable
+
+import torch
+
+_SAID_ELSEWHERE = ("DefaultCPUAllocator:", "MPS backend out of memory")
+"""How torch's allocators without an exception of their own say it."""
+
+
+def refusal(work: Callable[[], None]) -> str | None:
+    """Do `work`; return what was said when memory ran out, None when it did not.
+
+    The exception is gone by then: its traceback would keep alive all that `work` had allocated.
+    """
+    try:
+        work()
+    except torch.OutOfMemoryError as error:
+        return str(error)
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _SAID_ELSEWHERE):
+            raise
+        return str(error)
+    return None
+
+
+def release(device: torch.device) -> None:
+    """Return what torch holds in reserve to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
