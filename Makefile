@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo loop loop-check test test-slow test-ray test-vllm lint bench bench-training gpu-check tiny tiny-card clean
+.PHONY: install demo loop loop-check test test-slow test-ray test-vllm lint bench bench-peers bench-engines bench-training gpu-check tiny tiny-card clean
 
 install: $(STAMP)
 
@@ -62,11 +62,22 @@ test-ray: .venv/.ray
 bench: .venv/.ray
 	$(BIN)/python -m benchmarks
 
+# Beside distilabel, datatrove, DataDesigner and curator, each in an environment of its own.
+bench-peers: install
+	$(BIN)/python -m benchmarks.peers
+
+# Beside a plain loop around `generate`, and in vLLM beside vLLM's own offline engine.
+bench-engines: install $(VLLM_ENV)/.installed
+	$(BIN)/python -m benchmarks.inprocess
+	$(VLLM_ENV)/bin/python -m benchmarks.limit
+
 bench-training: install
 	$(BIN)/python -m benchmarks.training
 
-# On a machine with CUDA: a large Llama beside plain TRL, and the loop, whose table has to be the CPU's.
+# On a machine with CUDA: a large Llama generates, and trains beside plain TRL; then the loop, whose table has to be the
+# CPU's.
 gpu-check: install
+	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.gpu
 	$(BIN)/cai loop --config benchmarks/loop.yaml --device cuda --out loops/tiny-cuda < /dev/null
 	$(BIN)/cai loop --config benchmarks/loop.yaml --device cpu --out loops/tiny < /dev/null

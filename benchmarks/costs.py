@@ -57,6 +57,10 @@ class Counters:
     """What a server did since it was started or reset; times are `time.monotonic` seconds."""
 
     requests: int = 0
+    answered: int = 0
+    """Requests that have held their slot; those beside them wait or are being served."""
+    repeated: int = 0
+    """Requests with the words and the seed of an earlier one."""
     refused: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -76,6 +80,8 @@ class Counters:
         return {
             "slots": slots,
             "requests": self.requests,
+            "answered": self.answered,
+            "repeated": self.repeated,
             "refused": self.refused,
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,
@@ -113,6 +119,7 @@ class Slots:
         self.call_later(seconds, lambda: self._finish(seconds, done))
 
     def _finish(self, seconds: float, done: Callable[[], None]) -> None:
+        self.counters.answered += 1
         self.counters.busy_slot_seconds += seconds
         self.counters.last_finish = time.monotonic()
         if self._queue:

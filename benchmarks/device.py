@@ -1,5 +1,7 @@
 """What a GPU can do at most, and what it has in use while something runs."""
 
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 _SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_BETWEEN_SAMPLES = 0.5  # a pipe holds hours of them
 
 _PEAKS = {
     "A100": 312e12,  # NVIDIA A100 datasheet
@@ -29,6 +32,13 @@ class Peak:
     used: int = 0
 
 
+@dataclass(slots=True)
+class Use:
+    """The share of the time in which the first GPU had work, as its driver samples it; None where nobody tells."""
+
+    share: float | None = None
+
+
 def peak_operations(name: str) -> float | None:
     """Return the bfloat16 operations a second of a device by its name; None when it is unknown, or a part of one."""
     words = set(name.replace("-", " ").split())
@@ -38,9 +48,30 @@ def peak_operations(name: str) -> float | None:
 
 
 @contextmanager
+def watched_use() -> Iterator[Use]:
+    """Have the driver's own tool look at the first GPU while the block runs, if this machine has it."""
+    use, tool = Use(), shutil.which("nvidia-smi")
+    if tool is None:
+        yield use
+        return
+    every = f"--loop-ms={1000 * _SECONDS_BETWEEN_SAMPLES:.0f}"
+    command = [tool, "--id=0", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", every]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as looking:
+        try:
+            yield use
+        finally:
+            looking.terminate()
+            percents = [int(line) for line in (looking.stdout or ()) if line.strip().isdecimal()]
+            use.share = sum(percents) / len(percents) / 100 if percents else None
+
+
+@contextmanager
 def watched_memory() -> Iterator[Peak]:
-    """Look at the first GPU's memory while the block runs; what else uses that GPU meanwhile is counted too."""
+    """Look at the first GPU's memory while the block runs, if there is one; what else uses it is counted too."""
     peak, done = Peak(), threading.Event()
+    if not torch.cuda.is_available():
+        yield peak
+        return
     before = _used()
 
     def look() -> None:

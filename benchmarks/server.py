@@ -6,8 +6,8 @@ tokens, or one with its log-probabilities when `logprobs` is asked for.
 
     POST /v1/chat/completions    GET /v1/models    GET /stats (`Counters.report`)    POST /reset (counters and cache)
 
-HTTP is as little of version 1.1 as clients that keep their connections need, because one core must serve more requests
-a second than the client under measurement can send.
+HTTP is as little of version 1.1 as clients need that keep their connections, or ask for one to be closed, because one
+core must serve more requests a second than the client under measurement can send.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from benchmarks.costs import Costs, Counters, PrefixCache, Slots
 _BACKLOG = 4096
 _DEFAULTS = Costs()
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _MODELS = orjson.dumps({"object": "list", "data": [{"id": "mock", "object": "model", "max_model_len": 8192}]})
 
 Send = Callable[[str, bytes], None]
@@ -39,6 +40,7 @@ class Model:
         self._costs = costs
         self._slots = Slots(costs, loop.call_later)
         self._cache = PrefixCache()
+        self._asked: set[int] = set()
 
     def answer(self, method: bytes, path: bytes, body: bytes, send: Send) -> None:
         """Answer one HTTP request through `send`, now or later."""
@@ -51,6 +53,7 @@ class Model:
         elif (method, path) == (b"POST", b"/reset"):
             self._slots.counters = Counters()
             self._cache.clear()
+            self._asked.clear()
             send("200 OK", b"{}")
         else:
             send("404 Not Found", b"{}")
@@ -59,8 +62,8 @@ class Model:
         counters = self._slots.counters
         try:
             request = orjson.loads(body)
-            text = " ".join([f"{message['role']} {message['content']}" for message in request["messages"]])
-            question = request["messages"][-1]["content"]
+            turns = [(message["role"], _content(message["content"])) for message in request["messages"]]
+            text, question = " ".join([f"{role} {content}" for role, content in turns]), turns[-1][1]
             choosing = bool(request.get("logprobs"))
             written = 1 if choosing else min(int(request.get("max_tokens", LONGEST)), LONGEST)
         except (orjson.JSONDecodeError, LookupError, TypeError, ValueError, AttributeError):
@@ -73,6 +76,9 @@ class Model:
         counters.prompt_tokens += len(words)
         counters.cached_tokens += cached
         counters.completion_tokens += written
+        name = hash((text, request.get("seed")))
+        counters.repeated += name in self._asked
+        self._asked.add(name)
         drawn = zlib.crc32(f"{text}\x1f{request.get('seed')}".encode())
         choice = letter_answer(drawn, question) if choosing else text_answer(drawn, written)
         reply = {
@@ -90,6 +96,11 @@ class Model:
         self._slots.hold(self._costs.seconds(len(words) - cached, written), partial(_reply, send, reply))
 
 
+def _content(content: Any) -> str:
+    """Return a message's text, whether it comes as one string or in parts."""
+    return content if isinstance(content, str) else " ".join([part["text"] for part in content])
+
+
 def _reply(send: Send, reply: dict[str, Any]) -> None:
     send("200 OK", orjson.dumps(reply))
 
@@ -101,6 +112,7 @@ class Connection(asyncio.Protocol):
         self._model = model
         self._received = b""
         self._answering = False
+        self._last = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the way back."""
@@ -121,9 +133,10 @@ class Connection(asyncio.Protocol):
         stop = start + (int(told[1]) if told else 0)
         if len(self._received) < stop:
             return
-        method, path, _ = self._received[: self._received.index(b"\r\n")].split(b" ", 2)
-        body, self._received = self._received[start:stop], self._received[stop:]
+        head, body, self._received = self._received[:end], self._received[start:stop], self._received[stop:]
+        method, path, _ = head.partition(b"\r\n")[0].split(b" ", 2)
         self._answering = True
+        self._last = _CLOSE.search(head) is not None
         self._model.answer(method, path, body, self._send)
 
     def _send(self, status: str, body: bytes) -> None:
@@ -132,7 +145,9 @@ class Connection(asyncio.Protocol):
             return
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         self._transport.write(head.encode() + body)
-        if self._received:
+        if self._last:
+            self._transport.close()
+        elif self._received:
             self._take_request()
 
 

@@ -1,4 +1,4 @@
-"""A Llama with random weights that speaks in words and ends its texts, for measurements of speed on a CPU.
+"""A Llama with random weights that speaks in words and ends its texts, for measurements of speed.
 
 Its layers are SmolLM2-135M's (huggingface.co/HuggingFaceTB/SmolLM2-135M, config.json), 106 million parameters; its
 vocabulary is small, so that they are nearly all of it. Two things make its texts behave as a trained model's do:
@@ -40,8 +40,36 @@ SHAPE = {
 }
 
 
+LARGE_SHAPES: Mapping[str, Mapping[str, int | bool]] = {
+    "1": {
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": False,
+    },
+    "8": {
+        "hidden_size": 4096,
+        "intermediate_size": 14_336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": False,
+    },
+}
+"""The layers of Llama 3.2 1B and 3.1 8B (their config.json on huggingface.co/meta-llama), by billions of parameters."""
+
+
 def write_word_llama(
-    folder: Path, texts: Sequence[str], mean_words: int, shape: Mapping[str, int | bool] = SHAPE
+    folder: Path,
+    texts: Sequence[str],
+    mean_words: int,
+    shape: Mapping[str, int | bool] = SHAPE,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> int:
     """Write the model, which knows the words of `texts`, into the folder; returns its number of parameters."""
     tokenizer = _tokenizer(texts)
@@ -49,7 +77,8 @@ def write_word_llama(
     config = transformers.LlamaConfig(
         vocab_size=_VOCABULARY, bos_token_id=None, eos_token_id=_END, pad_token_id=0, **shape
     )
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    with torch.device(device):
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     with torch.no_grad():
         _let_end(model, mean_words)
     model.save_pretrained(folder)
@@ -86,7 +115,8 @@ def _let_end(model: transformers.PreTrainedModel, mean_words: int) -> None:
     head[:, channels] = 0
     head[: len(_SPECIAL)] = 0
     head[: len(_SPECIAL), _STEADY] = _NEVER
-    states = model.model(torch.randint(len(_SPECIAL), _VOCABULARY, _CALIBRATION)).last_hidden_state
-    others = torch.logsumexp(model.lm_head(states), -1)
+    words = torch.randint(len(_SPECIAL), _VOCABULARY, _CALIBRATION).to(model.device)
+    states = model.model(words).last_hidden_state
+    others = torch.logsumexp(model.lm_head(states).float(), -1)
     head[_END] = 0
     head[_END, _TURNING] = ((others - math.log(mean_words - 1)) / states[..., _TURNING]).mean()

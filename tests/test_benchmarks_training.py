@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from rich.console import Console
 from trl.scripts import dpo as trl_dpo
 from trl.scripts import sft as trl_sft
 
-from benchmarks import agreement, gpu, reference, training
+from benchmarks import agreement, generation, gpu, reference, training
 from benchmarks.device import peak_operations
 from benchmarks.examples import Method, useful_tokens, write_examples
 from benchmarks.llama import SHAPES, write_llama
@@ -226,9 +227,10 @@ def test_measured_trainings_are_shown_with_what_is_unknown() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="would measure")
-def test_without_cuda_nothing_is_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("benchmark", [gpu, generation])
+def test_without_cuda_nothing_is_measured(tmp_path: Path, benchmark: ModuleType) -> None:
     results = tmp_path / "gpu.json"
-    done = CliRunner().invoke(gpu.main, ["--results", str(results)])
+    done = CliRunner().invoke(benchmark.main, ["--results", str(results)])
     assert done.exit_code == 2
     assert done.output == "Nothing was measured: torch finds no usable CUDA device here.\n"
     assert not results.exists()

@@ -5,10 +5,12 @@ instant.
 """
 
 import difflib
+import gc
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 import click
 
@@ -47,7 +49,7 @@ class LazyGroup(click.Group):
         """Import and return one command."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        command = getattr(_imported(COMMANDS[cmd_name][0]), cmd_name)
         assert isinstance(command, click.Command)  # noqa: S101  (the table above is ours)
         return command
 
@@ -97,6 +99,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo("cai: interrupted", err=True)
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _imported(name: str) -> ModuleType:
+    """Import a module without searching for reference cycles, which take a fifth of the time until the first request.
+
+    What modules hold lasts until the end, so it is not searched afterwards either, not even when the process ends.
+    """
+    gc.disable()
+    try:
+        module = importlib.import_module(name)
+        gc.freeze()
+    finally:
+        gc.enable()
+    return module
 
 
 def _fill_standard_descriptors() -> None:
