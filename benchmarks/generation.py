@@ -20,13 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.device import watched_memory, watched_use
+from benchmarks.llama import SHAPES as LARGE
 from benchmarks.processes import MeasuringError, timed
 from benchmarks.prompts import WORDS, write_prompts
 from benchmarks.where import taken
-from benchmarks.wordllama import LARGE_SHAPES, SHAPE, write_word_llama
+from benchmarks.wordllama import SHAPE, write_word_llama
 
 RESULTS = Path(__file__).parent / "generation.json"
-SHAPES = {"0.1": SHAPE, **LARGE_SHAPES}
+SHAPES = {"0.1": SHAPE, **{str(billions): shape for billions, shape in LARGE.items()}}
 ENGINES = ("transformers", "vllm")
 _PACKAGES = ("cai", "torch", "transformers")
 _LONGEST = 512

@@ -36,47 +36,26 @@ SHAPE = {
     "num_attention_heads": 9,
     "num_key_value_heads": 3,
     "max_position_embeddings": 2048,
-    "tie_word_embeddings": False,
 }
-
-
-LARGE_SHAPES: Mapping[str, Mapping[str, int | bool]] = {
-    "1": {
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 16,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "max_position_embeddings": 8192,
-        "tie_word_embeddings": False,
-    },
-    "8": {
-        "hidden_size": 4096,
-        "intermediate_size": 14_336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "max_position_embeddings": 8192,
-        "tie_word_embeddings": False,
-    },
-}
-"""The layers of Llama 3.2 1B and 3.1 8B (their config.json on huggingface.co/meta-llama), by billions of parameters."""
 
 
 def write_word_llama(
     folder: Path,
     texts: Sequence[str],
     mean_words: int,
-    shape: Mapping[str, int | bool] = SHAPE,
+    shape: Mapping[str, int | bool | None] = SHAPE,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> int:
-    """Write the model, which knows the words of `texts`, into the folder; returns its number of parameters."""
+    """Write the model, which knows the words of `texts`, into the folder; returns its number of parameters.
+
+    Of `shape` the layers are taken; vocabulary and special tokens are this model's own.
+    """
     tokenizer = _tokenizer(texts)
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=_VOCABULARY, bos_token_id=None, eos_token_id=_END, pad_token_id=0, **shape
-    )
+    own = {"vocab_size": _VOCABULARY, "tie_word_embeddings": False}
+    tokens = {"bos_token_id": None, "eos_token_id": _END, "pad_token_id": 0}
+    config = transformers.LlamaConfig(**{**shape, **own, **tokens})
     with torch.device(device):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     with torch.no_grad():
