@@ -1,16 +1,11 @@
-"""The Arrow schema of `records.Row`, field by field, the way back from plain dictionaries to rows, and JSON as tables.
+"""The Arrow schema of `records.Row`, field by field, and JSON as tables of a schema.
 
 This is the format of sealed shards. Every field of every record has its column of the same name; a tuple is a list, an
 optional field may be null. A test holds the schema and the records together. Knows nothing of where files lie.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.json as pj
-
-from cai.records import Prompt, Provenance, Round, Row, Trace, Usage, Verdict
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
@@ -93,30 +88,6 @@ ROW = pa.schema(
         ("provenance", PROVENANCE),
     ]
 )
-
-
-def row_from_dict(value: Mapping[str, Any]) -> Row:
-    """Return the row that a journal line or a table's row spells out.
-
-    Raises KeyError, TypeError or AttributeError when the value is not the shape of a row.
-    """
-    prompt = value["prompt"]
-    return Row(
-        Prompt(prompt["id"], prompt["ordinal"], tuple(prompt["messages"]), tuple(prompt["tags"])),
-        tuple(_trace(item) for item in value["traces"]),
-        tuple(_verdict(item) for item in value["verdicts"]),
-        Usage(**value["usage"]),
-        Provenance(**value["provenance"]),
-    )
-
-
-def _trace(value: Mapping[str, Any]) -> Trace:
-    rounds = tuple(Round(**item) for item in value["rounds"])
-    return Trace(value["sample"], value["seed"], value["response"], rounds, value["final"], value["truncated"])
-
-
-def _verdict(value: Mapping[str, Any]) -> Verdict:
-    return Verdict(**{**value, "rationales": tuple(value["rationales"])})
 
 
 def table_from_json(lines: bytes, schema: pa.Schema) -> pa.Table:

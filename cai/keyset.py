@@ -3,13 +3,17 @@
 New keys go into a Python set; when that holds `recent_limit` of them they move into sorted arrays, which are merged so
 that each is at least four times as long as the next: ten million keys lie in three or four arrays. Nothing can be
 taken out again. The keys are whatever the caller makes of its names (`identity.key`); KeySet does not hash.
+
+numpy is loaded with the first array, so that nobody waits for it before the first request of a new run.
 """
 
+from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _RATIO = 4
 
@@ -41,19 +45,17 @@ class KeySet:
             self._store_recent()
         return True
 
-    def update(self, keys: Iterable[int] | NDArray[np.uint64]) -> None:
-        """Add many keys; a uint64 array is added at once, at a fraction of the cost of its keys one by one."""
-        if not isinstance(keys, np.ndarray):
-            for key in keys:
-                self.add(key)
-            return
+    def update(self, keys: "array[int]") -> None:
+        """Add an array of type Q at once, at a fraction of the cost of its keys one by one."""
+        import numpy as np  # noqa: PLC0415  (see above)
+
         self._store_recent()
-        new = np.sort(keys.astype(np.uint64, copy=False))
+        new = np.sort(np.frombuffer(keys, dtype=np.uint64))
         new = new[np.concatenate([new[:1] == new[:1], new[1:] != new[:-1]])]
-        for array in self._arrays:
-            places = np.searchsorted(array, new)
-            places[places == len(array)] = 0
-            new = new[array[places] != new]
+        for stored in self._arrays:
+            places = np.searchsorted(stored, new)
+            places[places == len(stored)] = 0
+            new = new[stored[places] != new]
         self._store(new)
 
     def _is_stored(self, key: int) -> bool:
@@ -64,13 +66,17 @@ class KeySet:
         return False
 
     def _store_recent(self) -> None:
+        import numpy as np  # noqa: PLC0415  (see above)
+
         keys = np.fromiter(self._recent, dtype=np.uint64, count=len(self._recent))
         keys.sort()
         self._recent.clear()
         self._store(keys)
 
-    def _store(self, keys: NDArray[np.uint64]) -> None:
+    def _store(self, keys: "NDArray[np.uint64]") -> None:
         """Append sorted keys that are not stored yet, then merge neighbours until the lengths are geometric again."""
+        import numpy as np  # noqa: PLC0415  (see above)
+
         if not len(keys):
             return
         self._stored += len(keys)
@@ -80,4 +86,4 @@ class KeySet:
             merged = np.concatenate([self._arrays.pop(), last])
             merged.sort(kind="stable")
             self._arrays.append(merged)
-        self._views = [array.data for array in self._arrays]
+        self._views = [stored.data for stored in self._arrays]

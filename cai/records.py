@@ -1,11 +1,12 @@
 """What a run produces: one `Row` a prompt, holding its `Trace`s and `Verdict`s.
 
-Plain frozen data without behaviour beyond `Comparison.swap`. Records know nothing of files, engines or constitutions.
-`arrow.py` holds the Arrow schema that mirrors these types field by field.
+Plain frozen data without behaviour beyond `Comparison.swap`, and the way back from plain dictionaries to rows. Records
+know nothing of files, engines or constitutions. `arrow.py` holds the Arrow schema that mirrors them field by field.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 TIE_LEAD = 0.01
 """A probability closer to one half than this prefers nobody; it also absorbs the rounding of two equal views."""
@@ -144,3 +145,27 @@ class Failure:
     cause: str
     raw: str
     retryable: bool
+
+
+def row_from_dict(value: Mapping[str, Any]) -> Row:
+    """Return the row that a journal line or a table's row spells out.
+
+    Raises KeyError, TypeError or AttributeError when the value is not the shape of a row.
+    """
+    prompt = value["prompt"]
+    return Row(
+        Prompt(prompt["id"], prompt["ordinal"], tuple(prompt["messages"]), tuple(prompt["tags"])),
+        tuple(_trace(item) for item in value["traces"]),
+        tuple(_verdict(item) for item in value["verdicts"]),
+        Usage(**value["usage"]),
+        Provenance(**value["provenance"]),
+    )
+
+
+def _trace(value: Mapping[str, Any]) -> Trace:
+    rounds = tuple(Round(**item) for item in value["rounds"])
+    return Trace(value["sample"], value["seed"], value["response"], rounds, value["final"], value["truncated"])
+
+
+def _verdict(value: Mapping[str, Any]) -> Verdict:
+    return Verdict(**{**value, "rationales": tuple(value["rationales"])})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cai.errors import StoreError
 from cai.store import Run
-from cai.store import sealer as sealer_module
+from cai.store import shards as shards_module
 from cai.store.layout import journal_numbers, journal_path, shard_numbers
 from cai.store.manifest import Status
 from tests.storage import fill, make_failure, make_row, open_run
@@ -221,7 +221,7 @@ def test_a_failure_to_seal_is_told_and_harms_nothing(tmp_path: Path, monkeypatch
         raise StoreError(f"{shard} cannot be written: the disk is full.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(sealer_module, "seal", refuse)
+        patched.setattr(shards_module, "seal", refuse)
         run = open_run(tmp_path)
         for row in ROWS:
             run.commit(row)

@@ -51,7 +51,7 @@ class Cai:
         command += [f"--model=openai:{task.model}@{task.url}/v1", f"--prompts={folder / 'prompts.jsonl'}", "--json"]
         command += ["--no-gate", "--schedule=sample", "--rounds=1", "--samples=1", "--judge-orders=one"]
         command += [f"--max-tokens={task.max_tokens}", f"--temperature={task.temperature}"]
-        return [*command, f"--concurrency={task.slots}"]
+        return [*command, f"--concurrency={task.slots + task.slots // 8}"]
 
     def rows(self, folder: Path) -> Counter[str]:
         """Return the sealed rows."""

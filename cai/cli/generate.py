@@ -25,7 +25,6 @@ from cai.cli.screen import run_watched
 from cai.cluster import check_cluster
 from cai.engines import check_engine_options, check_spec
 from cai.errors import UsageError
-from cai.export import ExportOptions, export_run
 from cai.jobs.generate import estimate_generate, plan_generate
 from cai.jobs.generate import generate as generate_job
 from cai.settings import ClusterSettings, GenerateSettings, plain, without_password, without_secrets
@@ -111,6 +110,8 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
             "cai: using the embedded miniature, which knows only its micro-world; choose a model with --model", err=True
         )
     summary = run_watched(lambda watch: generate_job(settings, plan, watch), quiet=as_json)
+    from cai.export import ExportOptions, export_run  # noqa: PLC0415  (needs Arrow, which nobody waits for at the start)
+
     exported = export_run(summary.out, ExportOptions(all_revisions=settings.all_revisions))
     finish(console, summary, exported, as_json=as_json, rates=rates)
 

@@ -3,7 +3,7 @@
 import dataclasses
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -12,12 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from cai.cli.costs import print_comparison, print_estimate, tell_summary
-from cai.export import ExportSummary
 from cai.jobs.estimate import Estimate
 from cai.jobs.rates import Rates
 from cai.jobs.watch import Summary
 from cai.store.layout import failures_path
 from cai.store.origin import location, read_origin
+
+if TYPE_CHECKING:
+    from cai.export import ExportSummary  # needs Arrow, which nobody waits for at the start
 
 CAUSES_SHOWN = 10
 
@@ -33,7 +35,7 @@ def print_plan(console: Console, resolved: dict[str, Any], estimate: Estimate, r
 
 
 def finish(
-    console: Console, summary: Summary, exported: ExportSummary, *, as_json: bool, rates: Rates | None = None
+    console: Console, summary: Summary, exported: "ExportSummary", *, as_json: bool, rates: Rates | None = None
 ) -> None:
     """Print how a job ended, and leave with 130 after an interrupt, 1 when nothing at all came out."""
     rates = rates or Rates()
@@ -79,7 +81,7 @@ def _failures(run: Path) -> Path:
     return failures_path(run, 0 if origin is None else origin.series)
 
 
-def print_export(console: Console, run: Path, export: ExportSummary) -> None:
+def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
     """Print what was exported, what was left out and why, and how to load it."""
     console.print(
         f"sft: {export.sft.train:,} train + {export.sft.test:,} test · "

@@ -5,7 +5,6 @@ same bytes.
 """
 
 from cai.export.run import export_run
-from cai.export.splits import SplitCounts
-from cai.export.summary import ExportOptions, ExportSummary
+from cai.export.summary import ExportOptions, ExportSummary, SplitCounts
 
 __all__ = ["ExportOptions", "ExportSummary", "SplitCounts", "export_run"]

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 
 import yaml
 
-from cai.export.splits import SplitCounts
-from cai.export.summary import ExportOptions, ExportSummary
+from cai.export.summary import ExportOptions, ExportSummary, SplitCounts
 from cai.store import Manifest
 from cai.store.layout import PREFERENCE, SFT, SPLITS
 

@@ -5,8 +5,7 @@ examples give the same bytes: row groups have a fixed size and nothing in the fi
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cai.arrow import table_from_json
+from cai.export.summary import SplitCounts
 from cai.identity import draw
 from cai.store.files import sync_file
 from cai.store.layout import SPLITS, split_path
@@ -27,15 +27,6 @@ ROWS_PER_GROUP = 4000
 
 SALT = 0
 """The seed of the split; one for all runs, so that a prompt is a test prompt everywhere."""
-
-
-@dataclass(frozen=True, slots=True)
-class SplitCounts:
-    """How many examples each split of a dataset has, and how many were left out, by reason."""
-
-    train: int
-    test: int
-    left_out: Mapping[str, int]
 
 
 class SplitWriter:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cai.errors import UsageError
-from cai.export.splits import SplitCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +16,15 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if not 0.0 <= self.test_share < 1.0:
             raise UsageError(f"the test share is {self.test_share}, but must be at least 0 and less than 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitCounts:
+    """How many examples each split of a dataset has, and how many were left out, by reason."""
+
+    train: int
+    test: int
+    left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

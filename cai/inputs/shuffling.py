@@ -9,7 +9,6 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-import numpy as np
 import orjson
 
 from cai.errors import StoreError
@@ -19,6 +18,8 @@ from cai.inputs.rows import BrokenRow, Draft
 
 def shuffled(rows: Iterable[Draft | BrokenRow], seed: int) -> Iterator[Draft | BrokenRow]:
     """Yield every row once, in an order that depends on the seed and the number of rows only."""
+    import numpy as np  # noqa: PLC0415  (those who do not shuffle do not wait for it)
+
     try:
         with tempfile.TemporaryFile(prefix="cai-shuffle-") as file:
             ends = _write(rows, file)

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import orjson
 
 from cai.identity import key
@@ -81,6 +80,8 @@ def read_failures(directory: Path, finished: KeySet) -> Iterator[Failure]:
     files = [(path, size) for path in failure_files(directory) if (size := path.stat().st_size)]
     if not files:
         return
+    import numpy as np  # noqa: PLC0415  (a run without failures does not wait for it)
+
     keys = np.frombuffer(array("Q", (key(failure.id) for _, failure in _entries(files))), dtype=np.uint64)
     _, from_behind = np.unique(keys[::-1], return_index=True)
     is_last = np.zeros(len(keys), dtype=bool)

@@ -4,19 +4,17 @@ A line counts when it ends in a newline and spells a row. Reading stops at the f
 nothing after a torn line, and after a power failure what follows one is no better.
 """
 
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from cai.arrow import row_from_dict
 from cai.errors import RowError
 from cai.identity import key
-from cai.records import Row, Usage
+from cai.records import Row, Usage, row_from_dict
 from cai.store.layout import journal_path
 from cai.store.lines import LineFile, read_lines
 from cai.store.usage import NO_USAGE, add_usage
@@ -90,12 +88,12 @@ class JournalReader:
         """Return the row of a prompt, or None when it is not here."""
         return next((row for row in self.rows() if row.prompt.id == prompt_id), None)
 
-    def finished(self) -> tuple[NDArray[np.uint64], Usage]:
+    def finished(self) -> tuple["array[int]", Usage]:
         """Return the keys of the prompts whose rows are here, and the tokens that these rows took."""
-        keys = np.zeros(len(self._places), dtype=np.uint64)
+        keys = array("Q")
         usage = NO_USAGE
-        for place, row in enumerate(self.rows()):
-            keys[place] = key(row.prompt.id)
+        for row in self.rows():
+            keys.append(key(row.prompt.id))
             usage = add_usage(usage, row.usage)
         return keys, usage
 

@@ -1,9 +1,10 @@
 """Reading a run directory, without a lock and while another process may be writing to it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cai.keyset import KeySet
 from cai.records import Failure, Row
@@ -12,7 +13,21 @@ from cai.store.journal import JournalReader
 from cai.store.layout import SERIES, failure_files, journal_numbers, journal_path, shard_numbers, shard_path
 from cai.store.manifest import Manifest, read_manifest
 from cai.store.merge import merge
-from cai.store.shards import Shard
+
+if TYPE_CHECKING:
+    from cai.store.shards import Shard
+
+
+def open_shards(directory: Path, numbers: Sequence[int]) -> "list[Shard]":
+    """Open the shards of these numbers; raises RunError when one is damaged.
+
+    Arrow is loaded only when there is one: the first request of a new run does not wait for it.
+    """
+    if not numbers:
+        return []
+    from cai.store.shards import Shard  # noqa: PLC0415
+
+    return [Shard(shard_path(directory, number)) for number in numbers]
 
 
 class RunReader:
@@ -50,7 +65,7 @@ class RunReader:
             rows = (source.row(prompt_id) for source in self._sources(stack))
             return next((row for row in rows if row is not None), None)
 
-    def _sources(self, stack: ExitStack) -> list[Shard | JournalReader]:
+    def _sources(self, stack: ExitStack) -> "list[Shard | JournalReader]":
         # Journals are listed before shards: one that is sealed in between shows up as a shard, never as neither.
         journals = journal_numbers(self.directory)
         shards = set(shard_numbers(self.directory))
@@ -62,7 +77,7 @@ class RunReader:
                 readers.append(stack.enter_context(JournalReader(journal_path(self.directory, number))))
             except FileNotFoundError:
                 shards.add(number)
-        return [*(Shard(shard_path(self.directory, number)) for number in sorted(shards)), *readers]
+        return [*open_shards(self.directory, sorted(shards)), *readers]
 
     def failures(self) -> Iterator[Failure]:
         """Yield the failures that count now, in the order they happened; a row supersedes its prompt's failures."""

@@ -7,9 +7,9 @@ from cai.keyset import KeySet
 from cai.records import Usage
 from cai.store.files import remove
 from cai.store.journal import Journal, JournalReader
-from cai.store.layout import SERIES, journal_numbers, journal_path, shard_numbers, shard_path
+from cai.store.layout import SERIES, journal_numbers, journal_path, shard_numbers
 from cai.store.lines import cut
-from cai.store.shards import Shard
+from cai.store.reader import open_shards
 from cai.store.usage import NO_USAGE, add_usage
 
 
@@ -31,8 +31,8 @@ def recover(directory: Path, series: int) -> Recovered:
     """
     finished, usage = KeySet(), NO_USAGE
     shards, journals = shard_numbers(directory), journal_numbers(directory)
-    for number in shards:
-        keys, used = Shard(shard_path(directory, number)).finished()
+    for shard in open_shards(directory, shards):
+        keys, used = shard.finished()
         finished.update(keys)
         usage = add_usage(usage, used)
     unsealed = []

@@ -4,20 +4,19 @@ A shard is sealed from a whole journal and takes its number. Row groups are smal
 hundred rows of a shard at a time, and only the ordinals carry statistics: readers look for nothing else.
 """
 
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from cai.arrow import ROW, row_from_dict, table_from_json
+from cai.arrow import ROW, table_from_json
 from cai.errors import RunError, StoreError
 from cai.identity import key
-from cai.records import Row, Usage
+from cai.records import Row, Usage, row_from_dict
 from cai.store.files import refusal, sync_file, sync_folder
 from cai.store.layout import TEMPORARY
 
@@ -99,7 +98,7 @@ class Shard:
             except (pa.ArrowInvalid, OSError) as error:
                 raise _damaged(self.path, error) from error
 
-    def finished(self) -> tuple[NDArray[np.uint64], Usage]:
+    def finished(self) -> tuple["array[int]", Usage]:
         """Return the keys of the prompts whose rows are here, and the tokens that these rows took."""
         with self._open() as file:
             try:
@@ -107,9 +106,9 @@ class Shard:
             except (pa.ArrowInvalid, OSError) as error:
                 raise _damaged(self.path, error) from error
         ids = pc.struct_field(table.column("prompt"), "id").to_pylist()
-        keys = np.fromiter(map(key, ids), dtype=np.uint64, count=len(ids))
         usage = table.column("usage")
-        return keys, Usage(*(pc.sum(pc.struct_field(usage, name)).as_py() for name in USAGE_FIELDS))
+        sums = (pc.sum(pc.struct_field(usage, name)).as_py() for name in USAGE_FIELDS)
+        return array("Q", map(key, ids)), Usage(*sums)
 
 
 def _rows(table: pa.Table) -> Iterator[Row]:
