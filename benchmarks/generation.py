@@ -22,9 +22,10 @@ from rich.table import Table
 from benchmarks.device import watched_memory, watched_use
 from benchmarks.llama import SHAPES as LARGE
 from benchmarks.processes import MeasuringError, timed
-from benchmarks.prompts import WORDS, write_prompts
+from benchmarks.prompts import write_prompts
 from benchmarks.where import taken
-from benchmarks.wordllama import SHAPE, write_word_llama
+from benchmarks.wordllama import SHAPE, vocabulary, write_word_llama
+from cai.constitution import load_constitution
 
 RESULTS = Path(__file__).parent / "generation.json"
 SHAPES = {"0.1": SHAPE, **{str(billions): shape for billions, shape in LARGE.items()}}
@@ -32,8 +33,9 @@ ENGINES = ("transformers", "vllm")
 _PACKAGES = ("cai", "torch", "transformers")
 _LONGEST = 512
 _MEAN_WORDS = 128
+_CONSTITUTION = "harmless"
 _METHOD = (
-    "--constitution=harmless",
+    f"--constitution={_CONSTITUTION}",
     "--no-gate",
     "--schedule=sample",
     "--rounds=1",
@@ -90,14 +92,16 @@ def print_measured(measured: list[Measured]) -> None:
     table.add_column("engine")
     for name in ("rows", "generated tokens/s", "all tokens/s", "GPU busy", "memory GiB", "seconds", "whole command s"):
         table.add_column(name, justify="right")
-    for run in measured:
-        if run.failure is not None:
-            table.add_row(run.engine, run.failure)
-            continue
+    for run in (run for run in measured if run.failure is None):
         busy = "unknown" if run.busy_share is None else f"{run.busy_share:.0%}"
         cells = (f"{run.rows:,}", f"{run.generated:,.0f}", f"{run.total:,.0f}", busy, f"{run.memory / 2**30:.1f}")
         table.add_row(run.engine, *cells, f"{run.seconds:.1f}", f"{run.whole_seconds:.1f}")
-    Console().print(table)
+    console = Console()
+    if table.rows:
+        console.print(table)
+    for run in measured:
+        if run.failure is not None:
+            console.print(f"{run.engine}: {run.failure}", markup=False, soft_wrap=True)
 
 
 @click.command()
@@ -114,7 +118,8 @@ def main(billions: str, rows: int, engines: tuple[str, ...], device: str, result
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_prompts(folder / "prompts.jsonl", rows)
-        parameters = write_word_llama(folder / "model", WORDS, _MEAN_WORDS, SHAPES[billions], device, torch.bfloat16)
+        words, shape = vocabulary(load_constitution(_CONSTITUTION)), SHAPES[billions]
+        parameters = write_word_llama(folder / "model", words, _MEAN_WORDS, shape, device, torch.bfloat16)
         if device == "cuda":
             torch.cuda.empty_cache()
         measured = [measure(one, folder / "model", folder / "prompts.jsonl", folder / one, device) for one in engines]

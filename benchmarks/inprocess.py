@@ -31,9 +31,8 @@ from benchmarks.figures import Figure, print_figures
 from benchmarks.processes import CAI, MeasuringError, timed
 from benchmarks.prompts import write_prompts
 from benchmarks.where import taken
-from benchmarks.wordllama import write_word_llama
+from benchmarks.wordllama import vocabulary, write_word_llama
 from cai.constitution import load_constitution
-from cai.prompts import Templates
 from cai.resources import shipped
 from cai.tiny.train import CHECKPOINT
 
@@ -86,19 +85,10 @@ def embedded(folder: Path, rows: int) -> Setting:
 
 def random_llama(folder: Path, rows: int) -> Setting:
     """Return the random model, which is written into the folder, with prompts of the words that it knows."""
-    prompts, constitution, templates = folder / "words.jsonl", load_constitution("harmless"), Templates.load("en")
+    prompts, constitution = folder / "words.jsonl", "harmless"
     write_prompts(prompts, rows)
-    asked = [
-        text
-        for principle in constitution.principles
-        for text in (
-            templates.critique(principle),
-            templates.revision(principle),
-            templates.judge(principle, [{"role": "user", "content": ""}], "", ""),
-        )
-    ]
-    write_word_llama(folder / "model", [prompts.read_text(), *asked], MEAN_WORDS)
-    return Setting("random", folder / "model", prompts, "harmless", 96, (24, 12, 48))
+    write_word_llama(folder / "model", vocabulary(load_constitution(constitution)), MEAN_WORDS)
+    return Setting("random", folder / "model", prompts, constitution, 96, (24, 12, 48))
 
 
 def run_plain(setting: Setting, batch_size: int) -> Took:

@@ -29,11 +29,10 @@ from benchmarks.chains import STAGES, Chains
 from benchmarks.figures import Figure, print_figures
 from benchmarks.prefixes import Asked, least_computed
 from benchmarks.processes import CAI, Finished, MeasuringError, timed
-from benchmarks.prompts import WORDS, write_prompts
+from benchmarks.prompts import write_prompts
 from benchmarks.where import taken
-from benchmarks.wordllama import SHAPE, write_word_llama
-from cai.constitution import Constitution, load_constitution
-from cai.prompts import Templates
+from benchmarks.wordllama import SHAPE, vocabulary, write_word_llama
+from cai.constitution import load_constitution
 from cai.records import Message
 
 RESULTS = Path(__file__).parent / "limit.json"
@@ -98,16 +97,6 @@ def measure(folder: Path, rows: int, repetitions: int) -> Iterator[Turn]:
         if sum(len(request.prompt) for request in requests) != cai.prompt_tokens:
             raise MeasuringError("the rebuilt requests are not those that cai asked")
         yield Turn(cai, replay, least_computed(requests, BLOCK), least_computed(requests, 1))
-
-
-def vocabulary(constitution: Constitution) -> list[str]:
-    """Return texts with every word that the requests are made of."""
-    templates, texts = Templates.load(constitution.language), [*WORDS]
-    for principle in constitution.principles:
-        empty: list[Message] = [{"role": "user", "content": ""}]
-        texts += [templates.critique(principle), templates.revision(principle)]
-        texts.append(templates.judge(principle, empty, "", ""))
-    return texts
 
 
 def generate(folder: Path, run: Path, seed: int) -> Side:

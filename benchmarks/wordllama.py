@@ -17,6 +17,11 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from benchmarks.prompts import WORDS
+from cai.constitution import Constitution
+from cai.prompts import Templates
+from cai.records import Message
+
 _VOCABULARY = 2048
 _SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|unknown|>")
 _END, _ASSISTANT = 1, 4
@@ -37,6 +42,16 @@ SHAPE = {
     "num_key_value_heads": 3,
     "max_position_embeddings": 2048,
 }
+
+
+def vocabulary(constitution: Constitution) -> list[str]:
+    """Return texts with every word of `write_prompts`' prompts and of what is asked about them under a constitution."""
+    templates, texts = Templates.load(constitution.language), [*WORDS]
+    for principle in constitution.principles:
+        empty: list[Message] = [{"role": "user", "content": ""}]
+        texts += [templates.critique(principle), templates.revision(principle)]
+        texts.append(templates.judge(principle, empty, "", ""))
+    return texts
 
 
 def write_word_llama(

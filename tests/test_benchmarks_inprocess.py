@@ -10,7 +10,10 @@ from click.testing import CliRunner
 
 from benchmarks import inprocess, staged
 from benchmarks.inprocess import Took
-from benchmarks.wordllama import write_word_llama
+from benchmarks.prompts import WORDS
+from benchmarks.wordllama import vocabulary, write_word_llama
+from cai.constitution import load_constitution
+from cai.prompts import Templates
 
 _SMALL = {
     "hidden_size": 64,
@@ -45,6 +48,17 @@ def test_the_random_model_writes_words_that_it_reads_as_written_and_ends_its_tex
         words = row[: int(length) - 1].tolist()  # without the end
         assert words
         assert tokenizer.encode(tokenizer.decode(words), add_special_tokens=False) == words
+
+
+def test_the_random_model_knows_the_words_that_a_judge_is_asked_with(tmp_path: Path) -> None:
+    constitution = load_constitution("harmless")
+    write_word_llama(tmp_path, vocabulary(constitution), 20, _SMALL)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    templates = Templates.load(constitution.language)
+    question = templates.judge(constitution.principles[-1], [{"role": "user", "content": WORDS[0]}], WORDS[1], WORDS[2])
+    assert tokenizer.unk_token_id not in tokenizer.encode(question, add_special_tokens=False)
+    first, second = (tokenizer.encode(option, add_special_tokens=False) for option in templates.judge_options)
+    assert first != second
 
 
 def test_the_plain_loop_makes_every_row_and_counts_what_it_read_and_wrote(tmp_path: Path) -> None:
