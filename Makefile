@@ -30,8 +30,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# One thread for torch: its threads spin, and take the cores from the processes that the tests start.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

@@ -12,7 +12,8 @@ CaiError                    anything cai says in one sentence instead of a trace
 │   └── RequestError        this one request failed; `retryable` says whether asking again later can help
 │       └── ContextError     the conversation does not fit the model: its own fault, no sign of a sick engine
 ├── RowError                one row cannot be done: stage, cause and the raw text; the run goes on
-└── StoreError              the disk refused (full, read-only); nothing already written is harmed
+├── StoreError              the disk refused (full, read-only); nothing already written is harmed
+└── InterruptError          a person did not wait for another machine any longer; exit code 130
 """
 
 
@@ -88,3 +89,9 @@ class RowError(CaiError):
 
 class StoreError(CaiError):
     """The disk refused."""
+
+
+class InterruptError(CaiError):
+    """A person did not wait for another machine any longer."""
+
+    exit_code = 130

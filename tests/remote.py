@@ -1,8 +1,10 @@
 """Runs and prompts that lie elsewhere: a real S3 server on this machine, and machines that have only their own disk."""
 
+import functools
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,22 +19,50 @@ BUCKET = "tests"
 
 
 class S3:
-    """A server that can be taken away and brought back; what it holds stays."""
+    """A server that can be taken away and brought back, or made to hang; what it holds stays.
+
+    `held` is the number of requests that it has left without an answer.
+    """
 
     def __init__(self) -> None:
         how = "pip install s3fs 'moto[s3]' flask flask-cors"
         self._module: Any = pytest.importorskip("moto.server", reason=f"a local S3 server: {how}")
         self._files: Any = pytest.importorskip("s3fs", reason=f"a client of it: {how}")
         self._port = 0
+        self._unanswered: str | None = None
+        self._released = threading.Event()
+        self._counting = threading.Lock()
+        self.held = 0
         self.start()
 
     def start(self) -> None:
         self._server = self._module.ThreadedMotoServer(ip_address="127.0.0.1", port=self._port, verbose=False)
         self._server.start()
         self._port = self._server.get_host_and_port()[1]
+        http = self._server._server
+        http.app = functools.partial(self._answer, http.app)
 
     def stop(self) -> None:
         self._server.stop()
+
+    @contextmanager
+    def hanging(self, part: str = "") -> Iterator[None]:
+        """Take requests whose path has the part and never answer them; in the end they are dropped."""
+        self._unanswered, self.held = part, 0
+        self._released.clear()
+        try:
+            yield
+        finally:
+            self._unanswered = None
+            self._released.set()
+
+    def _answer(self, app: Callable[..., Any], environ: dict[str, Any], start_response: object) -> Any:
+        if self._unanswered is not None and self._unanswered in environ["PATH_INFO"]:
+            with self._counting:
+                self.held += 1
+            self._released.wait()
+            raise ConnectionAbortedError  # whoever asked has gone
+        return app(environ, start_response)
 
     @contextmanager
     def serving(self) -> Iterator[None]:

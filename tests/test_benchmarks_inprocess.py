@@ -30,21 +30,25 @@ def test_the_random_model_writes_words_that_it_reads_as_written_and_ends_its_tex
     write_word_llama(tmp_path, ["how are you, then?"], 20, _SMALL)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    torch.manual_seed(0)
+    text = torch.randint(tokenizer.convert_tokens_to_ids("how"), len(tokenizer), (32, 64))  # its first word
+    with torch.no_grad():
+        ends = model(text).logits.softmax(-1)[..., tokenizer.eos_token_id]
+    assert 1 / 22 < ends.min() < ends.max() < 1 / 18, "one word in twenty, whatever was written"
     asked = tokenizer.apply_chat_template(
         [{"role": "user", "content": "how are you, then?"}], add_generation_prompt=True, return_dict=True
     )["input_ids"]
     assert tokenizer.unk_token_id not in asked
-    torch.manual_seed(0)
     written = model.generate(
-        torch.tensor([asked] * 200),
-        attention_mask=torch.ones((200, len(asked)), dtype=torch.long),
+        torch.tensor([asked] * 40),
+        attention_mask=torch.ones((40, len(asked)), dtype=torch.long),
         do_sample=True,
         top_k=0,
         max_new_tokens=200,
     )[:, len(asked) :]
     lengths = (written != tokenizer.pad_token_id).sum(-1)
-    assert 17 < lengths.float().mean() < 23
-    for row, length in zip(written[:20], lengths[:20], strict=True):
+    assert 1 < lengths.min() < 10 < lengths.max() < 200
+    for row, length in zip(written, lengths, strict=True):
         words = row[: int(length) - 1].tolist()  # without the end
         assert words
         assert tokenizer.encode(tokenizer.decode(words), add_special_tokens=False) == words

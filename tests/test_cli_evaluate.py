@@ -5,7 +5,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.test_cli import run_cai, told
+from cai.cli.main import main
+from tests.test_cli import run_cai
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +48,16 @@ def test_the_embedded_model_breaks_more_on_harmful_prompts_and_gibberish_is_no_g
     assert {figure["name"]: figure["value"] for figure in every["figures"]}["sensitivity"] > 0.8
 
 
-def test_again_as_json_nothing_is_asked(measured: Path) -> None:
-    again = told(
-        "evaluate", "other=scripted", "--baseline", "base=tiny", "--constitution", "medical", "--prompts", "tiny",
-        "--limit", "24", "--max-tokens", "96", "--out", str(measured),
-    )  # fmt: skip
+def test_again_as_json_nothing_is_asked(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(
+            [
+                "evaluate", "other=scripted", "--baseline", "base=tiny", "--constitution", "medical", "--prompts",
+                "tiny", "--limit", "24", "--max-tokens", "96", "--out", str(measured), "--json",
+            ]
+        )  # fmt: skip
+    assert left.value.code == 0
+    again = orjson.loads(capsys.readouterr().out)
     assert again == orjson.loads((measured / "evaluation.json").read_bytes())["result"]
 
 

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,6 @@ from tests.disturbing import exports, finish, wait_until
 from tests.remote import BUCKET, S3, Machines, contents
 
 GENERATE = ["generate", "--constitution", "harmless", "--model", "scripted", "--no-gate", "--limit"]
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    server = S3()
-    with server.serving():
-        yield server
 
 
 @pytest.fixture
@@ -134,28 +126,99 @@ def test_mistakes_with_urls_are_one_sentence(machines: Machines, cai: Cai, monke
         assert err.count("\n") == 1
 
 
+def spawn(*arguments: str) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own."""
+    command = [sys.executable, "-m", "cai", *arguments]
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
 def test_killed_here_interrupted_and_finished_elsewhere_the_exports_are_the_same_bytes(
     s3: S3, tmp_path: Path, machines: Machines, cai: Cai
 ) -> None:
-    url, command = f"s3://{BUCKET}/{tmp_path.name}/run", [*GENERATE, "60"]
-    slow = [sys.executable, "-m", "cai", *command, "--model", "scripted?delay_ms=8", "--concurrency", "4"]
-    slow += ["--rounds", "2", "--schedule", "sample"]
+    url = f"s3://{BUCKET}/{tmp_path.name}/run"
+    slow = [
+        *GENERATE,
+        "40",
+        "--model",
+        "scripted?delay_ms=8",
+        "--concurrency",
+        "4",
+        "--rounds",
+        "2",
+        "--schedule",
+        "sample",
+    ]
     alone = tmp_path / "run"
-    assert cai.told(*slow[3:], "--out", str(alone))["rows"] == 60
+    assert cai.told(*slow, "--out", str(alone))["rows"] == 40
 
     def disturbed(rows: int, number: signal.Signals) -> int:
-        process = subprocess.Popen([*slow, "--out", url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = spawn(*slow, "--out", url)
         copy = copy_path(url)
         wait_until(process, lambda: (copy / "run.json").exists() and sum(1 for _ in Run.read(copy).rows()) >= rows)
         process.send_signal(number)
         return finish(process)[0]
 
     assert disturbed(5, signal.SIGKILL) == -signal.SIGKILL
-    assert disturbed(20, signal.SIGINT) == 130
+    assert disturbed(15, signal.SIGINT) == 130
     machines.use("b")
-    summary = cai.told(*slow[3:], "--out", url)
-    assert summary["skipped"] >= 20
-    assert summary["skipped"] + summary["done"] == 60 == summary["rows"]
+    summary = cai.told(*slow, "--out", url)
+    assert summary["skipped"] >= 15
+    assert summary["skipped"] + summary["done"] == 40 == summary["rows"]
     there = contents(url)
     assert {name: there[name] for name in exports(alone)} == exports(alone)
     assert there["README.md"] == (alone / "README.md").read_bytes()
+
+
+AT_ONCE = 10.0
+"""Seconds in which an interrupt is heard, on a busy machine too; the client's own patience is 60 s."""
+
+
+def interrupted(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Press Ctrl-C once and return the exit code and all that was said."""
+    process.send_signal(signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=AT_ONCE)
+    finally:
+        process.kill()  # nothing to a process that has ended
+    return process.returncode, err.strip()
+
+
+def test_while_a_server_hangs_an_interrupt_is_heard_at_the_start(s3: S3, tmp_path: Path, machines: Machines) -> None:
+    url, prompts = f"s3://{BUCKET}/{tmp_path.name}/run", f"s3://{BUCKET}/{tmp_path.name}/p.jsonl"
+    alone = str(tmp_path / "run")
+    unanswered = f"cai: interrupted before {url} answered; the same command goes on."
+    generate = [*GENERATE, "6", "--out"]
+    told = {
+        ("show", url): unanswered,
+        (*generate, url, "--fresh"): unanswered,  # which asks nobody before the event loop runs
+        (*generate, alone, "--prompts", prompts): "cai: interrupted",
+    }
+    for command, says in told.items():
+        with s3.hanging():
+            process = spawn(*command)
+            wait_until(process, lambda: s3.held > 0)
+            assert interrupted(process) == (130, says)
+
+
+def test_while_a_server_hangs_an_interrupt_is_heard_at_the_end_and_the_same_command_goes_on(
+    s3: S3, tmp_path: Path, machines: Machines, cai: Cai
+) -> None:
+    url, command = f"s3://{BUCKET}/{tmp_path.name}/run", [*GENERATE, "6"]
+    copy = copy_path(url)
+    with s3.hanging("/run/rows/"):
+        process = spawn(*command, "--out", url)
+        wait_until(process, lambda: s3.held > 0)
+        assert interrupted(process) == (
+            130,
+            f"cai: interrupted before {url} had everything; what is done is safe in {copy}, and the same command goes "
+            "on where it stopped.",
+        )
+    assert Run.read(copy).manifest.status == "interrupted"
+    assert Run.read(copy).count() == 6
+    assert not any(name.startswith("rows/") for name in contents(url))
+    summary = cai.told(*command, "--out", url)
+    assert (summary["skipped"], summary["rows"]) == (6, 6)
+    machines.use("b")
+    assert len(cai("show", url, "--json")[1].splitlines()) == 6

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from cai.cli.main import main
 from cai.engines.base import Request
 from cai.engines.scripted import ScriptedEngine
 from cai.errors import EngineGoneError, RequestError, RunError, UsageError
@@ -285,16 +286,29 @@ def test_a_torn_line_is_owed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert again.models == first.models
 
 
-def test_killed_again_and_again_it_finds_what_it_would_have_found(tmp_path: Path) -> None:
+def test_killed_again_and_again_it_finds_what_it_would_have_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_prompts(tmp_path / "prompts.jsonl", 60)
     command = [
-        sys.executable, "-m", "cai", "evaluate", "a=scripted?delay_ms=4", "b=scripted?delay_ms=5", "--constitution",
+        "evaluate", "a=scripted?delay_ms=4", "b=scripted?delay_ms=5", "--constitution",
         "harmless", "--prompts", str(tmp_path / "prompts.jsonl"), "--concurrency", "2", "--json",
     ]  # fmt: skip
-    undisturbed = subprocess.run([*command, "--out", str(tmp_path / "whole")], capture_output=True, check=True)
+
+    def found(out: Path) -> Any:
+        with pytest.raises(SystemExit) as left:
+            main([*command, "--out", str(out)])
+        assert left.value.code == 0
+        return orjson.loads(capsys.readouterr().out)
+
+    undisturbed = found(tmp_path / "whole")
     out = tmp_path / "killed"
     for part, count in (("responses/a.jsonl", 10), ("responses/b.jsonl", 20), ("comparisons/b~a.jsonl", 10)):
-        process = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cai", *command, "--out", str(out)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
         deadline = time.monotonic() + PATIENCE
         while not (out / part).exists() or (out / part).read_bytes().count(b"\n") < count:
             assert time.monotonic() < deadline
@@ -304,11 +318,10 @@ def test_killed_again_and_again_it_finds_what_it_would_have_found(tmp_path: Path
         assert process.wait() == -signal.SIGKILL
         assert process.stderr is not None
         process.stderr.close()
-    resumed = subprocess.run([*command, "--out", str(out)], capture_output=True, check=True)
-    one, two = orjson.loads(undisturbed.stdout), orjson.loads(resumed.stdout)
-    for found in (one, two):
-        del found["out"], found["finished"]
-    assert one == two
+    resumed = found(out)
+    for result in (undisturbed, resumed):
+        del result["out"], result["finished"]
+    assert resumed == undisturbed
     for name in ("a", "b"):
         ids = [row["id"] for row in lines(out / "responses" / f"{name}.jsonl")]
         assert len(ids) == len(set(ids)) == 60, "no prompt was answered twice"

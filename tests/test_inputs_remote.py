@@ -30,13 +30,6 @@ ROWS = [{"id": str(number), "prompt": f"question {number}", "tags": ["tag"]} for
 LINES = b"".join(orjson.dumps(row) + b"\n" for row in ROWS) + b"no row\n"
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    server = S3()
-    with server.serving():
-        yield server
-
-
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the library's name)
         pass

@@ -1,14 +1,17 @@
 """Runs at a URL: nothing lost, nothing double, on one machine or several, whatever is killed, refused or taken away."""
 
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
-from cai.errors import RunError, StoreError, UsageError
+from cai.errors import InterruptError, RunError, StoreError, UsageError
 from cai.export import ExportOptions, export_run
 from cai.records import Row
 from cai.store import Run, checkout, uploader, working_copy
@@ -21,13 +24,7 @@ from tests.remote import BUCKET, S3, Machines, contents, kill, open_at
 from tests.storage import IDENTITY, fill, make_failure, make_row
 
 ROWS = [make_row(number) for number in range(30)]
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    server = S3()
-    with server.serving():
-        yield server
+Listener = Callable[[int, FrameType | None], object]
 
 
 @pytest.fixture
@@ -62,6 +59,16 @@ def commit(run: Run, rows: Iterable[Row]) -> None:
 
 def read(url: str) -> list[Row]:
     return list(Run.read(checkout(url)).rows())
+
+
+@contextmanager
+def listening(number: signal.Signals, listener: "Listener | signal.Handlers") -> Iterator[None]:
+    """Handle a signal so inside the block."""
+    before = signal.signal(number, listener)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_run_is_at_both_ends(url: str, machines: Machines) -> None:
@@ -470,6 +477,55 @@ def test_while_rows_are_made_a_refused_upload_is_tried_again_by_itself(
     assert sent.wait(60), "the shard was sent without another one having been sealed"
     assert refused.is_set()
     run.close("done")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_the_url_is_waited_for_is_heard_whoever_listens_else(
+    share: str, machines: Machines, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    heard: list[int] = []
+    listener: Listener = lambda number, _frame: heard.append(number)  # noqa: E731
+
+    def refuse(folder: RemoteFolder, name: str, path: Path) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.raise_signal(number)
+        raise OSError("the server is away")
+
+    with listening(number, listener), monkeypatch.context() as patch:
+        patch.setattr(RemoteFolder, "put", refuse)
+        run = open_at(share)
+        commit(run, ROWS[:10])
+        with pytest.raises(
+            InterruptError, match=r"^interrupted before file://\S+ had everything; what is done is safe in"
+        ):
+            run.close("done")
+        assert (heard, signal.getsignal(number)) == ([], listener)
+        signal.raise_signal(number)
+        assert heard == [number], "what is waited for no longer is not interrupted any more"
+    assert Run.read(run.directory).manifest.status == "interrupted"
+    run = open_at(share)
+    assert run.finished == 10
+    run.close("done")
+    machines.use("b")
+    assert read(share) == ROWS[:10]
+
+
+def test_a_signal_that_the_process_ignores_interrupts_nothing(
+    share: str, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = RemoteFolder.put
+
+    def signalled(folder: RemoteFolder, name: str, path: Path) -> None:
+        signal.raise_signal(signal.SIGINT)
+        put(folder, name, path)
+
+    monkeypatch.setattr(RemoteFolder, "put", signalled)
+    with listening(signal.SIGINT, signal.SIG_IGN):
+        run = open_at(share)
+        commit(run, ROWS[:10])
+        run.close("done")
+    machines.use("b")
+    assert read(share) == ROWS[:10]
 
 
 def test_a_server_that_is_away_is_told_and_the_same_command_goes_on(s3: S3, machines: Machines, tmp_path: Path) -> None:

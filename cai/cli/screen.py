@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from types import FrameType
 from typing import TypeVar
 
 import click
@@ -44,14 +45,17 @@ async def _watched(job: Callable[[Watch], Awaitable[Result]], watch: Watch, quie
         watch.stop.drain()
         click.echo("cai: finishing the rows in flight; press Ctrl-C again to stop at once", err=True)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupted)
+    def hear(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(interrupted)
+
+    # Not the loop's own handlers: those would hear once more what is heard while a run waits for its URL.
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         async with _drawing(watch, quiet):
             return await task
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.asynccontextmanager

@@ -44,7 +44,7 @@ def publish(directory: Path) -> None:
     Raises StoreError when that is refused again and again, RunError when the run was started over elsewhere.
     """
     if (remote := remote_of(directory)) is not None:
-        persist(remote.push_exports)
+        persist(remote, remote.push_exports)
 
 
 def beside(directory: Path, ending: str) -> Path:

@@ -6,16 +6,18 @@ stay local: on another machine their rows are made again. When such a journal tu
 shards, and count once: the row in the shard with the smaller number. Of run.json the later one holds. A copy of a run
 that was begun anew elsewhere is refused, because its rows belong to no run any more.
 
+Ctrl-C is heard whenever the URL is waited for (`waiting.py`): any method may raise InterruptError.
+
 There is no lock at a URL. Two machines that fill one run at the same time lose nothing, and may do some work twice.
 """
 
 import fcntl
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from cai.errors import CaiError, RunError, StoreError
+from cai.errors import RunError, StoreError
 from cai.store.files import refusal, sync_file, sync_folder
 from cai.store.layout import (
     CARD,
@@ -38,6 +40,7 @@ from cai.store.layout import (
 )
 from cai.store.manifest import Manifest, parse_manifest, read_manifest
 from cai.store.origin import Origin, read_origin
+from cai.store.waiting import interruptible
 from cai.urls import RemoteFolder
 
 _HELD_OUT = tuple(split_path(Path(), kind, "test").as_posix() for kind in (SFT, PREFERENCE))
@@ -52,7 +55,8 @@ class RemoteRun:
         self.directory = directory
         self.url = origin.url
         self.series = origin.series
-        self._folder = RemoteFolder(origin.url)
+        with self._answering():
+            self._folder = RemoteFolder(origin.url)
         self._sent: set[int] = set()
 
     def pull_manifest(self) -> None:
@@ -192,12 +196,11 @@ class RemoteRun:
         return self._read_manifest() is not None
 
     def _read_manifest(self) -> bytes | None:
-        try:
-            return self._folder.read(MANIFEST)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._unreadable(error) from error
+        with self._reading():
+            try:
+                return self._folder.read(MANIFEST)
+            except FileNotFoundError:
+                return None
 
     def _sizes(self) -> dict[str, int]:
         with self._reading():
@@ -206,18 +209,27 @@ class RemoteRun:
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:
-            yield
+            with self._answering():
+                yield
         except OSError as error:
-            raise self._unreadable(error) from error
+            users_own = isinstance(error, FileNotFoundError | PermissionError)
+            raise (RunError if users_own else StoreError)(f"{self.url} cannot be read: {error}.") from error
 
-    def _unreadable(self, error: OSError) -> CaiError:
-        users_own = isinstance(error, FileNotFoundError | PermissionError)
-        return (RunError if users_own else StoreError)(f"{self.url} cannot be read: {error}.")
+    def _answering(self) -> AbstractContextManager[None]:
+        return interruptible(f"interrupted before {self.url} answered; the same command goes on.")
+
+    def sending(self) -> AbstractContextManager[None]:
+        """Let Ctrl-C raise InterruptError inside a block that waits until the URL has what it is owed."""
+        return interruptible(
+            f"interrupted before {self.url} had everything; what is done is safe in {self.directory}, and the same "
+            "command goes on where it stopped."
+        )
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            yield
+            with self.sending():
+                yield
         except OSError as error:
             raise StoreError(
                 f"{self.url} cannot be written: {error}. What is done is safe in {self.directory}; mend that, and the "
@@ -230,7 +242,8 @@ class RemoteRun:
         try:
             descriptor = os.open(self.directory / ORIGIN, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                with self._answering():  # another process, which waits for the URL
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
                 yield self.directory / PULLING
             finally:
                 os.close(descriptor)

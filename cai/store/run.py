@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cai.errors import CaiError, StoreError
+from cai.errors import CaiError, InterruptError, StoreError
 from cai.identity import key
 from cai.keyset import KeySet
 from cai.records import Failure, Row, Usage
@@ -160,7 +160,8 @@ class Run(RunReader):
         A run that is `done` has its last rows sealed too; others go on in a new journal. A run at a URL has them sealed
         however it ended, because only shards are sent. When the disk refuses, or the URL again and again, the run
         has failed, which is recorded if it can be, and the lock is released all the same; so it is, with RunError, when
-        the run at the URL was started over elsewhere meanwhile.
+        the run at the URL was started over elsewhere meanwhile. A run whose URL a person did not wait for is recorded
+        as interrupted, with InterruptError.
         """
         if not self._open:
             return
@@ -179,14 +180,16 @@ class Run(RunReader):
             self._write_manifest(status)
             if self._uploader is not None:
                 self._uploader.finish()
-        except CaiError:
+        except CaiError as error:
             with suppress(StoreError):
-                self._write_manifest("failed")
+                self._write_manifest("interrupted" if isinstance(error, InterruptError) else "failed")
             raise
         finally:
-            if self._uploader is not None:
-                self._uploader.stop()
             if not seals:
                 last.close()
             self._failure_file.close()
-            self._lock.release()
+            try:
+                if self._uploader is not None:
+                    self._uploader.stop()
+            finally:
+                self._lock.release()

@@ -1,7 +1,8 @@
 """The background thread of a run at a URL: sends every shard as soon as it is sealed.
 
 It is not the sealer's thread, because rows become durable here every half second however slow the way there is. What
-is refused stays in the working copy and is tried again after growing waits; only `finish` gives up and tells.
+is refused stays in the working copy and is tried again after growing waits; only `finish` gives up and tells. Who does
+not want to wait for it interrupts; the thread then ends with the process, wherever it is.
 """
 
 import threading
@@ -19,14 +20,15 @@ LONGEST_WAIT = 60.0
 """Seconds before another attempt while rows are being made: each wait is double the last, up to the longest."""
 
 
-def persist(send: Callable[[], None]) -> None:
-    """Send, and where that is refused again after each of WAITS; raises the last StoreError."""
-    for wait in WAITS:
-        try:
-            return send()
-        except StoreError:
-            time.sleep(wait)
-    return send()
+def persist(remote: RemoteRun, send: Callable[[], None]) -> None:
+    """Send, and where that is refused again after each of WAITS; raises the last StoreError, or InterruptError."""
+    with remote.sending():
+        for wait in WAITS:
+            try:
+                return send()
+            except StoreError:
+                time.sleep(wait)
+        return send()
 
 
 class Uploader:
@@ -52,19 +54,25 @@ class Uploader:
             raise self._error
 
     def stop(self) -> None:
-        """End the thread once it has sent the file that it is sending; a second call does nothing."""
+        """End the thread once it has sent the file that it is sending; a second call does nothing.
+
+        Raises InterruptError when a person did not wait for that.
+        """
+        if self._ending:
+            return
         self._ending = True
         self._wanted.set()
-        self._thread.join()
+        with self._remote.sending():
+            self._thread.join()
 
     def finish(self) -> None:
         """Send all that is left, failures and run.json included; nobody may be writing to them any more.
 
-        Raises StoreError when it was refused time after time, RunError when the run was started over elsewhere since;
-        everything is safe in the working copy then.
+        Raises StoreError when it was refused time after time, RunError when the run was started over elsewhere since,
+        InterruptError when a person did not wait for it; everything is safe in the working copy then.
         """
         self.stop()
-        persist(self._send_rest)
+        persist(self._remote, self._send_rest)
 
     def _send_rest(self) -> None:
         self._remote.push_rows()
