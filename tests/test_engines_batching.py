@@ -295,10 +295,10 @@ def test_the_cache_that_is_allocated_stays_within_the_limit(opened: Open) -> Non
             allocated.append(shape[0] * shape[2])
             rows.append(len(inputs["input_ids"]))
 
-    batcher, model = opened(replace(_ROOMY, cache_tokens=12_000))
+    batcher, model = opened(replace(_ROOMY, cache_tokens=13_000))
     model.before = before
     _generate(batcher, model, [(40, 24)] * 40 + [(400, 24)] * 20 + [(10, 100)] * 40)
-    assert max(allocated) <= 12_000
+    assert max(allocated) <= 13_000
     assert max(rows) == 32
 
 

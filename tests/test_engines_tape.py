@@ -111,3 +111,14 @@ def test_rows_keep_what_they_wrote_and_the_buffer_stays_within_the_footprint(
             assert written.allocated <= allowed
         for _ in range(min(leaving, len(written.rows))):
             written.remove(leaving % len(written.rows))
+
+
+def test_rows_a_little_longer_than_all_before_find_room_where_the_buffers_are() -> None:
+    tape = Tape()
+    tape.reserve(8, 97)
+    tape.fit([torch.zeros((1, 2, 1, 3))] * 4)
+    before = [buffer.data_ptr() for buffer in tape.buffers()]
+    for longest in range(98, 129):
+        tape.reserve(8, longest)
+    assert [buffer.data_ptr() for buffer in tape.buffers()] == before
+    assert all(buffer.shape[0] * buffer.shape[2] <= footprint(8, 97) for buffer in tape.buffers())

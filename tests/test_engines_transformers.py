@@ -131,13 +131,14 @@ def _spelling_probability(loaded: Loaded, prompt: list[int], text: str) -> float
 
 
 def test_greedy_in_a_crowd_is_what_generate_gives_alone(
-    loaded: Loaded, opened: Callable[..., TransformersEngine]
+    checkpoint: Path, loaded: Loaded, opened: Callable[..., TransformersEngine]
 ) -> None:
+    plain = transformers.AutoModelForCausalLM.from_pretrained(checkpoint)  # as transformers opens it, nothing replaced
     requests = _crowd(40, temperature=0.0)
     for request, completion in zip(requests, _run_all(opened(), requests), strict=True):
         ids = _prompt_ids(loaded, request.messages)
         with torch.inference_mode():
-            out = loaded.model.generate(
+            out = plain.generate(
                 torch.tensor([ids]),
                 attention_mask=torch.ones((1, len(ids)), dtype=torch.long),
                 do_sample=False,

@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base, check_foldable, split_adapter
 from cai.engines.attention import share_heads
+from cai.engines.linear import pack_linears
 from cai.engines.weights import model_label
 from cai.errors import ModelError
 
@@ -97,6 +98,7 @@ def _loaded(name: str, label: str, model: Any, tokenizer: Any, place: torch.devi
     model = model.to(place).eval()
     if place.type == "cpu":
         share_heads(model)
+        pack_linears(model)
     return Loaded(
         name=label,
         model=model,

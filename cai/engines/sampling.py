@@ -23,15 +23,15 @@ def draw_tokens(logits: Tensor, temperatures: Tensor, top_ps: Tensor, uniforms: 
     """
     logits = logits.float()
     greedy = temperatures <= 0
-    tokens = logits.argmax(dim=-1)
     if bool(greedy.all()):
-        return tokens
+        return logits.argmax(dim=-1)
     scale = torch.where(greedy, 1.0, temperatures)[:, None]
     probabilities = torch.softmax(logits / scale, dim=-1)
     narrow = (top_ps < 1) & ~greedy
     if bool(narrow.any()):
         probabilities[narrow] = _nucleus(probabilities[narrow], top_ps[narrow])
-    return torch.where(greedy, tokens, _invert(probabilities, uniforms))
+    drawn = _invert(probabilities, uniforms)
+    return torch.where(greedy, logits.argmax(dim=-1), drawn) if bool(greedy.any()) else drawn
 
 
 def _nucleus(probabilities: Tensor, top_ps: Tensor) -> Tensor:

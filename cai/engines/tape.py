@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 _SLACK = 256  # columns: the buffer moves at most once in so many steps
+_STRIDE = 128  # columns: rows a little longer than all before them find room
 
 
 class _Place(NamedTuple):
@@ -175,10 +176,11 @@ class Tape:
         self._first = None
 
     def _move(self, rows: int, head: int) -> None:
-        """Place the window so that it ends at column `head`, with room for `rows` rows and slack behind the head.
+        """Place the window so that it ends at column `head` or soon after, with room for `rows` rows and slack behind.
 
         A buffer that is too small is replaced by one of the size that is needed now, be it smaller the other way.
         """
+        head = _round_up(head, _STRIDE) if self._slack else head
         source, target = slice(self.start, self.head), slice(head - (self.head - self.start), head)
         grows = rows > self.rows or head + _SLACK > self.columns
         if grows:
@@ -209,8 +211,13 @@ def footprint(rows: int, columns: int) -> int:
 def _height(rows: int) -> int:
     """Round up to a multiple of 8, of 16 above 64, of 32 above 128 and so on: rows come one by one, buffers do not."""
     step = 1 << max(3, (rows - 1).bit_length() - 3)
-    return -(-rows // step) * step
+    return _round_up(rows, step)
 
 
 def _width(columns: int) -> int:
-    return columns + max(_SLACK, columns // 4)
+    head = _round_up(columns, _STRIDE)
+    return head + max(_SLACK, head // 4)
+
+
+def _round_up(count: int, step: int) -> int:
+    return -(-count // step) * step
