@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -471,3 +472,18 @@ def test_a_batcher_refuses_work_after_close(loaded: Loaded) -> None:
     batcher = Batcher(loaded.model, loaded.device, loaded.end_tokens, _limits(rows=1))
     batcher.close()
     batcher.close()
+
+
+def test_the_thread_that_loads_ends_and_takes_its_openmp_threads_with_it(checkpoint: Path) -> None:
+    before = set(threading.enumerate())
+
+    async def scenario() -> set[str]:
+        engine = await open_engine(f"transformers:{checkpoint}", EngineOptions(device="cpu"))
+        others = set(threading.enumerate()) - before
+        for thread in others:
+            thread.join(0 if thread.name == "cai-model" else 10)
+        left = {thread.name for thread in others if thread.is_alive()}
+        await engine.close()
+        return left
+
+    assert asyncio.run(scenario()) == {"cai-model"}

@@ -8,6 +8,7 @@ only where two tokens are tied.
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -74,7 +75,13 @@ class TransformersEngine:
 
 async def open_transformers(model: str, device: str, dtype: str, concurrency: int | None) -> TransformersEngine:
     """Open a directory or hub id; raises ModelError in one sentence when that cannot be."""
-    loaded = await asyncio.to_thread(load, model, device, dtype)
+    # In a thread that ends: its OpenMP threads end with it. Were they left, OpenMP would count more threads than cores
+    # and put them to sleep between any two operations, which takes half as long again on a small model.
+    loader = ThreadPoolExecutor(1, thread_name_prefix="cai-load")
+    try:
+        loaded = await asyncio.get_running_loop().run_in_executor(loader, load, model, device, dtype)
+    finally:
+        loader.shutdown(wait=False)
     return TransformersEngine(loaded, concurrency)
 
 
