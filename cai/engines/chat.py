@@ -61,7 +61,6 @@ def choice_body(model: str, messages: Sequence[Message]) -> bytes:
             "temperature": 1.0,
             "top_p": 1.0,
             "max_tokens": 1,
-            "seed": 0,
             "logprobs": True,
             "top_logprobs": _TOP_LOGPROBS,
         }
