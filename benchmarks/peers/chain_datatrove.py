@@ -3,14 +3,11 @@
     endpoint server     the documented way to a server that runs already; to this machine it uses its own, light client
     checkpoints         on: without them nothing survives a kill, and the same command starts again (measured both ways)
     in flight           an eighth more documents and requests than the server has slots, so that no slot waits for one
-    seeds               none, as the other peers; on demand one for each request, as cai sends them: some servers draw
-                        more slowly by a seed
 
 The runner hands the text of an answer on and no log-probabilities: these are asked for, and the letter is kept.
 """
 
 from typing import Any
-from zlib import crc32
 
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
@@ -22,14 +19,12 @@ from datatrove.pipeline.writers import JsonlWriter
 from benchmarks.peers.task import STEPS, Task, given_task
 
 
-async def chain(document: Document, generate: GenerateFunction, task: Task, *, seeds: bool) -> dict[str, Any]:
+async def chain(document: Document, generate: GenerateFunction, task: Task) -> dict[str, Any]:
     """Fill a row's columns, one request after another."""
     row: dict[str, Any] = {"prompt": document.text}
     for step in STEPS:
         payload: dict[str, Any] = {"messages": task.messages(step, row), "max_tokens": task.tokens(step)}
         payload["temperature"] = task.temperature
-        if seeds:
-            payload["seed"] = crc32(f"{document.id} {step}".encode())
         if step == "verdict":
             payload |= {"logprobs": True, "top_logprobs": 20}
         row[step] = (await generate(payload)).text
@@ -41,7 +36,7 @@ def as_row(_: JsonlWriter, document: Document) -> dict[str, Any]:
     return {"id": document.id, **document.metadata["rollout_results"][0]}
 
 
-def main(*, checkpoints: bool = True, seeds: bool = False) -> None:
+def main(*, checkpoints: bool = True) -> None:
     """Run the chain over the task's prompts; with checkpoints, go on with it."""
     task = given_task()
     in_flight = task.slots + task.slots // 8
@@ -55,7 +50,7 @@ def main(*, checkpoints: bool = True, seeds: bool = False) -> None:
             max_concurrent_documents=in_flight,
         ),
         output_writer=JsonlWriter(str(task.folder / "rows"), "${rank}_${chunk_index}.jsonl.gz", adapter=as_row),
-        shared_context={"task": task, "seeds": seeds},
+        shared_context={"task": task},
         checkpoints_local_dir=str(task.folder / "checkpoints") if checkpoints else None,
     )
     reader = JsonlReader(str(task.folder), glob_pattern="prompts.jsonl", text_key="prompt")

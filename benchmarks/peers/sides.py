@@ -81,19 +81,11 @@ class Peer:
 PEERS = (
     Peer("datatrove", "datatrove", "datatrove"),
     Peer("datatrove, no checkpoints", "datatrove", "datatrove", "main(checkpoints=False)", resumes=False),
-    Peer(
-        "datatrove, no checkpoints, seeds",
-        "datatrove",
-        "datatrove",
-        "main(checkpoints=False, seeds=True)",
-        resumes=False,
-    ),
     Peer("distilabel", "distilabel", "distilabel"),
     Peer("DataDesigner", "data_designer", "data-designer"),
     Peer("curator", "curator", "bespokelabs-curator"),
 )
-"""datatrove writes no checkpoints unless asked, and is faster without: both are shown. Its third line sends the seeds
-that cai sends, and is what compares the tools on the same requests."""
+"""datatrove writes no checkpoints unless asked, and is faster without: both are shown."""
 
 
 def _is_whole(row: dict[str, Any]) -> bool:
