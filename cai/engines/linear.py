@@ -2,9 +2,9 @@
 
 PyTorch multiplies single-precision matrices with MKL, which keeps to AVX2 on processors that are not Intel's and packs
 the weights anew at each call. oneDNN uses AVX-512 wherever there is any: twice as fast for many rows, and more for the
-few of a decoding step on wide layers; results are the same up to rounding. The weights are replaced, not doubled. The
-operators are those that PyTorch's own compiler puts in place of linear layers. Other processors and precisions, and
-layers that derive from PyTorch's, are left alone.
+few of a decoding step on wide layers; results are the same up to rounding. The weights are replaced, not doubled, but
+for a head that shares them with the embedding. The operators are those that PyTorch's own compiler puts in place of
+linear layers. Other processors and precisions, and layers that derive from PyTorch's, are left alone.
 """
 
 import torch
