@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo loop loop-check test test-slow test-ray test-vllm lint bench bench-peers bench-engines bench-training gpu-check tiny tiny-card clean
+.PHONY: install demo loop loop-check test test-slow test-chaos test-ray test-vllm lint bench bench-peers bench-engines bench-training gpu-check tiny tiny-card clean
 
 install: $(STAMP)
 
@@ -36,6 +36,13 @@ test: lint
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+# Fuzzed inputs, a misbehaving server, damaged files, kills at random, and a search for secrets; the seed is fixed.
+# `make test-chaos CASES=20000` is the long lane.
+CASES := 2000
+
+test-chaos: install
+	CAI_CHAOS_CASES=$(CASES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m chaos
 
 # vLLM wants packages of its own beside torch: it gets an environment of its own. `make test-vllm VLLM=0.24` is the older
 # end of what works, 5.7 GB.
