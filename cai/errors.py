@@ -8,7 +8,7 @@ CaiError                    anything cai says in one sentence instead of a trace
 │   ├── ModelError          a model cannot be opened, or cannot do what was asked of it
 │   └── RunError            a run directory is locked, belongs to other settings, or is not one
 ├── EngineError             a model that was open did not answer
-│   ├── EngineGoneError     nobody answers any more: the run stops and its unfinished rows stay owed
+│   ├── EngineGoneError     nobody can be asked any more: the run stops and its unfinished rows stay owed
 │   └── RequestError        this one request failed; `retryable` says whether asking again later can help
 │       └── ContextError     the conversation does not fit the model: its own fault, no sign of a sick engine
 ├── RowError                one row cannot be done: stage, cause and the raw text; the run goes on
@@ -54,19 +54,22 @@ class EngineError(CaiError):
 
 
 class EngineGoneError(EngineError):
-    """Nobody answers any more."""
+    """Nobody can be asked any more; what a server answers, a refusal too, is a RequestError."""
 
 
 class RequestError(EngineError):
-    """One request failed.
+    """One request failed, after the engine did what it could.
 
     `retryable` is true when the same request may succeed later (a time-out, an overloaded server), false when it
-    never will (a context overflow, a refused parameter). `raw` is what the engine said, if anything.
+    never will (a context overflow, a refused parameter). `kind` is the same for failures with the same cause ("http
+    400", "timeout", "no text"), whatever request ids and numbers their messages hold: failures are compared by it; by
+    default it is the message up to its first colon. `raw` is what the engine said, if anything.
     """
 
-    def __init__(self, message: str, *, retryable: bool, raw: str = "") -> None:
+    def __init__(self, message: str, *, retryable: bool, kind: str = "", raw: str = "") -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.kind = kind or message.partition(":")[0]
         self.raw = raw
 
 
@@ -74,7 +77,7 @@ class ContextError(RequestError):
     """The conversation does not fit the model's context or memory, now or ever."""
 
     def __init__(self, message: str, *, raw: str = "") -> None:
-        super().__init__(message, retryable=False, raw=raw)
+        super().__init__(message, retryable=False, kind="context", raw=raw)
 
 
 class RowError(CaiError):

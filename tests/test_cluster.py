@@ -239,7 +239,7 @@ def test_errors_arrive_as_they_were_raised() -> None:
     "error",
     [
         RowError("no", stage="critique", retryable=True, raw="raw"),
-        RequestError("no", retryable=True, raw="raw"),
+        RequestError("no", retryable=True, kind="http 400", raw="raw"),
         ContextError("no", raw="raw"),
         EngineGoneError("no"),
         ModelError("no"),
