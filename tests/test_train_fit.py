@@ -143,19 +143,6 @@ def test_a_directory_is_one_run_s_and_one_process_s(tmp_path: Path) -> None:
     assert (foreign / "thesis.txt").read_text() == "mine"
 
 
-def test_a_torn_checkpoint_is_discarded(tmp_path: Path) -> None:
-    folder = enter(tmp_path / "out", IDENTITY, fresh=False)
-    for step in (9, 10, 100):
-        (folder.checkpoints / f"checkpoint-{step}").mkdir()
-    for step in (9, 10):
-        (folder.checkpoints / f"checkpoint-{step}" / "complete").touch()
-    newest = folder.newest_checkpoint()
-    assert newest is not None
-    assert newest.name == "checkpoint-10"
-    assert not (folder.checkpoints / "checkpoint-100").exists()
-    folder.release()
-
-
 def test_a_half_published_model_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = enter(tmp_path / "out", IDENTITY, fresh=False)
     folder.staging.mkdir()

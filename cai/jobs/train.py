@@ -51,7 +51,7 @@ def train(settings: TrainSettings, say: Say) -> TrainSummary:
             if finished is not None:
                 return recall(settings.out, finished)
             say(plan.hardware.sentence())
-            return _work(plan, folder)
+            return _work(plan, folder, say)
         finally:
             folder.release()
             gc.collect()
@@ -74,7 +74,7 @@ def _enter(plan: TrainPlan) -> tuple[Folder, dict[str, Any] | None]:
     return folder, told[0]
 
 
-def _work(plan: TrainPlan, folder: Folder) -> TrainSummary:
+def _work(plan: TrainPlan, folder: Folder, say: Say) -> TrainSummary:
     settings, hardware = plan.settings, plan.hardware
     set_seed(settings.seed % 2**32)  # a reward model's head is drawn when it is loaded
     context = Context(
@@ -95,7 +95,7 @@ def _work(plan: TrainPlan, folder: Folder) -> TrainSummary:
     place_trackers(settings)
     trainer = _build(context)
     left_out = +(Counter(plan.examples.left_out) + trainer.left_out)
-    fitted = fit(trainer, folder, settings.fit, f"{settings.method} {settings.out.name}")
+    fitted = fit(trainer, folder, settings.fit, f"{settings.method} {settings.out.name}", say)
     summary = summarize(plan, fitted, left_out)
     if not fitted.interrupted:
         stage_model(trainer, folder)

@@ -7,7 +7,7 @@ import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from cai.train.folder import mark_complete
+from cai.train.checkpoints import mark_complete
 from cai.train.interrupt import Interrupt
 from cai.train.metrics import losses
 

@@ -6,6 +6,7 @@ logged steps; otherwise the loss since the last line would be lost with the proc
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import PrinterCallback, Trainer
 from cai.errors import CaiError
 from cai.settings import FitSettings
 from cai.train.callbacks import CheckpointMarks, Patience, StopWhenAsked
+from cai.train.checkpoints import newest_checkpoint
 from cai.train.folder import Folder
 from cai.train.interrupt import Interrupt
 from cai.train.metrics import MetricsFile, measured
@@ -37,14 +39,14 @@ class Fitted:
     history: list[dict[str, Any]]
 
 
-def fit(trainer: Trainer, folder: Folder, settings: FitSettings, name: str) -> Fitted:
-    """Train to the end or to an interrupt, from the newest checkpoint if there is one.
+def fit(trainer: Trainer, folder: Folder, settings: FitSettings, name: str, say: Callable[[str], None]) -> Fitted:
+    """Train to the end or to an interrupt, from the newest whole checkpoint if there is one; `say` hears of damage.
 
     With a test split the weights are those of the best evaluation afterwards. Raises CaiError when the memory is not
     enough, StoreError when the disk refuses.
     """
     _settle_intervals(trainer, settings)
-    chosen = [folder.newest_checkpoint() if trainer.is_world_process_zero() else None]
+    chosen = [newest_checkpoint(folder.checkpoints, say) if trainer.is_world_process_zero() else None]
     broadcast_object_list(chosen)
     checkpoint = chosen[0]
     interrupt, progress = Interrupt(), ProgressLine(name)

@@ -3,7 +3,7 @@
 OUT/train.json        what was trained, from what, and how it went; written last, so its presence means finished
 OUT/*.safetensors …   the model or the adapter, moved in whole; config.json or adapter_config.json comes last
 OUT/metrics.jsonl     one line a logged step or evaluation          OUT/loss.png, OUT/README.md   for people
-OUT/checkpoints/      identity.json (what they belong to) and checkpoint-N/, each with a mark once it is complete
+OUT/checkpoints/      identity.json (what they belong to) and checkpoint-N/, see checkpoints.py
 OUT/train.lock        held by the process that trains
 """
 
@@ -27,7 +27,6 @@ CHECKPOINTS = "checkpoints"
 TRACKING = "runs"
 _LOCK = "train.lock"
 _IDENTITY = "identity.json"
-_COMPLETE = "complete"
 _STAGING = ".model"
 _CONFIGS = ("config.json", "adapter_config.json")
 _LEFTOVERS = (MANIFEST, *_CONFIGS, METRICS, FIGURE, CARD)
@@ -54,16 +53,6 @@ class Folder:
     def finished(self) -> dict[str, Any] | None:
         """Return what train.json says, or None while training has not ended; raises RunError when it is damaged."""
         return _read(self.out / MANIFEST)
-
-    def newest_checkpoint(self) -> Path | None:
-        """Return the newest complete checkpoint, having removed those that a kill left torn."""
-        complete = []
-        for path in self.checkpoints.glob("checkpoint-*"):
-            if (path / _COMPLETE).is_file():
-                complete.append(path)
-            else:
-                shutil.rmtree(path)
-        return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
     def publish(self) -> list[str]:
         """Move what was staged into OUT, its configuration last, and return the names; raises StoreError."""
@@ -100,14 +89,6 @@ class Folder:
         """Let another process in."""
         if self._lock is not None:
             self._lock.release()
-
-
-def mark_complete(checkpoint: Path) -> None:
-    """Make a checkpoint durable and say so inside it."""
-    for path in checkpoint.iterdir():
-        if path.is_file():
-            sync_file(path)
-    write_atomically(checkpoint / _COMPLETE, b"")
 
 
 def enter(out: Path, identity: Mapping[str, str], *, fresh: bool) -> Folder:

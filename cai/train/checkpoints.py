@@ -1,0 +1,109 @@
+"""Checkpoints of a run that is not finished: which of them are whole, and which one training goes on from.
+
+checkpoint-N/complete is written last. It holds the size and the digest of every other file of the checkpoint, so that
+what a kill left torn and what a disk damaged later is told before anything of it is loaded. Files are hashed whole:
+about a second a gigabyte, once when a checkpoint is written and once when training goes on from it.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from cai.errors import RunError
+from cai.store.files import sync_file, write_atomically
+
+MARK = "complete"
+_NAME = re.compile(r"checkpoint-(\d+)")
+_STATE = "trainer_state.json"
+
+
+def mark_complete(checkpoint: Path) -> None:
+    """Make a checkpoint durable and say inside it what it holds."""
+    files = {}
+    for path in _files(checkpoint):
+        sync_file(path)
+        files[str(path.relative_to(checkpoint))] = [path.stat().st_size, _digest(path)]
+    write_atomically(checkpoint / MARK, orjson.dumps({"files": files}))
+
+
+def newest_checkpoint(directory: Path, say: Callable[[str], None]) -> Path | None:
+    """Return the newest whole checkpoint, or None; those that are torn or damaged are removed, damaged ones told.
+
+    One whose best weights so far (another checkpoint, with a test split) are damaged is as good as damaged: training
+    would end with other weights than it says. Raises RunError when a checkpoint cannot be read at all.
+    """
+    found = {int(name[1]): path for path in directory.glob("checkpoint-*") if (name := _NAME.fullmatch(path.name))}
+    damaged: list[str] = []
+    for step in sorted(found, reverse=True):
+        path = found[step]
+        try:
+            torn = not (path / MARK).is_file()
+            fault = None if torn else _fault(path) or _fault_of_best(path)
+            if not torn and fault is None:
+                _tell(damaged, f"training goes on from step {step}", say)
+                return path
+            if fault is not None:
+                damaged.append(f"{path.name} is damaged ({fault})")
+            shutil.rmtree(path)
+        except OSError as error:
+            raise RunError(f"the checkpoint {path} cannot be read: {error.strerror or error}.") from error
+    _tell(damaged, "training begins again at step 0", say)
+    return None
+
+
+def _tell(damaged: list[str], then: str, say: Callable[[str], None]) -> None:
+    if damaged:
+        say(f"{'; '.join(damaged)}: {then}")
+
+
+def _fault(checkpoint: Path) -> str | None:
+    """Return what is wrong with a checkpoint's files, or None."""
+    try:
+        recorded = orjson.loads((checkpoint / MARK).read_bytes())["files"]
+        wanted = {str(name): (int(size), str(digest)) for name, (size, digest) in recorded.items()}
+    except FileNotFoundError:
+        return f"it has no {MARK}"
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return f"{MARK} cannot be read"
+    there = {str(path.relative_to(checkpoint)): path for path in _files(checkpoint)}
+    for name, (size, digest) in wanted.items():
+        if name not in there:
+            return f"{name} is missing"
+        if (found := there[name].stat().st_size) != size:
+            return f"{name} has {found:,} bytes instead of {size:,}"
+        if _digest(there[name]) != digest:
+            return f"{name} is not what was written"
+    return None
+
+
+def _fault_of_best(checkpoint: Path) -> str | None:
+    """Return what is wrong with the checkpoint that holds the best weights so far, or None.
+
+    Its place is written down as it was when training began; OUT may lie elsewhere now, and is noted anew then.
+    """
+    state: dict[str, Any] = json.loads((checkpoint / _STATE).read_text())  # orjson reads no NaN
+    recorded = state.get("best_model_checkpoint")
+    if recorded is None:
+        return None
+    best = checkpoint.parent / Path(recorded).name
+    if best != checkpoint and (fault := _fault(best)) is not None:
+        return f"its best weights are those of {best.name}, and there {fault}"
+    if Path(recorded) != best:
+        write_atomically(checkpoint / _STATE, json.dumps(state | {"best_model_checkpoint": str(best)}).encode())
+        mark_complete(checkpoint)
+    return None
+
+
+def _files(checkpoint: Path) -> list[Path]:
+    return sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MARK)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
