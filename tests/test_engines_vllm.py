@@ -145,7 +145,7 @@ def test_an_adapter_is_served_beside_its_base(runner: asyncio.Runner, tmp_path: 
     [
         ("max-model-lenn=5", "no such option; did you mean max-model-len"),
         ("tensor-parallel-size=two", "tensor-parallel-size.*invalid int value: 'two'"),
-        ("model=other", "the model's name says that"),
+        ("model=other", "cai sets that"),
         ("dtype=float32", "--dtype and --engine-option dtype say the same"),
         ("enforce-eager", "not of the form key=value"),
         ("max-model-len=100000", "vLLM cannot open .*max_model_len"),

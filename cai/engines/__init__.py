@@ -59,7 +59,13 @@ def check_spec(spec: str) -> None:
 
 
 def check_engine_options(specs: Iterable[str], engine_options: Iterable[str]) -> None:
-    """Raise ModelError when there are options for vLLM's engine and none of a command's models is opened in it."""
+    """Raise ModelError when there are options for vLLM's engine and none of a command's models is opened in it.
+
+    Raises it, too, for an option that would let a checkpoint run code of its own (see `pretrained`).
+    """
+    engine_options = tuple(engine_options)
+    if any(option.lstrip("- ").replace("_", "-").startswith("trust-remote-code") for option in engine_options):
+        raise ModelError("--engine-option trust-remote-code: cai never runs Python code that comes with a model")
     if any(engine_options) and not any(spec.startswith("vllm:") for spec in specs):
         raise ModelError("--engine-option is for vLLM's engine, and no model here is a vllm:MODEL")
 

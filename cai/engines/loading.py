@@ -19,6 +19,7 @@ from transformers.utils import logging
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base, check_foldable, split_adapter
 from cai.engines.attention import share_heads
 from cai.engines.linear import pack_linears
+from cai.engines.pretrained import load_pretrained
 from cai.engines.weights import model_label
 from cai.errors import ModelError
 
@@ -83,8 +84,8 @@ def _open(name: str, source: str, tokens: str, dtype: torch.dtype) -> tuple[Any,
     """Return the model and the tokenizer, which has a chat template."""
     try:
         with _quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(tokens)
-            model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+            tokenizer = load_pretrained(transformers.AutoTokenizer.from_pretrained, tokens)
+            model = load_pretrained(transformers.AutoModelForCausalLM.from_pretrained, source, dtype=dtype)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"model {name} cannot be opened: {_first_line(error)}") from error
     if not tokenizer.chat_template:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from cai.engines import TINY, check_spec
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base, split_adapter
+from cai.engines.pretrained import load_pretrained
 from cai.engines.turns import Turns
 from cai.errors import ModelError
 from cai.records import Message, RoleName
@@ -109,7 +110,7 @@ def _tokenizer(model: str) -> Any:
     own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
     source = str(adapter) if own else find_model(base)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = load_pretrained(AutoTokenizer.from_pretrained, source)
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"the tokenizer of model {model} cannot be opened: {first}") from error

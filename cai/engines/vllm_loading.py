@@ -22,6 +22,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base, lora_rank, split_adapter
 from cai.engines.loading import find_model
+from cai.engines.pretrained import load_pretrained
 from cai.engines.vllm_options import SAME_ANSWERS, engine_arguments, read_options
 from cai.engines.vllm_worker import OWNER, OwnedWorker
 from cai.engines.weights import model_label
@@ -65,6 +66,7 @@ def open_model(name: str, device: str, dtype: str, options: tuple[str, ...]) -> 
     try:
         config = AsyncEngineArgs(
             model=base,
+            trust_remote_code=False,
             worker_extension_cls=f"{OwnedWorker.__module__}.{OwnedWorker.__name__}",
             **({"use_tqdm_on_load": False} | arguments),
         ).create_engine_config(UsageContext.LLM_CLASS)
@@ -110,8 +112,8 @@ def _adapter_arguments(adapter: Path | None) -> dict[str, Any]:
 
 
 def _tokenizer(name: str, config: Any) -> Any:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(
-        config.tokenizer, revision=config.tokenizer_revision, trust_remote_code=config.trust_remote_code
+    tokenizer = load_pretrained(
+        transformers.AutoTokenizer.from_pretrained, config.tokenizer, revision=config.tokenizer_revision
     )
     if not tokenizer.chat_template:
         raise ModelError(

@@ -14,8 +14,18 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from cai.errors import ModelError
 
-OURS = frozenset({"model", "tokenizer", "enable-lora", "max-loras", "max-lora-rank", "worker-extension-cls"})
-"""What the engine sets itself, from the model's name."""
+OURS = frozenset(
+    {
+        "enable-lora",
+        "max-lora-rank",
+        "max-loras",
+        "model",
+        "tokenizer",
+        "trust-remote-code",  # never
+        "worker-extension-cls",
+    }
+)
+"""What the engine sets itself, most of it from the model's name."""
 
 SAME_ANSWERS = frozenset(
     {
@@ -66,7 +76,7 @@ def engine_arguments(values: dict[str, str]) -> dict[str, Any]:
     for key in values:
         name = key.partition(".")[0]
         if name in OURS:
-            raise ModelError(f"--engine-option {name}: the model's name says that (vllm:MODEL or vllm:BASE+ADAPTER)")
+            raise ModelError(f"--engine-option {name}: cai sets that, by the model's name (vllm:MODEL or vllm:BASE+ADAPTER)")
         if name not in fields:
             near = difflib.get_close_matches(name, sorted(fields), n=1)
             hint = f"did you mean {near[0]}?" if near else "`vllm serve --help=all` lists them"

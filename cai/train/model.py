@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 import cai
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base
 from cai.engines.merging import merge_adapter
+from cai.engines.pretrained import load_pretrained
 from cai.engines.weights import weights_hash
 from cai.errors import ModelError
 from cai.settings import AdapterSettings
@@ -81,7 +82,9 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     if source.adapter is not None and (source.adapter / "tokenizer_config.json").is_file():
         place = str(source.adapter)
     try:
-        tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(place)
+        tokenizer: PreTrainedTokenizerBase = load_pretrained(
+            transformers.AutoTokenizer.from_pretrained, place
+        )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _cannot_open(place, error) from error
     if tokenizer.pad_token is None:
@@ -96,7 +99,7 @@ def measure(source: Source, adapter: AdapterSettings, head: Head = "language") -
     config = _config(source, head)
     with torch.device("meta"):
         try:
-            model = _auto(head).from_config(config, dtype=torch.float32)
+            model = load_pretrained(_auto(head).from_config, config, dtype=torch.float32)
         except (ValueError, KeyError, ImportError) as error:
             raise _cannot_open(source.base, error) from error
     text = config.get_text_config()
@@ -133,7 +136,7 @@ def load_model(
         keywords["quantization_config"] = quantization(weights)
         keywords["device_map"] = {"": torch.cuda.current_device()}  # a launch gives each process its own
     try:
-        model: PreTrainedModel = _auto(head).from_pretrained(source.base, **keywords)
+        model: PreTrainedModel = load_pretrained(_auto(head).from_pretrained, source.base, **keywords)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _cannot_open(source.base, error) from error
     if source.adapter is not None:
@@ -145,7 +148,7 @@ def load_model(
 
 def _config(source: Source, head: Head) -> Any:
     try:
-        config = transformers.AutoConfig.from_pretrained(source.base, **_labels(head))
+        config = load_pretrained(transformers.AutoConfig.from_pretrained, source.base, **_labels(head))
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         raise _cannot_open(source.base, error) from error
     if config.get_text_config() is not config:

@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base
 from cai.engines.merging import merge_adapter
+from cai.engines.pretrained import load_pretrained
 from cai.errors import ModelError
 from cai.records import Message
 
@@ -36,7 +37,7 @@ class RewardModel:
         self._tokenizer: Any = None
 
     def __enter__(self) -> Self:
-        self._tokenizer = AutoTokenizer.from_pretrained(self._directory)
+        self._tokenizer = load_pretrained(AutoTokenizer.from_pretrained, str(self._directory))
         self._model = load_reward_model(self._directory).to(self._device)
         return self
 
@@ -94,8 +95,8 @@ def load_reward_model(directory: Path) -> PreTrainedModel:
     adapted = not (directory / "config.json").is_file()
     place = adapter_base(directory) if adapted else str(directory)
     try:
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            place, num_labels=1, dtype=torch.float32
+        model: PreTrainedModel = load_pretrained(
+            AutoModelForSequenceClassification.from_pretrained, place, num_labels=1, dtype=torch.float32
         )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"reward model {directory} cannot be opened: {str(error).splitlines()[0]}") from error
