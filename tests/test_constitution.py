@@ -1,6 +1,7 @@
 """Constitutions: what ships, what files make together, and that every mistake is told with its line."""
 
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -299,6 +300,32 @@ def test_mistakes_of_all_files_are_told(write: Write) -> None:
         f"{parent}:8: unknown key `colour`; allowed: {', '.join(Constitution.model_fields)}",
         "2: `version` must be text, not the number 1; put it in quotes",
     ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "root:$6$SECRET$hash:19000:0:99999:7:::\ndaemon:*:19000::::::\n",
+        "SECRET\n",
+        "aws_secret: SECRET\n",
+        "name: SECRET\npassword: SECRET\n",
+        "- SECRET\n",
+        "key: *SECRET\n",
+        "key: !SECRET x\n",
+        "%SECRET\n",
+        "SECRET: 1\nSECRET: 2\n",
+        'a: "\\SECRET"\n',
+        "a: [SECRET\n",
+        "SECRET: a: b\n",
+        "\x07SECRET\n",
+    ],
+)
+def test_what_is_extended_and_is_no_constitution_is_not_quoted(write: Write, content: str) -> None:
+    other = write("other.yaml", content)
+    child = write("child.yaml", f"name: child\nversion: '1'\nextends: [{other}]\n")
+    (told,) = mistakes(child)
+    assert re.fullmatch(rf"{other}:\d: is not a constitution; if it should be one, `cai constitution check` .*", told)
+    assert "SECRET" not in told
 
 
 # Every mistake has a line, says what is wrong, and what is allowed

@@ -99,8 +99,10 @@ def test_nobody_calls_a_loader_but_through_the_one_that_says_no() -> None:
     strays = []
     for path in sorted((ROOT / "cai").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            called = node.func if isinstance(node, ast.Call) else None
-            if isinstance(called, ast.Attribute) and called.attr in LOADERS:
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            called = node.func
+            if called.attr in LOADERS:
                 owner = called.value.id if isinstance(called.value, ast.Name) else ast.unparse(called.value)
                 if owner not in FIXED:
                     strays.append(f"{path.relative_to(ROOT)}:{node.lineno} {owner}.{called.attr}")

@@ -33,7 +33,8 @@ def load_constitution(name_or_path: str) -> Constitution:
 def load_sources(name_or_path: str) -> tuple[Source, ...]:
     """Return the files that make up a constitution, parents first, the named one last.
 
-    Raises as `load_constitution` does.
+    Raises as `load_constitution` does. Only the named file, and what it extends that is recognisably a constitution, is
+    quoted in the message: `extends` may name any file that can be read, and what is in it may be nobody's business.
     """
     path = _find(name_or_path, Path())
     if path is None:
@@ -96,8 +97,9 @@ class _Reading:
         place = path.resolve()
         if place in self._ids:
             return self._ids[place]
+        named = not self._open
         self._open.append(place)
-        source = read_source(path)
+        source = read_source(path, quoting=named)
         problems = list(source.problems)
         parents = [self._read_parent(source, index, name, problems) for index, name in items(source.file, "extends")]
         self._open.pop()

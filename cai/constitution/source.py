@@ -7,7 +7,7 @@ and whether an exemplar's principle is in a parent, is `load.py`'s.
 import difflib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,16 @@ class Source:
     problems: tuple[Problem, ...]
 
 
-def read_source(path: Path) -> Source:
-    """Read and validate the file at `path` alone."""
+def read_source(path: Path, *, quoting: bool = True) -> Source:
+    """Read and validate the file at `path` alone.
+
+    Without `quoting` no problem repeats anything of a file that does not look like a constitution.
+    """
     file = read_yaml(path)
     problems = list(file.problems)
     constitution = None
+    if not quoting and not _looks_like_one(file.data):
+        return Source(path, replace(file, data=None), None, (_withheld(file),))
     if file.data is None and problems:
         return Source(path, file, None, tuple(problems))
     if not isinstance(file.data, dict):
@@ -58,6 +63,16 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the word of `known` that `word` was probably meant to be."""
     near = difflib.get_close_matches(word, list(known), 1, cutoff=0.6)
     return near[0] if near else None
+
+
+def _looks_like_one(data: Any) -> bool:
+    return isinstance(data, dict) and "name" in data and ("principles" in data or "extends" in data)
+
+
+def _withheld(file: YamlFile) -> Problem:
+    """Return where a file stops being a constitution, and nothing of what is written there."""
+    line = file.problems[0].line if file.problems else 1
+    return Problem(line, "is not a constitution; if it should be one, `cai constitution check` tells what is wrong")
 
 
 def _repeated_ids(file: YamlFile) -> list[Problem]:

@@ -76,7 +76,7 @@ def engine_arguments(values: dict[str, str]) -> dict[str, Any]:
     for key in values:
         name = key.partition(".")[0]
         if name in OURS:
-            raise ModelError(f"--engine-option {name}: cai sets that, by the model's name (vllm:MODEL or vllm:BASE+ADAPTER)")
+            raise ModelError(f"--engine-option {name}: cai sets that; the model's name says it (vllm:BASE+ADAPTER)")
         if name not in fields:
             near = difflib.get_close_matches(name, sorted(fields), n=1)
             hint = f"did you mean {near[0]}?" if near else "`vllm serve --help=all` lists them"

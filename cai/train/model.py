@@ -82,9 +82,7 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     if source.adapter is not None and (source.adapter / "tokenizer_config.json").is_file():
         place = str(source.adapter)
     try:
-        tokenizer: PreTrainedTokenizerBase = load_pretrained(
-            transformers.AutoTokenizer.from_pretrained, place
-        )
+        tokenizer: PreTrainedTokenizerBase = load_pretrained(transformers.AutoTokenizer.from_pretrained, place)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _cannot_open(place, error) from error
     if tokenizer.pad_token is None:
