@@ -1,9 +1,13 @@
 """The linter speaks up for what is certainly not meant, with its line, and is silent about the rest."""
 
 from pathlib import Path
+from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import cai.hygiene.constitution as lint_constitution
 from cai.constitution import load_constitution, load_sources, shipped_constitutions
 from cai.hygiene.constitution import lint
 from cai.resources import shipped
@@ -54,6 +58,40 @@ def test_near_duplicates_of_what_is_extended(tmp_path: Path) -> None:
     place = shipped("constitutions", "harmless.yaml")
     number = 1 + place.read_text("utf-8").splitlines().index("  - id: kind-tone")
     assert f"'kind-tone' ({place}:{number})" in message
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8).map(" ".join), max_size=8))
+def test_every_near_duplicate_is_found_though_not_each_is_compared_with_each(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str]
+) -> None:
+    def similarity(one: str, other: str) -> float:
+        return len({*one.split()} & {*other.split()}) / len({*one.split()} | {*other.split()})
+
+    lines = "".join(f"  - {{id: p{number}, text: {text}}}\n" for number, text in enumerate(texts))
+    found = remarks(tmp_path_factory.getbasetemp(), f"{HEAD}extends: [harmless]\nprinciples:\n{lines or '    []'}")
+    late = {n for n, text in enumerate(texts) if any(similarity(text, other) >= 0.75 for other in texts[:n])}
+    assert {line - 6 for line, message in found if "nearly the same" in message} == late
+
+
+def test_five_thousand_principles_are_compared_in_near_linear_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = 0
+
+    def counting(one: set[str], other: set[str]) -> float:
+        nonlocal compared
+        compared += 1
+        return similarity(one, other)
+
+    similarity = lint_constitution._similarity
+    monkeypatch.setattr(lint_constitution, "_similarity", counting)
+    random = Random(0)
+    words = [f"word{number}" for number in range(3000)]
+    texts = [" ".join(random.choices(words, k=12)) for _ in range(2500)] + ["The response is kind."] * 2500
+    lines = "".join(f"  - {{id: p{number}, text: {text}}}\n" for number, text in enumerate(texts))
+    assert len(remarks(tmp_path, HEAD + "principles:\n" + lines)) == 2499
+    assert compared < 20 * len(texts)
 
 
 def test_replacing_a_principle_is_no_duplicate(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ It looks at the last of the files that make a constitution, and at what that ext
 nothing about style, and changes nothing.
 """
 
+import math
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import orjson
@@ -73,13 +74,36 @@ def _prompt_set(source: Source) -> _Found:
 
 def _near_duplicates(sources: Sequence[Source], constitution: Constitution) -> _Found:
     places, own = origins(sources), _own(sources[-1])
-    for first, second in combinations(constitution.principles, 2):
-        late, early = (second, first) if second.id in own else (first, second)
-        if late.id not in own or _similarity(first.text, second.text) < _SIMILAR:
+    reported: set[str] = set()
+    for first, second in _similar_pairs([principle.text for principle in constitution.principles]):
+        pair = constitution.principles[first], constitution.principles[second]
+        early, late = pair if pair[1].id in own else pair[::-1]
+        if late.id not in own or late.id in reported:
             continue
+        reported.add(late.id)
         source, line = places[early.id]
         where = f"line {line}" if early.id in own else f"{source.path}:{line}"
         yield own[late.id], f"the principle {late.id!r} says nearly the same as {early.id!r} ({where}); keep one"
+
+
+def _similar_pairs(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield, for each text that is similar to earlier ones, the first of those found and itself, as indices.
+
+    Two sets of which a share t is common have one of their rarest pieces in common, the (1 - t) of each and one more
+    (prefix filtering, Chaudhuri et al. 2006), so only texts that meet there are compared: not each with each.
+    """
+    pieces = [_pieces(text) for text in texts]
+    frequency = Counter(piece for found in pieces for piece in found)
+    meeting: defaultdict[str, list[int]] = defaultdict(list)
+    for index, found in enumerate(pieces):
+        rarest = sorted(found, key=lambda piece: (frequency[piece], piece))
+        rarest = rarest[: len(found) - math.ceil(_SIMILAR * len(found)) + 1]
+        earlier = (other for piece in rarest for other in meeting[piece])
+        similar = next((other for other in earlier if _similarity(pieces[other], found) >= _SIMILAR), None)
+        if similar is not None:
+            yield similar, index
+        for piece in rarest:
+            meeting[piece].append(index)
 
 
 def _untriggerable(source: Source, constitution: Constitution) -> _Found:
@@ -120,9 +144,8 @@ def _own(source: Source) -> dict[str, Location]:
     return {principle.id: location for principle, location in _own_principles(source)}
 
 
-def _similarity(first: str, second: str) -> float:
-    """Return the share in [0, 1] of all word pieces of two texts that both have (Jaccard)."""
-    one, other = _pieces(first), _pieces(second)
+def _similarity(one: set[str], other: set[str]) -> float:
+    """Return the share in [0, 1] of all pieces of two texts that both have (Jaccard)."""
     return len(one & other) / len(one | other) if one | other else 0.0
 
 
