@@ -99,7 +99,30 @@ def test_a_config_file_sets_options_and_the_command_line_wins(tmp_path: Path) ->
     assert (plan["samples"], plan["seed"], plan["gate"], plan["judge_orders"]) == (3, 8, False, "one")
 
 
-@pytest.mark.parametrize(("text", "says"), [("sampels: 3\n", "samples"), ("- a\n", "mapping"), ("a: [\n", "YAML")])
+def test_a_config_file_says_what_would_have_been_typed(tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("constitution: medical\nmodel: scripted\nout: no\nseed: 010\nmax-tokens: 0x10\nfresh: off\n")
+    done = run_cai("generate", "--config", str(config), "--dry-run")
+    assert "run.yaml:5: max-tokens: '0x10' is not a valid integer range" in done.stderr  # as if it had been typed
+    config.write_text("constitution: medical\nmodel: scripted\nout: no\nseed: 010\nno-gate: true\nfresh: off\n")
+    plan = told("generate", "--config", str(config), "--dry-run", cwd=tmp_path)["plan"]
+    assert (plan["out"], plan["seed"], plan["gate"], plan["fresh"]) == ("no", 10, False, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sampels: 3\n", "samples"),
+        ("- a\n", "mapping"),
+        ("a: [\n", "YAML"),
+        ('out: "a\\0b"\n', "U+0000"),
+        ('out: "\\ud800"\n', "U+D800"),
+        ("no-gate: perhaps\n", "true or false"),
+        ("limit: 99999999999999999999999\n", "64 bits"),
+        ("limit: '99999999999999999999999'\n", "limit: 9999"),
+        ("limit: 4294967296\n", "more than can be counted"),
+    ],
+)
 def test_a_broken_config_is_explained(text: str, says: str, tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
     config.write_text(text)
@@ -107,6 +130,25 @@ def test_a_broken_config_is_explained(text: str, says: str, tmp_path: Path) -> N
     assert done.returncode == 2
     assert "run.yaml" in done.stderr
     assert says in done.stderr
+
+
+def test_words_that_are_no_text_are_told() -> None:
+    done = subprocess.run(
+        [
+            *map(str.encode, CAI),
+            b"generate",
+            b"--constitution",
+            b"medical",
+            b"--model",
+            b"scripted",
+            b"--out",
+            b"a\xff",
+        ],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode() == "cai: 'a?' is not UTF-8 text; give the file or directory another name\n"
 
 
 def test_show_prints_chains(run_directory: Path) -> None:

@@ -147,3 +147,19 @@ def test_parents_in_another_language(tmp_path: Path) -> None:
     assert remarks(tmp_path, content) == [
         (4, "'harmless' is written in 'en', this constitution is asked in 'ko'"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("The response answers issue #12 of the list.", True),
+        ("The response names no # of doses", True),
+        ("The response is kind. #2 is that it is short.", True),
+        ("The response is kind.  # the most important one", False),
+        ("'The response answers issue #12 of the list.'", False),
+        ("The response answers issue#12.", False),
+    ],
+)
+def test_texts_that_a_comment_cuts(tmp_path: Path, text: str, cut: bool) -> None:
+    found = remarks(tmp_path, HEAD + f"principles:\n  - id: cut\n    text: {text}\n")
+    assert [line for line, message in found if "put the text in quotes" in message] == [6] * cut

@@ -43,6 +43,15 @@ def test_lines_of_keys_and_items(tmp_path: Path) -> None:
         (b"a: 1\nb: \xff\n", 2, "UTF-8"),
         ("a: 1\nb: \x07\n", 2, "U+0007"),
         ("[" * 5000, 1, "too deep"),
+        ("a: 1\nb: !!timestamp x\n", 2, "leave the tag out"),
+        ("a: 1\nb: ! [x]\n", 2, "leave the tag out"),
+        ("a: 1\nb: 9223372036854775808\n", 2, "64 bits"),
+        ("a: 1\nb: " + "9" * 5000, 2, "64 bits"),
+        ("a: 1\nb: 0x" + "f" * 400, 2, "64 bits"),
+        ('a: 1\nb: "\\0"\n', 2, "U+0000"),
+        ('a: 1\nb: "\\ud800"\n', 2, "U+D800"),
+        ('a: 1\n"\\udfff": 1\n', 2, "U+DFFF"),
+        (b"#" * ((16 << 20) + 1), 1, "larger than 16 MiB"),
     ],
 )
 def test_problems_have_lines(tmp_path: Path, content: str | bytes, line: int, message: str) -> None:
@@ -51,6 +60,44 @@ def test_problems_have_lines(tmp_path: Path, content: str | bytes, line: int, me
     assert message in file.problems[0].message
     assert "\n" not in file.problems[0].message
     assert file.describe(file.problems[0]).startswith(f"{file.path}:{line}: ")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("no", "no"),
+        ("Off", "Off"),
+        ("y", "y"),
+        ("010", 10),
+        ("0o10", 8),
+        ("0x1F", 31),
+        ("-9223372036854775808", -(2**63)),
+        ("1:30", "1:30"),
+        ("1_000", "1_000"),
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("-.inf", float("-inf")),
+        ("TRUE", True),
+        ("~", None),
+        ("", None),
+        ("'~'", "~"),
+        ("2024-01-02", "2024-01-02"),
+        ("=", "="),
+        ("<<", "<<"),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(tmp_path: Path, written: str, value: object) -> None:
+    file = read(tmp_path, f"a: {written}\nb: [{written}]\n" if written else "a:\n")
+    assert file.problems == ()
+    assert file.data["a"] == value
+    assert type(file.data["a"]) is type(value)
+    assert file.spellings[("a",)] == written.strip("'")
+
+
+def test_comments_behind_unquoted_text_are_known(tmp_path: Path) -> None:
+    file = read(tmp_path, "a: see issue #12 here\nb: 'quoted' # no\nc:\n  - one # two\n# alone\nd: >\n  in #it\n")
+    assert file.comments == {("a",): "12 here", ("c", 0): " two"}
+    assert file.data["d"] == "in #it\n"
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -64,7 +111,10 @@ def test_a_billion_laughs_are_refused_at_once(tmp_path: Path) -> None:
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc-é", min_size=1), inner, max_size=4),
     max_leaves=12,
 )

@@ -12,6 +12,7 @@ from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
     LOCAL_FOLDER,
     SEED,
+    Count,
     FiniteRange,
     config_option,
     engine_options,
@@ -39,11 +40,11 @@ except ModuleNotFoundError as error:
 @click.option("--baseline", metavar="MODEL", help="The model that the others are compared to.")
 @click.option("--judge", help="The model that judges (default: the baseline, without one the first model).")
 @click.option("--prompts", help="A file, or a shipped set: harmless, medical, tiny… (default: the constitution's).")
-@click.option("--limit", type=click.IntRange(1), help="Use only so many prompts, drawn from the seed.")
+@click.option("--limit", type=Count(), help="Use only so many prompts, drawn from the seed.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True)
 @click.option("--top-p", type=FiniteRange(0, 1, min_open=True), default=1.0, show_default=True)
-@click.option("--max-tokens", type=click.IntRange(1), default=512, show_default=True, help="Tokens a response at most.")
+@click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a response at most.")
 @judge_options
 @engine_options
 @click.option(

@@ -11,7 +11,10 @@ from rich.console import Console
 from cai.cli.costs import rate_options, take_rates, tell_estimate
 from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
+    ROUNDS,
+    SAMPLES,
     SEED,
+    Count,
     FiniteRange,
     config_option,
     engine_options,
@@ -42,23 +45,21 @@ from cai.store.origin import location
 )
 @click.option("--prompt-column", help="The column that holds the prompt, when it is not obvious.")
 @click.option("--split", help="The split of a dataset with several.")
-@click.option("--limit", type=click.IntRange(1), help="Use only so many prompts.")
+@click.option("--limit", type=Count(), help="Use only so many prompts.")
 @click.option("--shuffle", is_flag=True, help="Take the prompts in an order drawn from the seed.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
-@click.option("--samples", type=click.IntRange(1), default=2, show_default=True, help="Responses a prompt.")
+@click.option("--samples", type=SAMPLES, default=2, show_default=True, help="Responses a prompt.")
 @click.option("--schedule", type=click.Choice(["walk", "sample"]), help="Every principle in turn, or drawn ones.")
-@click.option(
-    "--rounds", type=click.IntRange(0), help="Walks through the principles, or principles drawn; 0: only judge."
-)
+@click.option("--rounds", type=ROUNDS, help="Walks through the principles, or principles drawn; 0: only judge.")
 @click.option("--gate/--no-gate", default=None, help="Ask first whether a principle is broken at all, with one token.")
 @click.option("--few-shot", is_flag=True, help="Show the constitution's exemplars before each critique.")
 @click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True)
 @click.option("--top-p", type=FiniteRange(0, 1, min_open=True), default=1.0, show_default=True)
-@click.option("--max-tokens", type=click.IntRange(1), default=512, show_default=True, help="Tokens a text at most.")
+@click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a text at most.")
 @judge_options
 @engine_options
 @click.option("--cluster", metavar="auto|local|HOST:PORT", help="Make the rows on a Ray cluster (cai[ray]).")
-@click.option("--replicas", type=click.IntRange(1), help="Copies of the models on the cluster (default: 1).")
+@click.option("--replicas", type=Count(), help="Copies of the models on the cluster (default: 1).")
 @click.option("--gpus-per-replica", type=FiniteRange(0), help="GPUs for each, or a part of one (default: 0).")
 @click.option(
     "--prompts-dir", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Your own request templates."

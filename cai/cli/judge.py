@@ -9,6 +9,7 @@ from rich.console import Console
 from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
     SEED,
+    Count,
     config_option,
     engine_options,
     judge_options,
@@ -29,9 +30,7 @@ from cai.settings import RejudgeSettings
 @click.option("--constitution", help="Judge under this constitution (default: the run's own).")
 @click.option("--judge", help="The model that judges (default: the run's own judge).")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
-@click.option(
-    "--max-tokens", type=click.IntRange(1), default=512, show_default=True, help="Tokens a reasoning at most."
-)
+@click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a reasoning at most.")
 @judge_options
 @engine_options
 @click.option(

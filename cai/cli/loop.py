@@ -12,7 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from cai.cli.evaluation import print_evaluation
-from cai.cli.options import LOCAL_FOLDER, SEED, FiniteRange, config_option, engine_options, take_engine_settings
+from cai.cli.options import (
+    LOCAL_FOLDER,
+    SAMPLES,
+    SEED,
+    Count,
+    FiniteRange,
+    config_option,
+    engine_options,
+    take_engine_settings,
+)
 from cai.cli.screen import run_watched
 from cai.engines import check_engine_options, check_spec
 from cai.jobs.watch import Watch
@@ -50,9 +59,9 @@ def _stage_options(command: Command) -> Command:
     """Add the options that say how long and how fast each of the two training stages goes."""
     for prefix, title in (("second", "the second stage"), ("sft", "the supervised stage")):
         for name, kind, what in (
-            ("batch-size", click.IntRange(1), "Examples an optimiser step"),
+            ("batch-size", Count(), "Examples an optimiser step"),
             ("learning-rate", FiniteRange(0, min_open=True), "Learning rate"),
-            ("max-steps", click.IntRange(1), "Optimiser steps at most"),
+            ("max-steps", Count(), "Optimiser steps at most"),
             ("epochs", FiniteRange(0, min_open=True), "Times through the data"),
         ):
             command = click.option(f"--{prefix}-{name}", type=kind, help=f"{what} of {title}.")(command)
@@ -64,23 +73,23 @@ def _stage_options(command: Command) -> Command:
 @click.option("--model", default="tiny", show_default=True, help="The model to train: tiny, a directory or a hub id.")
 @click.option("--judge", help="The model that judges and rewards (default: the untrained model).")
 @click.option("--method", type=click.Choice(get_args(LoopMethod)), default="dpo", show_default=True)
-@click.option("--iterations", type=click.IntRange(1), default=1, show_default=True, help="Rounds of AI feedback.")
+@click.option("--iterations", type=Count(), default=1, show_default=True, help="Rounds of AI feedback.")
 @click.option("--prompts", help="Prompts to train on (default: the constitution's).")
-@click.option("--limit", type=click.IntRange(1), help="Train on only so many prompts.")
+@click.option("--limit", type=Count(), help="Train on only so many prompts.")
 @click.option("--evaluation-prompts", help="Prompts to measure with (default: the constitution's evaluation set).")
-@click.option("--evaluation-limit", type=click.IntRange(1), help="Measure with only so many prompts.")
+@click.option("--evaluation-limit", type=Count(), help="Measure with only so many prompts.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
-@click.option("--samples", type=click.IntRange(1), default=2, show_default=True, help="Revised responses a prompt.")
+@click.option("--samples", type=SAMPLES, default=2, show_default=True, help="Revised responses a prompt.")
 @click.option(
-    "--pair-samples", type=click.IntRange(2), default=4, show_default=True, help="Responses to make pairs of."
+    "--pair-samples", type=click.IntRange(2, 100), default=4, show_default=True, help="Responses to make pairs of."
 )
-@click.option("--judge-principles", type=click.IntRange(1), default=1, show_default=True, help="Principles a pair.")
-@click.option("--max-tokens", type=click.IntRange(1), default=512, show_default=True, help="Tokens a text at most.")
+@click.option("--judge-principles", type=Count(), default=1, show_default=True, help="Principles a pair.")
+@click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a text at most.")
 @_stage_options
 @click.option("--beta", type=FiniteRange(0, min_open=True), default=0.1, show_default=True, help="DPO's β, ORPO's λ.")
 @click.option("--labels", type=click.Choice(["soft", "hard"]), default="soft", show_default=True)
 @click.option("--sft-term", type=FiniteRange(0), default=0.0, show_default=True, help="Weight of an SFT term in DPO.")
-@click.option("--group", type=click.IntRange(2), default=8, show_default=True, help="GRPO's responses a prompt.")
+@click.option("--group", type=Count(2), default=8, show_default=True, help="GRPO's responses a prompt.")
 @click.option(
     "--adapter",
     type=click.Choice(["none", "lora", "dora"]),
@@ -88,7 +97,7 @@ def _stage_options(command: Command) -> Command:
     show_default=True,
     help="Train adapters, each merged into its base for the next stage.",
 )
-@click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Rank of the adapter.")
+@click.option("--rank", type=Count(), default=16, show_default=True, help="Rank of the adapter.")
 @click.option("--quantize", is_flag=True, help="Keep the base in 4 bits under the adapter (GPU).")
 @click.option("--template", help="Chat template for a model without one: chatml, alpaca or plain.")
 @engine_options

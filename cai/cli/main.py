@@ -10,12 +10,13 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 import click
 
 from cai import __version__
-from cai.errors import CaiError
+from cai.errors import CaiError, UsageError
 
 COMMANDS = {
     "generate": ("cai.cli.generate", "Answer, critique, revise and judge: prompts in, SFT and preference data out."),
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     _fill_standard_descriptors()
     try:
+        _require_text(sys.argv[1:] if arguments is None else arguments)
         code = cai.main(args=arguments, standalone_mode=False)
     except CaiError as error:
         click.echo(f"cai: {error}", err=True)
@@ -99,6 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo("cai: interrupted", err=True)
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Raise UsageError for words and a working directory that are no UTF-8: no file of cai's could name them."""
+    for argument in (*arguments, str(Path.cwd())):
+        if not argument.isascii() and argument != (shown := argument.encode("utf-8", "replace").decode()):
+            raise UsageError(f"{shown!r} is not UTF-8 text; give the file or directory another name")
 
 
 def _imported(name: str) -> ModuleType:

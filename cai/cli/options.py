@@ -1,6 +1,7 @@
 """Options that several commands share, and the YAML file (`--config`) that may set any of them.
 
-A config file has the names of the command's long options, without the dashes; what stands on the command line wins.
+A config file has the names of the command's long options, without the dashes; what stands on the command line wins. Its
+values are taken as they are written, as if they had been typed: `out: no` is a directory of that name.
 """
 
 import difflib
@@ -13,9 +14,29 @@ import click
 
 from cai.settings import EngineSettings, JudgeSettings
 from cai.urls import is_url
-from cai.yamlfile import Problem, read_yaml
+from cai.yamlfile import Problem, YamlFile, read_yaml
 
 SEED = click.IntRange(0, 2**63 - 1)
+
+
+class Count(click.IntRange):
+    """A whole number of things, `least` or more, and no more than 32 bits: what every library behind cai can take."""
+
+    def __init__(self, least: int = 1) -> None:
+        super().__init__(least)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what no library can take, which would end in its traceback."""
+        number = super().convert(value, param, ctx)
+        if number >= 2**31:
+            self.fail(f"{value} is more than can be counted here.", param, ctx)
+        return number
+
+
+SAMPLES = click.IntRange(1, 100)
+"""Responses a prompt. Each is compared with each: a thousand would be half a million judgements a prompt."""
+
+ROUNDS = click.IntRange(0, 100)
 
 
 class FiniteRange(click.FloatRange):
@@ -57,9 +78,7 @@ def engine_options(command: Command) -> Command:
         [
             click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."),
             click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16, float16 or auto."),
-            click.option(
-                "--concurrency", type=click.IntRange(1), help="Requests held at once (default: the engine's own)."
-            ),
+            click.option("--concurrency", type=Count(), help="Requests held at once (default: the engine's own)."),
             click.option(
                 "--timeout",
                 type=FiniteRange(0, min_open=True),
@@ -80,7 +99,7 @@ def judge_options(command: Command) -> Command:
         [
             click.option(
                 "--judge-principles",
-                type=click.IntRange(1),
+                type=Count(),
                 default=1,
                 show_default=True,
                 help="Principles drawn per pair; the preference is their mean.",
@@ -136,7 +155,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> N
         return
     file = read_yaml(path)
     problems = list(file.problems)
-    data = file.data if isinstance(file.data, dict) else {}
+    data = file.data if isinstance(file.data, dict) and not problems else {}
     if not problems and file.data is not data:
         problems.append(Problem(1, "expected a mapping of option names to values"))
     defaults: dict[str, str | list[str]] = {}
@@ -147,31 +166,46 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> N
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             problems.append(Problem(line, f"unknown option {name!r}{hint}"))
-        elif names[name].multiple and isinstance(value, list) and not any(isinstance(v, dict | list) for v in value):
-            defaults[names[name].parameter] = [str(item) for item in value]
-        elif isinstance(value, dict | list):
-            problems.append(Problem(line, f"{name} takes one value"))
         elif value is not None:
-            spelling = names[name]
-            said = str(not value if spelling.inverted and isinstance(value, bool) else value)
-            defaults[spelling.parameter] = [said] if spelling.multiple else said
+            try:
+                defaults[str(names[name].option.name)] = _typed(ctx, names[name], file, name)
+            except click.BadParameter as error:
+                problems.append(Problem(line, f"{name}: {error.message}"))
     if problems:
         raise click.UsageError("; ".join(file.describe(problem) for problem in sorted(problems)), ctx)
     ctx.default_map = defaults
 
 
 class _Spelling(NamedTuple):
-    """A long option's name: its parameter, whether it says no (`--no-gate`), and whether it may be given repeatedly."""
+    """A long option's name: what it sets, and whether it says no (`--no-gate`)."""
 
-    parameter: str
+    option: click.Option
     inverted: bool
-    multiple: bool
+
+
+def _typed(ctx: click.Context, spelling: _Spelling, file: YamlFile, name: str) -> str | list[str]:
+    """Return what would have been typed for an option that a file sets; raises click.BadParameter."""
+    value, option = file.data[name], spelling.option
+    items = value if option.multiple and isinstance(value, list) else [value]
+    if any(isinstance(item, dict | list) for item in items):
+        raise click.BadParameter("takes one value")
+    if items is value:
+        said = [file.spellings[name, number] for number in range(len(items))]
+    elif not spelling.inverted:
+        said = [file.spellings[(name,)]]
+    elif isinstance(value, bool):
+        said = [str(not value)]
+    else:
+        raise click.BadParameter("is true or false")
+    for item in said:
+        option.type(item, option, ctx)
+    return said if option.multiple else said[0]
 
 
 def _names(command: click.Command) -> dict[str, _Spelling]:
     """Return the long names of a command's options."""
     return {
-        spelled.removeprefix("--"): _Spelling(str(option.name), spelled in option.secondary_opts, option.multiple)
+        spelled.removeprefix("--"): _Spelling(option, spelled in option.secondary_opts)
         for option in command.params
         if isinstance(option, click.Option) and option.name != "config"
         for spelled in (*option.opts, *option.secondary_opts)

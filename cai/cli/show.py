@@ -10,6 +10,7 @@ import orjson
 from rich.console import Console
 
 from cai.cli.chain import print_row
+from cai.cli.options import Count
 from cai.cli.places import EXISTING_RUN
 from cai.errors import RunError
 from cai.records import Row
@@ -20,7 +21,7 @@ from cai.store.origin import location
 @click.command()
 @click.argument("run", type=EXISTING_RUN)
 @click.argument("prompt_id", metavar="[ID]", required=False)
-@click.option("--limit", type=click.IntRange(1), default=10, show_default=True, help="Rows to print.")
+@click.option("--limit", type=Count(), default=10, show_default=True, help="Rows to print.")
 @click.option("--revised", is_flag=True, help="Only rows in which something was revised and a pair was decided.")
 @click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines.")
 def show(run: Path, prompt_id: str | None, limit: int, revised: bool, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cai.cli.options import LOCAL_FOLDER, SEED, FiniteRange, config_option
+from cai.cli.options import LOCAL_FOLDER, SEED, Count, FiniteRange, config_option
 from cai.settings import (
     AdapterSettings,
     DataSettings,
@@ -58,7 +58,7 @@ common_options = _all(
         help="Of a run: what says which response is good.",
     ),
     click.option("--split", help="The split of a dataset with several."),
-    click.option("--limit", type=click.IntRange(1), help="Use only so many examples."),
+    click.option("--limit", type=Count(), help="Use only so many examples."),
     click.option(
         "--test-share",
         type=FiniteRange(0, 1, max_open=True),
@@ -82,7 +82,7 @@ adapter_options = _all(
         show_default=True,
         help="Train an adapter in place of all weights.",
     ),
-    click.option("--rank", type=click.IntRange(1), default=16, show_default=True, help="Its rank, or prefix tokens."),
+    click.option("--rank", type=Count(), default=16, show_default=True, help="Its rank, or prefix tokens."),
     click.option("--quantize", is_flag=True, help="Hold the base in 4 bits (QLoRA, CUDA only)."),
     click.option("--merge", is_flag=True, help="Write base and adapter as one whole model."),
 )
@@ -92,16 +92,16 @@ def fit_options(*, packing: bool) -> Group:
     """Return the options that say how long and how fast; `packing` only where examples can be packed."""
     options = [
         click.option("--epochs", type=FiniteRange(0, min_open=True), help="Times through the data."),
-        click.option("--max-steps", type=click.IntRange(1), help="Steps of the optimiser, in place of --epochs."),
+        click.option("--max-steps", type=Count(), help="Steps of the optimiser, in place of --epochs."),
         click.option("--learning-rate", type=FiniteRange(0, min_open=True), help="At its peak."),
-        click.option("--batch-size", type=click.IntRange(1), help="Examples an optimiser step, over all devices."),
-        click.option("--max-length", type=click.IntRange(2), help="Tokens an example at most."),
+        click.option("--batch-size", type=Count(), help="Examples an optimiser step, over all devices."),
+        click.option("--max-length", type=Count(2), help="Tokens an example at most."),
         click.option(
             "--evaluations",
-            type=click.IntRange(1),
+            type=Count(),
             help="How often the test split is measured and a checkpoint written (default: 10, 25 steps apart or more).",
         ),
-        click.option("--patience", type=click.IntRange(1), help="Evaluations without a better loss before stopping."),
+        click.option("--patience", type=Count(), help="Evaluations without a better loss before stopping."),
         click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps or auto."),
         click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or auto."),
         click.option("--report-to", multiple=True, help="tensorboard, wandb or trackio."),
@@ -145,9 +145,9 @@ online_options = _all(
     click.option(
         "--reward-model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="From `cai train reward`."
     ),
-    click.option("--group", type=click.IntRange(2), default=8, show_default=True, help="Responses a prompt."),
+    click.option("--group", type=Count(2), default=8, show_default=True, help="Responses a prompt."),
     click.option("--temperature", type=FiniteRange(0, min_open=True), default=1.0, show_default=True),
-    click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True, help="Tokens a response."),
+    click.option("--max-tokens", type=Count(), default=256, show_default=True, help="Tokens a response."),
     click.option(
         "--kl-penalty", type=FiniteRange(0), default=0.04, show_default=True, help="The reference's hold (TRL's beta)."
     ),

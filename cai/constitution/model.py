@@ -40,7 +40,7 @@ class Principle(_Closed):
     critique: Text | None = Field(None, description="A question that points the critique at what breaks the rule.")
     revision: Text | None = Field(None, description="What a revision should do about it, as an instruction.")
     preference: Text | None = Field(None, description="The rule as the judge reads it, instead of `text`.")
-    weight: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] = Field(
+    weight: Annotated[float, Field(strict=True, gt=0, le=1_000_000, allow_inf_nan=False)] = Field(
         1.0, description="How often the principle is drawn, relative to the others, where principles are sampled."
     )
     severity: Severity = Field(
@@ -59,7 +59,7 @@ class RevisionPlan(_Closed):
         description="walk: every applicable principle, most severe first; sample: principles drawn by weight, as in "
         "the Constitutional AI paper.",
     )
-    rounds: Annotated[StrictInt, Field(ge=0)] = Field(
+    rounds: Annotated[StrictInt, Field(ge=0, le=100)] = Field(
         1,
         description="walk: how many times through all of them; sample: how many are drawn; 0: nothing is revised, "
         "responses are only judged.",

@@ -17,6 +17,9 @@ from pydantic_core import ErrorDetails
 from cai.constitution.model import Constitution, Exemplar, Principle, RevisionPlan
 from cai.yamlfile import Location, Problem, YamlFile, read_yaml
 
+_SEARCHED = 20_000
+"""Letters that a misspelt word is compared with at most: a file may have thousands of such words and of known ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -60,8 +63,11 @@ def items(file: YamlFile, key: str) -> list[tuple[int, Any]]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the word of `known` that `word` was probably meant to be."""
-    near = difflib.get_close_matches(word, list(known), 1, cutoff=0.6)
+    """Return the word of `known` that `word` was probably meant to be; None where looking would take too long."""
+    words = list(known)
+    if len(words) * len(word) > _SEARCHED:
+        return None
+    near = difflib.get_close_matches(word, words, 1, cutoff=0.6)
     return near[0] if near else None
 
 
@@ -110,6 +116,8 @@ def _problem(file: YamlFile, details: ErrorDetails) -> Problem:
             message = f"{key} must be more than {context['gt']:g}, not {value}"
         case "greater_than_equal":
             message = f"{key} must be {context['ge']} or more, not {value}"
+        case "less_than_equal":
+            message = f"{key} must be {context['le']} or less, not {value}"
         case "enum" | "literal_error":
             allowed = context["expected"].replace("'", "").replace(" or ", ", ")
             message = f"{key} is {value!r}; allowed: {allowed}"

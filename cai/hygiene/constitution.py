@@ -23,6 +23,8 @@ _SIMILAR = 0.75
 _LONG = 60
 """Words beyond which a principle is several."""
 
+_ENDS = (".", "!", "?", "。", "！", "？", '."', ".'", ".)")  # noqa: RUF001 - full-width marks end sentences
+
 _SENTENCE_END = re.compile(r"[.!?][\"')]*\s+(?=[A-Z가-힣])|[。！？]")  # noqa: RUF001 - full-width marks end sentences
 
 
@@ -44,6 +46,7 @@ def lint(sources: Sequence[Source]) -> list[Remark]:
         *_near_duplicates(sources, constitution),
         *_untriggerable(source, constitution),
         *_several_in_one(source),
+        *_cut_texts(source),
     ]
     remarks = [Remark(source.path, source.file.line(location), message) for location, message in found]
     return sorted(remarks, key=lambda remark: remark.line)
@@ -132,6 +135,14 @@ def _several_in_one(source: Source) -> _Found:
                 f"the principle {principle.id!r} asks for several things (words: {words}, sentences: {sentences}); "
                 "models keep, and judges decide, one thing at a time: make it several principles",
             )
+
+
+def _cut_texts(source: Source) -> _Found:
+    for location, comment in source.file.comments.items():
+        text = source.file.spellings[location]
+        is_sentence = text.endswith(_ENDS) and comment.startswith((" ", "#"))
+        if " " in text and not is_sentence:
+            yield location, f"the text ends before ` #{comment[:20]}`, which is a comment; put the text in quotes"
 
 
 def _own_principles(source: Source) -> Iterator[tuple[Principle, Location]]:
