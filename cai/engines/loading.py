@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.utils import logging
 
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base, check_foldable, split_adapter
 from cai.engines.attention import share_heads
 from cai.engines.linear import pack_linears
-from cai.engines.pretrained import load_pretrained
+from cai.engines.opening import open_tokenizer, open_weights, require_rows
 from cai.engines.weights import model_label
 from cai.errors import ModelError
 
@@ -82,12 +81,9 @@ def _load_adapted(base: str, adapter: Path, place: torch.device, dtype: str) -> 
 
 def _open(name: str, source: str, tokens: str, dtype: torch.dtype) -> tuple[Any, Any]:
     """Return the model and the tokenizer, which has a chat template."""
-    try:
-        with _quiet():
-            tokenizer = load_pretrained(transformers.AutoTokenizer.from_pretrained, tokens)
-            model = load_pretrained(transformers.AutoModelForCausalLM.from_pretrained, source, dtype=dtype)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelError(f"model {name} cannot be opened: {_first_line(error)}") from error
+    with _quiet():
+        tokenizer = open_tokenizer(tokens)
+        model = open_weights(source, dtype=dtype)
     if not tokenizer.chat_template:
         raise ModelError(
             f"model {name} has no chat template: use an instruct model, or put a chat_template.jinja beside its weights"
@@ -96,6 +92,7 @@ def _open(name: str, source: str, tokens: str, dtype: torch.dtype) -> tuple[Any,
 
 
 def _loaded(name: str, label: str, model: Any, tokenizer: Any, place: torch.device) -> Loaded:
+    require_rows(tokenizer, model.get_input_embeddings().weight.shape[0], name)
     model = model.to(place).eval()
     if place.type == "cpu":
         share_heads(model)
@@ -161,11 +158,6 @@ def _probe(name: str, model: Any, device: torch.device) -> int:
     with torch.inference_mode():
         model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=device), past_key_values=cache, use_cache=True)
     return int(sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)) // 2
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 from cai.engines import TINY, check_spec
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base, split_adapter
-from cai.engines.pretrained import load_pretrained
 from cai.engines.turns import Turns
 from cai.errors import ModelError
 from cai.records import Message, RoleName
@@ -98,9 +97,8 @@ def open_counter(spec: str) -> TokenCounter:
 def _tokenizer(model: str) -> Any:
     """Open the tokenizer of a directory, hub id or `BASE+ADAPTER`; an adapter without one of its own has its base's."""
     try:
-        from transformers import AutoTokenizer  # noqa: PLC0415  (optional, and seconds to import)
-
-        from cai.engines.loading import find_model  # noqa: PLC0415
+        from cai.engines.loading import find_model  # noqa: PLC0415  (transformers is optional, and seconds to import)
+        from cai.engines.opening import open_tokenizer  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ModelError("counting this model's tokens needs transformers: pip install 'cai[local]'") from error
     base, adapter = split_adapter(model)
@@ -108,12 +106,7 @@ def _tokenizer(model: str) -> Any:
     if (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file():
         base, adapter = adapter_base(directory), directory
     own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
-    source = str(adapter) if own else find_model(base)
-    try:
-        tokenizer = load_pretrained(AutoTokenizer.from_pretrained, source)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"the tokenizer of model {model} cannot be opened: {first}") from error
+    tokenizer = open_tokenizer(str(adapter) if own else find_model(base))
     if not tokenizer.chat_template:
         raise ModelError(f"model {model} has no chat template: use an instruct model, or put one beside its weights")
     return tokenizer

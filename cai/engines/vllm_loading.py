@@ -21,7 +21,9 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base, lora_rank, split_adapter
+from cai.engines.checkpoint import check_adapter, check_checkpoint
 from cai.engines.loading import find_model
+from cai.engines.opening import require_rows
 from cai.engines.pretrained import load_pretrained
 from cai.engines.vllm_options import SAME_ANSWERS, engine_arguments, read_options
 from cai.engines.vllm_worker import OWNER, OwnedWorker
@@ -95,7 +97,12 @@ def _parts(name: str) -> tuple[str, Path | None]:
     directory = Path(name).expanduser()
     if (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file():
         base, adapter = adapter_base(directory), directory
-    return find_model(base), adapter
+    found = find_model(base)
+    if Path(found).is_dir():
+        check_checkpoint(Path(found))  # its own processes say less of what is wrong, and say it late
+    if adapter is not None:
+        check_adapter(adapter)
+    return found, adapter
 
 
 def _adapter_arguments(adapter: Path | None) -> dict[str, Any]:
@@ -119,6 +126,7 @@ def _tokenizer(name: str, config: Any) -> Any:
         raise ModelError(
             f"model {name} has no chat template: use an instruct model, or put a chat_template.jinja beside its weights"
         )
+    require_rows(tokenizer, config.get_vocab_size(), name)
     return tokenizer
 
 

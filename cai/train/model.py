@@ -5,26 +5,23 @@ directory that holds a PEFT adapter is opened as its base with the adapter merge
 there; a second adapter on top is refused, because it could not be loaded without the first.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import cai
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base
+from cai.engines.checkpoint import check_adapter, check_checkpoint
 from cai.engines.merging import merge_adapter
+from cai.engines.opening import Head, auto_class, open_config, open_tokenizer, open_weights, refusing
 from cai.engines.pretrained import load_pretrained
 from cai.engines.weights import weights_hash
 from cai.errors import ModelError
 from cai.settings import AdapterSettings
 from cai.train.adapter import lora_parameters, quantization
-
-Head = Literal["language", "score"]
-"""Whether the model writes text or gives a text one number (a reward model)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +60,24 @@ def find_source(model: str, adapter: AdapterSettings) -> Source:
         if name.startswith(("/", ".", "~")) or name.count("/") > 1:
             raise ModelError(f"there is no model directory {name}")
         return Source(name, None, name)
-    label = f"{'/'.join(directory.parts[-2:])}#{weights_hash(directory)}"
-    if (directory / "config.json").is_file():
-        return Source(str(directory), None, label)
-    if not (directory / ADAPTER_CONFIG).is_file():
+    whole = (directory / "config.json").is_file()
+    if not whole and not (directory / ADAPTER_CONFIG).is_file():
         raise ModelError(f"{directory} is no model: it has neither config.json nor {ADAPTER_CONFIG}")
+    if whole:
+        check_checkpoint(directory)
+        return Source(str(directory), None, _label(directory))
+    base = adapter_base(directory)
+    check_adapter(directory)
     if adapter.adapter != "none":
         raise ModelError(
             f"{directory} is itself an adapter, and one on top of it could not be loaded alone: train it with "
             "--merge first, or go on with --adapter none"
         )
-    return Source(adapter_base(directory), directory, label)
+    return Source(base, directory, _label(directory))
+
+
+def _label(directory: Path) -> str:
+    return f"{'/'.join(directory.parts[-2:])}#{weights_hash(directory)}"
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
@@ -81,10 +85,7 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     place = source.base
     if source.adapter is not None and (source.adapter / "tokenizer_config.json").is_file():
         place = str(source.adapter)
-    try:
-        tokenizer: PreTrainedTokenizerBase = load_pretrained(transformers.AutoTokenizer.from_pretrained, place)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _cannot_open(place, error) from error
+    tokenizer: PreTrainedTokenizerBase = open_tokenizer(place)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ModelError(f"the tokenizer of {place} has neither a padding nor an end token: it cannot make batches")
@@ -95,11 +96,8 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
 def measure(source: Source, adapter: AdapterSettings, head: Head = "language") -> Shape:
     """Return the model's shape from its configuration alone."""
     config = _config(source, head)
-    with torch.device("meta"):
-        try:
-            model = load_pretrained(_auto(head).from_config, config, dtype=torch.float32)
-        except (ValueError, KeyError, ImportError) as error:
-            raise _cannot_open(source.base, error) from error
+    with torch.device("meta"), refusing(f"model {source.base}"):
+        model = load_pretrained(auto_class(head).from_config, config, dtype=torch.float32)
     text = config.get_text_config()
     parameters = sum(parameter.numel() for parameter in model.parameters())
     extra = 0
@@ -127,16 +125,13 @@ def load_model(
     head: Head = "language",
 ) -> PreTrainedModel:
     """Load the weights in the given precision; half-precision checkpoints are widened where that is float32."""
-    keywords: dict[str, Any] = {"dtype": getattr(torch, weights), **_labels(head)}
+    keywords: dict[str, Any] = {"dtype": getattr(torch, weights)}
     if flash_attention:
         keywords["attn_implementation"] = "flash_attention_2"
     if adapter.quantize:
         keywords["quantization_config"] = quantization(weights)
         keywords["device_map"] = {"": torch.cuda.current_device()}  # a launch gives each process its own
-    try:
-        model: PreTrainedModel = load_pretrained(_auto(head).from_pretrained, source.base, **keywords)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _cannot_open(source.base, error) from error
+    model = open_weights(source.base, head, **keywords)
     if source.adapter is not None:
         model = merge_adapter(model, source.adapter).requires_grad_(True)  # peft froze what it adapted
     if head == "score":
@@ -145,23 +140,7 @@ def load_model(
 
 
 def _config(source: Source, head: Head) -> Any:
-    try:
-        config = load_pretrained(transformers.AutoConfig.from_pretrained, source.base, **_labels(head))
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise _cannot_open(source.base, error) from error
+    config = open_config(source.base, head)
     if config.get_text_config() is not config:
         raise ModelError(f"model {source.base} reads more than text, which cai does not train")
     return config
-
-
-def _auto(head: Head) -> Any:
-    return transformers.AutoModelForCausalLM if head == "language" else transformers.AutoModelForSequenceClassification
-
-
-def _labels(head: Head) -> dict[str, int]:
-    return {"num_labels": 1} if head == "score" else {}
-
-
-def _cannot_open(name: str, error: Exception) -> ModelError:
-    text = str(error).strip()
-    return ModelError(f"model {name} cannot be opened: {text.splitlines()[0] if text else type(error).__name__}")

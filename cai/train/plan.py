@@ -9,6 +9,7 @@ from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase
 
 from cai import __version__
+from cai.engines.opening import Head, require_rows
 from cai.errors import UsageError
 from cai.settings import TrainMethod, TrainSettings, without_secrets
 from cai.train.adapter import check_adapter
@@ -17,7 +18,7 @@ from cai.train.data.examples import Examples, Kind, holds_scores, load_examples
 from cai.train.hardware import Hardware, Load, Wish, settle
 from cai.train.longest import longest_example
 from cai.train.machine import Machine, find_machine
-from cai.train.model import Head, Shape, Source, find_source, load_tokenizer, measure
+from cai.train.model import Shape, Source, find_source, load_tokenizer, measure
 from cai.train.quiet import quiet
 from cai.train.rates import batch_size, epochs, learning_rate
 from cai.train.template.preparing import prepare_template
@@ -130,6 +131,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     if "text" not in columns:
         template = prepare_template(tokenizer, settings.template, need_markers="messages" in columns)
     shape = measure(source, settings.adapter, _head(settings.method))
+    require_rows(tokenizer, shape.vocabulary, source.name)
     longest = longest_example(tokenizer, examples)
     resolved, hardware = _resolve(settings, machine, shape, longest)
     return TrainPlan(

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base
 from cai.engines.merging import merge_adapter
-from cai.engines.pretrained import load_pretrained
+from cai.engines.opening import open_tokenizer, open_weights
 from cai.errors import ModelError
 from cai.records import Message
 
@@ -37,7 +37,7 @@ class RewardModel:
         self._tokenizer: Any = None
 
     def __enter__(self) -> Self:
-        self._tokenizer = load_pretrained(AutoTokenizer.from_pretrained, str(self._directory))
+        self._tokenizer = open_tokenizer(str(self._directory))
         self._model = load_reward_model(self._directory).to(self._device)
         return self
 
@@ -94,12 +94,7 @@ def load_reward_model(directory: Path) -> PreTrainedModel:
     """Return the model for inference, an adapter folded in; in float32, as a group's scores differ in late digits."""
     adapted = not (directory / "config.json").is_file()
     place = adapter_base(directory) if adapted else str(directory)
-    try:
-        model: PreTrainedModel = load_pretrained(
-            AutoModelForSequenceClassification.from_pretrained, place, num_labels=1, dtype=torch.float32
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"reward model {directory} cannot be opened: {str(error).splitlines()[0]}") from error
+    model = open_weights(place, "score", dtype=torch.float32)
     if adapted:
         model = merge_adapter(model, directory)
     return model.eval().requires_grad_(False)
