@@ -1,8 +1,11 @@
 """Conversations as token ids and back, through one tokenizer and its chat template. It knows nothing of models.
 
 What every engine in this process needs: the prompt, how an option may be spelled behind it, and whether it all fits.
+What somebody wrote never acts: where a text spells one of the tokenizer's special tokens (`<|im_end|>`), the model
+reads these characters, and only the chat template ends a turn or begins one.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +16,7 @@ from cai.errors import ContextError, ModelError, RequestError
 from cai.records import Message
 
 _LEAST_ROOM = 16  # tokens: an answer shorter than this is not worth beginning
+_FIRST_SEAM = 0xF0000  # the first of Unicode's private characters, of which nearly every text has none
 
 
 class Turns:
@@ -22,11 +26,14 @@ class Turns:
         self.context_length = context_length
         self._tokenizer = tokenizer
         self._spellings: dict[str, list[Spelling]] = {}
+        special = sorted((token.content for token in tokenizer.added_tokens_decoder.values() if token.special), key=len)
+        # Within its first character no token can be cut, so one of a single character cannot be told apart.
+        self._special = re.compile("|".join(f"{re.escape(s[0])}(?={re.escape(s[1:])})" for s in special if len(s) > 1))
 
     def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Return the conversation up to where the assistant begins; raises RequestError when the template refuses."""
         try:
-            return self._encode(self._render(messages))
+            return [token for piece in self._pieces(messages) for token in self._encode(piece)]
         except jinja2.TemplateError as error:
             raise RequestError(
                 f"the model's chat template refuses this conversation: {error}", retryable=False
@@ -54,6 +61,18 @@ class Turns:
                 f"the prompt's {prompt} tokens leave no room in the model's context of {self.context_length}"
             )
         return min(wanted, left)
+
+    def _pieces(self, messages: Sequence[Message]) -> list[str]:
+        """Return the rendered conversation, cut inside whatever a message spells like a special token."""
+        if not self._special.pattern or not any(self._special.search(message["content"]) for message in messages):
+            return [self._render(messages)]
+        written = "".join(message["content"] for message in messages)
+        seam = next(char for char in map(chr, range(_FIRST_SEAM, 0x110000)) if char not in written)
+        cut: list[Message] = [
+            {"role": message["role"], "content": self._special.sub(rf"\g<0>{seam}", message["content"])}
+            for message in messages
+        ]
+        return self._render(cut).split(seam)
 
     def _render(self, messages: Sequence[Message]) -> str:
         text: str = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
