@@ -95,6 +95,12 @@ def auto_class(head: Head) -> Any:
 
 def require_finite(model: Any, name: str) -> None:
     """Raise ModelError when a weight is not a finite number; reads every weight once."""
+    if key := unfit_weight(model):
+        raise ModelError(f"the weights of {name} are no numbers: {key} holds nan or infinity; get them again")
+
+
+def unfit_weight(model: Any) -> str | None:
+    """Return the name of a weight that holds nan or infinity, or None; reads every weight once."""
     with torch.inference_mode():
         for key, weight in model.named_parameters():
             if not weight.is_floating_point() or weight.is_meta or not weight.numel():
@@ -102,7 +108,8 @@ def require_finite(model: Any, name: str) -> None:
             values = weight.detach()
             low, high = torch.aminmax(values if values.dtype.itemsize > 1 else values.float())
             if not (torch.isfinite(low) and torch.isfinite(high)):
-                raise ModelError(f"the weights of {name} are no numbers: {key} holds nan or infinity; get them again")
+                return str(key)
+    return None
 
 
 def require_rows(tokenizer: Any, rows: int, name: str) -> None:

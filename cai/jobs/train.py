@@ -98,6 +98,7 @@ def _work(plan: TrainPlan, folder: Folder, say: Say) -> TrainSummary:
     fitted = fit(trainer, folder, settings.fit, f"{settings.method} {settings.out.name}", say)
     summary = summarize(plan, fitted, left_out)
     if not fitted.interrupted:
+        trainer.require_finite_weights()
         stage_model(trainer, folder)
         if trainer.is_world_process_zero():
             _finish(plan, folder, fitted, summary)

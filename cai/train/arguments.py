@@ -61,6 +61,7 @@ def shared_arguments(settings: TrainSettings, hardware: Hardware, examples: Exam
         "dataloader_num_workers": hardware.workers,
         "dataloader_pin_memory": hardware.device == "cuda",
         "logging_strategy": "steps",
+        "logging_nan_inf_filter": False,  # it would log a loss that is no number as another
         "save_strategy": "steps",
         "save_total_limit": _KEPT_CHECKPOINTS,
         "eval_strategy": "steps" if measured else "no",

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow.compute as pc
 from datasets import Dataset
 from torch.utils.data import Sampler
-from transformers import Trainer
 
 from cai.errors import InputError
 from cai.identity import derive_seed
+from cai.train.finite import StopsAtNan
 
 LENGTH = "length"
 _BATCHES_PER_POOL = 50
@@ -55,7 +55,7 @@ class LengthSampler(Sampler[int]):
             yield from batch.tolist()
 
 
-class Bucketed(Trainer):  # type: ignore[misc]  # transformers is not followed
+class Bucketed(StopsAtNan):
     """A trainer whose prepared training data has a column `length`; `left_out` counts what preparation dropped."""
 
     left_out: Counter[str]

@@ -20,6 +20,7 @@ from trl import KTOConfig, KTOTrainer
 
 from cai.errors import InputError, UsageError
 from cai.train.context import Context
+from cai.train.finite import StopsAtNan
 from cai.train.methods.reference import add_reference
 
 TOO_LONG = "prompt fills the maximal length"
@@ -67,7 +68,7 @@ def balanced_weights(labels: Any) -> tuple[float, float]:
     return most / good, most / bad
 
 
-class LoadedReferenceKTOTrainer(KTOTrainer):  # type: ignore[misc]  # trl is not followed
+class LoadedReferenceKTOTrainer(StopsAtNan, KTOTrainer):  # type: ignore[misc]  # trl is not followed
     """TRL's trainer; `left_out` counts the examples whose prompt leaves no room for an answer."""
 
     left_out: Counter[str]

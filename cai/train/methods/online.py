@@ -31,6 +31,7 @@ from cai.engines import EngineOptions, check_spec, open_engine
 from cai.errors import InputError, UsageError
 from cai.prompts import Templates
 from cai.train.context import Context
+from cai.train.finite import StopsAtNan
 from cai.train.methods.adherence import AdherenceReward
 from cai.train.methods.engine_thread import EngineThread
 from cai.train.methods.scorer import RewardModel
@@ -89,7 +90,7 @@ def engine_spec(model: str) -> str:
     return model if model == "tiny" or model.startswith("transformers:") else f"transformers:{model}"
 
 
-class _Judged(Trainer):  # type: ignore[misc]  # transformers is not followed
+class _Judged(StopsAtNan):
     """What both trainers share; the first base of each, TRL's trainer being the second.
 
     `left_out` counts the prompts that leave no room for an answer in the model's context.

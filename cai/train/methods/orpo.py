@@ -16,6 +16,7 @@ from trl.import_utils import TRLExperimentalWarning
 
 from cai.errors import InputError
 from cai.train.context import Context
+from cai.train.finite import StopsAtNan
 
 with warnings.catch_warnings():
     # TRL warns that its experimental part may change without notice; the tests would notice.
@@ -43,7 +44,7 @@ def build_orpo(context: Context) -> Trainer:
     )
 
 
-class AnswerORPOTrainer(ORPOTrainer):  # type: ignore[misc]  # trl is not followed
+class AnswerORPOTrainer(StopsAtNan, ORPOTrainer):  # type: ignore[misc]  # trl is not followed
     """TRL's trainer with the SFT term on answers alone; `left_out` counts pairs whose prompt leaves no room for one."""
 
     train_dataset: Dataset
