@@ -12,8 +12,8 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from cai.constitution import load_constitution, shipped_constitutions
+from cai.data import InputOptions, open_prompts
 from cai.identity import fingerprint
-from cai.inputs import InputOptions, open_prompts
 from cai.records import Message, Prompt
 from cai.resources import shipped
 from cai.tiny import oracle, seeds

@@ -140,7 +140,7 @@ def test_csv_cells_are_words_even_when_they_read_none(tmp_path: Path) -> None:
     path.write_text("prompt,completion,label\nq,None,True\nq2,NA,False\nq3,,True\n")
     examples = load("labelled", str(path))
     assert sorted(row["completion"][0]["content"] for row in examples.train) == ["NA", "None"]
-    assert examples.left_out == {"there is no answer": 1}
+    assert examples.left_out == {"empty": 1}
 
 
 def test_files_and_splits_called_test_are_held_out(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_what_cannot_be_read_is_told(make: Any, says: str, tmp_path: Path) -> No
 def test_broken_files_hub_names_and_splits_are_told(tmp_path: Path) -> None:
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"prompt": "a", "completion"\n')
-    assert "broken.jsonl cannot be read" in refusal("supervised", str(broken))
+    assert "broken.jsonl is not JSONL: no line of it is a JSON object" in refusal("supervised", str(broken))
     write(tmp_path / "both" / "a.jsonl", completions(1))
     (tmp_path / "both" / "b.txt").write_text("words\n")
     assert "several kinds (.jsonl, .txt)" in refusal("supervised", str(tmp_path / "both"))
@@ -244,7 +244,7 @@ def test_text_and_whole_conversations_stay_what_they_are(tmp_path: Path) -> None
     ("kind", "row", "needs"),
     [
         ("supervised", {"chosen": "a", "rejected": "b"}, "prompt and completion, messages, or text"),
-        ("supervised", {"prompt": "a", "response": "b"}, "prompt and completion, messages, or text"),
+        ("supervised", {"prompt": "a", "answer": "b"}, "prompt and completion, messages, or text"),
         ("pairs", {"prompt": "a", "completion": "b"}, "chosen and rejected"),
         ("labelled", {"prompt": "a", "completion": "b"}, "label"),
         ("scored", {"prompt": "a", "completion": "b"}, "score"),
@@ -271,10 +271,14 @@ def test_thumbs_come_in_many_spellings(value: Any, label: bool, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("kind", "row", "says"),
     [
-        ("labelled", {"prompt": "q", "completion": "a", "label": "meh"}, "row 2, has the label 'meh'"),
-        ("labelled", {"prompt": "q", "completion": "a", "label": 2}, "row 2, has the label 2"),
-        ("scored", {"prompt": "q", "completion": "a", "score": "0.5"}, "row 2, has the score '0.5'"),
-        ("pairs", {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_probability": 1.5}, "row 2, has the chosen"),
+        ("labelled", {"prompt": "q", "completion": "a", "label": "meh"}, "rows.jsonl:2 has the label 'meh'"),
+        ("labelled", {"prompt": "q", "completion": "a", "label": 2}, "rows.jsonl:2 has the label 2"),
+        ("scored", {"prompt": "q", "completion": "a", "score": "0,5"}, "rows.jsonl:2 has the score '0,5'"),
+        (
+            "pairs",
+            {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_probability": 1.5},
+            "rows.jsonl:2 has the chosen",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused_with_its_row(
@@ -381,7 +385,7 @@ def test_conversations_join_prompts_and_completions_when_the_loss_stays_the_same
     (tmp_path / "d.txt").write_text("words\n")
     mixed = load("supervised", halves, whole)
     assert {"prompt": turns[:2], "completion": turns[2:]} in list(mixed.train)
-    assert "c.jsonl, row 1, is a conversation in which" in refusal("supervised", halves, longer)
+    assert "c.jsonl:1 is a conversation in which" in refusal("supervised", halves, longer)
     assert "d.txt is plain text" in refusal("supervised", halves, str(tmp_path / "d.txt"))
     assert len(load("supervised", whole, longer).train) == 2
 

@@ -74,7 +74,13 @@ def make_context(
 ) -> Context:
     """Return a context as `fit` would make it: on the CPU, in float32, without bars and checkpoints."""
     examples = Examples(
-        kind, Dataset.from_list(list(rows)), None if test is None else Dataset.from_list(list(test)), (), "0" * 16, {}
+        kind,
+        Dataset.from_list(list(rows)),
+        None if test is None else Dataset.from_list(list(test)),
+        (),
+        "0" * 16,
+        {},
+        (),
     )
     settings = TrainSettings(
         method=method,

@@ -20,6 +20,7 @@ from cai.cli.options import (
     take_engine_settings,
     take_judge_settings,
 )
+from cai.cli.outcome import print_remarks
 from cai.cli.screen import run_watched
 from cai.engines import check_engine_options, check_spec
 from cai.errors import ModelError
@@ -72,6 +73,8 @@ def evaluate(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     if settings.fresh:
         confirm_fresh(plan.out)
     if not as_json:
+        if settings.prompts is not None:
+            print_remarks(plan.prompts.remarks)
         if settings.judge is None:
             which = "the baseline" if plan.baseline is not None else "the first model"
             click.echo(f"cai: judged by {without_password(plan.judge)}, {which}; choose with --judge", err=True)

@@ -22,7 +22,7 @@ from cai.cli.options import (
     take_engine_settings,
     take_judge_settings,
 )
-from cai.cli.outcome import finish, print_plan
+from cai.cli.outcome import finish, print_plan, print_remarks
 from cai.cli.places import NEW_RUN
 from cai.cli.screen import run_watched
 from cai.cluster import check_cluster
@@ -88,6 +88,8 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
     check_engine_options((settings.model, settings.judge or settings.model), settings.engine.engine_option)
     plan = plan_generate(settings)
     console = Console()
+    if not as_json:
+        print_remarks(plan.prompts.remarks)
     if dry_run:
         estimate = asyncio.run(estimate_generate(plan, settings))
         resolved = (
@@ -100,7 +102,8 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
             }
         )
         if as_json:
-            click.echo(orjson.dumps({"plan": resolved, "estimate": tell_estimate(estimate, rates)}))
+            told = {"plan": resolved, "estimate": tell_estimate(estimate, rates), "remarks": plan.prompts.remarks}
+            click.echo(orjson.dumps(told))
         else:
             print_plan(console, resolved, estimate, rates)
         return

@@ -1,6 +1,7 @@
 """What a person reads before a job (the plan) and after it (what came out, what did not, and where it is)."""
 
 import dataclasses
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from cai.export import ExportSummary  # needs Arrow, which nobody waits for at the start
 
 CAUSES_SHOWN = 10
+
+
+def print_remarks(remarks: Iterable[str]) -> None:
+    """Print what a person must know of how data is read: columns that are not used, encodings."""
+    for line in remarks:
+        click.echo(f"cai: {line}", err=True)
 
 
 def print_plan(console: Console, resolved: dict[str, Any], estimate: Estimate, rates: Rates) -> None:

@@ -114,6 +114,7 @@ def _print_plan(console: Console, plan: "TrainPlan") -> None:
             for part in data["parts"]
         ),
         *(f"  left out: {reason} {count:,}" for reason, count in data["left_out"].items()),
+        *(f"  {line}" for line in data["remarks"]),
         f"{plan.hardware.sentence()}",
         f"about {plan.steps:,} steps",
     ]

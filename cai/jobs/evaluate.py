@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 from cai import __version__
 from cai.constitution import Constitution, RevisionPlan, load_constitution
 from cai.critique import Method
+from cai.data import InputOptions, Prompts, open_prompts
 from cai.engines.base import Engine, Sampling
 from cai.errors import InputError, UsageError
 from cai.evaluate.answering import Answering, make_answer
@@ -20,7 +21,6 @@ from cai.evaluate.part import Named, Part
 from cai.evaluate.records import read_answer, read_decision
 from cai.evaluate.referee import Referee
 from cai.evaluate.results import Evaluation
-from cai.inputs import InputOptions, Prompts, open_prompts
 from cai.jobs.contestants import Contestant, contestants
 from cai.jobs.drawing import draw
 from cai.jobs.watch import Watch

@@ -8,10 +8,10 @@ from pathlib import Path
 from cai import __version__
 from cai.constitution import Constitution, RevisionPlan, load_constitution
 from cai.critique import Method
+from cai.data import InputOptions, Prompts, open_prompts
 from cai.engines.base import Sampling
 from cai.engines.tokens import open_counter
 from cai.errors import InputError, ModelError, RunError, UsageError
-from cai.inputs import InputOptions, Prompts, open_prompts
 from cai.jobs.estimate import Estimate, Measured, estimate
 from cai.jobs.making import Recipe, open_maker
 from cai.jobs.rehearsal import Cast

@@ -50,7 +50,8 @@ def train(settings: TrainSettings, say: Say) -> TrainSummary:
         try:
             if finished is not None:
                 return recall(settings.out, finished)
-            say(plan.hardware.sentence())
+            for line in (*plan.examples.remarks, plan.hardware.sentence()):
+                say(line)
             return _work(plan, folder, say)
         finally:
             folder.release()

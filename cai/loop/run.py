@@ -4,7 +4,7 @@ Everything a stage did is in its own directory, and each job resumes there by it
 done. It knows nothing of screens: the caller lends it a `Stagehand`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -86,13 +86,21 @@ def _run(settings: Settings, hand: Stagehand) -> Evaluation | str:
     """Do one stage; return `interrupted` when the person stopped it before its end."""
     if isinstance(settings, GenerateSettings):
         plan = plan_generate(settings)
+        _say_all(plan.prompts.remarks, hand)
         summary = hand.watched(lambda watch: generate(settings, plan, watch))
         export_run(summary.out, ExportOptions())
         return summary.status
     if isinstance(settings, TrainSettings):
         return train(settings, hand.say).status
     evaluation_plan = plan_evaluate(settings)
+    if settings.prompts is not None:
+        _say_all(evaluation_plan.prompts.remarks, hand)
     return hand.watched(lambda watch: evaluate(settings, evaluation_plan, watch))
+
+
+def _say_all(lines: Iterable[str], hand: Stagehand) -> None:
+    for line in lines:
+        hand.say(line)
 
 
 def _content(settings: LoopSettings) -> Mapping[str, str]:

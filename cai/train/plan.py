@@ -97,6 +97,7 @@ class TrainPlan:
                 "test": 0 if examples.test is None else len(examples.test),
                 "parts": [asdict(part) for part in examples.parts],
                 "left_out": dict(examples.left_out),
+                "remarks": list(examples.remarks),
                 "fingerprint": examples.fingerprint,
             },
             "hardware": self.hardware.as_json(),

@@ -8,15 +8,12 @@ raises BrokenError with a short reason that rows are counted under.
 import re
 from typing import Any
 
+from cai.data.rows import BrokenError, check_text
 from cai.records import Message
 
 Turns = list[Message]
 
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
-
-
-class BrokenError(ValueError):
-    """One row cannot be used; the message is the reason it is counted under."""
 
 
 def read_prompt(value: Any) -> Turns:
@@ -30,10 +27,13 @@ def read_prompt(value: Any) -> Turns:
 
 
 def read_answer(value: Any, prompt: Turns) -> Turns:
-    """Return the assistant's one turn after `prompt`, which a message list may repeat at its beginning."""
+    """Return the assistant's one turn after `prompt`, which a message list may repeat (perhaps without system)."""
     turns = _turns(value, "assistant", "answer")
-    if len(turns) > len(prompt) and turns[: len(prompt)] == prompt:
-        turns = turns[len(prompt) :]
+    spoken = [turn for turn in prompt if turn["role"] != "system"]
+    for repeated in (prompt, spoken):
+        if len(turns) > len(repeated) and turns[: len(repeated)] == repeated:
+            turns = turns[len(repeated) :]
+            break
     if len(turns) != 1 or turns[0]["role"] != "assistant":
         raise BrokenError("the answer is not one turn of the assistant's")
     if not turns[0]["content"].strip():
@@ -75,6 +75,11 @@ def split_last_answer(turns: Turns) -> tuple[Turns, Turns] | None:
     return None
 
 
+def is_turn_of(turn: object, role: str) -> bool:
+    """Tell whether a value, whatever it is, is a turn of the role's."""
+    return isinstance(turn, dict) and turn.get("role") == role
+
+
 def _dialogue_or_text(value: Any) -> Turns:
     if isinstance(value, str):
         pieces = _SPEAKER.split(value)
@@ -99,5 +104,5 @@ def _turns(value: Any, role_of_text: str | None, what: str) -> Turns:
         role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None)
         if role not in ("system", "user", "assistant") or not isinstance(content, str):
             raise BrokenError(f"the {what} has a turn without a known role or without text")
-        turns.append({"role": role, "content": content})
+        turns.append({"role": role, "content": check_text(content)})
     return turns

@@ -14,7 +14,7 @@ All but `text`, `label`, `score` and `chosen_probability` are message lists (`li
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,9 +26,9 @@ from cai.settings import DataSettings, without_secrets
 from cai.train.data.collecting import Collected, collect, distinct
 from cai.train.data.mixing import Indices, choose, mixture_sizes, shuffle
 from cai.train.data.parts import Named, parse_parts, require_same_layout
-from cai.train.data.reading import TableSource, has_splits, open_table
+from cai.train.data.reading import Table, TableSource, has_splits, open_table
 from cai.train.data.runs import RunSource, is_run
-from cai.train.data.shaping import COLUMNS, Shape, as_completion, choose_shape
+from cai.train.data.shaping import Shape, as_completion, choose_shape
 from cai.train.quiet import quiet
 
 Kind = Literal["supervised", "pairs", "labelled", "scored", "prompts"]
@@ -53,7 +53,8 @@ class Examples:
     """Examples ready for a trainer, already mixed and in their final order; `test` is None when no share was asked for.
 
     `test` is None, too, when nothing fell to it. `fingerprint` (16 digits) changes with any part's content, weight or
-    option, and not with where a part lies. `left_out` counts by reason. A part's `train` counts repeats.
+    option, and not with where a part lies. `left_out` counts by reason. A part's `train` counts repeats. `remarks` are
+    lines that a person must see: columns that are not used, encodings.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Examples:
     parts: tuple[Part, ...]
     fingerprint: str
     left_out: Mapping[str, int]
+    remarks: tuple[str, ...]
 
 
 def load_examples(kind: Kind, settings: DataSettings, seed: int) -> Examples:
@@ -104,17 +106,24 @@ def load_examples(kind: Kind, settings: DataSettings, seed: int) -> Examples:
             ),
             fingerprint=_fingerprint(kind, settings, seed, named, parts),
             left_out={reason: count for reason, count in sorted(left_out.items()) if count},
+            remarks=tuple(dict.fromkeys(told for source in sources for told in source.remarks)),
         )
 
 
 def holds_scores(settings: DataSettings) -> bool:
     """Return whether every part is a table of prompts, completions and scores; raises as `load_examples` does."""
-    wanted = set(COLUMNS["scored"])
     with quiet():
         return all(
-            not is_run(part.path) and wanted <= set(open_table(part.path, settings.split).columns)
+            not is_run(part.path) and _is_scored(open_table(part.path, settings.split))
             for part in parse_parts(settings)
         )
+
+
+def _is_scored(table: Table) -> bool:
+    try:
+        return all(choose_shape("scored", source.columns, source.name) for source in table.sources)
+    except InputError:
+        return False
 
 
 def _open(kind: Kind, named: Sequence[Named], settings: DataSettings) -> list[RunSource | TableSource]:
@@ -122,26 +131,31 @@ def _open(kind: Kind, named: Sequence[Named], settings: DataSettings) -> list[Ru
     if settings.split is not None and not any(has_splits(part.path) for part in named):
         raise InputError("--split is for datasets saved on disk or on the hub, and --data names none.")
     tables = {part.path: open_table(part.path, settings.split) for part in named if not is_run(part.path)}
-    shapes = {path: choose_shape(kind, table.columns, path) for path, table in tables.items()}
-    layouts = [shapes[part.path].layout if part.path in shapes else "completion" for part in named]
-    require_same_layout([part.path for part in named], layouts)
-    if {"completion", "messages"} <= set(layouts):
-        shapes = {path: _converted(shape) if shape.layout == "messages" else shape for path, shape in shapes.items()}
-    sources: list[RunSource | TableSource] = []
-    for part in named:
-        if part.path in tables:
-            table, shape = tables[part.path], shapes[part.path]
-            once = kind == "prompts" or (kind == "labelled" and "label" not in table.columns)
-            sources.append(TableSource(table, shape, distinct=once))
-        else:
-            sources.append(RunSource(part.path, kind, settings))
-    return sources
+    shapes = {
+        path: [choose_shape(kind, source.columns, source.name) for source in table.sources]
+        for path, table in tables.items()
+    }
+    layouts = [(part.path, shape.layout) for part in named for shape in shapes.get(part.path, ())]
+    layouts += [(part.path, "completion") for part in named if part.path not in tables]
+    require_same_layout([path for path, _ in layouts], [layout for _, layout in layouts])
+    if {"completion", "messages"} <= {layout for _, layout in layouts}:
+        shapes = {path: [_converted(shape) for shape in each] for path, each in shapes.items()}
+    return [
+        TableSource(tables[part.path], shapes[part.path])
+        if part.path in tables
+        else RunSource(part.path, kind, settings)
+        for part in named
+    ]
 
 
-def _converted(messages: Shape) -> Shape:
-    return Shape(
-        "completion",
-        lambda row, place: (as_completion(example, place) for example in messages.examples(row, place)),
+def _converted(shape: Shape) -> Shape:
+    """Return a shape of conversations as one of prompts and completions, and any other as it is."""
+    if shape.layout != "messages":
+        return shape
+    return replace(
+        shape,
+        layout="completion",
+        examples=lambda row, place: (as_completion(example, place) for example in shape.examples(row, place)),
     )
 
 

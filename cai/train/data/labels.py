@@ -5,21 +5,32 @@ first revision are about the response itself. A revision is not asked again abou
 so nobody knows enough of it to label it.
 """
 
-import math
+import re
 import reprlib
+from decimal import Decimal
 from typing import Any
 
+from cai.data.rows import BrokenError
 from cai.errors import InputError
 from cai.records import Trace
 
 GOOD_BELOW = 0.25
 BAD_ABOVE = 0.75
 
-_WORDS = {"good": True, "bad": False, "up": True, "down": False, "true": True, "false": False}
+_LARGEST = 3.4e38
+"""What a number of 32 bits can hold, about."""
+
+_WORDS = {
+    **dict.fromkeys(("true", "1", "1.0", "good", "up"), True),
+    **dict.fromkeys(("false", "0", "0.0", "bad", "down"), False),
+}
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def read_label(value: Any, place: str) -> bool:
-    """Return a thumb as a bool; raises InputError at anything that is not one."""
+    """Return a thumb as a bool; raises BrokenError where there is none, InputError at anything else that is not one."""
+    if _is_absent(value):
+        raise BrokenError("there is no label")
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float) and value in (0, 1):
@@ -32,19 +43,40 @@ def read_label(value: Any, place: str) -> bool:
 
 
 def read_score(value: Any, place: str) -> float:
-    """Return a score; raises InputError unless it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """Return a score; raises BrokenError where there is none, InputError unless it is a finite number."""
+    if _is_absent(value):
+        raise BrokenError("there is no score")
+    score = _number(value)
+    if score is None:
         raise InputError(f"{place} has the score {reprlib.repr(value)}; a score is a number.")
-    return float(value)
+    return score
 
 
 def read_probability(value: Any, place: str) -> float:
-    """Return a soft label; raises InputError unless it is a number in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+    """Return a soft label; raises BrokenError where there is none, InputError unless it is a number in [0, 1]."""
+    if _is_absent(value):
+        raise BrokenError("there is no chosen_probability")
+    probability = _number(value)
+    if probability is None or not 0.0 <= probability <= 1.0:
         raise InputError(
             f"{place} has the chosen_probability {reprlib.repr(value)}; a probability is a number from 0 to 1."
         )
-    return float(value)
+    return probability
+
+
+def _is_absent(value: Any) -> bool:
+    """Tell whether there is no value; CSV's is the empty cell."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number as the trainers hold it (32 bits), or as text spells it, which is all that CSV has."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    number = float(value)
+    return number if abs(number) <= _LARGEST else None
 
 
 def gate_label(trace: Trace) -> bool | None:

@@ -1,192 +1,129 @@
-"""Tables of examples from files, directories of files, saved `datasets`, URLs and the hub; none of cai's own runs.
+"""Examples from tables: files, directories of files, saved `datasets`, URLs and the hub; none of cai's own runs.
 
-JSONL, JSON, CSV and text are read gzipped too. In a directory, and in a dataset of several splits, what is called test,
-validation, dev or eval is held out; with splits of other names the user says which is meant.
+They are read as prompts are (`cai.data`): text is text. In a directory, and in a dataset of several splits, what is
+called test, validation, dev or eval is held out; with splits of other names the user says which is meant.
 """
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset, load_from_disk
-
+from cai.data.columns import tell_columns
+from cai.data.finding import SUFFIXES, files_in, kind_of, open_file, printable, suffix_of
+from cai.data.hub import Splits, downloaded_splits, saved_splits
+from cai.data.opening import choose_split
+from cai.data.remote import fetch
+from cai.data.rows import BrokenError, BrokenRow, Source
 from cai.errors import InputError
-from cai.inputs.remote import fetch
-from cai.inputs.rows import PROMPT_COLUMNS
-from cai.train.data.conversations import BrokenError
-from cai.train.data.shaping import COLUMNS, Layout, Shape
+from cai.train.data.shaping import PLAIN_COLUMNS, Layout, Shape
 from cai.urls import is_url
 
-BATCH_ROWS = 1000
-
-_BUILDERS = {
-    ".jsonl": "json",
-    ".json": "json",
-    ".csv": "csv",
-    ".txt": "text",
-    ".jsonl.gz": "json",
-    ".json.gz": "json",
-    ".csv.gz": "csv",
-    ".txt.gz": "text",
-    ".parquet": "parquet",
-}
-# Only an empty cell is a missing value: pandas would also read "None" and "NA" as one.
-_OPTIONS: dict[str, dict[str, Any]] = {"csv": {"keep_default_na": False, "na_values": [""]}}
-_HELD_OUT = re.compile(r"(test|validation|valid|dev|eval)(?![A-Za-z])")
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_KNOWN = {name for names in COLUMNS.values() for name in names} | set(PROMPT_COLUMNS)
+_HELD_OUT = re.compile(r"(test|validation|valid|dev|eval)(?![A-Za-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows to learn from and, where the source itself keeps some apart, rows that are held out."""
+    """Sources of rows to learn from; those at the places in `held_out` are kept apart by whoever made them."""
 
     name: str
-    rows: Dataset
-    held_out: Dataset | None
-
-    @property
-    def columns(self) -> list[str]:
-        """The names of the columns."""
-        return list(self.rows.column_names)
+    sources: Sequence[Source]
+    held_out: frozenset[int]
 
 
 class TableSource:
     """The examples of a table."""
 
-    def __init__(self, table: Table, shape: Shape, *, distinct: bool) -> None:
-        """`distinct`: whether the same answer to the same prompt counts once."""
+    def __init__(self, table: Table, shapes: Sequence[Shape]) -> None:
+        """`shapes` say how the rows of each source become examples, all of one layout."""
         self.name = table.name
-        self.layout: Layout = shape.layout
-        self.distinct = distinct
+        self.layout: Layout = shapes[0].layout
+        self.distinct = any(shape.distinct for shape in shapes)
         self._table = table
-        self._shape = shape
+        self._shapes = shapes
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person must know of how the table is read, a line each."""
+        sources = self._table.sources
+        told = [f"{source.name} {source.remark}" for source in sources if source.remark is not None]
+        columns = tell_columns([shape.used for shape in self._shapes], sources, PLAIN_COLUMNS)
+        return (*told, *([] if columns is None else [f"{printable(self.name)}: {columns}"]))
 
     def examples(self, left_out: Counter[str]) -> Iterator[tuple[dict[str, Any], bool | None]]:
         """Yield each example and whether it is held out (None: the prompt's hash decides); count what is left out."""
-        own_split = self._table.held_out is not None
-        for rows, held_out in ((self._table.rows, False), (self._table.held_out, True)):
-            if rows is None:
-                continue
-            for number, row in enumerate(_iterate(rows), start=1):
-                place = f"{self.name}, row {number}{' of the rows held out' if held_out else ''},"
+        own_split = bool(self._table.held_out)
+        for number, (source, shape) in enumerate(zip(self._table.sources, self._shapes, strict=True)):
+            held_out = number in self._table.held_out if own_split else None
+            for row in source.rows(shape.used):
+                if isinstance(row, BrokenRow):
+                    # What is in parentheses is about this one row, and reasons are counted.
+                    left_out[row.cause.partition(" (")[0]] += 1
+                    continue
                 try:
-                    for example in self._shape.examples(row, place):
-                        yield example, held_out if own_split else None
+                    for example in shape.examples(row.values, row.place):
+                        yield example, held_out
                 except BrokenError as error:
                     left_out[str(error)] += 1
 
 
 def open_table(source: str, split: str | None) -> Table:
     """Open what `source` names; raises InputError when it cannot be read as a table with rows."""
-    path = fetch(source, tuple(_BUILDERS)) if is_url(source) else Path(source).expanduser()
-    if path.is_file():
-        table = Table(source, _load_files([path], source), None)
-    elif (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-        with _one_sentence(f"{source} is not a saved dataset that can be loaded"):
-            saved = load_from_disk(str(path))
-        if split is not None and isinstance(saved, Dataset):
-            raise InputError(f"{source} is a single dataset without splits; leave --split out.")
-        table = _choose_splits(saved, split, source)
-    elif path.is_dir():
-        table = _open_directory(path, source)
-    elif _HUB_NAME.fullmatch(source) and not source.endswith(tuple(_BUILDERS)):
-        with _one_sentence(f"There is no file or directory {source}, and no dataset {source} could be read on the hub"):
-            loaded = load_dataset(source)
-        table = _choose_splits(loaded, split, source)
-    else:
-        raise InputError(f"There is no file, directory or run {source} to learn from.")
-    if not len(table.rows):
-        raise InputError(f"{source} holds no rows to learn from.")
-    return table
+    try:
+        place = str(fetch(source, SUFFIXES)) if is_url(source) else source
+        kind = kind_of(place)
+        path = Path(place).expanduser()
+        if kind == "file":
+            table = Table(source, [open_file(path, printable(path.name))], frozenset())
+        elif kind == "directory":
+            table = _open_directory(path, source)
+        elif kind == "saved":
+            table = _choose_splits(saved_splits(path, source), split, source)
+        elif kind == "hub":
+            table = _choose_splits(downloaded_splits(source), split, source)
+        else:
+            raise InputError(f"There is no file, directory or run {printable(source)} to learn from.")
+    except OSError as error:
+        # Sources say their own; this is about names: too long, in a directory that is closed.
+        raise InputError(f"{printable(source[:200])} cannot be opened: {error.strerror}.") from error
+    if all(opened.size == 0 for number, opened in enumerate(table.sources) if number not in table.held_out):
+        raise InputError(f"{printable(source)} is empty: it holds no rows to learn from.")
+    filled = [number for number, opened in enumerate(table.sources) if opened.size != 0]
+    held_out = frozenset(place for place, number in enumerate(filled) if number in table.held_out)
+    return Table(source, [table.sources[number] for number in filled], held_out)
 
 
 def has_splits(source: str) -> bool:
     """Return whether --split can mean anything for the source: it is a saved dataset, or no path at all."""
     if is_url(source):
-        return not source.endswith(tuple(_BUILDERS))
-    path = Path(source).expanduser()
-    return not path.exists() or (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+        return suffix_of(source) is None
+    return kind_of(source) in ("saved", "hub", None)
 
 
 def _open_directory(directory: Path, name: str) -> Table:
-    files: list[Path] = []
-    for parent, directories, names in os.walk(directory):
-        directories[:] = [inner for inner in directories if not inner.startswith(".")]
-        files += [Path(parent, file) for file in names if not file.startswith(".") and _builder(Path(file)) is not None]
+    files = files_in(directory)
     if not files:
         raise InputError(
-            f"{name} is neither a run nor a saved dataset, and no file in it can be read ({', '.join(_BUILDERS)})."
+            f"{name} is neither a run nor a saved dataset, and no file in it can be read ({', '.join(SUFFIXES)})."
         )
-    if len({_builder(file) for file in files}) > 1:
-        kinds = ", ".join(sorted({file.name.partition(".")[1] + file.name.partition(".")[2] for file in files}))
-        raise InputError(f"{name} holds files of several kinds ({kinds}); name those you mean one by one.")
-    files.sort()
-    held_out = [file for file in files if _HELD_OUT.match(file.name)]
-    others = [file for file in files if file not in held_out]
-    if not others or not held_out:
-        return Table(name, _load_files(files, name), None)
-    return Table(name, _load_files(others, name), _load_files(held_out, name))
+    kinds = sorted({str(suffix_of(file.name)) for file in files.values()})
+    if len({kind.removesuffix(".gz") for kind in kinds}) > 1:
+        raise InputError(f"{name} holds files of several kinds ({', '.join(kinds)}); name those you mean one by one.")
+    held_out = frozenset(number for number, file in enumerate(files.values()) if _HELD_OUT.match(file.name))
+    sources = [open_file(file, called) for called, file in files.items()]
+    return Table(name, sources, held_out if len(held_out) < len(sources) else frozenset())
 
 
-def _choose_splits(loaded: Dataset | DatasetDict, split: str | None, name: str) -> Table:
-    if isinstance(loaded, Dataset):
-        return Table(name, loaded, None)
-    listed = ", ".join(loaded)
-    if split is not None:
-        if split not in loaded:
-            raise InputError(f"{name} has no split {split!r}; it has {listed}.")
-        return Table(name, loaded[split], None)
-    if len(loaded) == 1:
-        return Table(name, next(iter(loaded.values())), None)
-    held_out = [rows for known, rows in loaded.items() if _HELD_OUT.match(known)]
-    others = [rows for known, rows in loaded.items() if not _HELD_OUT.match(known)]
+def _choose_splits(splits: Splits, split: str | None, name: str) -> Table:
+    if split is not None or len(splits) == 1:
+        return Table(name, [splits[choose_split(list(splits), split, name)]()], frozenset())
+    others = [known for known in splits if not _HELD_OUT.match(known)]
     if len(others) != 1:
-        raise InputError(f"{name} has the splits {listed}; say which with --split.")
-    with _one_sentence(f"The splits of {name} do not have the same columns"):
-        return Table(name, others[0], concatenate_datasets(held_out))
-
-
-def _load_files(files: list[Path], name: str) -> Dataset:
-    builder = _builder(files[0])
-    if builder is None:
-        raise InputError(f"{name} is of no kind that can be read; data comes as {', '.join(_BUILDERS)}.")
-    if not any(file.stat().st_size for file in files):
-        raise InputError(f"{name} is empty.")
-    with _one_sentence(f"{name} cannot be read"):
-        paths = [str(file.absolute()) for file in files]
-        # What is made of a copy that goes when the process ends goes with it.
-        cache = str(files[0].parent) if is_url(name) else None
-        options = _OPTIONS.get(builder, {})
-        return load_dataset(builder, data_files={"train": paths}, split="train", cache_dir=cache, **options)
-
-
-def _builder(path: Path) -> str | None:
-    return next((builder for suffix, builder in _BUILDERS.items() if path.name.endswith(suffix)), None)
-
-
-def _iterate(dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """Yield the rows with the columns that any kind of example could want."""
-    wanted = [name for name in dataset.column_names if name in _KNOWN]
-    for batch in dataset.select_columns(wanted).with_format(None).iter(batch_size=BATCH_ROWS):
-        for values in zip(*(batch[name] for name in wanted), strict=True):
-            yield dict(zip(wanted, values, strict=True))
-
-
-@contextmanager
-def _one_sentence(fault: str) -> Iterator[None]:
-    """Turn whatever the library raises into an InputError; its own wrappers say nothing, so the first cause is told."""
-    try:
-        yield
-    except Exception as error:
-        # datasets does not list what it raises: OSError, ValueError, and those of pyarrow, pandas and HTTP clients.
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        reason = str(cause).strip().partition("\n")[0].rstrip(".:")
-        raise InputError(f"{fault}: {reason or type(cause).__name__}.") from error
+        choose_split(list(splits), None, name)
+    return Table(
+        name,
+        [open_split() for open_split in splits.values()],
+        frozenset(number for number, known in enumerate(splits) if known not in others),
+    )

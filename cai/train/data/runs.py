@@ -49,6 +49,8 @@ def is_run(source: str) -> bool:
 class RunSource:
     """The examples of a run directory; nothing is written into it."""
 
+    remarks: tuple[str, ...] = ()
+
     def __init__(self, source: str, kind: str, settings: DataSettings) -> None:
         """Look at the run; raises RunError when it holds nothing yet, InputError when it cannot give the kind."""
         if kind == "scored":

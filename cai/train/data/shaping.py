@@ -1,20 +1,31 @@
 """From a row as a file has it to examples in the kind's exact columns.
 
-A row that cannot be used raises BrokenError with the reason it is counted under; a value that cannot be meant (a label
-that is none, a probability above 1) raises InputError with its place.
+| kind | columns |
+|---|---|
+| supervised | prompt and answer; or `messages`, which UltraFeedback has beside its pairs; or `text` |
+| pairs | `chosen` and `rejected`, with or without a prompt; perhaps `chosen_probability` |
+| labelled | prompt, answer and `label`; or pairs |
+| scored | prompt, answer and `score` |
+| prompts | prompt; or pairs |
+
+The prompt is what `cai generate` would read (`cai.data.columns`: Alpaca, Dolly, OpenOrca, a system column). The answer
+is `completion`, Alpaca's `output`, or the `response` of Dolly and OpenOrca. A row that cannot be used raises
+BrokenError with the reason it is counted under; a value that cannot be meant (a label that is none, a probability above
+1) raises InputError with its place.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from datasets import Features, List, Value
 
+from cai.data.columns import METADATA, PROMPT_COLUMNS, PromptColumns, listed, prompt_columns, system_column, with_system
+from cai.data.rows import BrokenError, check_text
 from cai.errors import InputError
-from cai.inputs.rows import PROMPT_COLUMNS
 from cai.train.data.conversations import (
-    BrokenError,
     Turns,
+    is_turn_of,
     read_answer,
     read_dialogue,
     read_prompt,
@@ -44,6 +55,14 @@ NEEDS: Mapping[str, str] = {
     "prompts": f"one of {', '.join(PROMPT_COLUMNS)}",
 }
 
+ANSWER_COLUMNS = ("completion", "output", "response")
+
+PLAIN_COLUMNS = frozenset({name for names in COLUMNS.values() for name in names} | {*PROMPT_COLUMNS, *METADATA})
+"""Columns that need no word when they are read: their names say what they are."""
+
+_ASKING = tuple(column for column in PROMPT_COLUMNS if column not in ("messages", "text"))
+"""Prompt columns that an answer may stand beside."""
+
 IDENTICAL = "identical"
 UNDECIDED = "neither of the pair is likelier"
 
@@ -55,10 +74,12 @@ Shaper = Callable[[Mapping[str, Any], str], Iterator[dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How rows of certain columns become examples."""
+    """How rows of certain columns become examples; `distinct`: the same answer to the same prompt counts once."""
 
     layout: Layout
+    used: tuple[str, ...]
     examples: Shaper
+    distinct: bool = False
 
 
 def features(layout: Layout) -> Features:
@@ -67,35 +88,12 @@ def features(layout: Layout) -> Features:
     return Features({name: Value(_PLAIN[name]) if name in _PLAIN else turns for name in COLUMNS[layout]})
 
 
-def choose_shape(kind: str, columns: list[str], name: str) -> Shape:
+def choose_shape(kind: str, columns: Collection[str], name: str) -> Shape:
     """Return how rows with these columns become examples of the kind; raises InputError when they cannot."""
-    found = set(columns)
-    shape: Shape | None = None
-    is_pair = {"chosen", "rejected"} <= found
-    if kind == "supervised" and not is_pair:
-        if {"prompt", "completion"} <= found:
-            shape = Shape("completion", _completion)
-        elif "messages" in found:
-            shape = Shape("messages", _messages)
-        elif "text" in found:
-            shape = Shape("text", _text)
-    elif kind == "labelled" and {"prompt", "completion", "label"} <= found:
-        shape = Shape("labelled", _labelled)
-    elif kind == "labelled" and is_pair:
-        shape = Shape("labelled", _labelled_pair)
-    elif kind == "pairs" and is_pair:
-        shape = Shape("pairs", _pair)
-    elif kind == "scored" and {"prompt", "completion", "score"} <= found:
-        shape = Shape("scored", _scored)
-    elif kind == "prompts":
-        column = next((column for column in PROMPT_COLUMNS if column in found), None)
-        if column is not None:
-            shape = Shape("prompts", _prompt_in(column))
-        elif is_pair:
-            shape = Shape("prompts", _prompt_of_pair)
+    shape = _SHAPES[kind](_Found(columns, name))
     if shape is None:
-        held = f"the columns {', '.join(columns)}" if columns else "no columns"
-        raise InputError(f"{name} has {held}; {_purpose(kind)} needs {NEEDS[kind]}.")
+        held = f"the columns {listed(columns)}" if columns else "no columns"
+        raise InputError(f"{name} has {held}; {_PURPOSES[kind]} needs {NEEDS[kind]}.")
     return shape
 
 
@@ -110,56 +108,6 @@ def as_completion(example: Mapping[str, Any], place: str) -> dict[str, Any]:
     return {"prompt": halves[0], "completion": halves[1]}
 
 
-def _purpose(kind: str) -> str:
-    return {
-        "supervised": "supervised training",
-        "pairs": "training on pairs",
-        "labelled": "training on labelled responses",
-        "scored": "training on scores",
-        "prompts": "training on prompts",
-    }[kind]
-
-
-def _completion(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
-    prompt = read_prompt(row["prompt"])
-    yield {"prompt": prompt, "completion": read_answer(row["completion"], prompt)}
-
-
-def _messages(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
-    yield {"messages": read_dialogue(row["messages"])}
-
-
-def _text(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
-    text = row["text"]
-    if not isinstance(text, str) or not text.strip():
-        raise BrokenError("empty")
-    yield {"text": text}
-
-
-def _halves(row: Mapping[str, Any]) -> tuple[Turns, Turns, Turns]:
-    if "prompt" in row:
-        prompt = read_prompt(row["prompt"])
-        return prompt, read_answer(row["chosen"], prompt), read_answer(row["rejected"], prompt)
-    return read_whole_pair(row["chosen"], row["rejected"])
-
-
-def _pair(row: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:
-    probability = 1.0
-    if "chosen_probability" in row:
-        if row["chosen_probability"] is None:
-            raise BrokenError("there is no chosen_probability")
-        probability = read_probability(row["chosen_probability"], place)
-    prompt, chosen, rejected = _halves(row)
-    if chosen[0]["content"].strip() == rejected[0]["content"].strip():
-        raise BrokenError(IDENTICAL)
-    yield {"prompt": prompt, "chosen": chosen, "rejected": rejected, "chosen_probability": probability}
-
-
-def _labelled_pair(row: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:
-    for pair in _pair(row, place):
-        yield from label_pair(pair)
-
-
 def label_pair(pair: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield both halves of a `pairs` example as labelled ones: the likelier is good; raises BrokenError at one half."""
     if pair["chosen_probability"] == 0.5:
@@ -169,29 +117,158 @@ def label_pair(pair: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"prompt": pair["prompt"], "completion": pair["rejected"], "label": not leads}
 
 
-def _labelled(row: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:
-    if row["label"] is None:
-        raise BrokenError("there is no label")
-    label = read_label(row["label"], place)
-    yield from ({**example, "label": label} for example in _completion(row, place))
+class _Found:
+    """The columns of one source."""
+
+    def __init__(self, columns: Collection[str], name: str) -> None:
+        self._columns = columns
+        self._name = name
+
+    def has(self, *names: str) -> bool:
+        return set(names) <= set(self._columns)
+
+    def prompt(self, among: tuple[str, ...] = _ASKING) -> PromptColumns | None:
+        main = next((column for column in among if column in self._columns), None)
+        return None if main is None else prompt_columns(main, self._columns, self._name)
+
+    def system(self) -> str | None:
+        return system_column(self._columns, self._name)
+
+    def question(self) -> tuple[PromptColumns, str] | None:
+        """Return a prompt and its answer; raises InputError where it is not clear which column is the answer."""
+        prompt = self.prompt()
+        answers = [column for column in ANSWER_COLUMNS if column in self._columns]
+        if prompt is None or not answers:
+            return None
+        if len(answers) > 1 and answers[0] != ANSWER_COLUMNS[0]:
+            raise InputError(
+                f"{self._name} has both {' and '.join(answers)}; call the answer {ANSWER_COLUMNS[0]}, so that it is "
+                "clear which is meant."
+            )
+        return prompt, answers[0]
 
 
-def _scored(row: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:
-    if row["score"] is None:
-        raise BrokenError("there is no score")
-    score = read_score(row["score"], place)
-    yield from ({**example, "score": score} for example in _completion(row, place))
+def _supervised(found: _Found) -> Shape | None:
+    is_pair = found.has("chosen", "rejected")
+    if found.has("messages") and not found.has("prompt", "completion"):
+        return _conversation(found.system())
+    if (not is_pair or found.has("prompt", "completion")) and (question := found.question()) is not None:
+        return _completion(*question)
+    return Shape("text", ("text",), _text) if found.has("text") and not is_pair else None
 
 
-def _prompt_in(column: str) -> Shaper:
+def _pairs(found: _Found) -> Shape | None:
+    if not found.has("chosen", "rejected"):
+        return None
+    prompt, system = found.prompt(), found.system()
+    soft = found.has("chosen_probability")
+    names = prompt.names if prompt is not None else () if system is None else (system,)
+
+    def shape(row: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:
+        probability = read_probability(row.get("chosen_probability"), place) if soft else 1.0
+        asked, chosen, rejected = _halves(row, prompt, system)
+        if chosen[0]["content"].strip() == rejected[0]["content"].strip():
+            raise BrokenError(IDENTICAL)
+        yield {"prompt": asked, "chosen": chosen, "rejected": rejected, "chosen_probability": probability}
+
+    return Shape("pairs", (*names, "chosen", "rejected", *(("chosen_probability",) if soft else ())), shape)
+
+
+def _labelled(found: _Found) -> Shape | None:
+    if found.has("label") and (question := found.question()) is not None:
+        return _judged("labelled", "label", read_label, *question)
+    pairs = _pairs(found)
+    if pairs is None:
+        return None
+
+    def shape(row: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:
+        for pair in pairs.examples(row, place):
+            yield from label_pair(pair)
+
+    return Shape("labelled", pairs.used, shape, distinct=True)
+
+
+def _scored(found: _Found) -> Shape | None:
+    if found.has("score") and (question := found.question()) is not None:
+        return _judged("scored", "score", read_score, *question)
+    return None
+
+
+def _prompts(found: _Found) -> Shape | None:
+    prompt = found.prompt(PROMPT_COLUMNS)
+    if prompt is not None:
+        return Shape("prompts", prompt.names, lambda row, _: _prompt_alone(row, prompt), distinct=True)
+    pairs = _pairs(found)
+    if pairs is None:
+        return None
+    system = found.system()
+
     def shape(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
-        value = row[column]
-        if column == "messages" and isinstance(value, list) and value and value[-1].get("role") == "assistant":
-            value = value[:-1]
-        yield {"prompt": read_prompt(value)}
+        yield {"prompt": _halves(row, None, system)[0]}
 
-    return shape
+    return Shape("prompts", tuple(name for name in pairs.used if name != "chosen_probability"), shape, distinct=True)
 
 
-def _prompt_of_pair(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
-    yield {"prompt": read_whole_pair(row["chosen"], row["rejected"])[0]}
+_SHAPES: Mapping[str, Callable[[_Found], Shape | None]] = {
+    "supervised": _supervised,
+    "pairs": _pairs,
+    "labelled": _labelled,
+    "scored": _scored,
+    "prompts": _prompts,
+}
+
+_PURPOSES = {
+    "supervised": "supervised training",
+    "pairs": "training on pairs",
+    "labelled": "training on labelled responses",
+    "scored": "training on scores",
+    "prompts": "training on prompts",
+}
+
+
+def _completion(prompt: PromptColumns, answer: str) -> Shape:
+    def shape(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
+        asked = read_prompt(prompt.value(row))
+        yield {"prompt": asked, "completion": read_answer(row.get(answer), asked)}
+
+    return Shape("completion", (*prompt.names, answer), shape)
+
+
+def _conversation(system: str | None) -> Shape:
+    def shape(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
+        yield {"messages": read_dialogue(with_system(row.get("messages"), row, system))}
+
+    return Shape("messages", ("messages",) if system is None else ("messages", system), shape)
+
+
+def _judged(layout: Layout, column: str, read: Callable[[Any, str], Any], prompt: PromptColumns, answer: str) -> Shape:
+    """Return the shape of a prompt, its answer and what somebody says of it."""
+    plain = _completion(prompt, answer)
+
+    def shape(row: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:
+        value = read(row.get(column), place)
+        yield from ({**example, column: value} for example in plain.examples(row, place))
+
+    return Shape(layout, (*plain.used, column), shape)
+
+
+def _text(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
+    text = row.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise BrokenError("empty")
+    yield {"text": check_text(text)}
+
+
+def _prompt_alone(row: Mapping[str, Any], prompt: PromptColumns) -> Iterator[dict[str, Any]]:
+    value = prompt.value(row)
+    if prompt.main == "messages" and isinstance(value, list) and value and is_turn_of(value[-1], "assistant"):
+        value = value[:-1]
+    yield {"prompt": read_prompt(value)}
+
+
+def _halves(row: Mapping[str, Any], prompt: PromptColumns | None, system: str | None) -> tuple[Turns, Turns, Turns]:
+    if prompt is not None:
+        asked = read_prompt(prompt.value(row))
+        return asked, read_answer(row.get("chosen"), asked), read_answer(row.get("rejected"), asked)
+    asked, chosen, rejected = read_whole_pair(row.get("chosen"), row.get("rejected"))
+    return read_prompt(with_system(asked, row, system)), chosen, rejected

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cai.data import InputOptions, Prompts, open_prompts
 from cai.errors import InputError, StoreError
 from cai.identity import fingerprint
-from cai.inputs import InputOptions, Prompts, open_prompts
 from cai.records import Failure, Message, Prompt
 
 
@@ -77,7 +77,7 @@ def test_a_row_that_is_no_prompt_fails_with_its_place_reason_and_text(
         write_jsonl(tmp_path / "a.jsonl", [{"prompt": "one"}, {"prompt": prompt, "id": "x"}, {"prompt": "three"}])
     )
     assert isinstance(bad, Failure)
-    assert (bad.id, bad.ordinal, bad.stage, bad.retryable) == ("a.jsonl:2", 1, "input", False)
+    assert (bad.id, bad.ordinal, bad.stage, bad.retryable) == ("broken row a.jsonl:2", 1, "input", False)
     assert "a.jsonl" not in bad.cause  # so that causes can be counted
     assert words in bad.cause
     raw = prompt.rstrip("\n") if isinstance(prompt, str) else orjson.dumps(prompt).decode()
@@ -187,7 +187,7 @@ def test_an_id_with_two_contents_fails_and_hides_no_other_row(tmp_path: Path) ->
     first, second, third = read(write_jsonl(tmp_path / "a.jsonl", rows))
     assert isinstance(first, Prompt)
     assert isinstance(second, Failure)
-    assert (second.id, second.raw) == ("a.jsonl:2", "b")
+    assert (second.id, second.raw) == ("broken row a.jsonl:2", "b")
     assert "duplicate id 'x'" in second.cause
     assert third == Prompt("y", 2, (user("b"),))
 

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cai.cli.main import main
+from cai.data import InputOptions, open_prompts
 from cai.errors import InputError, UsageError
-from cai.inputs import InputOptions, open_prompts
 from cai.settings import DataSettings, GenerateSettings, TrainSettings, plain
 from cai.store import working_copy
 from cai.train.data.examples import load_examples
@@ -182,7 +182,7 @@ def test_a_name_cannot_lead_out_of_the_copy(tmp_path: Path, monkeypatch: pytest.
 def test_the_copy_goes_with_the_process(tmp_path: Path) -> None:
     lines(tmp_path / "p.jsonl")
     program = (
-        "import sys\nfrom cai.inputs import InputOptions, open_prompts\n"
+        "import sys\nfrom cai.data import InputOptions, open_prompts\n"
         "assert len(list(open_prompts(sys.argv[1], InputOptions()))) == 21"
     )
     own = tmp_path / "tmp"

@@ -13,8 +13,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from cai.data import InputOptions, open_prompts
 from cai.errors import InputError, StoreError
-from cai.inputs import InputOptions, open_prompts
 from cai.records import Failure, Prompt
 
 TEXTS = ["How are you?", 'A "quoted"\nsecond line, with comma', "Grüße, 안녕", "0042"]
@@ -72,7 +72,7 @@ def test_conversations_come_out_of_parquet(tmp_path: Path) -> None:
     assert isinstance(good, Prompt)
     assert [turn["role"] for turn in good.messages] == ["user", "assistant", "user"]
     assert isinstance(ended, Failure)
-    assert ended.id == "a.parquet:2"
+    assert ended.id == "broken row a.parquet:2"
     assert "user's turn" in ended.cause
     assert isinstance(missing, Failure)
 
@@ -80,7 +80,7 @@ def test_conversations_come_out_of_parquet(tmp_path: Path) -> None:
 def test_parquet_rows_are_numbered_across_batches(tmp_path: Path) -> None:
     rows = [{"prompt": "" if number == 700 else str(number)} for number in range(1, 1001)]
     failures = [item for item in read(save(tmp_path / "a.parquet", rows)) if isinstance(item, Failure)]
-    assert [(failure.id, failure.ordinal) for failure in failures] == [("a.parquet:700", 699)]
+    assert [(failure.id, failure.ordinal) for failure in failures] == [("broken row a.parquet:700", 699)]
 
 
 def test_parquet_text_that_is_not_utf8_fails_alone(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_parquet_text_that_is_not_utf8_fails_alone(tmp_path: Path) -> None:
     one, bad, three = read(tmp_path / "a.parquet")
     assert contents([one, three]) == ["one", "three"]
     assert isinstance(bad, Failure)
-    assert (bad.id, bad.cause, bad.raw) == ("a.parquet:2", "the text is not UTF-8 (byte 2)", "b\ufffdd")
+    assert (bad.id, bad.cause, bad.raw) == ("broken row a.parquet:2", "the text is not UTF-8 (byte 2)", "b\ufffdd")
 
 
 def test_jsonl_lines_that_are_no_objects_fail_with_their_line(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_jsonl_lines_that_are_no_objects_fail_with_their_line(tmp_path: Path) ->
     one, two, three, four, five = list(prompts)
     assert prompts.size == 5
     assert contents([one, five]) == ["one", "five"]
-    assert [item.id for item in (two, three, four)] == ["a.jsonl:3", "a.jsonl:4", "a.jsonl:5"]
+    assert [item.id for item in (two, three, four)] == [f"broken row a.jsonl:{line}" for line in (3, 4, 5)]
     assert [item.ordinal for item in (one, two, three, four, five)] == [0, 1, 2, 3, 4]
     assert isinstance(two, Failure)
     assert isinstance(three, Failure)
@@ -123,9 +123,9 @@ def test_text_is_one_prompt_a_line(tmp_path: Path) -> None:
     prompts = open_prompts(str(tmp_path / "a.txt"), InputOptions())
     assert contents(list(prompts)) == [
         "one ",
-        "a.txt:2: the prompt is empty",
+        "broken row a.txt:2: the prompt is empty",
         ' {"prompt": 1}',
-        "a.txt:4: the line is not UTF-8 (byte 2)",
+        "broken row a.txt:4: the line is not UTF-8 (byte 2)",
         "last",
     ]
     assert prompts.size == 5
@@ -142,7 +142,9 @@ def test_csv_rows_that_do_not_fit_fail_with_their_line(tmp_path: Path) -> None:
     data = b'id,prompt\n1,"two\nlines"\n2,too,many\n3\n\n4,b\xffd\n5,"x"y\n6,fine\n7,"never closed\n8,swallowed\n'
     (tmp_path / "a.csv").write_bytes(data)
     items = read(tmp_path / "a.csv")
-    assert [item.id for item in items] == ["1", "a.csv:4", "a.csv:5", "a.csv:7", "a.csv:8", "6", "a.csv:10"]
+    broken = [item.id.removeprefix("broken row ") for item in items if isinstance(item, Failure)]
+    assert broken == ["a.csv:4", "a.csv:5", "a.csv:7", "a.csv:8", "a.csv:10"]
+    assert [item.id for item in items if isinstance(item, Prompt)] == ["1", "6"]
     causes = [item.cause for item in items if isinstance(item, Failure)]
     assert causes[0] == "the row has 3 cells, the header 2"
     assert causes[1] == "the row has 1 cells, the header 2"
@@ -162,7 +164,8 @@ def test_csv_cells_may_be_long(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a.json", b"[]", r"a\.json is of no kind that can be read; prompts come as \.jsonl, \.csv, \.txt"),
+        ("a.md", b"[]", r"a\.md is of no kind that can be read; rows come as \.jsonl, \.json, \.csv, \.txt"),
+        ("a.json", b"[]", r"a\.json holds no prompts"),
         ("a.jsonl", b"", r"a\.jsonl holds no prompts"),
         ("a.jsonl", b" \n\n", r"a\.jsonl holds no prompts"),
         ("a.jsonl", b'"one"\n2\n', r"a\.jsonl is not JSONL: no line of it is a JSON object"),
@@ -206,7 +209,7 @@ def test_a_text_given_for_a_path_is_told(tmp_path: Path) -> None:
 
 def test_plain_text_has_no_columns(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\n")
-    with pytest.raises(InputError, match=r"a\.txt is plain text and has no column 'ask'; leave --prompt-column out"):
+    with pytest.raises(InputError, match=r"a\.txt has no column 'ask' for the prompt: its columns are text"):
         read(tmp_path / "a.txt", prompt_column="ask")
     (tmp_path / "a.jsonl").write_text("{}\n")
     with pytest.raises(InputError, match=r"a\.jsonl has no prompt column: it has no columns"):
@@ -229,14 +232,14 @@ def test_a_directory_is_its_files_in_sorted_order(tmp_path: Path) -> None:
     (tmp_path / "sub" / ".cache" / "x.txt").write_text("no prompt")
     prompts = open_prompts(str(tmp_path), InputOptions())
     items = list(prompts)
-    assert contents(items) == ["from a", "from b", "from c", "sub/c.csv:3: the prompt is empty", "from z"]
+    assert contents(items) == ["from a", "from b", "from c", "broken row sub/c.csv:3: the prompt is empty", "from z"]
     assert [item.ordinal for item in items] == [0, 1, 2, 3, 4]
     assert (prompts.size, prompts.duplicates) == (6, 1)
     assert {item.id for item in read(tmp_path, shuffle=True, seed=3)} == {item.id for item in items}
 
 
 def test_a_directory_without_prompts_is_told(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "a.md").write_text("{}")
     with pytest.raises(InputError, match="holds no prompt file"):
         read(tmp_path)
 
@@ -258,7 +261,7 @@ def test_a_file_name_that_is_not_utf8_can_be_written_down(tmp_path: Path) -> Non
     path = tmp_path / "a\udcff.txt"
     path.write_text("\n")
     (failure,) = read(path)
-    assert failure.id == "a?.txt:1"
+    assert failure.id == "broken row a?.txt:1"
 
 
 def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
@@ -292,7 +295,7 @@ def give_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
         (b'\xef\xbb\xbf{"prompt": "one"}\n{"prompt": "two"}\n', ["one", "two"]),
         (b"one\ntwo", ["one", "two"]),
         (b'"one"\n{"prompt": "two"}\n', ['"one"', '{"prompt": "two"}']),
-        (b'{"prompt": "one"}\ntwo\n', ["one", "stdin:2: the line is not valid JSON"]),
+        (b'{"prompt": "one"}\ntwo\n', ["one", "broken row stdin:2: the line is not valid JSON"]),
     ],
 )
 def test_standard_input_is_jsonl_or_text(monkeypatch: pytest.MonkeyPatch, data: bytes, expected: list[str]) -> None:
@@ -335,7 +338,7 @@ def test_a_full_disk_under_standard_input_is_told(monkeypatch: pytest.MonkeyPatc
 def test_reading_jsonl_imports_no_table_library(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jsonl")
     program = (
-        "import sys; from cai.inputs import *; "
+        "import sys; from cai.data import *; "
         f"assert len(list(open_prompts({str(path)!r}, InputOptions(shuffle=True)))) == 4; "
         "assert not {'pyarrow', 'datasets', 'torch'} & set(sys.modules)"
     )

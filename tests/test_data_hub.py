@@ -7,8 +7,8 @@ import datasets
 import orjson
 import pytest
 
+from cai.data import InputOptions, open_prompts
 from cai.errors import InputError
-from cai.inputs import InputOptions, open_prompts
 from cai.records import Failure, Prompt
 
 ROWS = [
@@ -60,7 +60,7 @@ def test_rows_of_a_saved_dataset_are_numbered_across_batches(tmp_path: Path) -> 
     texts = ["" if number == 600 else str(number) for number in range(1, 701)]
     datasets.Dataset.from_dict({"text": texts}).save_to_disk(tmp_path / "saved")
     failures = [item for item in open_prompts(str(tmp_path / "saved"), InputOptions()) if isinstance(item, Failure)]
-    assert [(failure.id, failure.ordinal) for failure in failures] == [("saved:600", 599)]
+    assert [(failure.id, failure.ordinal) for failure in failures] == [("broken row saved:600", 599)]
 
 
 def test_a_saved_dictionary_of_splits_wants_a_split(tmp_path: Path) -> None:

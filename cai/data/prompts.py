@@ -1,12 +1,14 @@
 """From rows to prompts: their order, names, duplicates and limit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from cai.data.columns import METADATA, PROMPT_COLUMNS, PromptColumns, tell_columns
+from cai.data.drafts import BROKEN, Draft, parse
+from cai.data.rows import BrokenRow, Source, broken
+from cai.data.shuffling import shuffled
 from cai.errors import InputError
 from cai.identity import fingerprint, key
-from cai.inputs.rows import BrokenRow, Draft, Source, broken, parse
-from cai.inputs.shuffling import shuffled
 from cai.keyset import KeySet
 from cai.records import Failure, Prompt
 
@@ -26,32 +28,57 @@ class InputOptions:
             raise InputError(f"--limit must be at least 1, not {self.limit}.")
 
 
-class Prompts:
-    """The prompts of one source in a fixed order: that of the source, or one drawn from the seed.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A source and which of its columns make the prompt."""
 
-    `fingerprint` names the source's content (not the options), `size` is the number of rows to expect, or None.
+    source: Source
+    columns: PromptColumns
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return tuple(dict.fromkeys([*self.columns.names, *METADATA]))
+
+
+class Prompts:
+    """The prompts of one place in a fixed order: that of its sources, or one drawn from the seed.
+
+    `fingerprint` names the content (not the options), `size` is the number of rows to expect, or None, and `remarks`
+    are the lines that a person must see: columns that are not used, encodings.
+
     Every row counts for the ordinal: failures and duplicates too. A prompt without an id of its own is named by the
-    fingerprint of its messages; a failure is named by its place (`prompts.jsonl:12`), because its id may be at fault
-    or belong to another row. Prompts with the same messages are one prompt: the first is yielded, the others count as
-    `duplicates`. Memory is about 16 bytes a prompt, and 16 more when they are shuffled, which copies the prompts
-    into a temporary file first.
+    fingerprint of its messages; a failure is named by its place (`broken row prompts.jsonl:12`), because its id may be
+    at fault or belong to another row. Prompts with the same messages are one prompt: the first is yielded, the others
+    count as `duplicates`; every other row is yielded, as a prompt or as a failure, under a name that no other has.
+    Memory is about 16 bytes a prompt, and 16 more when they are shuffled, which copies the prompts into a temporary
+    file first.
     """
 
-    def __init__(self, source: Source, options: InputOptions, *, shuffle: bool) -> None:
-        """Read `source`, shuffling its rows here if `shuffle`."""
-        self.fingerprint = source.fingerprint
-        self.size = source.size
+    def __init__(self, parts: Sequence[Part], content: str, options: InputOptions, *, shuffle: bool) -> None:
+        """Read the parts one after the other, shuffling their rows here if `shuffle`; `content` is the fingerprint."""
+        self.fingerprint = content
+        sizes = [part.source.size for part in parts]
+        self.size = None if None in sizes else sum(size for size in sizes if size is not None)
         if options.limit is not None and self.size is not None:
             self.size = min(self.size, options.limit)
         self.duplicates = 0
-        self._source = source
+        self._parts = parts
         self._options = options
         self._shuffle = shuffle
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person must know of how the prompts are read, a line each."""
+        sources = [part.source for part in self._parts]
+        told = [f"{source.name} {source.remark}" for source in sources if source.remark is not None]
+        columns = tell_columns([part.used for part in self._parts], sources, (*PROMPT_COLUMNS, *METADATA))
+        return (*told, *([] if columns is None else [columns]))
 
     def __iter__(self) -> Iterator[Prompt | Failure]:
         """Read from the beginning, one iteration at a time; raises InputError when the source breaks off."""
         self.duplicates = 0
-        rows: Iterator[Draft | BrokenRow] = map(parse, self._source.rows())
+        rows: Iterator[Draft | BrokenRow] = self._drafts()
         if self._shuffle:
             rows = shuffled(rows, self._options.seed)
         contents, ids = KeySet(), KeySet()
@@ -66,6 +93,11 @@ class Prompts:
                 remaining -= 1
                 if not remaining:
                     return
+
+    def _drafts(self) -> Iterator[Draft | BrokenRow]:
+        for part in self._parts:
+            for row in part.source.rows(part.used):
+                yield parse(row, part.columns)
 
 
 def _name(ordinal: int, draft: Draft, contents: KeySet, ids: KeySet) -> Prompt | Failure | None:
@@ -84,4 +116,4 @@ def _name(ordinal: int, draft: Draft, contents: KeySet, ids: KeySet) -> Prompt |
 
 
 def _failure(ordinal: int, row: BrokenRow) -> Failure:
-    return Failure(row.place, ordinal, "input", row.cause, row.raw, retryable=False)
+    return Failure(BROKEN + row.place, ordinal, "input", row.cause, row.raw, retryable=False)

@@ -1,0 +1,112 @@
+"""The rules that make a row a prompt.
+
+Nothing is guessed: a string is the user's one turn, whatever it looks like; a list is a conversation of {role, content}
+that ends with the user.
+"""
+
+import math
+import reprlib
+from decimal import Decimal
+from typing import Any, NamedTuple, cast
+
+import orjson
+
+from cai.data.columns import PromptColumns
+from cai.data.rows import BrokenError, BrokenRow, RawRow, broken, check_text
+from cai.records import Message
+
+BROKEN = "broken row "
+"""How the id of a row that is no prompt begins; no prompt's own id may, or a broken row would stand for a good one."""
+
+_ROLES = ("system", "user", "assistant")
+_EXACT = 2**53
+"""Beyond it a float is no whole number that anybody wrote."""
+
+
+class Draft(NamedTuple):
+    """A prompt without its ordinal; `id` is the user's own or None."""
+
+    place: str
+    id: str | None
+    messages: tuple[Message, ...]
+    tags: tuple[str, ...]
+
+
+def parse(row: RawRow | BrokenRow, columns: PromptColumns) -> Draft | BrokenRow:
+    """Return the prompt in a row, or why it is none."""
+    if isinstance(row, BrokenRow):
+        return row
+    values = row.values
+    try:
+        messages = _messages(columns.value(values))
+        return Draft(row.place, _identifier(values.get("id")), messages, _tags(values.get("tags")))
+    except BrokenError as error:
+        return broken(row.place, str(error), _raw(values.get(columns.main)))
+
+
+def _raw(value: object) -> str | bytes:
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # nested too deeply to be written, though not to be read, or half a surrogate pair
+        return reprlib.repr(value)
+
+
+def _messages(value: object) -> tuple[Message, ...]:
+    if isinstance(value, str):
+        if not value or value.isspace():
+            raise BrokenError("the prompt is empty")
+        return ({"role": "user", "content": check_text(value)},)
+    if value is None:
+        raise BrokenError("the row has no prompt")
+    if not isinstance(value, list):
+        raise BrokenError(f"the prompt is neither a string nor a list of messages, but of type {type(value).__name__}")
+    if not value:
+        raise BrokenError("the conversation is empty")
+    messages = tuple([_message(turn, number) for number, turn in enumerate(value, start=1)])
+    last = messages[-1]
+    if last["role"] != "user":
+        raise BrokenError(f"the conversation must end with a user's turn; it ends with role {last['role']!r}")
+    if not last["content"] or last["content"].isspace():
+        raise BrokenError("the user's last turn is empty")
+    return messages
+
+
+def _message(turn: object, number: int) -> Message:
+    """Check one turn of a conversation; keys other than role and content are no part of the prompt."""
+    if not isinstance(turn, dict):
+        raise BrokenError(f"message {number} is not an object with role and content")
+    fields = cast("dict[str, Any]", turn)
+    role, content = fields.get("role"), fields.get("content")
+    if role not in _ROLES:
+        raise BrokenError(f"message {number} has role {reprlib.repr(role)}; allowed are {', '.join(_ROLES)}")
+    if not isinstance(content, str):
+        raise BrokenError(f"the content of message {number} is not a string but of type {type(content).__name__}")
+    return {"role": role, "content": check_text(content)}
+
+
+def _identifier(value: object) -> str | None:
+    """Return a row's own id; whole numbers that pandas made floats for want of a missing value are whole again."""
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str):
+        if value.startswith(BROKEN):
+            raise BrokenError(f"the id begins with {BROKEN!r}, which names rows that are none")
+        return check_text(value)
+    if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value) and -_EXACT < value < _EXACT:
+        return str(int(value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise BrokenError(f"the id is neither a string nor a whole number, but {reprlib.repr(value)}")
+
+
+def _tags(value: object) -> tuple[str, ...]:
+    """Return a row's tags: a list of strings, or a string in which commas part them."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(tag for part in check_text(value).split(",") if (tag := part.strip()))
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        raise BrokenError(f"the tags are neither a string nor a list of strings, but {reprlib.repr(value)}")
+    return tuple(map(check_text, value))

@@ -1,0 +1,99 @@
+"""From what the user wrote to sources: what kind of place it is, and the files, splits or lines in it.
+
+| written | what it is |
+|---|---|
+| `-` | standard input |
+| a path, or a URL that fsspec knows | a file, a directory of files, or a dataset saved by `datasets` |
+| `owner/name` that is no path | a dataset on the hub |
+
+Of a directory every file of a known kind is read, in sorted order, those in its directories too; hidden ones are not.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from cai.data.rows import Source
+from cai.data.text_files import TextForm, TextSource, open_plain
+from cai.errors import InputError
+
+Kind = Literal["stdin", "file", "directory", "saved", "hub"]
+
+_TEXT_FORMS: Mapping[str, TextForm] = {
+    ".jsonl": "json",
+    ".json": "json",
+    ".csv": "csv",
+    ".txt": "text",
+    ".jsonl.gz": "json",
+    ".json.gz": "json",
+    ".csv.gz": "csv",
+    ".txt.gz": "text",
+}
+SUFFIXES = (*_TEXT_FORMS, ".parquet")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def kind_of(place: str) -> Kind | None:
+    """Return what the place is, or None when nothing is there; raises OSError for names that no file can have."""
+    if place == "-":
+        return "stdin"
+    if "\0" in place:
+        return None
+    path = Path(place).expanduser()
+    if path.is_file():
+        return "file"
+    if path.is_dir():
+        is_saved = (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+        return "saved" if is_saved else "directory"
+    if _HUB_NAME.fullmatch(place) and suffix_of(place) is None:
+        return "hub"
+    return None
+
+
+def suffix_of(name: str) -> str | None:
+    """Return which known kind of file the name's ending stands for, in lower case, or None."""
+    return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
+
+
+def files_in(directory: Path) -> dict[str, Path]:
+    """Return the files that can be read in a directory and below, by the names that places in them are called.
+
+    Raises OSError where a directory cannot be listed, and InputError when two names cannot be told apart.
+    """
+    files: list[Path] = []
+    for parent, directories, names in os.walk(directory, onerror=_refuse):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        files += [Path(parent, name) for name in names if not name.startswith(".") and suffix_of(name) is not None]
+    named: dict[str, Path] = {}
+    for path in sorted(files):
+        name = printable(path.relative_to(directory).as_posix())
+        if name in named:
+            raise InputError(f"{printable(str(directory))} has two files whose names are written {name}; rename one.")
+        named[name] = path
+    return named
+
+
+def open_file(path: Path, name: str) -> Source:
+    """Open one file by the ending of its name; raises InputError when it cannot be read."""
+    suffix = suffix_of(path.name)
+    if suffix == ".parquet":
+        # Only here, because JSONL needs no pyarrow.
+        from cai.data.tables import ParquetSource  # noqa: PLC0415
+
+        return ParquetSource(path, name)
+    if suffix is None:
+        raise InputError(f"{name} is of no kind that can be read; rows come as {', '.join(SUFFIXES)}.")
+    return TextSource(name, _TEXT_FORMS[suffix], open_plain(path))
+
+
+def printable(name: str) -> str:
+    """Return a file name that can be written as UTF-8 and on one line, whatever bytes it is made of."""
+    text = name.encode("utf-8", "replace").decode()
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _refuse(error: OSError) -> None:
+    """Stop at a directory that cannot be listed, which os.walk would leave out without a word."""
+    raise error

@@ -1,0 +1,78 @@
+"""From what the user wrote after --prompts to prompts: `-`, a file, a directory, a saved dataset, a URL, the hub."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cai.data.columns import find_prompt
+from cai.data.finding import SUFFIXES, Kind, files_in, kind_of, open_file, printable
+from cai.data.prompts import InputOptions, Part, Prompts
+from cai.data.remote import fetch
+from cai.data.rows import Source
+from cai.data.text_files import open_stdin
+from cai.errors import InputError
+from cai.identity import fingerprint
+from cai.urls import is_url
+
+
+def open_prompts(source: str, options: InputOptions) -> Prompts:
+    """Open the prompts that `source` names, in one of the ways that `cai.data.finding` has.
+
+    A hub dataset is shuffled through a buffer by `datasets`, everything else as a whole. Raises InputError when nothing
+    there can be read as prompts: the message says what was found and what is needed.
+    """
+    try:
+        place = str(fetch(source, SUFFIXES)) if is_url(source) else source
+        kind = kind_of(place)
+        if kind is None:
+            raise InputError(f"There is no file or directory {printable(source)} to read prompts from.")
+        if options.split is not None and kind not in ("saved", "hub"):
+            raise InputError(f"--split is for datasets saved on disk or on the hub; {printable(source)} is neither.")
+        sources = _open(place, kind, options)
+    except OSError as error:
+        # Sources say their own; this is about names: too long, in a directory that is closed.
+        raise InputError(f"{printable(source[:200])} cannot be opened: {error.strerror}.") from error
+    if all(opened.size == 0 for opened in sources):
+        raise InputError(f"{'Standard input' if kind == 'stdin' else printable(source)} holds no prompts.")
+    parts = [
+        Part(opened, find_prompt(opened.columns, options.prompt_column, opened.name))
+        for opened in sources
+        if opened.size != 0
+    ]
+    # A directory of one file is not that file: what is added to it later must not make the same prompts others.
+    content = sources[0].fingerprint if kind != "directory" else fingerprint([opened.fingerprint for opened in sources])
+    return Prompts(parts, content, options, shuffle=options.shuffle and kind != "hub")
+
+
+def _open(place: str, kind: Kind, options: InputOptions) -> Sequence[Source]:
+    path = Path(place).expanduser()
+    if kind in ("saved", "hub"):
+        # Only here, because datasets takes seconds to import.
+        from cai.data.hub import hub_splits, saved_splits  # noqa: PLC0415
+
+        if kind == "saved":
+            splits = saved_splits(path, place)
+        else:
+            splits = hub_splits(place, seed=options.seed if options.shuffle else None)
+        return [splits[choose_split(list(splits), options.split, place)]()]
+    if kind == "stdin":
+        return [open_stdin()]
+    if kind == "file":
+        return [open_file(path, printable(path.name))]
+    files = files_in(path)
+    if not files:
+        raise InputError(f"{printable(str(path))} holds no prompt file ({', '.join(SUFFIXES)}).")
+    return [open_file(file, name) for name, file in files.items()]
+
+
+def choose_split(splits: Sequence[str], wanted: str | None, name: str) -> str:
+    """Return the split that is meant; raises InputError when that is not clear, or there is none of the name."""
+    if wanted is None and len(splits) == 1:
+        return splits[0]
+    if list(splits) == [""]:
+        raise InputError(f"{name} is a single dataset without splits; leave --split out.")
+    listed = ", ".join(splits)
+    if wanted is None:
+        raise InputError(f"{name} has the splits {listed}; say which with --split.")
+    if wanted not in splits:
+        raise InputError(f"{name} has no split {wanted!r}; it has {listed}.")
+    return wanted

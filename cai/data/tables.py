@@ -1,0 +1,128 @@
+"""Rows of Arrow tables and Parquet files. Imports pyarrow."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow
+import pyarrow.compute
+import pyarrow.parquet
+
+from cai.data.encodings import SIGNATURE_BYTES, foreign_kind
+from cai.data.rows import BrokenRow, RawRow, broken
+from cai.errors import InputError
+from cai.identity import fingerprint
+
+BATCH_ROWS = 256
+
+Batch: TypeAlias = pyarrow.Table | pyarrow.RecordBatch
+
+
+class ParquetSource:
+    """One Parquet file, read by batches of the columns that matter; see `Source`."""
+
+    remark = None
+
+    def __init__(self, path: Path, name: str) -> None:
+        """Read the file's footer, and count what its columns hold."""
+        self.name = name
+        self._path = path
+        try:
+            with path.open("rb") as beginning:
+                kind = foreign_kind(beginning.read(SIGNATURE_BYTES))
+            if kind is not None and not kind.startswith("is a Parquet"):
+                raise InputError(f"{name} {kind}.")
+            with pyarrow.parquet.ParquetFile(path) as file:
+                columns = file.schema_arrow.names
+                self.size: int = file.metadata.num_rows
+        except (OSError, pyarrow.ArrowException) as error:
+            raise InputError(f"{name} is not a Parquet file that can be read: {_first_line(error)}.") from error
+        require_distinct(columns, name)
+        self.fingerprint = hash_files([path])
+        self.columns: dict[str, int | None] = {column: self._count(column) for column in columns}
+
+    def rows(self, columns: Collection[str]) -> Iterator[RawRow | BrokenRow]:
+        """Read these columns of every row; the places count rows from 1."""
+        start = 1
+        wanted = [column for column in self.columns if column in columns]
+        try:
+            for batch in self._batches(wanted):
+                yield from table_rows(batch, self.name, start)
+                start += len(batch)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise InputError(f"{self.name} cannot be read beyond row {start - 1}: {_first_line(error)}.") from error
+
+    def _batches(self, columns: list[str]) -> Iterator[pyarrow.RecordBatch]:
+        # Buffered, or whole column chunks of a row group would enter memory.
+        with pyarrow.parquet.ParquetFile(self._path, buffer_size=1 << 20) as file:
+            yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+
+    def _count(self, column: str) -> int | None:
+        try:
+            return count_filled(batch.column(column) for batch in self._batches([column]))
+        except (OSError, KeyError, pyarrow.ArrowException):
+            return None  # who reads the column is told; who does not need not know
+
+
+def require_distinct(columns: Collection[str], name: str) -> None:
+    """Raise InputError when two columns have one name."""
+    names = list(columns)
+    for column in names:
+        if names.count(column) > 1:
+            raise InputError(f"{name} has the column {column[:100]!r} more than once.")
+
+
+def count_filled(parts: Iterable["pyarrow.Array | pyarrow.ChunkedArray"]) -> int:
+    """Return in how many rows a column has something."""
+    return sum(map(_filled, parts))
+
+
+def table_rows(table: Batch, name: str, start: int) -> Iterator[RawRow | BrokenRow]:
+    """Yield the rows of one batch; `start` is the number of the first."""
+    try:
+        rows = table.to_pylist()
+    except (ValueError, OverflowError, pyarrow.ArrowException):
+        yield from _rows_one_by_one(table, name, start)
+        return
+    for number, row in enumerate(rows, start=start):
+        yield RawRow(f"{name}:{number}", row)
+
+
+def _rows_one_by_one(table: Batch, name: str, start: int) -> Iterator[RawRow | BrokenRow]:
+    """Tell the rows that Python has no value for (text that is not UTF-8, a date of year 12000) from the others."""
+    for index in range(len(table)):
+        place = f"{name}:{start + index}"
+        try:
+            row = table.slice(index, 1).to_pylist()[0]
+        except UnicodeDecodeError as error:
+            yield broken(place, f"the text is not UTF-8 (byte {error.start + 1})", error.object)
+        except (ValueError, OverflowError, pyarrow.ArrowException) as error:
+            yield broken(place, f"the row has a value that cannot be read ({_first_line(error)})", "")
+        else:
+            yield RawRow(place, row)
+
+
+def _filled(column: "pyarrow.Array | pyarrow.ChunkedArray") -> int:
+    kind = column.type
+    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
+        lengths = pyarrow.compute.binary_length(column)
+    elif pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
+        lengths = pyarrow.compute.list_value_length(column)
+    else:
+        return len(column) - int(column.null_count)
+    filled: int | None = pyarrow.compute.sum(pyarrow.compute.greater(lengths, 0)).as_py()
+    return filled or 0
+
+
+def hash_files(paths: list[Path]) -> str:
+    """Return a fingerprint of the files' contents in the order given, read piece by piece."""
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest())
+    return fingerprint(["tables", digests])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
