@@ -39,7 +39,7 @@ def test_check_prints_json() -> None:
 
 
 def _no_choices(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
-    raise ModelError("this server gives no log-probabilities")
+    raise RequestError("this server gives no log-probabilities", retryable=True)
 
 
 def _opens(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:

@@ -16,12 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.engines import EngineOptions, open_engine
+from cai.engines.attempts import AttemptError, Trial
 from cai.engines.base import Choice, Completion, Request, Sampling
-from cai.engines.chat import is_overflow, weigh_options
-from cai.engines.hosts import Hosts
+from cai.engines.chat import weigh_options
+from cai.engines.hosts import Host, Hosts
 from cai.engines.openai import OpenAIEngine
+from cai.engines.refusals import is_overflow
 from cai.engines.retry import backoff, retry_after
-from cai.errors import EngineGoneError, ModelError, RequestError
+from cai.errors import ContextError, EngineGoneError, ModelError, RequestError
 from cai.records import Message
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -152,8 +154,9 @@ def test_a_request_says_all_that_decides_the_answer() -> None:
 def test_finish_reasons_are_told_apart() -> None:
     assert _complete(_answer(reason="length"))[0].finish_reason == "length"
     assert _complete(_answer(reason="eos_token"))[0].finish_reason == "stop"
-    with pytest.raises(RequestError, match="content_filter"):
+    with pytest.raises(RequestError, match="filter") as caught:
         _complete(_answer(reason="content_filter"))
+    assert (caught.value.kind, caught.value.retryable) == ("content_filter", False)
 
 
 def test_usage_may_be_missing() -> None:
@@ -169,32 +172,64 @@ def test_a_passing_failure_is_asked_again(status: int) -> None:
     assert len(server.bodies) == 3
 
 
-def test_a_lasting_overload_is_retryable_later_and_keeps_the_answer() -> None:
-    with pytest.raises(RequestError, match="429 to each of 4 attempts") as caught:
-        _complete(_status(429, "queue full"), attempts=4)
+def test_a_lasting_fault_is_retryable_later_and_keeps_the_answer() -> None:
+    with pytest.raises(RequestError, match="answered 500: out of order, asked 4 times") as caught:
+        _complete(_status(500, "out of order"), attempts=4)
     assert caught.value.retryable
-    assert caught.value.raw == "queue full"
+    assert (caught.value.kind, caught.value.raw) == ("server error", "out of order")
 
 
-def test_a_server_that_wants_to_rest_for_long_is_not_waited_for() -> None:
-    with pytest.raises(RequestError, match="to each of 1 attempts"):
-        _complete(_status(429, headers={"Retry-After": "86400"}))
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 413, 422])
+def test_a_refusal_is_believed_at_the_second_time(status: int) -> None:
+    server = _Server(_status(status, "bad parameter"))
+
+    async def main() -> RequestError:
+        async with _serving(server) as engine:
+            with pytest.raises(RequestError, match=f"answered {status}: .*bad parameter") as caught:
+                await engine.complete(_request())
+            return caught.value
+
+    error = asyncio.run(main())
+    assert len(server.bodies) == 2
+    assert error.kind == f"http {status}"
+    assert error.retryable is (status not in (400, 413, 422))
+    assert "bad parameter" in error.raw
 
 
-@pytest.mark.parametrize("status", [400, 413, 422, 302])
-def test_a_refused_request_fails_at_once(status: int) -> None:
-    with pytest.raises(RequestError, match="bad parameter") as caught:
-        _complete(_status(status, "bad parameter"), _answer())
-    assert not caught.value.retryable
-    assert "bad parameter" in caught.value.raw
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 413, 422])
+def test_a_refusal_by_a_server_that_answers_others_is_asked_again(status: int) -> None:
+    server = _Server(_answer(), *[_status(status, "no such thing")] * 5, _answer())
+
+    async def main() -> None:
+        async with _serving(server) as engine:
+            assert (await engine.complete(_request())).text == "hi there"
+            assert (await engine.complete(_request())).text == "hi there"
+
+    asyncio.run(main())
+    assert len(server.bodies) == 7
 
 
-@pytest.mark.parametrize("status", [400, 500])
-def test_a_context_overflow_is_recognised(status: int) -> None:
-    text = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."
-    with pytest.raises(RequestError, match="does not fit the model's context") as caught:
-        _complete(_status(status, text), _answer())
-    assert not caught.value.retryable
+OVERFLOW = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_context_overflow_is_recognised_at_once(status: int) -> None:
+    server = _Server(_status(status, OVERFLOW), _answer())
+
+    async def main() -> None:
+        async with _serving(server) as engine:
+            with pytest.raises(ContextError, match="does not fit the model's context") as caught:
+                await engine.complete(_request())
+            assert not caught.value.retryable
+
+    asyncio.run(main())
+    assert len(server.bodies) == 1
+
+
+def test_a_server_at_fault_that_speaks_of_the_context_is_believed_when_it_does_not_change_its_mind() -> None:
+    assert _complete(_status(500, OVERFLOW), _answer())[0].text == "hi there"
+    with pytest.raises(ContextError):
+        _complete(_status(500, OVERFLOW))
 
 
 def test_overflow_messages_of_several_servers() -> None:
@@ -205,16 +240,20 @@ def test_overflow_messages_of_several_servers() -> None:
 
 
 @pytest.mark.parametrize(("status", "words"), [(401, "OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "llama")])
-def test_what_no_request_can_mend_ends_the_run(status: int, words: str) -> None:
-    with pytest.raises(EngineGoneError, match=words):
+def test_what_a_person_can_mend_is_told(status: int, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
         _complete(_status(status))
 
 
-def test_a_hanging_server_times_out_twice() -> None:
-    with pytest.raises(RequestError, match=r"within 0\.05 s") as caught:
-        _complete(_hang, timeout=0.05)
-    assert caught.value.retryable
+def test_a_hanging_server_is_asked_again_for_as_long_as_a_minute_lasts() -> None:
+    with pytest.raises(RequestError, match=r"within 0\.05 s, asked 3 times") as caught:
+        _complete(_hang, timeout=0.05, attempts=3)
+    assert (caught.value.kind, caught.value.retryable) == ("timeout", True)
     assert _complete(_hang, _answer(), timeout=0.1)[0].text == "hi there"
+    timeout = AttemptError("late", kind="timeout")
+    for seconds, attempts in ((600.0, 3), (60.0, 3), (10.0, 6), (1.0, 10)):
+        trial = Trial(10, seconds)
+        assert [trial.is_over(timeout, given=True) for _ in range(attempts)].index(True) == attempts - 1
 
 
 def test_garbage_keeps_the_raw_text() -> None:
@@ -224,17 +263,25 @@ def test_garbage_keeps_the_raw_text() -> None:
         assert caught.value.raw == body
 
 
-def test_an_answer_without_text_is_a_failure() -> None:
-    with pytest.raises(RequestError, match="without text") as caught:
-        _complete(_answer(None, "length"))
-    assert not caught.value.retryable
+def test_an_answer_without_text_is_a_failure_once_it_came_often_enough() -> None:
+    with pytest.raises(RequestError, match=r"without text \(finish_reason length\), asked 3 times") as caught:
+        _complete(_answer(None, "length"), attempts=3)
+    assert (caught.value.kind, caught.value.retryable) == ("no text", True)
+    assert _complete(_answer(None, "length"), _answer(None, "stop"), _answer())[0].text == "hi there"
+
+
+def test_an_empty_text_is_what_the_model_says_once_it_came_often_enough() -> None:
+    assert _complete(_answer(""), _answer("\n"), _answer())[0].text == "hi there"
+    completion, server = _complete(_answer(""), attempts=3)
+    assert completion.text == ""
+    assert len(server.bodies) == 3
 
 
 def test_a_broken_connection_is_asked_again_but_not_for_ever() -> None:
     completion, server = _complete(_drop, _drop, _answer(), patience=5.0)
     assert completion.text == "hi there"
     assert len(server.bodies) == 3
-    with pytest.raises(RequestError, match="broke 4 times") as caught:
+    with pytest.raises(RequestError, match="broke, asked 4 times") as caught:
         _complete(_drop, patience=60.0, attempts=4)
     assert caught.value.retryable
 
@@ -296,15 +343,22 @@ def test_rows_keep_their_server_and_move_when_it_dies() -> None:
 def test_the_whole_conversation_of_a_row_has_one_affinity_and_load_spills() -> None:
     hosts = Hosts(["a:1", "b:2", "c:3"], patience=1.0)
     rows: list[tuple[Message, ...]] = [({"role": "user", "content": f"row {i}"},) for i in range(60)]
+
+    def picked(row: Sequence[Message]) -> Host:
+        host = hosts.pick(hosts.affinity(row), 0.0)
+        assert host is not None
+        return host
+
     for row in rows:
         longer: tuple[Message, ...] = (*row, {"role": "assistant", "content": "x"}, {"role": "user", "content": "y"})
-        assert hosts.pick(hosts.affinity(row), 0.0) is hosts.pick(hosts.affinity(longer), 0.0)
-    assert len({hosts.pick(hosts.affinity(row), 0.0).name for row in rows}) == 3
-    wanted = hosts.pick(hosts.affinity(rows[0]), 0.0)
+        assert picked(row) is picked(longer)
+    assert len({picked(row).name for row in rows}) == 3
+    wanted = picked(rows[0])
     wanted.in_flight = 9
-    assert hosts.pick(hosts.affinity(rows[0]), 0.0) is not wanted
+    assert picked(rows[0]) is not wanted
     wanted.in_flight = 8
-    assert hosts.pick(hosts.affinity(rows[0]), 0.0) is wanted
+    assert picked(rows[0]) is wanted
+    assert hosts.pick(hosts.affinity(rows[0]), 0.0, avoid=wanted) is not wanted
 
 
 def test_rows_are_dealt_evenly_whatever_the_servers_are_called() -> None:
@@ -320,7 +374,7 @@ def test_one_dead_server_of_two_never_ends_the_engine() -> None:
     for now in range(100):
         assert hosts.unreachable(hosts.all[0], float(now))
     hosts.unreachable(hosts.all[1], 100.0)
-    hosts.answered(hosts.all[1])
+    hosts.reached(hosts.all[1])
     hosts.unreachable(hosts.all[1], 200.0)
     with pytest.raises(EngineGoneError):
         hosts.unreachable(hosts.all[1], 201.0)
@@ -370,7 +424,7 @@ def test_options_of_several_tokens_count_by_their_first() -> None:
 
 
 def test_options_that_begin_alike_are_refused() -> None:
-    with pytest.raises(ModelError, match="same token 'Response'"):
+    with pytest.raises(RequestError, match="same token 'Response'"):
         _choose(_logprobs(("Response", 0.9), ("x", 0.1)), ("Response 1", "Response 2"))
 
 
@@ -390,13 +444,15 @@ def test_weights_never_pass_what_the_tokens_weigh(tokens: list[tuple[str, float]
 
 @pytest.mark.parametrize("answer", [_answer(), _answer(logprobs=None), _answer(logprobs={"content": []})])
 def test_a_server_without_logprobs_is_refused_with_what_to_do(answer: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match=r"log-probabilities.*vLLM"):
+    with pytest.raises(RequestError, match=r"log-probabilities.*vLLM.*asked 2 times") as caught:
         _choose(answer)
+    assert caught.value.kind == "no log-probabilities"
 
 
-def test_refused_top_logprobs_are_no_rows_fault() -> None:
-    with pytest.raises(ModelError, match="top_logprobs"):
+def test_refused_top_logprobs_are_told() -> None:
+    with pytest.raises(RequestError, match="refuses top_logprobs") as caught:
         _choose(_status(400, "top_logprobs must be at most 5"))
+    assert caught.value.kind == "http 400"
 
 
 def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ import pytest
 
 from cai.engines import open_engine
 from cai.engines.base import Choice, Completion, Engine, Request, Sampling
-from cai.errors import ContextError, EngineGoneError, RunError
+from cai.errors import ContextError, RequestError, RunError
 from cai.records import Message
 from cai.store import Run
 from tests.disturbing import finish, start, wait_until
@@ -155,7 +155,7 @@ def test_what_the_server_refuses_is_told(port: int) -> None:
             await engine.close()
         other = await open_engine(spec(port).replace(NAME, "another"))
         try:
-            with pytest.raises(EngineGoneError, match="serves no 'another' there"):
+            with pytest.raises(RequestError, match="serves no 'another' there"):
                 await other.complete(Request(asked("Hello!"), Sampling(max_tokens=16), 0))
         finally:
             await other.close()

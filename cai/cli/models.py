@@ -132,7 +132,7 @@ async def _why_no_choices(engine: Engine) -> str | None:
     question: Message = {"role": "user", "content": f"{_QUESTION} Answer Yes or No."}
     try:
         await engine.choose((question,), ("Yes", "No"))
-    except ModelError as error:
+    except (RequestError, ModelError) as error:
         return str(error)
     return None
 

@@ -72,13 +72,13 @@ class Engine(Protocol):
     async def complete(self, request: Request) -> Completion:
         """Return the assistant's next turn.
 
-        Raises RequestError when this request failed, EngineGoneError when no request can succeed any more.
+        Raises RequestError when this request failed, EngineGoneError when nobody can be asked any more.
         """
 
     async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
         """Return how likely each option is as the whole next turn, by log-probability, generating one token at most.
 
-        Raises ModelError when the backend gives no log-probabilities, otherwise as `complete`.
+        Raises as `complete`; a backend that gives no log-probabilities fails every such request.
         """
 
     async def close(self) -> None:

@@ -7,30 +7,34 @@ log-probabilities before temperature and truncation, some after; at 1 both are t
 """
 
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
 
+from cai.engines.attempts import AttemptError
 from cai.engines.base import Choice, Completion, Request
-from cai.errors import ModelError, RequestError
+from cai.engines.fields import DamagedError, count, first, log_probability, mapping, text
+from cai.engines.refusals import clip, error_inside, parse_answer
+from cai.errors import RequestError
 from cai.records import Message
 
 _FINISH: dict[str, Literal["stop", "length"]] = {
-    "stop": "stop",
-    "eos_token": "stop",  # TGI
-    "stop_sequence": "stop",  # TGI
     "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",  # Mistral
 }
+"""What a server may call its limit; every other end of a text is `stop`, whatever it is called."""
+
+_FILTERED = "content_filter"
+_FAILED = frozenset({"error", "abort"})
 _TOP_LOGPROBS = 20  # the most that OpenAI's interface and vLLM's default allow
 _SPACES = str.maketrans({"▁": " ", "Ġ": " ", "Ċ": " "})  # how vocabularies spell white space
-_RAW_LIMIT = 4_000
-_OVERFLOW = re.compile(
-    r"context[ _](length|size|window|limit)|exceed_context|max_model_len|maximum (allowed )?length"
-    r"|prompt is too long|input is too long|inputs?` tokens",
-    re.IGNORECASE,
-)
+_BYTES_PER_TOKEN = 512  # the longest tokens of usual vocabularies, written as escapes
+_BYTES_BESIDE = 1 << 18  # all else that an answer holds: its usage, 20 alternatives to a token
+_ROUNDING = 1.02
+"""How far rounding may carry the probabilities of all tokens together; beyond that they are none."""
+
 _NO_LOGPROBS = (
     "the server gives no log-probabilities (top_logprobs), which choices and the judge are made of; "
     "vLLM, SGLang, llama.cpp's server and Ollama from 0.12.11 on give them"
@@ -67,42 +71,77 @@ def choice_body(model: str, messages: Sequence[Message]) -> bytes:
     )
 
 
-def read_completion(raw: bytes) -> Completion:
-    """Read the answer to `completion_body`; raises RequestError when it holds no text or ended abnormally."""
-    answer = _parse(raw)
-    try:
-        choice = answer["choices"][0]
-        text, reason = choice["message"]["content"], choice["finish_reason"]
-    except (KeyError, IndexError, TypeError) as error:
-        raise _unreadable(raw) from error
-    if not isinstance(text, str):
-        raise RequestError(f"the server answered without text (finish_reason {reason})", retryable=False, raw=clip(raw))
-    finish = _FINISH.get(reason)
-    if finish is None:
-        raise RequestError(f"the answer ended with {reason}", retryable=reason == "abort", raw=clip(raw))
+def most_bytes(max_tokens: int) -> int:
+    """Return how long the answer to a request for so many tokens may be."""
+    return _BYTES_BESIDE + _BYTES_PER_TOKEN * max_tokens
+
+
+class ErrorInsideError(ValueError):
+    """An answer of status 200 is an error in truth, of the status `status`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"an error of status {status}")
+        self.status = status
+
+
+def read_completion(raw: bytes, max_tokens: int) -> Completion:
+    """Read the answer to `completion_body`.
+
+    Raises AttemptError when it cannot be read, ended in an error, or holds no text; ErrorInsideError when it is an
+    error; RequestError when the server withholds the text. An answer with damaged or empty text is kept in the
+    AttemptError.
+    """
+    answer, damaged = _parse(raw)
+    choice = first(answer.get("choices"))
+    message = mapping(choice).get("message")
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise _unreadable(raw)
+    reason = choice.get("finish_reason")
+    reason = reason.lower() if isinstance(reason, str) else ""
+    if reason == _FILTERED:
+        raise RequestError("the server's filter withheld the answer", retryable=False, kind=_FILTERED, raw=clip(raw))
+    if reason in _FAILED:
+        raise AttemptError(f"the answer ended with {reason}", kind="server error", raw=clip(raw))
+    said = text(message.get("content"))
+    if said is None:
+        ended = f" (finish_reason {reason[:40]})" if reason.isidentifier() else ""
+        raise AttemptError(f"the server answered without text{ended}", kind="no text", raw=clip(raw))
     prompt, cached, completion = _usage(answer)
-    return Completion(text, finish, prompt, cached, completion)
+    # An end without a known name is the limit's where all tokens were used.
+    finish = _FINISH.get(reason, "length" if reason != "stop" and completion >= max_tokens else "stop")
+    result = Completion(said, finish, prompt, cached, completion)
+    if damaged:
+        raise _unreadable(raw, result)
+    if not said.strip():
+        raise AttemptError("the server answered with an empty text", kind="no text", raw=clip(raw), kept=result)
+    return result
 
 
 def read_choice(raw: bytes, options: Sequence[str]) -> Choice:
     """Read the answer to `choice_body`.
 
-    Raises ModelError when it holds no log-probabilities or when two options begin with the same token, and
-    RequestError when it cannot be read.
+    Raises AttemptError when it cannot be read or holds no log-probabilities or impossible ones, ErrorInsideError when
+    it is an error, RequestError when two options begin with the same token.
     """
-    answer = _parse(raw)
-    try:
-        content = (answer["choices"][0].get("logprobs") or {}).get("content")
-        if not content or not content[0].get("top_logprobs"):
-            raise ModelError(_NO_LOGPROBS)
-        tokens = [(entry["token"], entry["logprob"]) for entry in content[0]["top_logprobs"]]
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise _unreadable(raw) from error
-    weights = weigh_options(tokens, options)
+    answer, damaged = _parse(raw)
+    choice = first(answer.get("choices"))
+    if not isinstance(choice, dict):
+        raise _unreadable(raw)
+    top = mapping(first(mapping(choice.get("logprobs")).get("content"))).get("top_logprobs")
+    if not top:
+        raise AttemptError(_NO_LOGPROBS, kind="no log-probabilities", raw=clip(raw), refused=True)
+    if not isinstance(top, list) or not all(isinstance(mapping(entry).get("token"), str) for entry in top):
+        raise _unreadable(raw)
+    weights = weigh_options([(entry["token"], log_probability(entry.get("logprob"))) for entry in top], options)
     mass = sum(weights)
+    if not mass <= _ROUNDING:
+        raise AttemptError("the server's log-probabilities are none", kind="unreadable answer", raw=clip(raw))
     probabilities = tuple(w / mass for w in weights) if mass > 0 else (1 / len(options),) * len(options)
     prompt, cached, _ = _usage(answer)
-    return Choice(probabilities, min(mass, 1.0), prompt, cached)
+    result = Choice(probabilities, min(mass, 1.0), prompt, cached)
+    if damaged:
+        raise _unreadable(raw, result)
+    return result
 
 
 def weigh_options(tokens: Iterable[tuple[str, float]], options: Sequence[str]) -> list[float]:
@@ -111,11 +150,13 @@ def weigh_options(tokens: Iterable[tuple[str, float]], options: Sequence[str]) -
     White space around a token and an option is ignored, so `A` and ` A` add up; a spelling listed twice counts once.
     An option that is itself a token counts only where it stands whole. A longer option is scored by its first token: a
     token that begins exactly one option counts for it. When more weight lies on beginnings that several options share,
-    no choice between them was seen and ModelError says so.
+    no choice between them was seen and RequestError says so. What is not a number makes the options that it counts for
+    not a number.
     """
     spelled: dict[str, float] = {}
     for token, logprob in tokens:
-        spelled[token] = max(logprob, spelled.get(token, -math.inf))
+        known = spelled.get(token, -math.inf)
+        spelled[token] = known if known >= logprob or math.isnan(known) else logprob
     whole = [option.strip() for option in options]
     pieces: dict[str, float] = {}
     for token, logprob in spelled.items():
@@ -132,36 +173,36 @@ def weigh_options(tokens: Iterable[tuple[str, float]], options: Sequence[str]) -
         elif begun:
             shared, example = shared + weight, piece
     if shared > sum(weights):
-        raise ModelError(f"the options {whole} begin with the same token {example!r}: a server cannot weigh them apart")
+        message = f"the options {whole} begin with the same token {example!r}: a server cannot weigh them apart"
+        raise RequestError(message, retryable=False, kind="options alike")
     return weights
 
 
-def is_overflow(body: str) -> bool:
-    """Return whether an error's text says that the request does not fit the model's context."""
-    return _OVERFLOW.search(body) is not None
-
-
-def clip(raw: bytes) -> str:
-    """Return the beginning of an answer as text, for a failure's record."""
-    return raw[:_RAW_LIMIT].decode(errors="replace")
-
-
-def _parse(raw: bytes) -> dict[str, Any]:
+def _parse(raw: bytes) -> tuple[Mapping[str, Any], bool]:
+    """Return the answer and whether its text is damaged; raises AttemptError or ErrorInsideError when it is none."""
+    damaged = False
     try:
-        answer = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        answer = parse_answer(raw)
+    except DamagedError as error:
+        answer, damaged = error.kept, True
+    except ValueError as error:
         raise _unreadable(raw) from error
     if not isinstance(answer, dict):
         raise _unreadable(raw)
-    return answer
+    status = error_inside(answer)
+    if status is not None:
+        raise ErrorInsideError(status)
+    return answer, damaged
 
 
-def _unreadable(raw: bytes) -> RequestError:
-    return RequestError("the server's answer is not a chat completion", retryable=True, raw=clip(raw))
+def _unreadable(raw: bytes, kept: Completion | Choice | None = None) -> AttemptError:
+    what = "is not a chat completion" if kept is None else "holds bytes or half characters that are no text"
+    return AttemptError(f"the server's answer {what}", kind="unreadable answer", raw=clip(raw), kept=kept)
 
 
-def _usage(answer: dict[str, Any]) -> tuple[int, int, int]:
+def _usage(answer: Mapping[str, Any]) -> tuple[int, int, int]:
     """Return prompt, cached and completion tokens; 0 stands for what the server does not count."""
-    usage = answer.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
-    return usage.get("prompt_tokens") or 0, details.get("cached_tokens") or 0, usage.get("completion_tokens") or 0
+    usage = mapping(answer.get("usage"))
+    prompt = count(usage.get("prompt_tokens"))
+    cached = count(mapping(usage.get("prompt_tokens_details")).get("cached_tokens"))
+    return prompt, min(cached, prompt), count(usage.get("completion_tokens"))

@@ -1,9 +1,9 @@
 """Models behind a server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp, Ollama, TGI, OpenAI itself.
 
-Connections are kept and reused, at most `concurrency` requests are on their way at once, and the others wait their turn
-here. A request that meets a time-out, 408, 409, 425, 429, a 5xx or a broken connection is asked again with exponential
-back-off and full jitter, or when the server says (Retry-After). Servers that nobody can connect to any more end the
-whole engine, once, rather than every request by itself: see `hosts.py`.
+At most `concurrency` requests are on their way at once, and the others wait their turn here. An attempt that gave no
+answer is made again with exponential back-off and full jitter, as often as `attempts` says; a server that is busy is
+asked more slowly and waited for, see `pacing`. Servers that nobody can connect to any more end the whole engine, once,
+rather than every request by itself: see `hosts`. Whatever else a server says is the request's own failure.
 
 The API key is read from OPENAI_API_KEY (or user:password from the address) and goes into the request's header only.
 """
@@ -11,40 +11,42 @@ The API key is read from OPENAI_API_KEY (or user:password from the address) and 
 import asyncio
 import base64
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-import aiohttp
-import orjson
 from yarl import URL
 
+from cai.engines.attempts import AttemptError, BusyError, Trial
 from cai.engines.base import Choice, Completion, Request
 from cai.engines.chat import (
+    ErrorInsideError,
     choice_body,
-    clip,
     completion_body,
-    is_overflow,
+    most_bytes,
     read_choice,
     read_completion,
 )
+from cai.engines.fields import count, mapping, parse
 from cai.engines.hosts import Host, Hosts
+from cai.engines.refusals import is_overflow, refusal
 from cai.engines.retry import backoff, retry_after
-from cai.errors import ContextError, EngineGoneError, ModelError, RequestError
+from cai.engines.wire import BrokenError, Reply, UnreachableError, Wire
+from cai.errors import ContextError, ModelError, RequestError
 from cai.records import Message
 
-_RETRIED = frozenset({408, 409, 425, 429})
-_REFUSED = frozenset({401, 403, 404})
+Result = TypeVar("Result")
+
 _SLOTS_PER_HOST = 288  # an eighth above vLLM's usual 256 sequences, so that a freed one finds work waiting
-_CONNECT_TIMEOUT = 10.0  # seconds; a host that does not even accept is unreachable, not slow
-_LONGEST_WAIT = 300.0  # seconds of Retry-After that are waited for
 _OPEN_TIMEOUT = 30.0  # seconds to list a server's models
+_OPEN_ATTEMPTS = 5
+_MOST_LISTED = 1 << 22  # bytes of a list of models
 
 
 class OpenAIEngine:
     """One model on one or several servers.
 
     `urls` end before `/chat/completions`. `timeout` is seconds an attempt may take in all, `attempts` how many a
-    request gets (a time-out gets one more at most), `patience` and `backoff_base` seconds as in `hosts` and `retry`.
+    request gets; `patience` and `busy_patience` are seconds as in `hosts`, `backoff_base` as in `retry`.
     Made by `open_openai`; needs a running event loop.
     """
 
@@ -56,9 +58,10 @@ class OpenAIEngine:
         timeout: float = 600.0,
         concurrency: int | None = None,
         context_length: int | None = None,
-        attempts: int = 6,
+        attempts: int = 10,
         patience: float = 20.0,
-        backoff_base: float = 0.5,
+        busy_patience: float = 600.0,
+        backoff_base: float = 0.25,
     ) -> None:
         addresses = [_address(url) for url in urls]
         names = [_host_name(url) for url in addresses]
@@ -70,31 +73,38 @@ class OpenAIEngine:
         self._backoff_base = backoff_base
         self._patience = patience
         self._timeout = timeout
-        self._hosts = Hosts(names, patience)
+        self._loop = asyncio.get_running_loop()
+        self._hosts = Hosts(names, patience, most=self.concurrency, busy_patience=busy_patience)
         self._bases = {host.name: url.with_user(None) for host, url in zip(self._hosts.all, addresses, strict=True)}
         self._chats = {name: base / "chat" / "completions" for name, base in self._bases.items()}
         self._headers = {name: _headers(url) for name, url in zip(names, addresses, strict=True)}
         self._secrets = _secrets(addresses)
         self._slots = asyncio.Semaphore(self.concurrency)
-        self._loop = asyncio.get_running_loop()
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0),  # the semaphore is the limit
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept-Encoding"),
-            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_TIMEOUT),
-        )
+        self._given: set[str] = set()
+        self._wire = Wire(timeout)
 
     async def complete(self, request: Request) -> Completion:
         """Return the assistant's next turn, as `Engine.complete` says."""
-        return read_completion(await self._ask(request.messages, completion_body(self._model, request)))
+        most = request.sampling.max_tokens
+        body = completion_body(self._model, request)
+        return await self._ask(
+            "completion", request.messages, body, most_bytes(most), lambda raw: read_completion(raw, most)
+        )
 
     async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
         """Return how likely each option is; an option of several tokens is scored by its first (see `chat`)."""
-        return read_choice(await self._ask(messages, choice_body(self._model, messages)), options)
+        body = choice_body(self._model, messages)
+        return await self._ask("choice", messages, body, most_bytes(1), lambda raw: read_choice(raw, options))
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._session.close()
+        self._hosts.give_up(f"{self.name} was closed")
+        await self._wire.close()
+
+    @property
+    def notice(self) -> str:
+        """What a server that is waited for said, for a person who watches; empty as a rule."""
+        return self._hosts.notice(self._loop.time())
 
     async def find_context_length(self) -> int | None:
         """Ask every server for its models; return the smallest `max_model_len` told for this model, if any.
@@ -102,104 +112,147 @@ class OpenAIEngine:
         Raises ModelError when no server can be reached, the key is refused, or an address lacks its /v1.
         """
         told = await asyncio.gather(*(self._model_length(host) for host in self._hosts.all), return_exceptions=True)
-        refusals = [answer for answer in told if isinstance(answer, BaseException)]
-        for refusal in refusals:
-            if len(refusals) == len(told) or not isinstance(refusal, aiohttp.ClientError | TimeoutError):
-                if isinstance(refusal, aiohttp.ClientError | TimeoutError):
-                    names = ", ".join(host.name for host in self._hosts.all)
-                    raise ModelError(f"no server answers at {names}: is it running, and is the address right?")
-                raise refusal
-        lengths = [answer for answer in told if isinstance(answer, int)]
-        self.context_length = min(lengths, default=None)
+        for answer in told:
+            if isinstance(answer, BaseException) and not isinstance(answer, AttemptError):
+                raise answer
+        lost = [answer for answer in told if isinstance(answer, AttemptError)]
+        if len(lost) == len(told):
+            names = ", ".join(host.name for host in self._hosts.all)
+            why = "; ".join(dict.fromkeys(str(error) for error in lost))
+            raise ModelError(f"no server answers at {names}: is it running, and is the address right? ({why})")
+        self.context_length = min((answer for answer in told if isinstance(answer, int)), default=None)
         return self.context_length
 
     async def _model_length(self, host: Host) -> int | None:
+        base, failures = self._bases[host.name], 0
+        while True:
+            failures += 1
+            try:
+                async with asyncio.timeout(min(_OPEN_TIMEOUT, self._timeout)):
+                    reply = await self._wire.send(
+                        "GET", base / "models", self._headers[host.name], name=host.name, limit=_MOST_LISTED
+                    )
+            except TimeoutError as error:
+                raise AttemptError(f"{host.name} does not answer", kind="timeout") from error
+            except AttemptError as error:
+                if failures == _OPEN_ATTEMPTS or isinstance(error, UnreachableError):
+                    raise
+            else:
+                mistake = self._mistake(host, reply.status)
+                if mistake is None:
+                    return self._listed_length(reply)
+                if failures == _OPEN_ATTEMPTS:
+                    raise ModelError(mistake)
+            await asyncio.sleep(backoff(failures, self._backoff_base))
+
+    def _mistake(self, host: Host, status: int) -> str | None:
+        """Return what a person must mend before this server answers, None where nothing is known."""
         base = self._bases[host.name]
-        timeout = aiohttp.ClientTimeout(total=min(_OPEN_TIMEOUT, self._timeout), sock_connect=_CONNECT_TIMEOUT)
-        async with self._session.get(base / "models", headers=self._headers[host.name], timeout=timeout) as response:
-            status, raw = response.status, await response.read()
         if status in (401, 403):
-            raise ModelError(f"{host.name} refuses the key: set OPENAI_API_KEY to one it accepts")
+            return f"{host.name} refuses the key: set OPENAI_API_KEY to one it accepts"
         if status == 404 and base.name != "v1":
-            raise ModelError(f"{host.name} knows no {base.path.rstrip('/')}/models: the address usually ends in /v1")
-        with suppress(orjson.JSONDecodeError, KeyError, TypeError, AttributeError):  # many servers tell no length
-            for model in orjson.loads(raw)["data"]:
-                if model["id"] == self._model and isinstance(model.get("max_model_len"), int):
-                    return int(model["max_model_len"])
+            return f"{host.name} knows no {base.path.rstrip('/')}/models: the address usually ends in /v1"
         return None
 
-    async def _ask(self, messages: Sequence[Message], body: bytes) -> bytes:
-        """Send `body` until it is answered; return the answer's bytes."""
+    def _listed_length(self, reply: Reply) -> int | None:
+        """Return the length told for this model; many servers tell none."""
+        try:
+            listed = mapping(parse(reply.raw)).get("data")
+        except ValueError:
+            return None
+        for model in listed if isinstance(listed, list) else ():
+            if mapping(model).get("id") == self._model:
+                return count(model.get("max_model_len")) or None
+        return None
+
+    async def _ask(
+        self, sort: str, messages: Sequence[Message], body: bytes, limit: int, read: Callable[[bytes], Result]
+    ) -> Result:
+        """Send `body` until `read` can read the answer; return what it read.
+
+        `sort` names requests that a server answers all or none of.
+        """
         affinity = self._hosts.affinity(messages)
+        trial: Trial | None = None
+        avoid: Host | None = None
         async with self._slots:
-            failures = timeouts = 0
             while True:
-                host = self._hosts.pick(affinity, self._loop.time())
-                host.in_flight += 1
+                host = await self._hosts.take(affinity, avoid)
+                turn = host.pace.turn
                 try:
-                    async with self._session.post(
-                        self._chats[host.name], data=body, headers=self._headers[host.name], allow_redirects=False
-                    ) as response:
-                        raw = await response.read()
-                    if response.status == 200:
-                        self._hosts.answered(host)
-                        return raw
-                    failures += 1
-                    delay = self._judge_status(host, response, raw, failures)
-                except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
-                    failures, delay = self._judge_connection(host, error, failures)
-                except TimeoutError as error:
-                    failures, timeouts = failures + 1, timeouts + 1
-                    if timeouts == 2 or failures >= self._attempts:
-                        message = f"{host.name} did not answer within {self._timeout:g} s"
-                        raise RequestError(message, retryable=True) from error
-                    delay = backoff(failures, self._backoff_base)
-                except RuntimeError as error:
-                    if self._session.closed:
-                        raise EngineGoneError(f"{self.name} was closed") from error
-                    raise
+                    result = await self._attempt(host, body, limit, read)
+                    host.pace.answer(turn)
+                    self._given.add(sort)
+                    return result
+                except AttemptError as error:
+                    avoid = host
+                    trial = trial or Trial(self._attempts, self._timeout)
+                    try:
+                        delay = self._delay(host, turn, error, trial, given=sort in self._given)
+                    except RequestError:
+                        if trial.kept is not None:
+                            return trial.kept  # type: ignore[no-any-return]
+                        raise
                 finally:
-                    host.in_flight -= 1
-                await asyncio.sleep(delay)
+                    self._hosts.release(host)
+                if delay:
+                    await asyncio.sleep(delay)
 
-    def _judge_status(self, host: Host, response: aiohttp.ClientResponse, raw: bytes, failures: int) -> float:
-        """Return how long to wait after an answer that is none, or raise what it means."""
-        self._hosts.answered(host)
-        said, status = self._redact(clip(raw)), response.status
-        what = f"{host.name} answered {status}"
-        if is_overflow(said):
-            raise ContextError("the request does not fit the model's context", raw=said)
-        if status in _REFUSED:
-            why = "the key is refused: set OPENAI_API_KEY" if status != 404 else f"it serves no {self._model!r} there"
-            raise EngineGoneError(f"{what}: {why}")
-        if status not in _RETRIED and status < 500:
-            if "logprobs" in said:
-                raise ModelError(f"{host.name} refuses top_logprobs, which choices are made of: {said[:200]}")
-            raise RequestError(f"{what}: {said[:200]}", retryable=False, raw=said)
-        asked = retry_after(response.headers.get("Retry-After"))
-        if failures >= self._attempts or (asked is not None and asked > _LONGEST_WAIT):
-            raise RequestError(f"{what} to each of {failures} attempts", retryable=True, raw=said)
-        return backoff(failures, self._backoff_base) if asked is None else asked
+    async def _attempt(self, host: Host, body: bytes, limit: int, read: Callable[[bytes], Result]) -> Result:
+        """Send `body` once; raises AttemptError where another attempt may help, and else what the answer means."""
+        reply = await self._wire.send(
+            "POST", self._chats[host.name], self._headers[host.name], name=host.name, limit=limit, body=body
+        )
+        self._hosts.reached(host)
+        status = reply.status
+        try:
+            if 200 <= status < 300:
+                return read(reply.raw)
+        except ErrorInsideError as error:
+            status = error.status
+        except RequestError as error:
+            error.raw = self._redact(error.raw)
+            raise
+        raise refusal(
+            status,
+            self._redact(reply.raw.decode(errors="replace")).encode(),
+            host=host.name,
+            model=self._model,
+            wait=retry_after(reply.retry_after),
+        )
 
-    def _judge_connection(self, host: Host, error: Exception, failures: int) -> tuple[int, float]:
-        """Return the failures so far and how long to wait after a connection broke or was refused, or raise.
+    def _delay(self, host: Host, turn: int, error: AttemptError, trial: Trial, *, given: bool) -> float:
+        """Return how long to wait before the next attempt, or raise what the last one failed with.
 
         While no server at all can be connected to, patience is shared and counted in seconds, not in attempts.
         """
-        if self._session.closed:
-            raise EngineGoneError(f"{self.name} was closed") from error
-        another = self._hosts.unreachable(host, self._loop.time())
-        refused = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-        if not (refused and self._hosts.all_failing):
-            failures += 1
-        if failures >= self._attempts:
-            raise RequestError(f"the connection to {host.name} broke {failures} times", retryable=True) from error
-        return failures, 0.0 if another else backoff(host.failures, self._backoff_base, cap=self._patience / 4)
+        now = self._loop.time()
+        if isinstance(error, BusyError):
+            hopeless = self._hosts.refused(host, turn, error)
+            if hopeless or trial.is_too_large(host.pace.answered, now, host.pace.patience):
+                raise _told(error, f"and nothing else for {host.pace.patience:g} s") from error
+            return 0.0
+        another = isinstance(error, BrokenError) and self._hosts.unreachable(host, now)
+        waits_for_all = isinstance(error, UnreachableError) and self._hosts.all_failing
+        if not waits_for_all and trial.is_over(error, given=given):
+            raise _told(error, f"asked {trial.failures} times") from error
+        if another:
+            return 0.0
+        if isinstance(error, BrokenError):
+            return backoff(host.failures, self._backoff_base, cap=self._patience / 4)
+        return backoff(trial.failures, self._backoff_base)
 
     def _redact(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "…")
         return text
+
+
+def _told(error: AttemptError, how: str) -> RequestError:
+    """Return what a request fails with whose attempts ended so."""
+    if error.kind == "server error" and is_overflow(str(error)):  # said again and again, so it is believed
+        return ContextError("the request does not fit the model's context", raw=error.raw)
+    return RequestError(f"{error}, {how}", retryable=error.retryable, kind=error.kind, raw=error.raw)
 
 
 async def open_openai(

@@ -4,7 +4,7 @@ import random
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-_CAP = 30.0
+_CAP = 8.0
 
 
 def backoff(failures: int, base: float, cap: float = _CAP) -> float:
@@ -15,17 +15,17 @@ def backoff(failures: int, base: float, cap: float = _CAP) -> float:
 def retry_after(header: str | None, now: datetime | None = None) -> float | None:
     """Return the seconds a Retry-After header asks for (a number or an HTTP date, RFC 9110 section 10.2.3).
 
-    None when there is no header or it is neither.
+    None when there is no header or it is neither, in or beyond the calendar.
     """
     if header is None:
         return None
     text = header.strip()
-    if text.replace(".", "", 1).isdecimal():
+    if text.isascii() and text.replace(".", "", 1).isdecimal():
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        if moment.tzinfo is None:  # a date that ends in -0000
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+    except (ValueError, TypeError, IndexError, OverflowError):  # no date, or one beyond the calendar
         return None
-    if moment.tzinfo is None:  # a date that ends in -0000
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
