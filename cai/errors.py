@@ -7,6 +7,7 @@ CaiError                    anything cai says in one sentence instead of a trace
 │   ├── InputError          the prompts cannot be read at all (a single bad row is a RowError)
 │   ├── ModelError          a model cannot be opened, or cannot do what was asked of it
 │   └── RunError            a run directory is locked, belongs to other settings, or is not one
+│       └── DamageError     a file in it is not as it was written
 ├── EngineError             a model that was open did not answer
 │   ├── EngineGoneError     nobody can be asked any more: the run stops and its unfinished rows stay owed
 │   └── RequestError        this one request failed; `retryable` says whether asking again later can help
@@ -47,6 +48,10 @@ class ModelError(UsageError):
 
 class RunError(UsageError):
     """A run directory is locked, belongs to other settings, or is not one."""
+
+
+class DamageError(RunError):
+    """A file of a run is not as it was written."""
 
 
 class EngineError(CaiError):

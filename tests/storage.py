@@ -4,8 +4,13 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+import orjson
+
+from cai.identity import fingerprint
 from cai.records import Failure, Message, Prompt, Provenance, Round, Row, Trace, Usage, Verdict
 from cai.store import Run
+from cai.store.journal import journal_salt
+from cai.store.lines import make_line
 
 IDENTITY = {"model": "scripted", "constitution": "test 1 0123456789abcdef", "seed": "0"}
 WORDS = ("alpha", "beta", "gamma", "delta", "Grüße", "약", "\n", '"quoted"')
@@ -47,6 +52,11 @@ def abstention(a: str, b: str, reason: str) -> Verdict:
 
 def make_failure(number: int, *, retryable: bool = False, stage: str = "request") -> Failure:
     return Failure(f"prompt-{number}", number, stage, "it did not work", "raw text", retryable)
+
+
+def journal_line(row: Row) -> bytes:
+    """Return a row's line in the journals of a run with IDENTITY."""
+    return make_line(orjson.dumps(row), journal_salt(fingerprint(IDENTITY)))
 
 
 def open_run(directory: Path, *, fresh: bool = False) -> Run:

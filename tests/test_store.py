@@ -18,7 +18,7 @@ from cai.store import Run
 from cai.store import run as run_module
 from cai.store.layout import SERIES, journal_numbers, journal_path, shard_numbers, shard_path
 from cai.store.merge import merge
-from tests.storage import IDENTITY, fill, make_failure, make_row, open_run
+from tests.storage import IDENTITY, fill, journal_line, make_failure, make_row, open_run
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_stale_journal_beside_its_shard_counts_once(tmp_path: Path, small_jour
     rows = [make_row(number) for number in range(10)]
     fill(tmp_path, rows)
     with journal_path(tmp_path, 1).open("wb") as file:
-        file.writelines(orjson.dumps(row) + b"\n" for row in rows)
+        file.writelines(map(journal_line, rows))
     assert list(Run.read(tmp_path).rows()) == rows
     assert Run.read(tmp_path).count() == 10
     run = open_run(tmp_path)
@@ -208,18 +208,9 @@ def test_a_broken_manifest_is_told(tmp_path: Path, text: str, says: str) -> None
 def test_another_format_is_told(tmp_path: Path) -> None:
     fill(tmp_path, [])
     manifest = orjson.loads((tmp_path / "run.json").read_bytes())
-    (tmp_path / "run.json").write_bytes(orjson.dumps({**manifest, "format": 2}))
-    with pytest.raises(RunError, match="format 2, this cai reads format 1"):
+    (tmp_path / "run.json").write_bytes(orjson.dumps({**manifest, "format": 1}))
+    with pytest.raises(RunError, match="format 1, this cai reads format 2"):
         Run.read(tmp_path)
-
-
-def test_a_damaged_shard_is_told(tmp_path: Path) -> None:
-    fill(tmp_path, [make_row(0)])
-    shard_path(tmp_path, 1).write_bytes(b"PAR1 but not really")
-    with pytest.raises(RunError, match=r"000001\.parquet cannot be read"):
-        open_run(tmp_path)
-    with pytest.raises(RunError, match=r"000001\.parquet cannot be read"):
-        list(Run.read(tmp_path).rows())
 
 
 def test_the_name_of_a_new_run_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,8 +296,9 @@ def test_closing_twice_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_no_number_is_given_twice_when_a_series_is_used_up(tmp_path: Path) -> None:
-    fill(tmp_path, [make_row(0)])
-    shard_path(tmp_path, 1).rename(shard_path(tmp_path, SERIES - 1))
+    open_run(tmp_path).close("interrupted")
+    journal_path(tmp_path, SERIES - 1).write_bytes(journal_line(make_row(0)))
+    open_run(tmp_path).close("done")
     for number in range(1, 4):
         fill(tmp_path, [make_row(number)])
     assert shard_numbers(tmp_path) == [SERIES - 1, SERIES, SERIES + 1, SERIES + 2]

@@ -25,7 +25,7 @@ REFRESH_SECONDS = 0.25
 
 def run_watched(job: Callable[[Watch], Awaitable[Result]], *, quiet: bool) -> Result:
     """Run a job to its end and return what it returns; raises KeyboardInterrupt when it was stopped at once."""
-    watch = Watch()
+    watch = Watch(say=lambda line: click.echo(f"cai: {line}", err=True))
     # uvloop halves what a request to a server costs.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:

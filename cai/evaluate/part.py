@@ -1,8 +1,9 @@
 """One file of an evaluation: a line for each prompt that is finished, or that could not be done and why.
 
 For one prompt the last line counts. A line is appended whole the moment its prompt is done, so a killed process loses
-no more than a torn last one, which is cut off when the file is opened again. All lines are in memory: evaluations have
-thousands of prompts, not millions.
+no more than a torn last one, which is cut off when the file is opened again. Lines that are damaged, or that were
+written for another file of the evaluation, are set aside then, and their prompts are owed again. All lines are in
+memory: evaluations have thousands of prompts, not millions.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +16,8 @@ import orjson
 from cai.errors import RowError
 from cai.records import Failure, Row
 from cai.store.files import refusal
-from cai.store.lines import LineFile, cut, read_lines
+from cai.store.layout import DAMAGED
+from cai.store.lines import LineFile, mend, salt
 
 
 class Named(Protocol):
@@ -38,29 +40,28 @@ class Part(Generic[Entry]):
         self._read = read
         self._entries: dict[str, Entry] = {}
         self._failures: dict[str, Failure] = {}
+        self.repair: str | None = None
+        """What is to be said of damage that was found, in a sentence."""
+        start = salt(f"{path.parent.name}/{path.name}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                cut(path, self._load(path))
         except OSError as error:
             raise refusal(path, error) from error
-        self._file = LineFile(path)
+        if path.exists() and (damaged := mend(path, start, self._take_in)):
+            self.repair = f"{path} had damaged lines: {damaged:,}; they are kept in {path.name}{DAMAGED}"
+        self._file = LineFile(path, start)
 
-    def _load(self, path: Path) -> int:
-        """Take in every line up to the first that is none of ours, and return where that begins."""
-        end = 0
-        with path.open("rb") as file:
-            for offset, data in read_lines(file):
-                try:
-                    value = orjson.loads(data)
-                    if "failure" in value:
-                        self._keep_failure(Failure(**value["failure"]))
-                    else:
-                        self._keep(self._read(value))
-                except (orjson.JSONDecodeError, KeyError, TypeError):
-                    break
-                end = offset + len(data) + 1
-        return end
+    def _take_in(self, data: bytes) -> bool:
+        """Take in a line and tell whether it is one of ours."""
+        try:
+            value = orjson.loads(data)
+            if "failure" in value:
+                self._keep_failure(Failure(**value["failure"]))
+            else:
+                self._keep(self._read(value))
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return False
+        return True
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -81,17 +82,17 @@ class Part(Generic[Entry]):
         """Keep a finished row; raises RowError when a text of it is no Unicode, StoreError when the disk refuses."""
         entry = self._make(row)
         try:
-            line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+            value = orjson.dumps(entry)
         except orjson.JSONEncodeError as error:
             raise RowError(f"the answer cannot be written as UTF-8: {error}", stage="commit") from error
-        self._file.append(line)
+        self._file.append(value)
         self._keep(entry)
 
     def fail(self, failure: Failure) -> None:
         """Keep a failure; raises StoreError."""
         cause, raw = (text.encode(errors="backslashreplace").decode() for text in (failure.cause, failure.raw))
         failure = replace(failure, cause=cause, raw=raw)
-        self._file.append(orjson.dumps({"failure": failure}, option=orjson.OPT_APPEND_NEWLINE))
+        self._file.append(orjson.dumps({"failure": failure}))
         self._keep_failure(failure)
 
     def close(self) -> None:
@@ -106,4 +107,5 @@ class Part(Generic[Entry]):
         self._failures.pop(entry.id, None)
 
     def _keep_failure(self, failure: Failure) -> None:
-        self._failures[failure.id] = failure
+        if failure.id not in self._entries:
+            self._failures[failure.id] = failure

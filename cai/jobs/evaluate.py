@@ -173,6 +173,8 @@ async def _fill(
     watch: Watch,
 ) -> None:
     """Carry the prompts through `row` into the part, which is closed whatever happens."""
+    if part.repair is not None:
+        watch.say(part.repair)
     try:
         await Pipeline(row, part, concurrency, watch.progress, watch.stop).run(prompts)
     finally:

@@ -103,6 +103,8 @@ async def generate(settings: GenerateSettings, plan: Plan, watch: Watch) -> Summ
             "resolved_constitution": plan.constitution.model_dump(mode="json"),
         }
         run = Run.open(plan.out, identity, recorded, fresh=settings.fresh)
+        for repair in run.repairs:
+            watch.say(repair)
         constitution = plan.constitution.fingerprint
         provenance = Provenance(
             model=maker.model,

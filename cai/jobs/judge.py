@@ -60,6 +60,8 @@ async def judge_again(settings: RejudgeSettings, plan: Plan, watch: Watch) -> Su
         run = Run.open(
             plan.out, _identity(settings, plan, engine.name), _recorded(settings, plan), fresh=settings.fresh
         )
+        for repair in run.repairs:
+            watch.say(repair)
         pipeline = Pipeline(
             Judging(engine, plan.bench, watch.tally).row, run, engine.concurrency, watch.progress, watch.stop
         )

@@ -1,5 +1,6 @@
 """What a screen may read while a job runs, the stop it may ask for, and how the job says it ended."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ class Watch:
     stop: Stop = field(default_factory=Stop)
     stage: str = "starting"
     total: int | None = None
+    say: Callable[[str], None] = field(default=lambda _line: None)
+    """Tells the person something at once, in one line."""
 
 
 @dataclass(frozen=True, slots=True)

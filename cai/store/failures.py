@@ -1,7 +1,8 @@
 """failures.jsonl: prompts that could not be done, one JSON line each, in the order they failed.
 
 For one prompt the last line counts, and none does once the prompt has a row. In a working copy every copy of the run
-has a file of its own; they are read one after the other.
+has a file of its own; they are read one after the other. A damaged line says nothing: its prompt is owed again. In its
+own file a copy sets such lines aside (`mend_failures`); in those it fetched they are passed over.
 """
 
 from array import array
@@ -11,31 +12,40 @@ from pathlib import Path
 
 import orjson
 
+from cai.errors import DamageError
 from cai.identity import key
 from cai.keyset import KeySet
 from cai.records import Failure
-from cai.store.layout import failure_files
-from cai.store.lines import LineFile, cut, read_lines
+from cai.store.layout import FAILURES, failure_files
+from cai.store.lines import LineFile, mend, read_lines, salt
+
+
+def failures_salt(run: str) -> int:
+    """Return the salt of the failures of a run, whose identity has this fingerprint."""
+    return salt(f"failures of {run}")
 
 
 class FailureFile(LineFile):
     """The writing end of failures.jsonl."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file and cut off a torn tail; raises StoreError."""
-        if path.exists():
-            cut(path, max((end for end, _ in _entries([(path, path.stat().st_size)])), default=0))
-        super().__init__(path)
+    def __init__(self, path: Path, run: str) -> None:
+        """Open or create the file, which `mend_failures` has been through; raises StoreError."""
+        super().__init__(path, failures_salt(run))
 
     def add(self, failure: Failure) -> None:
         """Append a failure, whole or not at all; raises StoreError."""
         try:
-            line = orjson.dumps(failure, option=orjson.OPT_APPEND_NEWLINE)
+            value = orjson.dumps(failure)
         except orjson.JSONEncodeError:
             # What could not be used may be no Unicode (a lone surrogate): keep its escapes.
             cause, raw = (text.encode(errors="backslashreplace").decode() for text in (failure.cause, failure.raw))
-            line = orjson.dumps(replace(failure, cause=cause, raw=raw), option=orjson.OPT_APPEND_NEWLINE)
-        self.append(line)
+            value = orjson.dumps(replace(failure, cause=cause, raw=raw))
+        self.append(value)
+
+
+def mend_failures(path: Path, run: str) -> int:
+    """Leave in a file of failures nothing else; return how many lines were set aside. Raises StoreError."""
+    return mend(path, failures_salt(run), lambda data: _failure(data) is not None) if path.exists() else 0
 
 
 class Tally:
@@ -71,10 +81,11 @@ class Tally:
             self._superseded += 1
 
 
-def read_failures(directory: Path, finished: KeySet) -> Iterator[Failure]:
+def read_failures(directory: Path, run: str, finished: KeySet) -> Iterator[Failure]:
     """Yield the failures that count now, in their order; `finished` are the keys of prompts that have a row.
 
-    The files are read twice, so that some bytes a failure are in memory, and no text.
+    The files are read twice, so that some bytes a failure are in memory, and no text. Raises DamageError when a line of
+    a run that is here alone is damaged.
     """
     # As long as they are now, because lines that are added meanwhile would shift those of the next file.
     files = [(path, size) for path in failure_files(directory) if (size := path.stat().st_size)]
@@ -82,25 +93,31 @@ def read_failures(directory: Path, finished: KeySet) -> Iterator[Failure]:
         return
     import numpy as np  # noqa: PLC0415  (a run without failures does not wait for it)
 
-    keys = np.frombuffer(array("Q", (key(failure.id) for _, failure in _entries(files))), dtype=np.uint64)
+    keys = np.frombuffer(array("Q", (key(failure.id) for failure in _entries(files, run))), dtype=np.uint64)
     _, from_behind = np.unique(keys[::-1], return_index=True)
     is_last = np.zeros(len(keys), dtype=bool)
     is_last[len(keys) - 1 - from_behind] = True
-    for (_, failure), last in zip(_entries(files), is_last.tolist(), strict=False):
+    for failure, last in zip(_entries(files, run), is_last.tolist(), strict=False):
         if last and key(failure.id) not in finished:
             yield failure
 
 
-def _entries(files: Iterable[tuple[Path, int]]) -> Iterator[tuple[int, Failure]]:
-    """Yield where each line in the files' first bytes ends and what it says, up to a file's first that is none."""
+def _entries(files: Iterable[tuple[Path, int]], run: str) -> Iterator[Failure]:
+    """Yield what the whole lines in the files' first bytes say; raises DamageError as `read_failures` does."""
     for path, size in files:
         with path.open("rb") as file:
-            for offset, data in read_lines(file):
-                end = offset + len(data) + 1
-                try:
-                    failure = Failure(**orjson.loads(data))
-                except (orjson.JSONDecodeError, TypeError):
+            for line in read_lines(file, failures_salt(run)):
+                if line.end > size:
                     break
-                if end > size:
-                    break
-                yield end, failure
+                if (failure := _failure(line.data)) is not None:
+                    yield failure
+                elif path.name == FAILURES:
+                    raise DamageError(f"{path} has damaged lines")
+
+
+def _failure(data: bytes | None) -> Failure | None:
+    """Return the failure that a line spells, or None when it is damaged or spells something else."""
+    try:
+        return None if data is None else Failure(**orjson.loads(data))
+    except (orjson.JSONDecodeError, TypeError):
+        return None

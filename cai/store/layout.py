@@ -5,6 +5,7 @@ run.lock             held by the process that writes; names it
 journal/000003.jsonl rows finished since the last shard, one line a row
 rows/000002.parquet  a sealed shard; it replaces journal 2, which is stale once the shard exists
 failures.jsonl       prompts that could not be done, one line a failure (a working copy's has its series in the name)
+*.damaged            a shard, or lines of a journal or of failures.jsonl, that were not as they had been written
 origin.json          only in the working copy of a run at a URL: which (`origin.py`)
 sft/ preference/     exports, and README.md, their dataset card (`cai/export`)
 """
@@ -26,6 +27,7 @@ SPLITS = ("train", "test")
 CARD = "README.md"
 EXPORTING = ".export"
 TEMPORARY = ".tmp"
+DAMAGED = ".damaged"
 
 NUMBERED = re.compile(r"(\d{6,})\.(?:jsonl|parquet)")
 SERIES = 10**6
@@ -35,7 +37,7 @@ _FAILURES = re.compile(r"failures(-\d+)?\.jsonl")
 _SHARD = re.compile(rf"{ROWS}/(\d{{6,}})\.parquet")
 _AT_URL = re.compile(
     rf"({MANIFEST}|{CARD}|{_FAILURES.pattern}|{_SHARD.pattern}"
-    rf"|({SFT}|{PREFERENCE})/({'|'.join(SPLITS)})\.parquet)({re.escape(TEMPORARY)})?"
+    rf"|({SFT}|{PREFERENCE})/({'|'.join(SPLITS)})\.parquet)({re.escape(TEMPORARY)}|{re.escape(DAMAGED)})?"
 )
 
 
@@ -64,10 +66,16 @@ def shard_numbers(directory: Path) -> list[int]:
     return _numbers(directory / ROWS, ".parquet")
 
 
-def _numbers(folder: Path, suffix: str) -> list[int]:
+def damaged_shard_numbers(directory: Path) -> list[int]:
+    """Return the numbers of the shards that were set aside, ascending."""
+    return _numbers(directory / ROWS, ".parquet" + DAMAGED)
+
+
+def _numbers(folder: Path, ending: str) -> list[int]:
     if not folder.is_dir():
         return []
-    matches = (NUMBERED.fullmatch(path.name) for path in folder.iterdir() if path.suffix == suffix)
+    names = (path.name for path in folder.iterdir() if path.name.endswith(ending))
+    matches = (NUMBERED.fullmatch(name.removesuffix(DAMAGED)) for name in names)
     return sorted(int(match[1]) for match in matches if match)
 
 
@@ -102,6 +110,12 @@ def written_files(directory: Path) -> Iterator[Path]:
     yield from (journal_path(directory, number) for number in journal_numbers(directory))
     yield from (shard_path(directory, number) for number in shard_numbers(directory))
     yield from (path for path in (directory / ROWS).glob(f"*.parquet{TEMPORARY}") if NUMBERED.fullmatch(path.stem))
+    yield from (
+        shard_path(directory, number).with_suffix(f".parquet{DAMAGED}") for number in damaged_shard_numbers(directory)
+    )
+    for folder, pattern in ((directory / JOURNAL, NUMBERED), (directory, _FAILURES)):
+        for ending in (DAMAGED, TEMPORARY):
+            yield from (path for path in folder.glob(f"*.jsonl{ending}") if pattern.fullmatch(path.stem))
     exports = [CARD, *(f"{kind}/{split}.parquet" for kind in (SFT, PREFERENCE) for split in SPLITS)]
     yield from failure_files(directory)
     named = [PULLING, MANIFEST + TEMPORARY, CARD + TEMPORARY, *exports, *(f"{EXPORTING}/{name}" for name in exports)]

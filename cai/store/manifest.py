@@ -22,7 +22,7 @@ from cai.store.files import refusal, write_atomically
 from cai.store.layout import MANIFEST
 from cai.store.origin import location
 
-FORMAT = 1
+FORMAT = 2
 
 Status = Literal["running", "interrupted", "done", "failed"]
 

@@ -51,6 +51,11 @@ def working_copy(url: str) -> Path:
     return directory
 
 
+def is_copy(directory: Path) -> bool:
+    """Tell whether a directory is a working copy."""
+    return (directory / ORIGIN).exists()
+
+
 def read_origin(directory: Path) -> Origin | None:
     """Return what a directory is the working copy of, or None; raises RunError when that cannot be read."""
     path = directory / ORIGIN

@@ -1,33 +1,40 @@
-"""Reading a run directory, without a lock and while another process may be writing to it."""
+"""Reading a run directory, without a lock and while another process may be writing to it.
+
+Nothing is read around: where a file is damaged, or rows are missing, a reader refuses in one sentence that says how
+they are made again.
+"""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cai.errors import DamageError, RunError
+from cai.identity import fingerprint
 from cai.keyset import KeySet
 from cai.records import Failure, Row
 from cai.store.failures import read_failures
 from cai.store.journal import JournalReader
-from cai.store.layout import SERIES, failure_files, journal_numbers, journal_path, shard_numbers, shard_path
+from cai.store.layout import failure_files, journal_numbers, journal_path, shard_numbers, shard_path
 from cai.store.manifest import Manifest, read_manifest
 from cai.store.merge import merge
+from cai.store.origin import is_copy
 
 if TYPE_CHECKING:
     from cai.store.shards import Shard
 
+AGAIN = "the command that made this run, given again, sets what is damaged aside and makes the missing rows anew."
 
-def open_shards(directory: Path, numbers: Sequence[int]) -> "list[Shard]":
-    """Open the shards of these numbers; raises RunError when one is damaged.
+
+def open_shard(directory: Path, number: int, run: str) -> "Shard":
+    """Open a shard of a run, whose identity has this fingerprint; raises as `Shard` does.
 
     Arrow is loaded only when there is one: the first request of a new run does not wait for it.
     """
-    if not numbers:
-        return []
     from cai.store.shards import Shard  # noqa: PLC0415
 
-    return [Shard(shard_path(directory, number)) for number in numbers]
+    return Shard(shard_path(directory, number), run, number)
 
 
 class RunReader:
@@ -36,7 +43,7 @@ class RunReader:
     def __init__(self, directory: Path) -> None:
         """Look at a run; raises RunError when `directory` is not one."""
         self.directory = directory
-        read_manifest(directory)
+        self._run = fingerprint(dict(read_manifest(directory).identity))
 
     @property
     def manifest(self) -> Manifest:
@@ -44,45 +51,78 @@ class RunReader:
         return read_manifest(self.directory)
 
     def count(self) -> int:
-        """Return how many prompts have a row now, from shards' footers and journals; run.json may lag behind."""
-        numbers = [*shard_numbers(self.directory), *journal_numbers(self.directory)]
-        if len({number // SERIES for number in numbers}) > 1:
-            return len(self._finished_keys())  # several copies of a run at a URL may have done the same prompt
-        with ExitStack() as stack:
-            return sum(map(len, self._sources(stack)))
+        """Return how many prompts have a row now; run.json may lag behind. Raises as `rows` does."""
+        return len(self._finished_keys())
 
     def rows(self) -> Iterator[Row]:
         """Yield the finished rows by ordinal, each prompt's once; memory does not grow with their number.
 
-        Rows that are finished after the first was asked for may be left out. Raises RunError when a shard is damaged.
+        Rows that are finished after the first was asked for may be left out. Raises RunError when something is damaged
+        or missing, before the first row if that can be seen then.
         """
-        with ExitStack() as stack:
-            yield from merge(self._sources(stack))
+        with self._sources() as sources:
+            yield from merge(sources)
 
     def row(self, prompt_id: str) -> Row | None:
-        """Return the row of a prompt, or None when it has none (yet)."""
-        with ExitStack() as stack:
-            rows = (source.row(prompt_id) for source in self._sources(stack))
+        """Return the row of a prompt, or None when it has none (yet); raises as `rows` does."""
+        with self._sources() as sources:
+            rows = (source.row(prompt_id) for source in sources)
             return next((row for row in rows if row is not None), None)
 
-    def _sources(self, stack: ExitStack) -> "list[Shard | JournalReader]":
+    @contextmanager
+    def _sources(self) -> "Iterator[list[Shard | JournalReader]]":
+        """Lend everything that holds rows; raises RunError when some of it is damaged or missing."""
+        recorded = read_manifest(self.directory).rows  # before looking, because rows may be added meanwhile
+        with ExitStack() as stack:
+            sources, damaged = self._open_sources(stack)
+            missing = 0 if is_copy(self.directory) else recorded - sum(map(len, sources))
+            try:
+                if damaged or missing > 0:
+                    raise DamageError(self._damage(damaged, missing, recorded))
+                yield sources
+            except DamageError as error:
+                raise RunError(f"{error}; {AGAIN}") from error
+
+    def _open_sources(self, stack: ExitStack) -> "tuple[list[Shard | JournalReader], list[str]]":
+        """Open all that can be, and return what is to be said of the rest."""
         # Journals are listed before shards: one that is sealed in between shows up as a shard, never as neither.
         journals = journal_numbers(self.directory)
         shards = set(shard_numbers(self.directory))
         readers: list[Shard | JournalReader] = []
+        damaged: list[str] = []
         for number in journals:
             if number in shards:
                 continue
             try:
-                readers.append(stack.enter_context(JournalReader(journal_path(self.directory, number))))
+                reader = stack.enter_context(JournalReader(journal_path(self.directory, number), self._run))
             except FileNotFoundError:
                 shards.add(number)
-        return [*open_shards(self.directory, sorted(shards)), *readers]
+                continue
+            readers.append(reader)
+            if reader.damaged:
+                damaged.append(f"{reader.path} has damaged lines: {reader.damaged:,}")
+        for number in sorted(shards):
+            try:
+                readers.append(open_shard(self.directory, number, self._run))
+            except DamageError as error:
+                damaged.append(str(error))
+        return readers, damaged
+
+    def _damage(self, damaged: list[str], missing: int, recorded: int) -> str:
+        """Return what is to be said of a run that is not whole."""
+        lost = f"{missing:,} of the {recorded:,} rows that run.json counts are missing" if missing > 0 else ""
+        if not damaged:
+            return f"{self.directory}: {lost}"
+        more = f" and {len(damaged) - 1:,} more files" if len(damaged) > 1 else ""
+        return f"{damaged[0]}{more}{f', and {lost}' if lost else ''}"
 
     def failures(self) -> Iterator[Failure]:
-        """Yield the failures that count now, in the order they happened; a row supersedes its prompt's failures."""
+        """Yield the failures that count now, in the order they happened; a row supersedes its prompt's failures.
+
+        Raises as `rows` does.
+        """
         if any(path.stat().st_size for path in failure_files(self.directory)):
-            yield from read_failures(self.directory, self._finished_keys())
+            yield from read_failures(self.directory, self._run, self._finished_keys())
 
     def failure_counts(self) -> Counter[tuple[str, str]]:
         """Return how many prompts failed, by stage and cause."""
@@ -90,7 +130,7 @@ class RunReader:
 
     def _finished_keys(self) -> KeySet:
         keys = KeySet()
-        with ExitStack() as stack:
-            for source in self._sources(stack):
+        with self._sources() as sources:
+            for source in sources:
                 keys.update(source.finished()[0])
         return keys

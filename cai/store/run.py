@@ -4,14 +4,14 @@ One process holds a run, one thread calls its methods. A row counts from the mom
 process at once, and a failing machine about half a second later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cai.errors import CaiError, InterruptError, StoreError
-from cai.identity import key
+from cai.identity import fingerprint, key
 from cai.keyset import KeySet
 from cai.records import Failure, Row, Usage
 from cai.store.entry import enter
@@ -21,6 +21,7 @@ from cai.store.journal import Journal
 from cai.store.layout import failures_path
 from cai.store.lock import Lock
 from cai.store.manifest import Manifest, Status, now, write_manifest
+from cai.store.origin import is_copy
 from cai.store.reader import RunReader
 from cai.store.recovery import recover
 from cai.store.remote import RemoteRun, remote_of
@@ -34,7 +35,10 @@ JOURNAL_BYTES = 64 * 2**20
 
 
 class Run(RunReader):
-    """An open run; made by `open`, ended by `close`. Every method may raise StoreError when the disk refuses."""
+    """An open run; made by `open`, ended by `close`. Every method may raise StoreError when the disk refuses.
+
+    `repairs` says, in a sentence each, what was found damaged or missing when the run was opened.
+    """
 
     def __init__(self, directory: Path, lock: Lock, manifest: Manifest, remote: RemoteRun | None) -> None:
         """Take stock of a directory that `enter` has made ready; callers use `open`."""
@@ -43,17 +47,25 @@ class Run(RunReader):
         self._manifest = manifest
         self._open = True
         series = 0 if remote is None else remote.series
-        recovered = recover(directory, series)
+        run = self._run = fingerprint(dict(manifest.identity))
+        recovered = recover(directory, run, series)
         self._finished = recovered.finished
         self._usage = recovered.usage
+        self.repairs = tuple(self._tell_repairs(recovered.repairs, manifest.rows - len(self._finished)))
         self._lost_usage = manifest.lost_usage
-        self._failure_file = FailureFile(failures_path(directory, series))
-        self._failed = Tally(read_failures(directory, self._finished))
-        self._journal = Journal(directory, recovered.next_number)
+        self._failure_file = FailureFile(failures_path(directory, series), run)
+        self._failed = Tally(read_failures(directory, run, self._finished))
+        self._journal = Journal(directory, recovered.next_number, run)
         self._uploader = None if remote is None else Uploader(remote)
-        self._sealer = Sealer(directory, (self._journal, self._failure_file), self._note_sealed)
+        self._sealer = Sealer(directory, run, (self._journal, self._failure_file), self._note_sealed)
         for journal in recovered.unsealed:
             self._sealer.seal(journal)
+
+    def _tell_repairs(self, repairs: list[str], missing: int) -> Iterator[str]:
+        """Yield a sentence for each thing that was damaged, and one for the rows that are owed again because of it."""
+        yield from repairs
+        if missing > 0 and not is_copy(self.directory):
+            yield f"{self.directory}: {missing:,} rows that were finished before are missing, and made again"
 
     @classmethod
     def open(
@@ -105,7 +117,7 @@ class Run(RunReader):
 
     def _begin_journal(self) -> None:
         full = self._journal
-        self._journal = Journal(self.directory, full.number + 1)
+        self._journal = Journal(self.directory, full.number + 1, self._run)
         self._sealer.watched = (self._journal, self._failure_file)
         self._sealer.seal(full)
 
@@ -138,16 +150,22 @@ class Run(RunReader):
         return self._finished
 
     def _note_sealed(self) -> None:
-        self._write_manifest()
+        self._write_manifest(rows=self._durable_rows())
         if self._uploader is not None:
             self._uploader.wake()
 
-    def _write_manifest(self, status: Status = "running") -> None:
+    def _durable_rows(self) -> int:
+        """Return how many rows outlive a failing machine, so that run.json never counts one that may yet be lost."""
+        rows = self.finished
+        self._sealer.sync()
+        return rows
+
+    def _write_manifest(self, status: Status = "running", rows: int | None = None) -> None:
         self._manifest = replace(
             self._manifest,
             status=status,
             updated=now(),
-            rows=self.finished,
+            rows=self.finished if rows is None else rows,
             failures=self.failed,
             usage=self._usage,
             lost_usage=self._lost_usage,

@@ -19,19 +19,32 @@ SYNC_SECONDS = 0.5
 class Sealer:
     """Syncs the files in `watched` and seals the journals it is given, in their order."""
 
-    def __init__(self, directory: Path, watched: tuple[LineFile, ...], after_seal: Callable[[], None]) -> None:
-        """Start the thread; `after_seal` is called from it after each shard and may raise StoreError."""
+    def __init__(
+        self, directory: Path, run: str, watched: tuple[LineFile, ...], after_seal: Callable[[], None]
+    ) -> None:
+        """Start the thread; `after_seal` is called from it after each shard and may raise StoreError.
+
+        `run` is the fingerprint of the run's identity.
+        """
         self.watched = watched
         self._directory = directory
+        self._run = run
         self._after_seal = after_seal
         self._error: StoreError | None = None
+        self._waiting: list[Journal] = []
         self._full: queue.SimpleQueue[Journal | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="cai-sealer", daemon=True)
         self._thread.start()
 
     def seal(self, journal: Journal) -> None:
         """Hand over a journal that nobody appends to any more and that `watched` no longer names, to seal and close."""
+        self._waiting.append(journal)
         self._full.put(journal)
+
+    def sync(self) -> None:
+        """Make what was written until now durable; raises StoreError. Called from the thread itself."""
+        for file in (*self._waiting, *self.watched):
+            file.sync()
 
     def check(self) -> None:
         """Raise what stopped the thread, if anything did."""
@@ -50,8 +63,7 @@ class Sealer:
     def _work(self) -> None:
         try:
             while self._step():
-                for file in self.watched:
-                    file.sync()
+                self.sync()
         except StoreError as error:
             self._error = error
         except Exception as error:
@@ -66,14 +78,14 @@ class Sealer:
 
             return True
         if journal is None:
-            for file in self.watched:
-                file.sync()
+            self.sync()
             return False
         from cai.store.shards import seal  # noqa: PLC0415
 
         try:
-            seal(journal.path, shard_path(self._directory, journal.number))
+            seal(journal.path, shard_path(self._directory, journal.number), self._run, journal.number)
         finally:
+            self._waiting.remove(journal)
             journal.close()
         self._after_seal()
         return True

@@ -1,12 +1,15 @@
 """Sealed shards: Parquet files of rows in the schema `arrow.ROW`, sorted by ordinal, never changed.
 
-A shard is sealed from a whole journal and takes its number. Row groups are small, so that a reader holds a few
-hundred rows of a shard at a time, and only the ordinals carry statistics: readers look for nothing else.
+A shard is sealed from a whole journal and takes its number. It carries the digest of its bytes (`cai.digest`) and says
+whose shard it is, so that nothing is read from one that is damaged, or that lies where another belongs. Row groups are
+small, so that a reader holds a few hundred rows of a shard at a time, and only the ordinals carry statistics: readers
+look for nothing else.
 """
 
 from array import array
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,35 +17,47 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cai.arrow import ROW, table_from_json
-from cai.errors import RunError, StoreError
+from cai.digest import add_digest, check_digest
+from cai.errors import DamageError, RunError, StoreError
 from cai.identity import key
 from cai.records import Row, Usage, row_from_dict
 from cai.store.files import refusal, sync_file, sync_folder
+from cai.store.journal import journal_salt
 from cai.store.layout import TEMPORARY
+from cai.store.lines import read_lines
 
 ROWS_PER_GROUP = 512
 ROWS_PER_BATCH = 64
 ORDINAL = "prompt.ordinal"
 USAGE_FIELDS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
+_NAME = b"cai shard"
+_KNOWN_WHOLE = 1 << 20
 
 
-def seal(journal: Path, shard: Path) -> None:
+def shard_name(run: str, number: int) -> str:
+    """Return what shard `number` of a run says it is; `run` is the fingerprint of the run's identity."""
+    return f"{run} {number}"
+
+
+def seal(journal: Path, shard: Path, run: str, number: int) -> None:
     """Write the shard of a journal that holds at least one row, durably, then remove the journal.
 
     All heavy work is Arrow's and leaves the interpreter to other threads. Raises StoreError; the journal is kept then.
     """
     temporary = shard.with_name(shard.name + TEMPORARY)
     try:
-        table = table_from_json(journal.read_bytes(), ROW)
+        table = table_from_json(_whole_lines(journal, run), ROW)
         order = pc.sort_indices(pc.struct_field(table.column("prompt"), "ordinal"))
         pq.write_table(
-            table.take(order),
+            table.take(order).replace_schema_metadata({_NAME: shard_name(run, number)}),
             temporary,
             compression="zstd",
             row_group_size=ROWS_PER_GROUP,
             use_dictionary=False,
             write_statistics=[ORDINAL],
+            write_page_checksum=True,
         )
+        add_digest(temporary)
         sync_file(temporary)
         temporary.replace(shard)
         sync_folder(shard.parent)
@@ -55,14 +70,35 @@ def seal(journal: Path, shard: Path) -> None:
         raise refusal(shard, error) from error
 
 
-class Shard:
-    """A sealed shard to be read; no file is held open between calls. A damaged one raises RunError."""
+def _whole_lines(journal: Path, run: str) -> bytes:
+    """Return the JSON lines of a journal without their checksums; raises StoreError when one was damaged since."""
+    with journal.open("rb") as file:
+        lines = [line.data for line in read_lines(file, journal_salt(run))]
+    if None in lines:
+        raise StoreError(f"{journal} was damaged while its rows were made; the same command sets the lines aside.")
+    return b"\n".join(line for line in lines if line is not None)
 
-    def __init__(self, path: Path) -> None:
-        """Read the shard's footer."""
+
+class Shard:
+    """A sealed shard to be read; no file is held open between calls.
+
+    Every method raises DamageError for one that is not as it was sealed, RunError for one that cannot be read.
+    """
+
+    def __init__(self, path: Path, run: str, number: int) -> None:
+        """Check the shard's digest, once in a process, and read its footer."""
         self.path = path
+        try:
+            status = path.stat()
+            _require_whole(path, status.st_size, status.st_mtime_ns)
+        except OSError as error:
+            raise _unreadable(path, error) from error
         with self._open() as file:
-            metadata = file.metadata
+            metadata, schema = file.metadata, file.schema_arrow
+            if (schema.metadata or {}).get(_NAME) != shard_name(run, number).encode():
+                raise DamageError(f"{path} is a shard of another run or of another place in this one")
+            if not schema.equals(ROW):
+                raise RunError(f"{path} was written by another version of cai; use that one to read the run.")
             column = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == ORDINAL)
             self._groups = metadata.num_row_groups
             self._count: int = metadata.num_rows
@@ -71,11 +107,16 @@ class Shard:
     def __len__(self) -> int:
         return self._count
 
-    def _open(self) -> pq.ParquetFile:
+    @contextmanager
+    def _open(self) -> Iterator[pq.ParquetFile]:
         try:
-            return pq.ParquetFile(self.path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _damaged(self.path, error) from error
+            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+                yield file
+        except pa.ArrowException as error:
+            raise DamageError(f"{self.path} is damaged") from error
+        except OSError as error:
+            # Arrow says OSError, without a number, also of pages whose checksums do not fit.
+            raise (_unreadable(self.path, error) if error.errno else DamageError(f"{self.path} is damaged")) from error
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows by ordinal, holding one row group at a time."""
@@ -93,22 +134,23 @@ class Shard:
 
     def _group(self, group: int, columns: list[str] | None = None) -> pa.Table:
         with self._open() as file:
-            try:
-                return file.read_row_group(group, columns=columns, use_threads=False)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise _damaged(self.path, error) from error
+            return file.read_row_group(group, columns=columns, use_threads=False)
 
     def finished(self) -> tuple["array[int]", Usage]:
         """Return the keys of the prompts whose rows are here, and the tokens that these rows took."""
         with self._open() as file:
-            try:
-                table = file.read(columns=["prompt.id", *(f"usage.{name}" for name in USAGE_FIELDS)], use_threads=False)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise _damaged(self.path, error) from error
+            table = file.read(columns=["prompt.id", *(f"usage.{name}" for name in USAGE_FIELDS)], use_threads=False)
         ids = pc.struct_field(table.column("prompt"), "id").to_pylist()
         usage = table.column("usage")
         sums = (pc.sum(pc.struct_field(usage, name)).as_py() for name in USAGE_FIELDS)
         return array("Q", map(key, ids)), Usage(*sums)
+
+
+@lru_cache(maxsize=_KNOWN_WHOLE)
+def _require_whole(path: Path, _size: int, _changed: int) -> None:
+    """Raise DamageError unless the file of this size and time of change is as it was sealed."""
+    if check_digest(path) != "whole":
+        raise DamageError(f"{path} is damaged")
 
 
 def _rows(table: pa.Table) -> Iterator[Row]:
@@ -117,7 +159,5 @@ def _rows(table: pa.Table) -> Iterator[Row]:
             yield row_from_dict(value)
 
 
-def _damaged(path: Path, error: Exception) -> RunError:
-    return RunError(
-        f"{path} cannot be read: {error}; restore it, or move it away and start the command again to redo its rows."
-    )
+def _unreadable(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path} cannot be read: {error.strerror or error}; mend that, and the same command goes on.")
