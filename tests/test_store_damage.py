@@ -11,12 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from cai.arrow import ROW
+from cai.data.tables import ParquetSource
 from cai.digest import add_digest, check_digest
-from cai.errors import CaiError, RunError
+from cai.errors import CaiError, InputError, RunError
 from cai.export import ExportOptions, export_run
+from cai.settings import DataSettings
 from cai.store import Run
 from cai.store import run as run_module
-from cai.store.layout import journal_path, shard_path
+from cai.store.layout import journal_path, shard_path, split_path
+from cai.train.data.runs import RunSource
 from tests.disturbing import exports
 from tests.storage import fill, journal_line, make_failure, make_row, open_run
 
@@ -300,3 +303,29 @@ def test_a_digest_is_noticed_wherever_a_byte_changes_and_passed_over_by_readers(
     for place in range(0, len(data), max(1, len(data) // 300)):
         path.write_bytes(data[:place] + bytes([data[place] ^ 64]) + data[place + 1 :])
         assert check_digest(path) != "whole", place
+
+
+def test_a_damaged_export_is_told_to_whoever_trains_on_it(directory: Path, undisturbed: dict[str, bytes]) -> None:
+    finish(directory)
+    path = split_path(directory, "sft", "train")
+    data = path.read_bytes()
+    whole = list(ParquetSource(path, path.name).rows(("messages", "completion")))
+    draw = random.Random(3)
+    told = 0
+    for _ in range(200):
+        path.write_bytes(draw.choice((flip, zero, cut, drop, insert))(data, draw))
+        try:
+            assert list(ParquetSource(path, path.name).rows(("messages", "completion"))) == whole
+        except InputError:
+            told += 1
+    assert told >= 190  # the rest had its mark damaged, and nothing else
+    export_run(directory, ExportOptions())
+    assert exports(directory) == undisturbed
+
+
+def test_a_damaged_export_says_nothing_of_what_was_held_out(directory: Path) -> None:
+    finish(directory)
+    path = split_path(directory, "preference", "test")
+    path.write_bytes(flip(path.read_bytes(), random.Random(1)))
+    with pytest.raises(RunError, match=r"test\.parquet is damaged; write it again with `cai export"):
+        RunSource(str(directory), "pairs", DataSettings((str(directory),)))

@@ -11,6 +11,7 @@ import pyarrow.parquet
 
 from cai.data.encodings import SIGNATURE_BYTES, foreign_kind
 from cai.data.rows import BrokenRow, RawRow, broken
+from cai.digest import check_digest
 from cai.errors import InputError
 from cai.identity import fingerprint
 
@@ -33,6 +34,8 @@ class ParquetSource:
                 kind = foreign_kind(beginning.read(SIGNATURE_BYTES))
             if kind is not None and not kind.startswith("is a Parquet"):
                 raise InputError(f"{name} {kind}.")
+            if check_digest(path) == "damaged":
+                raise InputError(f"{name} is not as cai wrote it, so it is damaged; write it again with `cai export`.")
             with pyarrow.parquet.ParquetFile(path) as file:
                 columns = file.schema_arrow.names
                 self.size: int = file.metadata.num_rows
@@ -55,7 +58,7 @@ class ParquetSource:
 
     def _batches(self, columns: list[str]) -> Iterator[pyarrow.RecordBatch]:
         # Buffered, or whole column chunks of a row group would enter memory.
-        with pyarrow.parquet.ParquetFile(self._path, buffer_size=1 << 20) as file:
+        with pyarrow.parquet.ParquetFile(self._path, buffer_size=1 << 20, page_checksum_verification=True) as file:
             yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
 
     def _count(self, column: str) -> int | None:

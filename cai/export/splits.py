@@ -1,7 +1,8 @@
 """Writing examples as Parquet, each prompt in the train or the test split by the hash of its id alone.
 
 All that is made from a prompt lies on one side, in both datasets and in every run that has the prompt. The same
-examples give the same bytes: row groups have a fixed size and nothing in the files tells the time.
+examples give the same bytes: row groups have a fixed size and nothing in the files tells the time. Each file carries
+its digest (`cai.digest`), which whoever trains on it compares.
 """
 
 from collections import Counter
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cai.arrow import table_from_json
+from cai.digest import add_digest
 from cai.export.summary import SplitCounts
 from cai.identity import draw
 from cai.store.files import sync_file
@@ -41,7 +43,14 @@ class SplitWriter:
         for path in self._paths.values():
             path.parent.mkdir(exist_ok=True)
         self._files = {
-            split: pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False, write_statistics=False)
+            split: pq.ParquetWriter(
+                path,
+                schema,
+                compression="zstd",
+                use_dictionary=False,
+                write_statistics=False,
+                write_page_checksum=True,
+            )
             for split, path in self._paths.items()
         }
         self._waiting: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
@@ -81,6 +90,7 @@ class SplitWriter:
             self._write_group(split)
             self._files[split].close()
             if self._counts[split]:
+                add_digest(self._paths[split])
                 sync_file(self._paths[split])
             else:
                 self._paths[split].unlink()

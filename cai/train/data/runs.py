@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cai.digest import check_digest
 from cai.errors import InputError, RunError
 from cai.export.preference import preference_pairs
 from cai.export.sft import sft_examples
@@ -106,6 +107,8 @@ def _last_test_draw(directory: Path) -> float:
         if not path.is_file():
             continue
         try:
+            if check_digest(path) != "whole":
+                raise RunError(f"{path} is damaged; write it again with `cai export {directory}`.")
             for batch in pq.ParquetFile(path).iter_batches(columns=["id"]):
                 last = max(last, *(draw(SALT, "split", name) for name in batch.column("id").to_pylist()))
         except (OSError, pa.ArrowException, KeyError) as error:
