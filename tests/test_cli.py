@@ -15,6 +15,7 @@ from cai.cli.main import COMMANDS, cai, main
 from cai.jobs.judge import judge_again, plan_judge
 from cai.jobs.watch import Watch
 from cai.settings import RejudgeSettings
+from cai.store.documents import make_document
 
 CAI = [sys.executable, "-m", "cai"]
 SCRIPTED = ["generate", "--constitution", "harmless", "--model", "scripted"]
@@ -188,7 +189,7 @@ def test_judge_s_total_is_the_rows_that_are_there(run_directory: Path, tmp_path:
     shutil.copytree(run_directory, source)
     manifest = orjson.loads((source / "run.json").read_bytes())
     # As a run that was killed before its first seal left it: the rows are there, and run.json does not know.
-    (source / "run.json").write_bytes(orjson.dumps(manifest | {"rows": 0, "status": "running"}))
+    (source / "run.json").write_bytes(make_document(manifest | {"rows": 0, "status": "running"}))
     settings, watch = RejudgeSettings(source, out=tmp_path / "again"), Watch()
     summary = asyncio.run(judge_again(settings, plan_judge(settings), watch))
     assert (watch.total, summary.rows) == (12, 12)

@@ -16,6 +16,7 @@ from cai.errors import RowError, RunError
 from cai.records import Prompt, Row, Usage
 from cai.store import Run
 from cai.store import run as run_module
+from cai.store.documents import make_document
 from cai.store.layout import SERIES, journal_numbers, journal_path, shard_numbers, shard_path
 from cai.store.merge import merge
 from tests.storage import IDENTITY, fill, journal_line, make_failure, make_row, open_run
@@ -198,7 +199,7 @@ def test_reading_what_is_no_run_says_so(tmp_path: Path) -> None:
         open_run(tmp_path / "file")
 
 
-@pytest.mark.parametrize(("text", "says"), [("{", "not a run's manifest"), ("{}", "not a run's manifest")])
+@pytest.mark.parametrize(("text", "says"), [("{", "is no JSON"), ("{}", "is not as it was written")])
 def test_a_broken_manifest_is_told(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(RunError, match=says):
@@ -208,7 +209,7 @@ def test_a_broken_manifest_is_told(tmp_path: Path, text: str, says: str) -> None
 def test_another_format_is_told(tmp_path: Path) -> None:
     fill(tmp_path, [])
     manifest = orjson.loads((tmp_path / "run.json").read_bytes())
-    (tmp_path / "run.json").write_bytes(orjson.dumps({**manifest, "format": 1}))
+    (tmp_path / "run.json").write_bytes(make_document({**manifest, "format": 1}))
     with pytest.raises(RunError, match="format 1, this cai reads format 2"):
         Run.read(tmp_path)
 

@@ -588,7 +588,7 @@ def test_runs_that_cannot_give_examples_are_told(tmp_path: Path) -> None:
         load("supervised", str(tmp_path / "unjudged"))
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "run.json").write_text("{}")
-    with pytest.raises(RunError, match="not a run's manifest"):
+    with pytest.raises(RunError, match="is not as it was written"):
         load("supervised", str(tmp_path / "x"))
 
 

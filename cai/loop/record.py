@@ -7,22 +7,26 @@ one that was started with the same identity goes on; anything else starts the st
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
-
-import orjson
+from typing import Literal, get_args
 
 from cai.errors import RunError, StoreError
 from cai.identity import fingerprint
 from cai.loop.stages import Stage
 from cai.settings import plain
+from cai.store.documents import DocumentError, make_document, parse_document, read_bounded
 from cai.store.files import write_atomically
+
+FORMAT = 1
+
+Status = Literal["started", "done"]
+_STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """A stage's file; `identity` is all that shaped it, in words a person can compare."""
 
-    status: Literal["started", "done"]
+    status: Status
     identity: Mapping[str, str]
 
 
@@ -37,14 +41,15 @@ def read_record(out: Path, name: str) -> Record | None:
     """Return what is remembered of a stage, or None; raises RunError for a file that is no record."""
     path = _path(out, name)
     try:
-        value = orjson.loads(path.read_bytes())
-        return Record(value["status"], value["identity"])
+        fields = parse_document(read_bounded(path), FORMAT)
+        fields.require(("format", "status", "identity"))
+        return Record(fields.one_of("status", _STATUSES), fields.words("identity"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{path} cannot be read as a stage's record ({error}); remove it to run the stage anew"
-        ) from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+    except DocumentError as error:
+        raise RunError(f"{path} {error}; remove it to run the stage anew.") from error
 
 
 def write_record(out: Path, name: str, record: Record) -> None:
@@ -52,7 +57,7 @@ def write_record(out: Path, name: str, record: Record) -> None:
     path = _path(out, name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2) + b"\n")
+        write_atomically(path, make_document({"format": FORMAT, **asdict(record)}))
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -8,16 +8,16 @@ resumed run counts them anew.
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
-
-import orjson
+from typing import Any, Literal, get_args
 
 import cai
-from cai.errors import RunError
+from cai.errors import DamageError, RunError
 from cai.records import Usage
+from cai.store.documents import DocumentError, Fields, make_document, parse_document, read_bounded
 from cai.store.files import refusal, write_atomically
 from cai.store.layout import MANIFEST
 from cai.store.origin import location
@@ -25,6 +25,7 @@ from cai.store.origin import location
 FORMAT = 2
 
 Status = Literal["running", "interrupted", "done", "failed"]
+_STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,47 +63,64 @@ def now() -> str:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Return what run.json says; raises RunError when the directory is no run that this version can read."""
+    """Return what run.json says; raises RunError when the directory is no run, DamageError when it cannot be told."""
     path = directory / MANIFEST
     try:
-        data = path.read_bytes()
+        return parse_manifest(read_bounded(path), str(path))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(
             f"{directory} is not a run: it has no {MANIFEST}; name a directory that `cai generate` made."
         ) from error
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
-    return parse_manifest(data, str(path))
+    except DocumentError as error:
+        raise _damaged(str(path), error) from error
 
 
 def parse_manifest(data: bytes, place: str) -> Manifest:
-    """Return what a run.json that lies at `place` says; raises RunError when this version cannot read it."""
+    """Return what a run.json that lies at `place` says; raises DamageError when this version cannot read it."""
     try:
-        value = orjson.loads(data)
-        if value["format"] != FORMAT:
-            raise RunError(
-                f"{place} has format {value['format']}, this cai reads format {FORMAT}; use the cai that wrote it "
-                f"({value['writers'][-1]['cai']})."
-            )
+        fields = parse_document(data, FORMAT)
+        fields.require([field.name for field in dataclass_fields(Manifest)])
         return Manifest(
-            **{
-                **value,
-                "writers": tuple(Writer(**item) for item in value["writers"]),
-                "usage": Usage(**value["usage"]),
-                "lost_usage": Usage(**value["lost_usage"]),
-            }
+            format=fields.count("format"),
+            status=fields.one_of("status", _STATUSES),
+            started=fields.time("started"),
+            updated=fields.time("updated"),
+            identity=fields.words("identity"),
+            settings=fields.fields("settings").values,
+            writers=tuple(_writer(item) for item in fields.list_of_fields("writers")),
+            rows=fields.count("rows"),
+            failures=fields.count("failures"),
+            usage=_usage(fields.fields("usage")),
+            lost_usage=_usage(fields.fields("lost_usage")),
         )
-    except (KeyError, TypeError, IndexError, orjson.JSONDecodeError) as error:
-        raise RunError(
-            f"{place} is not a run's manifest: {error}; restore it or give --out another directory."
-        ) from error
+    except DocumentError as error:
+        raise _damaged(place, error) from error
+
+
+def _writer(fields: Fields) -> Writer:
+    commit, dirty = fields.values.get("commit"), fields.values.get("dirty")
+    return Writer(
+        fields.text("cai"),
+        None if commit is None else fields.text("commit"),
+        None if dirty is None else fields.truth("dirty"),
+    )
+
+
+def _usage(fields: Fields) -> Usage:
+    return Usage(*(fields.count(field.name) for field in dataclass_fields(Usage)))
+
+
+def _damaged(place: str, error: DocumentError) -> DamageError:
+    return DamageError(f"{place} {error}; restore it, or give --out another directory.")
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Replace run.json; raises StoreError when the disk refuses."""
     path = directory / MANIFEST
     try:
-        write_atomically(path, orjson.dumps(asdict(manifest), option=orjson.OPT_INDENT_2) + b"\n")
+        write_atomically(path, make_document(asdict(manifest)))
     except OSError as error:
         raise refusal(path, error) from error
 
