@@ -8,6 +8,7 @@ one that is much busier than the least busy passes the request on to that one, a
 
 import asyncio
 import hashlib
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Hosts:
         self._patience = patience
         self._gone: str | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = -math.inf
 
     def affinity(self, messages: Sequence[Message]) -> bytes:
         """Return what all conversations with the same beginning, up to its first user turn, have in common."""
@@ -177,7 +178,8 @@ class Hosts:
 
     def _wake(self) -> None:
         """Wake the request that waits longest, if a server is free, or see to it that this is done in time."""
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         if self._gone is not None or any(host.pace.allows(host.in_flight, now) for host in self.all):
             while self._waiting:
                 turn = self._waiting.popleft()
@@ -185,13 +187,12 @@ class Hosts:
                     turn.set_result(None)
                     return
         rests = [host.pace.rests_until for host in self.all if host.pace.rests_until > now]
-        if self._waiting and rests and (self._alarm is None or self._alarm.when() > min(rests)):
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm = asyncio.get_running_loop().call_at(min(rests), self._ring)
+        if self._waiting and rests and not now < self._alarm_at <= min(rests):
+            self._alarm_at = min(rests)
+            loop.call_at(self._alarm_at, self._ring)
 
     def _ring(self) -> None:
-        self._alarm = None
+        self._alarm_at = -math.inf  # also where the clock is a little early, and it must be set again
         self._wake()
 
     def _wake_all(self) -> None:
