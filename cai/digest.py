@@ -6,6 +6,7 @@ no kill can come between the two, and wherever a file is copied, a URL included,
 
 import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -44,6 +45,17 @@ def check_digest(path: Path) -> State:
         if not seal.startswith(MARK):
             return "unsealed"
         return "whole" if seal == MARK + _digest(file, start - _SEAL_SIZE, start) else "damaged"
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a file is as `add_digest` left it, without reading it twice in a process; raises OSError."""
+    status = path.stat()
+    return _is_whole(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 20)
+def _is_whole(path: Path, _size: int, _changed: int) -> bool:
+    return check_digest(path) == "whole"
 
 
 def _footer_start(file: BinaryIO) -> int | None:

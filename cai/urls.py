@@ -66,6 +66,11 @@ class RemoteFolder:
         with _one_line(), self._whole(name) as place:
             self._filesystem.pipe_file(place, data)
 
+    def move(self, name: str, new: str) -> None:
+        """Give a file that is there another name."""
+        with _one_line():
+            self._filesystem.mv(self._place(name), self._place(new))
+
     def remove(self, names: Iterable[str]) -> None:
         """Remove files that are there."""
         places = [self._place(name) for name in names]

@@ -18,7 +18,7 @@ from cai.records import Row
 from cai.store import Run, checkout, uploader, working_copy
 from cai.store import run as run_module
 from cai.store.documents import make_document
-from cai.store.layout import SERIES, journal_numbers, shard_numbers
+from cai.store.layout import SERIES, journal_numbers, shard_numbers, shard_path
 from cai.store.origin import copy_path
 from cai.store.remote import remote_of
 from cai.urls import RemoteFolder, is_url
@@ -406,7 +406,8 @@ def test_half_an_upload_is_no_shard(share: str, machines: Machines, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr("fsspec.implementations.local.LocalFileSystem.mv", lambda *_: None)  # as if it never came to it
         commit(run, ROWS[:10])
-        kill(run)
+        with pytest.raises(StoreError, match="cannot be written"):
+            kill(run)
     shards = [name for name in contents(share) if name.startswith("rows/")]
     assert shards
     assert all(name.endswith(".parquet.tmp") for name in shards)
@@ -645,3 +646,72 @@ def test_processes_killed_here_and_elsewhere_end_like_an_undisturbed_one(
     there = Run.read(checkout(url))
     assert list(there.rows()) == [make_row(number) for number in range(total)]
     assert (there.manifest.status, there.manifest.rows) == ("done", total)
+
+
+def shard_there(url: str) -> str:
+    return next(name for name in sorted(contents(url)) if name.startswith("rows/") and name.endswith(".parquet"))
+
+
+def harm(data: bytes) -> bytes:
+    """Change one byte among the pages."""
+    return data[:200] + bytes([data[200] ^ 1]) + data[201:]
+
+
+def test_a_shard_that_is_damaged_here_is_fetched_again(url: str, machines: Machines) -> None:
+    run = open_at(url)
+    commit(run, ROWS)
+    run.close("done")
+    path = shard_path(run.directory, shard_numbers(run.directory)[0])
+    path.write_bytes(harm(path.read_bytes()))
+    run = open_at(url)
+    assert (run.finished, run.repairs) == (len(ROWS), ())
+    run.close("done")
+    assert read(url) == ROWS
+
+
+def test_a_shard_that_is_damaged_at_the_url_is_told_and_made_again(url: str, machines: Machines) -> None:
+    run = open_at(url)
+    commit(run, ROWS)
+    run.close("done")
+    name, folder = shard_there(url), RemoteFolder(url)
+    folder.write(name, harm(folder.read(name)))
+    machines.use("b")
+    with pytest.raises(RunError, match=r"parquet is damaged; the command that made this run"):
+        read(url)
+    run = open_at(url)
+    assert (run.finished, len(run.repairs)) == (len(ROWS) - 4, 1)
+    commit(run, ROWS)
+    run.close("done")
+    assert name not in contents(url)
+    assert f"{name}.damaged" in contents(url)
+    assert read(url) == ROWS
+    machines.use("c")
+    assert read(url) == ROWS
+    machines.use("a")  # which has it whole
+    run = open_at(url)
+    assert (run.finished, run.repairs) == (len(ROWS), ())
+    run.close("done")
+    machines.use("d")
+    assert read(url) == ROWS
+    assert Run.read(checkout(url)).count() == len(ROWS)
+
+
+def test_what_arrives_otherwise_than_it_was_sent_is_sent_again(
+    share: str, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, spoilt = RemoteFolder.put, 0
+
+    def spoil(folder: RemoteFolder, name: str, path: Path) -> None:
+        nonlocal spoilt
+        put(folder, name, path)
+        if name.startswith("rows/") and spoilt < 2:
+            spoilt += 1
+            folder.write(name, harm(path.read_bytes()))
+
+    monkeypatch.setattr(RemoteFolder, "put", spoil)
+    run = open_at(share)
+    commit(run, ROWS)
+    run.close("done")
+    assert spoilt == 2
+    machines.use("b")
+    assert read(share) == ROWS

@@ -8,19 +8,27 @@ that was begun anew elsewhere is refused, because its rows belong to no run any 
 
 Ctrl-C is heard whenever the URL is waited for (`waiting.py`): any method may raise InterruptError.
 
+Nothing that comes from a URL is trusted, and nothing sent taken for granted: a shard carries its digest, which is
+compared when it has come, and what was sent is read back. A shard that is damaged here is fetched again; one that is
+damaged there is set aside at both ends once its rows are owed (`recovery.py`); who still has it whole sends it anew.
+
 There is no lock at a URL. Two machines that fill one run at the same time lose nothing, and may do some work twice.
 """
 
 import fcntl
+import filecmp
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from cai.digest import is_whole
 from cai.errors import RunError, StoreError
 from cai.store.files import refusal, sync_file, sync_folder
 from cai.store.layout import (
     CARD,
+    DAMAGED,
     MANIFEST,
     ORIGIN,
     PREFERENCE,
@@ -30,6 +38,7 @@ from cai.store.layout import (
     SFT,
     SPLITS,
     TEMPORARY,
+    damaged_shard_numbers,
     failures_path,
     is_failures,
     is_written_at_url,
@@ -102,13 +111,16 @@ class RemoteRun:
         """Tell whether a shard is to be fetched, and note that it need not be sent.
 
         Of two with one number and different sizes, the one of the copy that sealed it is whole: the other end's lost
-        power before its disk had it. Our own is sent once more.
+        power before its disk had it. Our own is sent once more, unless it is damaged. One that was set aside here is
+        damaged there too.
         """
-        here = _size(shard_path(self.directory, number))
-        if here and here != size and number // SERIES == self.series:
+        path = shard_path(self.directory, number)
+        here = _size(path)
+        is_good = here > 0 and is_whole(path)
+        if is_good and here != size and number // SERIES == self.series:
             return False
         self._sent.add(number)
-        return here != size
+        return number not in damaged_shard_numbers(self.directory) and not (is_good and here == size)
 
     def _is_newer(self, name: str, size: int) -> bool:
         """Tell whether a file that is no shard is to be fetched: it only ever grows, or says what is held out."""
@@ -129,14 +141,31 @@ class RemoteRun:
         elsewhere since.
         """
         owed = [number for number in shard_numbers(self.directory) if number not in self._sent]
-        if owed:
+        damaged = [number for number in damaged_shard_numbers(self.directory) if number in self._sent]
+        if owed or damaged:
             self._require_still_ours()
         for number in owed:
             path = shard_path(self.directory, number)
-            with self._writing():
-                self._folder.put(f"{ROWS}/{path.name}", path)
+            self._put_whole(f"{ROWS}/{path.name}", path)
             self._sent.add(number)
+        for number in damaged:
+            name = f"{ROWS}/{shard_path(self.directory, number).name}"
+            with self._writing():
+                if name in self._folder.sizes():
+                    self._folder.move(name, name + DAMAGED)
+            self._sent.discard(number)
         return bool(owed)
+
+    def _put_whole(self, name: str, path: Path) -> None:
+        """Send a shard and read back what is there then; raises StoreError when that is not what was sealed."""
+        with self._writing(), tempfile.TemporaryDirectory() as folder:
+            if not is_whole(path):
+                raise StoreError(f"{path} is damaged; the same command makes its rows again.")
+            there = Path(folder, path.name)
+            self._folder.put(name, path)
+            self._folder.get(name, there)
+            if not filecmp.cmp(path, there, shallow=False):
+                raise StoreError(f"{self.url}/{name} is not what was sent; the same command sends it again.")
 
     def push_manifest(self) -> None:
         """Send run.json as it is now; raises as `push_rows` does."""

@@ -9,7 +9,6 @@ look for nothing else.
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cai.arrow import ROW, table_from_json
-from cai.digest import add_digest, check_digest
+from cai.digest import add_digest, is_whole
 from cai.errors import DamageError, RunError, StoreError
 from cai.identity import key
 from cai.records import Row, Usage, row_from_dict
@@ -31,7 +30,6 @@ ROWS_PER_BATCH = 64
 ORDINAL = "prompt.ordinal"
 USAGE_FIELDS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
 _NAME = b"cai shard"
-_KNOWN_WHOLE = 1 << 20
 
 
 def shard_name(run: str, number: int) -> str:
@@ -89,8 +87,8 @@ class Shard:
         """Check the shard's digest, once in a process, and read its footer."""
         self.path = path
         try:
-            status = path.stat()
-            _require_whole(path, status.st_size, status.st_mtime_ns)
+            if not is_whole(path):
+                raise DamageError(f"{path} is damaged")
         except OSError as error:
             raise _unreadable(path, error) from error
         with self._open() as file:
@@ -144,13 +142,6 @@ class Shard:
         usage = table.column("usage")
         sums = (pc.sum(pc.struct_field(usage, name)).as_py() for name in USAGE_FIELDS)
         return array("Q", map(key, ids)), Usage(*sums)
-
-
-@lru_cache(maxsize=_KNOWN_WHOLE)
-def _require_whole(path: Path, _size: int, _changed: int) -> None:
-    """Raise DamageError unless the file of this size and time of change is as it was sealed."""
-    if check_digest(path) != "whole":
-        raise DamageError(f"{path} is damaged")
 
 
 def _rows(table: pa.Table) -> Iterator[Row]:
