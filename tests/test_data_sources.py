@@ -175,7 +175,7 @@ def test_csv_cells_may_be_long(tmp_path: Path) -> None:
         ("a.csv", b"body,title\nx,y\n", r"a\.csv has no prompt column: its columns are body, title"),
         ("a.csv", b"prompt,id,prompt\nx,y,z\n", r"a\.csv has the column 'prompt' more than once"),
         ("a.parquet", b"PAR1 no", r"a\.parquet is not a Parquet file that can be read"),
-        ("a.jsonl.gz", b"plain", r"a\.jsonl\.gz cannot be read: Not a gzipped file"),
+        ("a.jsonl.gz", b"plain", r"a\.jsonl\.gz cannot be read: it is not compressed with gzip"),
         ("a.jsonl.gz", gzip.compress(b"x" * 10_000)[:-9], r"a\.jsonl\.gz cannot be read"),
     ],
 )

@@ -10,7 +10,9 @@ import io
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple, Protocol
 
-LINE_LIMIT = 1 << 25
+from cai.errors import InputError
+
+LINE_LIMIT = 1 << 24
 """Bytes of a line (characters, where it is not UTF-8); what is longer must not enter memory."""
 
 _CHUNK = 1 << 20
@@ -23,9 +25,11 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
+GZIP = b"\x1f\x8b"
+
 _FOREIGN = (
     (b"version https://git-lfs.github.com/spec/", "is a Git LFS pointer and not the file itself; run `git lfs pull`"),
-    (b"\x1f\x8b", "is compressed with gzip; let its name end in .gz"),
+    (GZIP, "is compressed with gzip; let its name end in .gz"),
     (b"\x28\xb5\x2f\xfd", "is compressed with Zstandard; unpack it"),
     (b"\xfd7zXZ\x00", "is compressed with xz; unpack it"),
     (b"BZh91AY&SY", "is compressed with bzip2; unpack it"),
@@ -38,6 +42,9 @@ _FOREIGN = (
 """How files begin that are no text; each is longer than a text could begin with by chance."""
 
 SIGNATURE_BYTES = 48
+
+_KS_X_1001 = 0xA1
+"""The least byte of a pair of KS X 1001, which has the syllables in use; CP949 adds the others around it."""
 
 
 class Reader(Protocol):
@@ -61,6 +68,13 @@ class Line(NamedTuple):
 def foreign_kind(beginning: bytes) -> str | None:
     """Return what a file that begins so is, and what to do with it, when it is no text."""
     return next((told for signature, told in _FOREIGN if beginning.startswith(signature)), None)
+
+
+def require_text(file: BinaryIO, name: str) -> None:
+    """Raise InputError when a file that is read from its beginning is of another kind."""
+    kind = foreign_kind(file.read(SIGNATURE_BYTES))
+    if kind is not None:
+        raise InputError(f"{name} {kind}.")
 
 
 def survey(open_file: Callable[[], BinaryIO]) -> tuple[str, str]:
@@ -172,8 +186,8 @@ def _is_korean(file: BinaryIO) -> bool:
         lines += 1
         good += _is_utf8(line.data)
         foreign += sum(character > "\x7f" for character in text)
-        hangul = "".join(character for character in text if "가" <= character <= "힣")
-        syllables += len(hangul.encode("euc_kr", "ignore")) // 2
+        hangul = "".join(character for character in text if "가" <= character <= "힣").encode("cp949")
+        syllables += sum(min(pair) >= _KS_X_1001 for pair in zip(hangul[::2], hangul[1::2], strict=True))
     return good * 10 < lines and syllables * 10 >= foreign * 9
 
 

@@ -85,7 +85,7 @@ def open_file(path: Path, name: str) -> Source:
         return ParquetSource(path, name)
     if suffix is None:
         raise InputError(f"{name} is of no kind that can be read; rows come as {', '.join(SUFFIXES)}.")
-    return TextSource(name, _TEXT_FORMS[suffix], open_plain(path))
+    return TextSource(name, _TEXT_FORMS[suffix], open_plain(path, name))
 
 
 def printable(name: str) -> str:

@@ -68,7 +68,7 @@ def loads(data: bytes) -> dict[str, Any] | str:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         try:
-            value = json.loads(data.decode(), parse_int=float)
+            value = json.loads(data.decode(), parse_int=_whole)
         except UnicodeDecodeError as wrong:
             return f"the line is not UTF-8 (byte {wrong.start + 1})"
         except (ValueError, RecursionError):
@@ -76,6 +76,12 @@ def loads(data: bytes) -> dict[str, Any] | str:
     if isinstance(value, dict):
         return value
     return f"the line is not a JSON object but of type {type(value).__name__}"
+
+
+def _whole(digits: str) -> int | float:
+    """Return a whole number as orjson reads it: beyond 64 bits as a double, which may be infinite."""
+    number = float(digits)
+    return int(digits) if -(2**63) <= number < 2**64 else number
 
 
 def _row(place: str, data: bytes, columns: Collection[str] | None) -> RawRow | BrokenRow:
@@ -102,7 +108,7 @@ def _find_repeated(data: bytes, column: str) -> str | None:
         repeated = sum(key == column for key, _ in pairs) > 1
 
     try:
-        json.loads(data.decode(), object_pairs_hook=look, parse_int=float)
+        json.loads(data.decode(), object_pairs_hook=look, parse_int=_whole)
     except RecursionError:
         return "the line is nested too deeply"
     return f"the line has {column[:100]!r} twice" if repeated else None

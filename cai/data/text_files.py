@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal, cast
 from weakref import finalize
 
 from cai.data import csv_rows, json_rows
-from cai.data.encodings import SIGNATURE_BYTES, Reader, foreign_kind, open_as_utf8, read_lines, survey
+from cai.data.encodings import GZIP, Reader, open_as_utf8, read_lines, require_text, survey
 from cai.data.rows import BrokenRow, RawRow, broken, is_something
 from cai.errors import InputError, StoreError
 from cai.identity import fingerprint
@@ -40,9 +40,7 @@ class TextSource:
         self._open = open_file
         with self._told():
             with open_file() as file:
-                kind = foreign_kind(file.read(SIGNATURE_BYTES))
-            if kind is not None:
-                raise InputError(f"{name} {kind}.")
+                require_text(file, name)
             digest, self._encoding = survey(open_file)
         self.remark = None if self._encoding == "utf-8" else f"was read as {self._encoding.upper()}"
         self._form: TextForm | Literal["array"] = form
@@ -105,11 +103,17 @@ class TextSource:
             raise InputError(f"{self.name} cannot be read: {error}.") from error
 
 
-def open_plain(path: Path) -> Callable[[], BinaryIO]:
-    """Return what opens the file's content, unpacked when its name ends in .gz."""
-    if path.suffix.lower() == ".gz":
-        return lambda: cast("BinaryIO", gzip.open(path))
-    return lambda: path.open("rb")
+def open_plain(path: Path, name: str) -> Callable[[], BinaryIO]:
+    """Return what opens the file's content, unpacked when its name ends in .gz; raises InputError when it is not."""
+    if path.suffix.lower() != ".gz":
+        return lambda: path.open("rb")
+    with path.open("rb") as file:
+        packed = file.read(len(GZIP)) == GZIP
+        file.seek(0)
+        if not packed:
+            require_text(file, name)
+            raise InputError(f"{name} cannot be read: it is not compressed with gzip, as its name says.")
+    return lambda: cast("BinaryIO", gzip.open(path))
 
 
 def open_stdin() -> TextSource:

@@ -44,7 +44,10 @@ def is_run(source: str) -> bool:
     if is_url(source):
         # A web address can be read only, so no run was written there; one may be signed for a single file.
         return not source.startswith(("http://", "https://")) and has_run(source)
-    return (Path(source).expanduser() / MANIFEST).is_file()
+    try:
+        return (Path(source).expanduser() / MANIFEST).is_file()
+    except OSError:
+        return False  # a name that no file can have, or a closed directory: whoever opens it says so
 
 
 class RunSource:
