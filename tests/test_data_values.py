@@ -169,7 +169,9 @@ def test_a_file_of_nothing_but_numbers_or_dates_is_text(
 
 
 def test_a_value_that_is_no_text_is_not_made_one(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [{"prompt": value, "completion": "a"} for value in ("fine", 5, 1.5, True, {"a": 1}, 10**30)]
+    rows: list[dict[str, Any]] = [
+        {"prompt": value, "completion": "a"} for value in ("fine", 5, 1.5, True, {"a": 1}, 10**30)
+    ]
     as_escaped_jsonl(tmp_path / "a.jsonl", rows)
     first, *others = list(open_prompts(str(tmp_path / "a.jsonl"), InputOptions()))
     assert isinstance(first, Prompt)
@@ -183,7 +185,7 @@ def test_a_value_that_is_no_text_is_not_made_one(tmp_path: Path) -> None:
 
 def test_a_text_that_was_cut_inside_a_character_is_not_taken(tmp_path: Path) -> None:
     cut = "안녕하세요".encode()[:-1].decode("utf-8", "replace")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": "what does \ufffd mean?", "completion": "a"},
         {"prompt": cut, "completion": "a"},
         {"prompt": "b", "completion": cut},
