@@ -15,13 +15,21 @@ CaiError                    anything cai says in one sentence instead of a trace
 ├── RowError                one row cannot be done: stage, cause and the raw text; the run goes on
 ├── StoreError              the disk refused (full, read-only); nothing already written is harmed
 └── InterruptError          a person did not wait for another machine any longer; exit code 130
+
+Errors quote what servers, libraries and files say. Secrets are taken out of every message, and out of the raw text that
+some keep, when the error is made (`cai.redaction`).
 """
+
+from cai.redaction import hide_secrets, redact
 
 
 class CaiError(Exception):
     """Anything cai tells in one sentence."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 class UsageError(CaiError):
@@ -75,7 +83,7 @@ class RequestError(EngineError):
         super().__init__(message)
         self.retryable = retryable
         self.kind = kind or message.partition(":")[0]
-        self.raw = raw
+        self.raw = hide_secrets(raw)
 
 
 class ContextError(RequestError):
@@ -92,7 +100,7 @@ class RowError(CaiError):
         super().__init__(message)
         self.stage = stage
         self.retryable = retryable
-        self.raw = raw
+        self.raw = hide_secrets(raw)
 
 
 class StoreError(CaiError):

@@ -1,9 +1,16 @@
-"""What a person may decide about a run: the command line's options as plain values, under the options' names."""
+"""What a person may decide about a run: the command line's options as plain values, under the options' names.
 
-import re
-from dataclasses import asdict, dataclass
+Models and places are of types that hide what their addresses carry, so that settings can be written down as they are.
+"""
+
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from cai.addresses import DataSource, Redacted
+from cai.modelspec import LabelledModel, ModelSpec
+
+TINY = ModelSpec.parse("tiny")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +51,9 @@ class GenerateSettings:
     engine: EngineSettings = EngineSettings()
     judging: JudgeSettings = JudgeSettings()
     cluster: ClusterSettings = ClusterSettings()
-    model: str = "tiny"
-    judge: str | None = None
-    prompts: str | None = None
+    model: ModelSpec = TINY
+    judge: ModelSpec | None = None
+    prompts: DataSource | None = None
     prompt_column: str | None = None
     split: str | None = None
     limit: int | None = None
@@ -73,7 +80,7 @@ class RejudgeSettings:
     run: Path
     engine: EngineSettings = EngineSettings()
     judging: JudgeSettings = JudgeSettings()
-    judge: str | None = None
+    judge: ModelSpec | None = None
     constitution: str | None = None
     seed: int = 0
     max_tokens: int = 512
@@ -95,7 +102,7 @@ class DataSettings:
     taken from a run.
     """
 
-    data: tuple[str, ...]
+    data: tuple[DataSource, ...]
     mixing_temperature: float = 1.0
     revisions: Literal["final", "all"] = "final"
     labels_from: Literal["verdicts", "gates"] = "verdicts"
@@ -149,7 +156,7 @@ class OnlineSettings:
     """GRPO's and RLOO's own: who rewards (a constitution's judge, or a reward model), and how responses are drawn."""
 
     constitution: str | None = None
-    judge: str | None = None
+    judge: ModelSpec | None = None
     reward_model: Path | None = None
     group: int = 8
     temperature: float = 1.0
@@ -162,7 +169,7 @@ class TrainSettings:
     """One `cai train METHOD`; `model` is `tiny`, a directory or a hub id."""
 
     method: TrainMethod
-    model: str
+    model: ModelSpec
     out: Path
     data: DataSettings
     adapter: AdapterSettings = AdapterSettings()
@@ -178,13 +185,13 @@ class TrainSettings:
 class EvaluateSettings:
     """One `cai evaluate`; None for `judge` means the baseline, or without one the first model."""
 
-    models: tuple[str, ...]
+    models: tuple[LabelledModel, ...]
     constitution: str
     engine: EngineSettings = EngineSettings()
     judging: JudgeSettings = JudgeSettings()
-    baseline: str | None = None
-    judge: str | None = None
-    prompts: str | None = None
+    baseline: LabelledModel | None = None
+    judge: ModelSpec | None = None
+    prompts: DataSource | None = None
     limit: int | None = None
     seed: int = 0
     temperature: float = 1.0
@@ -207,13 +214,13 @@ class LoopSettings:
     """
 
     constitution: str
-    model: str = "tiny"
-    judge: str | None = None
+    model: ModelSpec = TINY
+    judge: ModelSpec | None = None
     method: LoopMethod = "dpo"
     iterations: int = 1
-    prompts: str | None = None
+    prompts: DataSource | None = None
     limit: int | None = None
-    evaluation_prompts: str | None = None
+    evaluation_prompts: DataSource | None = None
     evaluation_limit: int | None = None
     seed: int = 0
     samples: int = 2
@@ -232,29 +239,25 @@ class LoopSettings:
 
 
 def plain(settings: GenerateSettings | RejudgeSettings | TrainSettings | EvaluateSettings) -> dict[str, Any]:
-    """Return settings as what JSON can say: groups flattened, paths absolute, passwords in addresses left out."""
+    """Return settings as what JSON can say: groups flattened, paths absolute, models and places without secrets."""
     flat: dict[str, Any] = {}
-    for name, value in asdict(settings).items():
-        flat.update(value if isinstance(value, dict) else {name: value})
-    return {name: _plain(name, value) for name, value in flat.items()}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        flat.update(_named(value) if is_dataclass(value) else {field.name: value})
+    return {name: json_value(value) for name, value in flat.items()}
 
 
-def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value.absolute())
-    if name in ("model", "judge", "baseline") and value is not None:
-        return without_password(value)
-    if name == "prompts" and value is not None:
-        return without_secrets(value)
-    return [without_password(model) for model in value] if name == "models" else value
+def _named(group: Any) -> dict[str, Any]:
+    return {field.name: getattr(group, field.name) for field in fields(group)}
 
 
-def without_password(model: str) -> str:
-    """Return a model as it was named, without the user and password that its addresses may carry."""
-    return re.sub(r"//[^/@,]*@", "//", model)
-
-
-def without_secrets(source: str) -> str:
-    """Return where data is read from, as it was named, without a password or a web address's signature."""
-    # A signature comes after a web address's path.
-    return re.sub(r"(https?://[^?]*)\?.*", r"\1", without_password(source), flags=re.DOTALL)
+def json_value(value: Any) -> Any:
+    """Return one setting as what JSON can say."""
+    match value:
+        case Path():
+            return str(value.absolute())
+        case Redacted() | LabelledModel():
+            return str(value)
+        case tuple():
+            return [json_value(item) for item in value]
+    return value

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.errors import UsageError
+from cai.redaction import revealed
 
 TEMPORARY = ".tmp"
 
@@ -30,7 +31,10 @@ class RemoteFolder:
     """The files below a URL; their names are relative to it, with slashes, and `""` is the URL itself, as a file."""
 
     def __init__(self, url: str) -> None:
-        """Raise UsageError when no filesystem is known for the URL, or its package is not installed."""
+        """Raise UsageError when no filesystem is known for the URL, or its package is not installed.
+
+        `url` is without secrets, as `addresses.DataSource` shows it; here, where it is connected to, they come in.
+        """
         self.url = url.rstrip("/")
         self._filesystem, self._root = _open(self.url)
         protocol = self.url.partition("://")[0].lower()
@@ -98,7 +102,7 @@ def _open(url: str) -> tuple[Any, str]:
     import fsspec  # noqa: PLC0415  (nobody who works on local files waits for it)
 
     try:
-        filesystem, root = fsspec.url_to_fs(url)
+        filesystem, root = fsspec.url_to_fs(revealed(url))
     except ImportError as error:
         cause = error.__cause__ or error
         package = (getattr(cause, "name", None) or "").partition(".")[0]

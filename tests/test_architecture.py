@@ -9,7 +9,23 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors", "records", "identity", "resources", "arrow", "digest", "keyset", "yamlfile", "settings", "urls"),
+    (
+        "errors",
+        "records",
+        "identity",
+        "resources",
+        "arrow",
+        "digest",
+        "keyset",
+        "yamlfile",
+        "settings",
+        "urls",
+        "redaction",
+        "addresses",
+        "modelspec",
+        "text",
+        "markdown",
+    ),
     ("engines", "store", "constitution", "prompts", "data"),
     ("critique", "judge", "export", "hygiene", "report"),
     ("rows", "pipeline", "train", "evaluate", "tiny"),

@@ -26,6 +26,7 @@ from cai.errors import (
     UsageError,
 )
 from cai.jobs.making import Recipe
+from cai.modelspec import ModelSpec
 from cai.pipeline import Pipeline
 from cai.prompts import Templates
 from cai.records import Failure, Prompt, Provenance, Row, Usage
@@ -36,6 +37,8 @@ PROVENANCE = Provenance("m", "m", "c", "c", "t", "t", "i", 0, 0)
 USAGE = Usage(2, 30, 10, 5)
 OPENED = Opened("m", "m", 8)
 Answer = Callable[[Prompt], Awaitable[Row | CaiError | LostError]]
+
+SCRIPTED = ModelSpec.parse("scripted")
 
 
 async def good(prompt: Prompt) -> Row:
@@ -327,12 +330,12 @@ def test_a_bug_ends_the_run_instead_of_leaving_it_to_wait() -> None:
 
 def test_the_recipe_travels_and_a_replica_makes_the_same_row_as_the_driver() -> None:
     plan = RevisionPlan(schedule="walk", rounds=1, gate=True)
-    recipe = Recipe("scripted", "scripted", EngineSettings(), make_method(plan), make_bench(), 2)
+    recipe = Recipe(SCRIPTED, SCRIPTED, EngineSettings(), make_method(plan), make_bench(), 2)
 
     async def there() -> Outcome:
         replica = Replica()
         assert (await replica.place()).version == __version__
-        opened = await replica.open(pickle.loads(pickle.dumps(recipe)), "/nowhere", {})
+        opened = await replica.open(pickle.loads(pickle.dumps(recipe.revealed())), "/nowhere", {})
         assert opened == Opened("scripted", "scripted", 64)
         outcome = await replica.make(make_prompt(), PROVENANCE)
         await replica.close()
@@ -372,6 +375,6 @@ def test_without_ray_one_sentence_tells_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "cai.cluster.rays", raising=False)
     plan = RevisionPlan(schedule="walk", rounds=1, gate=True)
-    recipe = Recipe("scripted", "scripted", EngineSettings(), make_method(plan), make_bench(), 1)
+    recipe = Recipe(SCRIPTED, SCRIPTED, EngineSettings(), make_method(plan), make_bench(), 1)
     with pytest.raises(UsageError, match=r"pip install 'cai\[ray\]'"):
         asyncio.run(open_cluster("auto", recipe, 1, 0))

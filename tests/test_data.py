@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cai.addresses import DataSource
 from cai.data import InputOptions, Prompts, open_prompts
 from cai.errors import InputError, StoreError
 from cai.identity import fingerprint
@@ -22,7 +23,7 @@ def write_jsonl(path: Path, rows: list[Any]) -> str:
 
 
 def read(source: str, **options: Any) -> list[Prompt | Failure]:
-    return list(open_prompts(source, InputOptions(**options)))
+    return list(open_prompts(DataSource.parse(source), InputOptions(**options)))
 
 
 def one(tmp_path: Path, row: dict[str, Any]) -> Prompt | Failure:
@@ -158,9 +159,9 @@ def test_another_column_can_be_named(tmp_path: Path) -> None:
 def test_a_missing_column_is_told_with_those_found(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "a.jsonl", [{"body": "p", "title": "t"}])
     with pytest.raises(InputError, match=r"a\.jsonl has no prompt column: its columns are body, title; .* init_prompt"):
-        open_prompts(source, InputOptions())
+        open_prompts(DataSource.parse(source), InputOptions())
     with pytest.raises(InputError, match=r"has no column 'bdoy' for the prompt: its columns are body, title"):
-        open_prompts(source, InputOptions(prompt_column="bdoy"))
+        open_prompts(DataSource.parse(source), InputOptions(prompt_column="bdoy"))
 
 
 def test_the_same_messages_are_one_prompt(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_the_same_messages_are_one_prompt(tmp_path: Path) -> None:
         {"prompt": "b", "id": "b", "tags": "late"},
         {"prompt": "c"},
     ]
-    prompts = open_prompts(write_jsonl(tmp_path / "a.jsonl", rows), InputOptions())
+    prompts = open_prompts(DataSource.parse(write_jsonl(tmp_path / "a.jsonl", rows)), InputOptions())
     assert [(item.id, item.ordinal) for item in prompts] == [
         (fingerprint([user("a")]), 0),
         ("b", 1),
@@ -200,7 +201,7 @@ def test_an_id_derived_from_content_cannot_be_taken_twice_either(tmp_path: Path)
 
 def test_the_limit_counts_usable_prompts(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "a.jsonl", [{"prompt": p} for p in ["a", "", "a", "b", "c", "d"]])
-    prompts = open_prompts(source, InputOptions(limit=2))
+    prompts = open_prompts(DataSource.parse(source), InputOptions(limit=2))
     assert [(type(item), item.ordinal) for item in prompts] == [(Prompt, 0), (Failure, 1), (Prompt, 3)]
     assert prompts.size == 2
     assert len(read(source, limit=100)) == 5
@@ -213,7 +214,10 @@ def test_the_limit_counts_usable_prompts(tmp_path: Path) -> None:
 def test_shuffling_changes_the_order_and_nothing_else(tmp_path: Path, texts: list[str], seed: int) -> None:
     rows = [{"prompt": text, "tags": [text]} for text in texts]
     source = write_jsonl(tmp_path / "a.jsonl", rows)
-    plain, mixed = open_prompts(source, InputOptions()), open_prompts(source, InputOptions(shuffle=True, seed=seed))
+    plain, mixed = (
+        open_prompts(DataSource.parse(source), InputOptions()),
+        open_prompts(DataSource.parse(source), InputOptions(shuffle=True, seed=seed)),
+    )
     straight, shuffled = list(plain), list(mixed)
     contents = {text for text in texts if text.strip()}
     assert [item.messages[0]["content"] for item in straight if isinstance(item, Prompt)] == list(
@@ -252,7 +256,7 @@ def test_prompts_do_not_enter_memory(tmp_path: Path, shuffle: bool) -> None:
     source = write_jsonl(tmp_path / "a.jsonl", [{"prompt": f"{n} " + "x" * 4000} for n in range(10_000)])
     tracemalloc.start()
     try:
-        count = sum(1 for _ in open_prompts(source, InputOptions(shuffle=shuffle)))
+        count = sum(1 for _ in open_prompts(DataSource.parse(source), InputOptions(shuffle=shuffle)))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -262,7 +266,7 @@ def test_prompts_do_not_enter_memory(tmp_path: Path, shuffle: bool) -> None:
 
 def test_a_full_disk_while_shuffling_is_told_in_a_sentence(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "a.jsonl", [{"prompt": f"{n} " + "x" * 4000} for n in range(100)])
-    prompts: Prompts = open_prompts(source, InputOptions(shuffle=True))
+    prompts: Prompts = open_prompts(DataSource.parse(source), InputOptions(shuffle=True))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:

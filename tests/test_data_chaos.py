@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cai.addresses import DataSource
 from cai.data import InputOptions, open_prompts
 from cai.errors import CaiError
 from cai.records import Failure, Prompt
@@ -113,7 +114,7 @@ def require_one_line(error: CaiError) -> None:
 
 def read(source: str) -> list[Prompt | Failure]:
     try:
-        opened = open_prompts(source, InputOptions())
+        opened = open_prompts(DataSource.parse(source), InputOptions())
         items = list(opened)
     except CaiError as error:
         require_one_line(error)
@@ -141,7 +142,7 @@ def test_damaged_files_are_told_or_read(tmp_path: Path, name: str) -> None:
         read(str(path))
         if number % 4 == 0:
             try:
-                load_examples(draw.choice(KINDS), DataSettings((str(path),)), 0)
+                load_examples(draw.choice(KINDS), DataSettings((DataSource.parse(str(path)),)), 0)
             except CaiError as error:
                 require_one_line(error)
 

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from cai.addresses import DataSource
 from cai.cli.main import main
 from cai.data import InputOptions, open_prompts
 from cai.errors import InputError
@@ -29,7 +30,7 @@ def turn(role: str, content: str) -> dict[str, str]:
 
 def prompts(source: str, **options: Any) -> list[list[dict[str, str]] | str]:
     """Return the turns of every prompt, and the cause of every failure."""
-    items = list(open_prompts(source, InputOptions(**options)))
+    items = list(open_prompts(DataSource.parse(source), InputOptions(**options)))
     return [
         item.cause if isinstance(item, Failure) else [turn(told["role"], told["content"]) for told in item.messages]
         for item in items
@@ -37,7 +38,7 @@ def prompts(source: str, **options: Any) -> list[list[dict[str, str]] | str]:
 
 
 def load(kind: Kind, source: str) -> Examples:
-    return load_examples(kind, DataSettings((source,), test_share=0.0), 0)
+    return load_examples(kind, DataSettings((DataSource.parse(source),), test_share=0.0), 0)
 
 
 ALPACA = {"instruction": "Translate to French.", "input": "Good night", "output": "Bonne nuit"}
@@ -77,7 +78,7 @@ def test_known_companions_are_part_of_the_prompt_for_prompts_and_for_training(
 
 def test_rows_that_differ_in_a_companion_are_no_duplicates(tmp_path: Path) -> None:
     rows = [{"instruction": "Translate.", "input": word} for word in ("night", "day", "noon")]
-    opened = open_prompts(write(tmp_path / "a.jsonl", rows), InputOptions())
+    opened = open_prompts(DataSource.parse(write(tmp_path / "a.jsonl", rows)), InputOptions())
     assert len(list(opened)) == 3
     assert opened.duplicates == 0
 
@@ -183,11 +184,16 @@ def test_columns_that_nobody_reads_are_named_once_with_their_share(tmp_path: Pat
     rows[5]["notes"] = []
     for row in rows[:3]:
         row["late\x1b[31m"] = 1
-    opened = open_prompts(write(tmp_path / "a.jsonl", rows), InputOptions())
+    opened = open_prompts(DataSource.parse(write(tmp_path / "a.jsonl", rows)), InputOptions())
     (line,) = opened.remarks
     assert line.startswith("columns used: prompt; not used: topic (100 % of rows), question (100 % of rows), ")
     assert line.endswith(r", 'late\x1b[31m' (6 % of rows), notes (2 % of rows)")
-    assert open_prompts(write(tmp_path / "b.jsonl", [{"prompt": "p", "tags": "x"}]), InputOptions()).remarks == ()
+    assert (
+        open_prompts(
+            DataSource.parse(write(tmp_path / "b.jsonl", [{"prompt": "p", "tags": "x"}])), InputOptions()
+        ).remarks
+        == ()
+    )
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
@@ -201,7 +207,7 @@ def test_shares_are_counted_in_tables_too(tmp_path: Path, name: str) -> None:
         pyarrow.csv.write_csv(pa.Table.from_pylist(rows), tmp_path / name)
     else:
         pyarrow.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / name)
-    assert open_prompts(str(tmp_path / name), InputOptions()).remarks == (
+    assert open_prompts(DataSource.parse(str(tmp_path / name)), InputOptions()).remarks == (
         "columns used: prompt; not used: note (<1 % of rows), topic (100 % of rows)",
     )
 
@@ -209,7 +215,7 @@ def test_shares_are_counted_in_tables_too(tmp_path: Path, name: str) -> None:
 def test_a_directory_s_columns_are_told_in_one_line(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", [{"prompt": "a", "topic": "t"}, {"prompt": "b"}])
     write(tmp_path / "b.jsonl", [{"question": "c", "topic": "t"}, {"question": "d", "topic": "t"}])
-    assert open_prompts(str(tmp_path), InputOptions()).remarks == (
+    assert open_prompts(DataSource.parse(str(tmp_path)), InputOptions()).remarks == (
         "columns used: prompt, question; not used: topic (75 % of rows)",
     )
 
@@ -229,4 +235,4 @@ def test_generate_and_train_say_what_they_do_not_read(tmp_path: Path, capsys: py
             main([*command, *more])
         assert left.value.code == 0
         assert line in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
-    assert all(isinstance(item, Prompt) for item in open_prompts(source, InputOptions()))
+    assert all(isinstance(item, Prompt) for item in open_prompts(DataSource.parse(source), InputOptions()))

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from cai.addresses import DataSource
 from cai.data import InputOptions, open_prompts
 from cai.data.encodings import LINE_LIMIT
 from cai.errors import InputError
@@ -24,7 +25,7 @@ KOREAN = ["감기에 걸렸는데 어떤 약을 먹어야 하나요?", "두통�
 
 
 def read(path: Path, **options: Any) -> list[str]:
-    items = list(open_prompts(str(path), InputOptions(**options)))
+    items = list(open_prompts(DataSource.parse(str(path)), InputOptions(**options)))
     return [item.messages[-1]["content"] if isinstance(item, Prompt) else f"{item.id}: {item.cause}" for item in items]
 
 
@@ -33,7 +34,7 @@ def refused(path: Path) -> str:
     with pytest.raises(InputError) as caught:
         read(path)
     with pytest.raises(InputError):
-        load_examples("supervised", DataSettings((str(path),)), 0)
+        load_examples("supervised", DataSettings((DataSource.parse(str(path)),)), 0)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -57,8 +58,11 @@ def test_korean_files_are_read_in_their_encoding_and_it_is_said(tmp_path: Path, 
     told = encoding.upper().removesuffix("-BE")
     remarks = () if encoding == "utf-8-sig" else (f"a.{form} was read as {told}",)
     assert read(path) == KOREAN
-    assert tuple(line for line in open_prompts(str(path), InputOptions()).remarks if "read as" in line) == remarks
-    examples = load_examples("supervised", DataSettings((str(path),), test_share=0.0), 0)
+    assert (
+        tuple(line for line in open_prompts(DataSource.parse(str(path)), InputOptions()).remarks if "read as" in line)
+        == remarks
+    )
+    examples = load_examples("supervised", DataSettings((DataSource.parse(str(path)),), test_share=0.0), 0)
     assert len(examples.train) == 3
     assert set(remarks) <= set(examples.remarks)
 
@@ -82,7 +86,7 @@ def test_korean_files_are_read_in_their_encoding_and_it_is_said(tmp_path: Path, 
 def test_what_is_not_korean_beyond_doubt_is_not_read_as_korean(tmp_path: Path, data: bytes, why: str) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"plain words\n" + data)
-    opened = open_prompts(str(path), InputOptions())
+    opened = open_prompts(DataSource.parse(str(path)), InputOptions())
     failures = [item for item in opened if isinstance(item, Failure)]
     assert not [line for line in opened.remarks if "CP949" in line], why
     assert [failure.cause.partition(" (")[0] for failure in failures] == ["the line is not UTF-8"]
@@ -131,7 +135,7 @@ def test_a_pointer_for_a_packed_file_is_told_and_standard_input_too(
     assert "git lfs pull" in refused(tmp_path / "a.jsonl.gz")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(b"x"))))
     with pytest.raises(InputError, match="stdin is compressed with gzip"):
-        open_prompts("-", InputOptions())
+        open_prompts(DataSource.parse("-"), InputOptions())
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.csv"])
@@ -229,7 +233,7 @@ def test_an_empty_file_among_others_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("")
     (tmp_path / "b.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     assert read(tmp_path) == ["a"]
-    assert len(load_examples("supervised", DataSettings((str(tmp_path),)), 0).train) == 1
+    assert len(load_examples("supervised", DataSettings((DataSource.parse(str(tmp_path)),)), 0).train) == 1
     (tmp_path / "b.jsonl").write_text("\n")
     assert "holds no prompts" in refused(tmp_path)
 
@@ -237,9 +241,9 @@ def test_an_empty_file_among_others_is_no_fault(tmp_path: Path) -> None:
 def test_names_that_no_file_can_have_are_one_sentence(tmp_path: Path) -> None:
     for name in ("a\0b", "x" * 5000, "\udcff", "a\nb", str(tmp_path / "a\udcff.jsonl")):
         with pytest.raises(InputError) as caught:
-            open_prompts(name, InputOptions())
+            open_prompts(DataSource.parse(name), InputOptions())
         with pytest.raises(InputError) as also:
-            load_examples("supervised", DataSettings((name,)), 0)
+            load_examples("supervised", DataSettings((DataSource.parse(name),)), 0)
         for told in (caught, also):
             assert "\n" not in str(told.value)
             str(told.value).encode()

@@ -7,6 +7,7 @@ import datasets
 import orjson
 import pytest
 
+from cai.addresses import DataSource
 from cai.data import InputOptions, open_prompts
 from cai.errors import InputError
 from cai.records import Failure, Prompt
@@ -24,7 +25,7 @@ def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def numbers(source: Path | str, **options: Any) -> list[str]:
-    items = list(open_prompts(str(source), InputOptions(**options)))
+    items = list(open_prompts(DataSource.parse(str(source)), InputOptions(**options)))
     assert all(isinstance(item, Prompt) and item.tags == ("dose",) for item in items)
     return [item.id for item in items]
 
@@ -42,24 +43,28 @@ def test_a_saved_dataset_is_read_and_shuffled_as_a_whole(tmp_path: Path) -> None
 def test_a_saved_dataset_tells_size_content_and_faults(tmp_path: Path) -> None:
     path = tmp_path / "saved"
     datasets.Dataset.from_dict({"text": ["one", "", "three"]}).save_to_disk(path)
-    prompts = open_prompts(str(path), InputOptions())
+    prompts = open_prompts(DataSource.parse(str(path)), InputOptions())
     one, two, three = list(prompts)
     assert prompts.size == 3
     assert isinstance(two, Failure)
     assert two.cause == "the prompt is empty"
     assert (one.ordinal, three.ordinal) == (0, 2)
     datasets.Dataset.from_dict({"text": ["one", "", "four"]}).save_to_disk(tmp_path / "other")
-    assert open_prompts(str(tmp_path / "other"), InputOptions()).fingerprint != prompts.fingerprint
+    assert open_prompts(DataSource.parse(str(tmp_path / "other")), InputOptions()).fingerprint != prompts.fingerprint
     with pytest.raises(InputError, match="has no column 'prompt' for the prompt: its columns are text"):
-        open_prompts(str(path), InputOptions(prompt_column="prompt"))
+        open_prompts(DataSource.parse(str(path)), InputOptions(prompt_column="prompt"))
     with pytest.raises(InputError, match="single dataset without splits; leave --split out"):
-        open_prompts(str(path), InputOptions(split="train"))
+        open_prompts(DataSource.parse(str(path)), InputOptions(split="train"))
 
 
 def test_rows_of_a_saved_dataset_are_numbered_across_batches(tmp_path: Path) -> None:
     texts = ["" if number == 600 else str(number) for number in range(1, 701)]
     datasets.Dataset.from_dict({"text": texts}).save_to_disk(tmp_path / "saved")
-    failures = [item for item in open_prompts(str(tmp_path / "saved"), InputOptions()) if isinstance(item, Failure)]
+    failures = [
+        item
+        for item in open_prompts(DataSource.parse(str(tmp_path / "saved")), InputOptions())
+        if isinstance(item, Failure)
+    ]
     assert [(failure.id, failure.ordinal) for failure in failures] == [("broken row saved:600", 599)]
 
 
@@ -69,9 +74,9 @@ def test_a_saved_dictionary_of_splits_wants_a_split(tmp_path: Path) -> None:
     datasets.DatasetDict(both).save_to_disk(path)
     assert numbers(path, split="test") == ["5", "6", "7"]
     with pytest.raises(InputError, match="has the splits train, test; say which with --split"):
-        open_prompts(str(path), InputOptions())
+        open_prompts(DataSource.parse(str(path)), InputOptions())
     with pytest.raises(InputError, match="has no split 'dev'; it has train, test"):
-        open_prompts(str(path), InputOptions(split="dev"))
+        open_prompts(DataSource.parse(str(path)), InputOptions(split="dev"))
     datasets.DatasetDict({"only": both["train"]}).save_to_disk(tmp_path / "single")
     assert len(numbers(tmp_path / "single")) == 5
 
@@ -80,7 +85,7 @@ def test_a_damaged_saved_dataset_is_told(tmp_path: Path) -> None:
     datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "saved")
     (tmp_path / "saved" / "data-00000-of-00001.arrow").unlink()
     with pytest.raises(InputError, match="is not a saved dataset that can be loaded: ") as caught:
-        open_prompts(str(tmp_path / "saved"), InputOptions())
+        open_prompts(DataSource.parse(str(tmp_path / "saved")), InputOptions())
     assert "\n" not in str(caught.value)
 
 
@@ -108,12 +113,15 @@ def test_a_hub_dataset_is_streamed(hub: Path) -> None:
     assert first == numbers("owner/name", split="train", shuffle=True, seed=1)
     assert first != second
     assert sorted(first) == sorted(second) == sorted(str(number) for number in range(500))
-    train, test = (open_prompts("owner/name", InputOptions(split=split)).fingerprint for split in ("train", "test"))
+    train, test = (
+        open_prompts(DataSource.parse("owner/name"), InputOptions(split=split)).fingerprint
+        for split in ("train", "test")
+    )
     assert train != test
     with pytest.raises(InputError, match="owner/name has the splits test, train; say which with --split"):
-        open_prompts("owner/name", InputOptions())
+        open_prompts(DataSource.parse("owner/name"), InputOptions())
     with pytest.raises(InputError, match="has no column 'ask' for the prompt: its columns are id, prompt, tags, other"):
-        open_prompts("owner/name", InputOptions(split="test", prompt_column="ask"))
+        open_prompts(DataSource.parse("owner/name"), InputOptions(split="test", prompt_column="ask"))
 
 
 def test_a_hub_dataset_is_not_copied_to_be_shuffled(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,11 +135,11 @@ def test_what_the_hub_says_is_cut_to_its_first_line(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(datasets, "load_dataset_builder", refuse)
     with pytest.raises(InputError, match=r"could be opened on the hub: Config name is missing\.$"):
-        open_prompts("owner/name", InputOptions())
+        open_prompts(DataSource.parse("owner/name"), InputOptions())
 
 
 def test_a_stream_that_breaks_off_is_told(hub: Path) -> None:
-    prompts = open_prompts("owner/name", InputOptions(split="train"))
+    prompts = open_prompts(DataSource.parse("owner/name"), InputOptions(split="train"))
     (hub / "train.jsonl").unlink()
     with pytest.raises(InputError, match="The stream of the hub dataset owner/name broke off: "):
         list(prompts)
@@ -143,7 +151,7 @@ def test_a_hub_that_cannot_be_reached_is_told_in_one_sentence(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError) as caught:
-        open_prompts("owner/name", InputOptions())
+        open_prompts(DataSource.parse("owner/name"), InputOptions())
     message = str(caught.value)
     assert message.startswith("There is no file or directory owner/name, and no dataset owner/name could be opened")
     assert "\n" not in message

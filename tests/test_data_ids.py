@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cai.addresses import DataSource
 from cai.data import InputOptions, open_prompts
 from cai.identity import fingerprint
 from cai.records import Failure, Prompt, Row
@@ -49,7 +50,7 @@ def is_usable(line: bytes) -> bool:
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=lines, shuffle=st.booleans())
 def test_nothing_is_lost_and_no_two_things_have_one_name(tmp_path: Path, data: list[bytes], shuffle: bool) -> None:
-    opened = open_prompts(write(tmp_path / "a.jsonl", data), InputOptions(shuffle=shuffle))
+    opened = open_prompts(DataSource.parse(write(tmp_path / "a.jsonl", data)), InputOptions(shuffle=shuffle))
     items = list(opened)
     names = Counter(item.id for item in items)
     assert set(names.values()) == {1}
@@ -72,13 +73,13 @@ def test_a_run_has_every_prompt_after_any_stops(tmp_path: Path, data: list[bytes
     template = make_row(0)
     for stop in (*stops, 1000):
         run = open_run(directory)
-        for item in list(open_prompts(source, InputOptions()))[:stop]:
+        for item in list(open_prompts(DataSource.parse(source), InputOptions()))[:stop]:
             if isinstance(item, Failure):
                 run.fail(item)
             elif not run.is_finished(item.id):
                 run.commit(Row(item, template.traces, template.verdicts, template.usage, template.provenance))
         run.close("interrupted")
-    items = list(open_prompts(source, InputOptions()))
+    items = list(open_prompts(DataSource.parse(source), InputOptions()))
     reader = Run.read(directory)
     made = {row.prompt.id: row.prompt.messages for row in reader.rows()}
     assert made == {item.id: item.messages for item in items if isinstance(item, Prompt)}
@@ -89,4 +90,4 @@ def test_two_files_whose_names_are_written_alike_are_refused(tmp_path: Path) -> 
     for name in ("a\udcff.txt", "a\udcfe.txt"):
         (tmp_path / name).write_text("one\n")
     with pytest.raises(Exception, match=r"has two files whose names are written a\?\.txt; rename one"):
-        open_prompts(str(tmp_path), InputOptions())
+        open_prompts(DataSource.parse(str(tmp_path)), InputOptions())

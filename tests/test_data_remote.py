@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cai.addresses import DataSource
 from cai.cli.main import main
 from cai.data import InputOptions, open_prompts
 from cai.errors import InputError, UsageError
-from cai.settings import DataSettings, GenerateSettings, TrainSettings, plain
+from cai.settings import TINY, DataSettings, GenerateSettings, TrainSettings, plain
 from cai.store import working_copy
 from cai.train.data.examples import load_examples
 from cai.train.plan import settings_as_json
@@ -112,7 +113,7 @@ def test_the_same_content_is_the_same_prompts(
     write(path)
     url = upload(path)
     for options in (InputOptions(), InputOptions(shuffle=True, seed=3, limit=7)):
-        here, there = open_prompts(str(path), options), open_prompts(url, options)
+        here, there = open_prompts(DataSource.parse(str(path)), options), open_prompts(DataSource.parse(url), options)
         assert (there.fingerprint, there.size) == (here.fingerprint, here.size)
         assert list(there) == list(here) != []
 
@@ -120,20 +121,20 @@ def test_the_same_content_is_the_same_prompts(
 def test_a_slash_at_the_end_is_no_difference(tmp_path: Path, upload: Upload) -> None:
     directory(tmp_path / "several.txt")
     url = upload(tmp_path / "several.txt")
-    fingerprint = open_prompts(str(tmp_path / "several.txt"), InputOptions()).fingerprint
-    assert open_prompts(f"{url}/", InputOptions()).fingerprint == fingerprint
+    fingerprint = open_prompts(DataSource.parse(str(tmp_path / "several.txt")), InputOptions()).fingerprint
+    assert open_prompts(DataSource.parse(f"{url}/"), InputOptions()).fingerprint == fingerprint
 
 
 def test_prompts_on_the_web_whatever_follows_the_path(tmp_path: Path, web: str) -> None:
     lines(tmp_path / "here" / "p.jsonl")
-    here = open_prompts(str(tmp_path / "here" / "p.jsonl"), InputOptions())
+    here = open_prompts(DataSource.parse(str(tmp_path / "here" / "p.jsonl")), InputOptions())
     for url in (f"{web}/p.jsonl", f"{web}/p.jsonl?signature=secret"):
-        there = open_prompts(url, InputOptions())
+        there = open_prompts(DataSource.parse(url), InputOptions())
         assert there.fingerprint == here.fingerprint
         assert list(there) == list(here)
-        assert plain(GenerateSettings("medical", prompts=url))["prompts"] == f"{web}/p.jsonl"
+        assert plain(GenerateSettings("medical", prompts=DataSource.parse(url)))["prompts"] == f"{web}/p.jsonl"
     with pytest.raises(InputError, match=f"{web}/absent.jsonl is not there: ") as caught:
-        open_prompts(f"{web}/absent.jsonl?signature=secret", InputOptions())
+        open_prompts(DataSource.parse(f"{web}/absent.jsonl?signature=secret"), InputOptions())
     assert "secret" not in str(caught.value)
 
 
@@ -146,13 +147,13 @@ def test_what_cannot_be_read_is_one_sentence(s3: S3, tmp_path: Path) -> None:
         ("foo://x/p.jsonl", "foo://x/p.jsonl cannot be opened: Protocol not known: foo."),
     ):
         with pytest.raises(UsageError) as caught:
-            open_prompts(url, InputOptions())
+            open_prompts(DataSource.parse(url), InputOptions())
         assert says in str(caught.value)
         assert "\n" not in str(caught.value)
     s3.stop()
     try:
         with pytest.raises(InputError, match=r"p\.jsonl cannot be read: Could not connect to the endpoint URL"):
-            open_prompts(f"s3://{BUCKET}/p.jsonl", InputOptions())
+            open_prompts(DataSource.parse(f"s3://{BUCKET}/p.jsonl"), InputOptions())
     finally:
         s3.start()
 
@@ -161,11 +162,11 @@ def test_a_directory_without_prompts_and_a_split_that_means_nothing(tmp_path: Pa
     (tmp_path / "several").mkdir()
     (tmp_path / "several" / "notes.md").write_text("no prompts")
     with pytest.raises(InputError, match="several holds no file of a kind that can be read"):
-        open_prompts(upload(tmp_path / "several"), InputOptions())
+        open_prompts(DataSource.parse(upload(tmp_path / "several")), InputOptions())
     text(tmp_path / "p.txt")
     url = upload(tmp_path / "p.txt")
     with pytest.raises(InputError) as caught:
-        open_prompts(url, InputOptions(split="train"))
+        open_prompts(DataSource.parse(url), InputOptions(split="train"))
     assert str(caught.value) == f"--split is for datasets saved on disk or on the hub; {url} is neither."
 
 
@@ -175,15 +176,15 @@ def test_a_name_cannot_lead_out_of_the_copy(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(RemoteFolder, "sizes", lambda _: {"p.jsonl": 1, "../../out.jsonl": 1, "state.json": 1})
     monkeypatch.setattr(RemoteFolder, "get", lambda _folder, _name, path: copied.append(path))
     with pytest.raises(InputError):
-        open_prompts((tmp_path / "several").as_uri(), InputOptions())
+        open_prompts(DataSource.parse((tmp_path / "several").as_uri()), InputOptions())
     assert {path.name for path in copied} == {"p.jsonl", "state.json"}
 
 
 def test_the_copy_goes_with_the_process(tmp_path: Path) -> None:
     lines(tmp_path / "p.jsonl")
     program = (
-        "import sys\nfrom cai.data import InputOptions, open_prompts\n"
-        "assert len(list(open_prompts(sys.argv[1], InputOptions()))) == 21"
+        "import sys\nfrom cai.addresses import DataSource\nfrom cai.data import InputOptions, open_prompts\n"
+        "assert len(list(open_prompts(DataSource.parse(sys.argv[1]), InputOptions()))) == 21"
     )
     own = tmp_path / "tmp"
     own.mkdir()
@@ -201,7 +202,8 @@ def test_a_run_at_a_url_trains_as_the_same_run_here(tmp_path: Path, monkeypatch:
     Machines(tmp_path, monkeypatch).use("b")
     for kind in ("supervised", "pairs"):
         here, there = (
-            load_examples(kind, DataSettings((place,), test_share=0.3), 0) for place in (str(tmp_path / "run"), url)
+            load_examples(kind, DataSettings((DataSource.parse(place),), test_share=0.3), 0)
+            for place in (str(tmp_path / "run"), url)
         )
         assert there.fingerprint == here.fingerprint
         assert list(there.train) == list(here.train)
@@ -213,9 +215,9 @@ def test_the_signature_of_a_web_address_is_kept_nowhere(
     path = tmp_path / "here" / "p.jsonl"
     path.write_bytes(b"".join(b'{"prompt": "p%d", "completion": "c"}\n' % number for number in range(9)))
     url = f"{web}/p.jsonl"
-    data = DataSettings((f"{url}?signature=secret",))
+    data = DataSettings((DataSource.parse(f"{url}?signature=secret"),))
     assert load_examples("supervised", data, 0).parts[0].name == url
-    assert settings_as_json(TrainSettings("sft", "tiny", tmp_path / "out", data))["data"] == (url,)
+    assert settings_as_json(TrainSettings("sft", TINY, tmp_path / "out", data))["data"] == [url]
     command = ["generate", "--constitution", "medical", "--dry-run", "--json", "--prompts", f"{url}?signature=secret"]
     with pytest.raises(SystemExit) as left:
         main(command)
@@ -227,8 +229,10 @@ def test_a_table_at_a_url_trains_as_the_same_file_here(tmp_path: Path, upload: U
     path = tmp_path / "data.jsonl"
     path.write_bytes(b"".join(b'{"prompt": "p%d", "completion": "c"}\n' % number for number in range(9)))
     url = upload(path)
-    here, there = (load_examples("supervised", DataSettings((place,)), 0) for place in (str(path), url))
+    here, there = (
+        load_examples("supervised", DataSettings((DataSource.parse(place),)), 0) for place in (str(path), url)
+    )
     assert there.fingerprint == here.fingerprint
     assert (there.parts[0].name, len(there.train)) == (url, len(here.train))
     with pytest.raises(InputError, match="--split is for datasets saved on disk or on the hub"):
-        load_examples("supervised", DataSettings((url,), split="train"), 0)
+        load_examples("supervised", DataSettings((DataSource.parse(url),), split="train"), 0)

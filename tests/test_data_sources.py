@@ -13,6 +13,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from cai.addresses import DataSource
 from cai.data import InputOptions, open_prompts
 from cai.errors import InputError, StoreError
 from cai.records import Failure, Prompt
@@ -22,7 +23,7 @@ ROWS: list[dict[str, Any]] = [{"id": f"r{number}", "prompt": text, "tags": "dose
 
 
 def read(source: Path | str, **options: Any) -> list[Prompt | Failure]:
-    return list(open_prompts(str(source), InputOptions(**options)))
+    return list(open_prompts(DataSource.parse(str(source)), InputOptions(**options)))
 
 
 def contents(items: list[Prompt | Failure]) -> list[str]:
@@ -53,7 +54,7 @@ def test_every_format_gives_the_same_prompts(tmp_path: Path, name: str, shuffle:
         Prompt(row["id"], n, ({"role": "user", "content": row["prompt"]},), ("dose",)) for n, row in enumerate(ROWS)
     ]
     path = save(tmp_path / name)
-    prompts = open_prompts(str(path), InputOptions(shuffle=shuffle))
+    prompts = open_prompts(DataSource.parse(str(path)), InputOptions(shuffle=shuffle))
     items = [item for item in prompts if isinstance(item, Prompt)]
     assert prompts.size == 4
     assert {i.id: (i.messages, i.tags) for i in items} == {i.id: (i.messages, i.tags) for i in expected}
@@ -102,7 +103,7 @@ def test_jsonl_lines_that_are_no_objects_fail_with_their_line(tmp_path: Path) ->
         b'{"prompt": "five"}',
     ]
     (tmp_path / "a.jsonl").write_bytes(b"\r\n".join(lines))
-    prompts = open_prompts(str(tmp_path / "a.jsonl"), InputOptions())
+    prompts = open_prompts(DataSource.parse(str(tmp_path / "a.jsonl")), InputOptions())
     one, two, three, four, five = list(prompts)
     assert prompts.size == 5
     assert contents([one, five]) == ["one", "five"]
@@ -120,7 +121,7 @@ def test_jsonl_lines_that_are_no_objects_fail_with_their_line(tmp_path: Path) ->
 
 def test_text_is_one_prompt_a_line(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b'\xef\xbb\xbfone \r\n\n {"prompt": 1}\nb\xffd\nlast')
-    prompts = open_prompts(str(tmp_path / "a.txt"), InputOptions())
+    prompts = open_prompts(DataSource.parse(str(tmp_path / "a.txt")), InputOptions())
     assert contents(list(prompts)) == [
         "one ",
         "broken row a.txt:2: the prompt is empty",
@@ -182,7 +183,7 @@ def test_csv_cells_may_be_long(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_at_all_is_told(tmp_path: Path, name: str, data: bytes, words: str) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=words):
-        open_prompts(str(tmp_path / name), InputOptions())
+        open_prompts(DataSource.parse(str(tmp_path / name)), InputOptions())
 
 
 def test_a_parquet_file_without_a_prompt_column_or_rows_is_told(tmp_path: Path) -> None:
@@ -198,12 +199,12 @@ def test_a_parquet_file_without_a_prompt_column_or_rows_is_told(tmp_path: Path) 
 def test_a_missing_path_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=f"There is no file or directory {source} to read prompts from"):
-        open_prompts(source, InputOptions())
+        open_prompts(DataSource.parse(source), InputOptions())
 
 
 def test_a_text_given_for_a_path_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be opened: File name too long") as caught:
-        open_prompts("How do I do this? " * 100, InputOptions())
+        open_prompts(DataSource.parse("How do I do this? " * 100), InputOptions())
     assert len(str(caught.value)) < 300
 
 
@@ -230,7 +231,7 @@ def test_a_directory_is_its_files_in_sorted_order(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("no prompt")
     (tmp_path / ".hidden.txt").write_text("no prompt")
     (tmp_path / "sub" / ".cache" / "x.txt").write_text("no prompt")
-    prompts = open_prompts(str(tmp_path), InputOptions())
+    prompts = open_prompts(DataSource.parse(str(tmp_path)), InputOptions())
     items = list(prompts)
     assert contents(items) == ["from a", "from b", "from c", "broken row sub/c.csv:3: the prompt is empty", "from z"]
     assert [item.ordinal for item in items] == [0, 1, 2, 3, 4]
@@ -266,7 +267,7 @@ def test_a_file_name_that_is_not_utf8_can_be_written_down(tmp_path: Path) -> Non
 
 def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     def name(path: Path, **options: Any) -> str:
-        return open_prompts(str(path), InputOptions(**options)).fingerprint
+        return open_prompts(DataSource.parse(str(path)), InputOptions(**options)).fingerprint
 
     one, packed, moved = save(tmp_path / "a.jsonl"), save(tmp_path / "b.jsonl.gz"), tmp_path / "sub" / "c.jsonl"
     moved.parent.mkdir()
@@ -300,7 +301,7 @@ def give_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
 )
 def test_standard_input_is_jsonl_or_text(monkeypatch: pytest.MonkeyPatch, data: bytes, expected: list[str]) -> None:
     give_stdin(monkeypatch, data)
-    prompts = open_prompts("-", InputOptions())
+    prompts = open_prompts(DataSource.parse("-"), InputOptions())
     first = list(prompts)
     assert [content.partition(" (")[0] for content in contents(first)] == expected
     assert list(prompts) == first
@@ -312,8 +313,8 @@ def test_standard_input_has_the_fingerprint_of_its_content_and_can_be_shuffled(
 ) -> None:
     path = save(tmp_path / "a.jsonl")
     give_stdin(monkeypatch, path.read_bytes())
-    prompts = open_prompts("-", InputOptions(shuffle=True, seed=5))
-    filed = open_prompts(str(path), InputOptions(shuffle=True, seed=5))
+    prompts = open_prompts(DataSource.parse("-"), InputOptions(shuffle=True, seed=5))
+    filed = open_prompts(DataSource.parse(str(path)), InputOptions(shuffle=True, seed=5))
     assert prompts.fingerprint == filed.fingerprint
     assert list(prompts) == list(filed)
 
@@ -321,7 +322,7 @@ def test_standard_input_has_the_fingerprint_of_its_content_and_can_be_shuffled(
 def test_empty_standard_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     give_stdin(monkeypatch, b"")
     with pytest.raises(InputError, match="Standard input holds no prompts"):
-        open_prompts("-", InputOptions())
+        open_prompts(DataSource.parse("-"), InputOptions())
 
 
 def test_a_full_disk_under_standard_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,14 +333,14 @@ def test_a_full_disk_under_standard_input_is_told(monkeypatch: pytest.MonkeyPatc
     give_stdin(monkeypatch, b"x" * 10)
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Full())
     with pytest.raises(StoreError, match=r"\$TMPDIR: No space left on device"):
-        open_prompts("-", InputOptions())
+        open_prompts(DataSource.parse("-"), InputOptions())
 
 
 def test_reading_jsonl_imports_no_table_library(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jsonl")
     program = (
-        "import sys; from cai.data import *; "
-        f"assert len(list(open_prompts({str(path)!r}, InputOptions(shuffle=True)))) == 4; "
+        "import sys; from cai.addresses import *; from cai.data import *; "
+        f"assert len(list(open_prompts(DataSource.parse({str(path)!r}), InputOptions(shuffle=True)))) == 4; "
         "assert not {'pyarrow', 'datasets', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from cai.addresses import DataSource
 from cai.data import InputOptions, open_prompts
 from cai.data.json_rows import elements
 from cai.data.rows import RawRow
@@ -89,13 +90,13 @@ WRITERS: list[tuple[str, Callable[[Path, Rows], None]]] = [
 
 
 def read(path: Path) -> list[str]:
-    items = list(open_prompts(str(path), InputOptions()))
+    items = list(open_prompts(DataSource.parse(str(path)), InputOptions()))
     assert all(isinstance(item, Prompt) for item in items), items
     return [item.messages[-1]["content"] for item in items if isinstance(item, Prompt)]
 
 
 def load(kind: Kind, path: Path) -> Examples:
-    return load_examples(kind, DataSettings((str(path),), test_share=0.0), 0)
+    return load_examples(kind, DataSettings((DataSource.parse(str(path)),), test_share=0.0), 0)
 
 
 def answers(examples: Examples) -> dict[str, str]:
@@ -173,7 +174,7 @@ def test_a_value_that_is_no_text_is_not_made_one(tmp_path: Path) -> None:
         {"prompt": value, "completion": "a"} for value in ("fine", 5, 1.5, True, {"a": 1}, 10**30)
     ]
     as_escaped_jsonl(tmp_path / "a.jsonl", rows)
-    first, *others = list(open_prompts(str(tmp_path / "a.jsonl"), InputOptions()))
+    first, *others = list(open_prompts(DataSource.parse(str(tmp_path / "a.jsonl")), InputOptions()))
     assert isinstance(first, Prompt)
     assert [item.cause.rpartition(" ")[2] for item in others if isinstance(item, Failure)] == [
         *("int", "float", "bool", "dict", "float"),
@@ -193,9 +194,9 @@ def test_a_text_that_was_cut_inside_a_character_is_not_taken(tmp_path: Path) -> 
         {"prompt": "half \ud83d", "completion": "a"},
     ]
     as_escaped_jsonl(tmp_path / "a.jsonl", rows)
-    assert [isinstance(item, Prompt) for item in open_prompts(str(tmp_path / "a.jsonl"), InputOptions())] == [
-        *(True, False, True, False, False)
-    ]
+    assert [
+        isinstance(item, Prompt) for item in open_prompts(DataSource.parse(str(tmp_path / "a.jsonl")), InputOptions())
+    ] == [*(True, False, True, False, False)]
     examples = load("supervised", tmp_path / "a.jsonl")
     assert len(examples.train) == 1
     assert examples.left_out == {
@@ -239,7 +240,7 @@ def test_ids_that_pandas_made_floats_are_whole_again_and_tags_are_parted_by_comm
         }
     )
     pq.write_table(table, tmp_path / "a.parquet")
-    items = list(open_prompts(str(tmp_path / "a.parquet"), InputOptions()))
+    items = list(open_prompts(DataSource.parse(str(tmp_path / "a.parquet")), InputOptions()))
     assert [item.id for item in items] == [
         "12",
         fingerprint([{"role": "user", "content": "b"}]),
@@ -248,7 +249,7 @@ def test_ids_that_pandas_made_floats_are_whole_again_and_tags_are_parted_by_comm
     ]
     assert [item.tags for item in items if isinstance(item, Prompt)] == [("x", "y"), ("x",)]
     as_csv(tmp_path / "a.csv", [{"id": "12.0", "prompt": "a", "tags": "x,y"}])
-    (item,) = open_prompts(str(tmp_path / "a.csv"), InputOptions())
+    (item,) = open_prompts(DataSource.parse(str(tmp_path / "a.csv")), InputOptions())
     assert isinstance(item, Prompt)
     assert (item.id, item.tags) == ("12.0", ("x", "y"))
 
@@ -263,7 +264,9 @@ def test_values_of_tables_that_python_cannot_hold_break_their_row_alone(tmp_path
     )
     pq.write_table(table, tmp_path / "a.parquet")
     causes = [
-        item.cause for item in open_prompts(str(tmp_path / "a.parquet"), InputOptions()) if isinstance(item, Failure)
+        item.cause
+        for item in open_prompts(DataSource.parse(str(tmp_path / "a.parquet")), InputOptions())
+        if isinstance(item, Failure)
     ]
     assert causes[0].startswith("the row has a value that cannot be read (")
     assert causes[1].startswith("the id is neither a string nor a whole number, but datetime")

@@ -12,10 +12,11 @@ import pytest
 import torch
 import transformers
 
-from cai.engines import EngineOptions, check_engine_options, check_spec, open_engine
+from cai.engines import EngineOptions, check_engine_options, open_engine
 from cai.engines.adapters import lora_rank, split_adapter
 from cai.engines.base import Choice, Completion, Request, Sampling
 from cai.errors import ModelError
+from cai.modelspec import ModelSpec
 from cai.records import Message
 
 CHECKPOINT = Path(__file__).parent.parent / "cai" / "tiny" / "checkpoint"
@@ -49,7 +50,7 @@ def test_the_rank_is_the_largest_of_all_layers_and_other_kinds_are_refused(tmp_p
 
 
 async def ask(spec: str) -> tuple[str, Completion, Choice]:
-    engine = await open_engine(spec, EngineOptions(device="cpu"))
+    engine = await open_engine(ModelSpec.parse(spec), EngineOptions(device="cpu"))
     try:
         completion = await engine.complete(Request(QUESTION, Sampling(temperature=0.0, max_tokens=24), seed=0))
         return engine.name, completion, await engine.choose(QUESTION, ("A", "B"))
@@ -75,13 +76,15 @@ def test_the_base_before_the_plus_takes_the_adapter(tmp_path: Path) -> None:
 
 
 def test_engine_options_without_vllm_are_refused() -> None:
-    check_spec("vllm:org/model")
-    check_engine_options(("vllm:org/model", "openai:m@http://127.0.0.1:1/v1"), ("max-model-len=5",))
-    check_engine_options(("tiny",), ())
+    vllm, openai, tiny, local = map(
+        ModelSpec.parse, ("vllm:org/model", "openai:m@http://127.0.0.1:1/v1", "tiny", "transformers:org/model")
+    )
+    check_engine_options((vllm, openai), ("max-model-len=5",))
+    check_engine_options((tiny,), ())
     with pytest.raises(ModelError, match=r"--engine-option is for vLLM's engine, and no model here is a vllm:MODEL"):
-        check_engine_options(("tiny", "transformers:org/model"), ("max-model-len=5",))
+        check_engine_options((tiny, local), ("max-model-len=5",))
     with pytest.raises(ModelError, match="is none of: tiny"):
-        check_spec("vllm:")
+        ModelSpec.parse("vllm:")
 
 
 def test_the_command_line_passes_them_on_and_refuses_them() -> None:
@@ -94,8 +97,9 @@ def test_the_command_line_passes_them_on_and_refuses_them() -> None:
 def test_without_vllm_the_fix_is_named() -> None:
     program = (
         "import asyncio, sys\nsys.modules['vllm'] = None\n"
-        "from cai.engines import open_engine\nfrom cai.errors import ModelError\n"
-        "try:\n    asyncio.run(open_engine('vllm:org/model'))\nexcept ModelError as error:\n    print(error)\n"
+        "from cai.engines import open_engine\nfrom cai.errors import ModelError\nfrom cai.modelspec import ModelSpec\n"
+        "try:\n    asyncio.run(open_engine(ModelSpec.parse('vllm:org/model')))\nexcept ModelError as error:\n"
+        "    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == "vllm:org/model needs vLLM: pip install 'cai[vllm]'\n"

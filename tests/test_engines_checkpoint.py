@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from cai.engines.checkpoint import check_adapter, check_checkpoint
 from cai.engines.loading import load
 from cai.errors import ModelError
+from cai.modelspec import ModelSpec
 from cai.settings import AdapterSettings
 from cai.train.methods.scorer import load_reward_model
 from cai.train.model import find_source, load_model
@@ -30,11 +31,17 @@ def model(tmp_path: Path) -> Path:
 
 
 def train(place: Path) -> None:
-    load_model(find_source(str(place), NONE), NONE, weights="float32", flash_attention=False)
+    load_model(find_source(ModelSpec.checkpoint(str(place)), NONE), NONE, weights="float32", flash_attention=False)
 
 
 def train_reward(place: Path) -> None:
-    load_model(find_source(str(place), NONE), NONE, weights="float32", flash_attention=False, head="score")
+    load_model(
+        find_source(ModelSpec.checkpoint(str(place)), NONE),
+        NONE,
+        weights="float32",
+        flash_attention=False,
+        head="score",
+    )
 
 
 def generate(place: Path) -> None:

@@ -14,6 +14,7 @@ from cai.engines import EngineOptions
 from cai.engines.base import Completion, Engine, Request
 from cai.engines.scripted import ScriptedEngine
 from cai.errors import EngineGoneError, ModelError, RequestError
+from cai.modelspec import ModelSpec
 from cai.records import Message
 
 
@@ -43,7 +44,7 @@ def _no_choices(messages: tuple[Message, ...], options: Sequence[str]) -> Sequen
 
 
 def _opens(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
-    async def open_engine(spec: str, options: EngineOptions) -> Engine:
+    async def open_engine(spec: ModelSpec, options: EngineOptions) -> Engine:
         return engine
 
     monkeypatch.setattr(command, "open_engine", open_engine)
@@ -51,7 +52,7 @@ def _opens(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
 
 def test_check_says_why_there_are_no_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     _opens(monkeypatch, ScriptedEngine(lambda _: "hello", _no_choices))
-    assert "no log-probabilities" in orjson.loads(_check("any", "--json"))["choices"]
+    assert "no log-probabilities" in orjson.loads(_check("scripted", "--json"))["choices"]
 
 
 def test_check_tells_a_burst_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,14 +62,14 @@ def test_check_tells_a_burst_that_fails(monkeypatch: pytest.MonkeyPatch) -> None
         return "hello"
 
     _opens(monkeypatch, ScriptedEngine(only_the_first, lambda *_: (0.5, 0.5)))
-    assert orjson.loads(_check("any", "--json"))["tokens_per_second"] is None
+    assert orjson.loads(_check("scripted", "--json"))["tokens_per_second"] is None
 
     def gone(request: Request) -> str:
         raise EngineGoneError("nobody there")
 
     _opens(monkeypatch, ScriptedEngine(gone, lambda *_: (0.5, 0.5)))
     with pytest.raises(EngineGoneError, match="nobody there"):
-        _check("any")
+        _check("scripted")
 
 
 def test_no_speed_is_made_up_from_a_server_that_breaks_in_the_burst(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,12 +79,12 @@ def test_no_speed_is_made_up_from_a_server_that_breaks_in_the_burst(monkeypatch:
         return "hello"
 
     _opens(monkeypatch, ScriptedEngine(breaks, lambda *_: (0.5, 0.5)))
-    found = orjson.loads(_check("any", "--json"))
+    found = orjson.loads(_check("scripted", "--json"))
     assert found["tokens_per_second"] > 0
     assert found["prompt_tokens_per_second"] is None
     assert found["failure"] == "it answered 500 to each of 6 attempts"
     _opens(monkeypatch, ScriptedEngine(breaks, lambda *_: (0.5, 0.5)))
-    said = " ".join(_check("any").split())
+    said = " ".join(_check("scripted").split())
     assert "not measured: with 32 requests at once, one failed: it answered 500" in said
     assert "--speed-prompt" not in said
 
@@ -101,7 +102,7 @@ def test_a_second_check_reads_as_much_anew_as_the_first(monkeypatch: pytest.Monk
 
     for _ in range(2):
         _opens(monkeypatch, ScriptedEngine(answer, lambda *_: (0.5, 0.5)))
-        assert orjson.loads(_check("any", "--json"))["prompt_tokens_per_second"]
+        assert orjson.loads(_check("scripted", "--json"))["prompt_tokens_per_second"]
     first, second = sum(read[: len(read) // 2]), sum(read[len(read) // 2 :])
     assert second > 0.9 * first > 0  # the short question is the same in both
 
@@ -114,7 +115,9 @@ def test_check_passes_a_models_error_on() -> None:
 def _open_in_fresh_process(before: str, spec: str) -> str:
     code = (
         f"import asyncio, os, sys\n{before}\nfrom cai.engines import open_engine\nfrom cai.errors import ModelError\n"
-        f"try:\n    asyncio.run(open_engine({spec!r}))\nexcept ModelError as error:\n    print(error)\n"
+        "from cai.modelspec import ModelSpec\n"
+        f"try:\n    asyncio.run(open_engine(ModelSpec.parse({spec!r})))\nexcept ModelError as error:\n"
+        "    print(error)\n"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
 

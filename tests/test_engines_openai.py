@@ -24,6 +24,7 @@ from cai.engines.openai import OpenAIEngine
 from cai.engines.refusals import is_overflow
 from cai.engines.retry import backoff, retry_after
 from cai.errors import ContextError, EngineGoneError, ModelError, RequestError
+from cai.modelspec import ModelSpec
 from cai.records import Message
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -478,7 +479,7 @@ def test_a_password_in_the_address_is_used_and_hidden() -> None:
     async def main() -> None:
         await server.start()
         url = server.url.replace("//", "//ann:s3cret@")
-        engine = await open_engine(f"openai:llama@{url}")
+        engine = await open_engine(ModelSpec.parse(f"openai:llama@{url}"))
         try:
             await engine.complete(_request())
             assert "s3cret" not in engine.name
@@ -487,7 +488,7 @@ def test_a_password_in_the_address_is_used_and_hidden() -> None:
             await engine.close()
             await server.stop()
         with pytest.raises(ModelError) as caught:
-            await open_engine(f"openai:llama@{url}")
+            await open_engine(ModelSpec.parse(f"openai:llama@{url}"))
         assert "s3cret" not in str(caught.value)
 
     asyncio.run(main())
@@ -503,17 +504,17 @@ def test_opening_reads_the_context_length() -> None:
             await server.start()
         for urls, expected in (((0,), 4096), ((1,), None), ((0, 1), 4096)):
             spec = "openai:llama@" + ",".join(servers[i].url for i in urls)
-            engine = await open_engine(spec, EngineOptions(timeout=5, concurrency=3))
+            engine = await open_engine(ModelSpec.parse(spec), EngineOptions(timeout=5, concurrency=3))
             assert engine.context_length == expected
             assert engine.name == "openai:llama"
             assert engine.concurrency == 3
             await engine.close()
         with pytest.raises(ModelError, match="/v1"):
-            await open_engine(f"openai:llama@{servers[1].url.removesuffix('/v1')}")
+            await open_engine(ModelSpec.parse(f"openai:llama@{servers[1].url.removesuffix('/v1')}"))
         await servers[0].stop()
         with pytest.raises(ModelError, match="is it running"):
-            await open_engine(f"openai:llama@{servers[0].url}")
-        both = await open_engine(f"openai:llama@{servers[0].url},{servers[1].url}")
+            await open_engine(ModelSpec.parse(f"openai:llama@{servers[0].url}"))
+        both = await open_engine(ModelSpec.parse(f"openai:llama@{servers[0].url},{servers[1].url}"))
         assert (await both.complete(_request())).text == "hi there"
         await both.close()
         await servers[1].stop()

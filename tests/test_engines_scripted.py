@@ -11,6 +11,7 @@ from cai.engines import EngineOptions, open_engine
 from cai.engines.base import Choice, Completion, Request, Sampling
 from cai.engines.scripted import ScriptedEngine, default_script
 from cai.errors import EngineGoneError, ModelError, RequestError
+from cai.modelspec import ModelSpec
 from cai.records import Message
 
 
@@ -116,9 +117,9 @@ def test_the_default_script_depends_on_messages_and_seed_alone(text: str, seed: 
 
 def test_specs_open_the_script() -> None:
     async def main() -> None:
-        plain = await open_engine("scripted")
-        tuned = await open_engine("scripted?delay_ms=1&concurrency=7")
-        told = await open_engine("scripted", EngineOptions(concurrency=9))
+        plain = await open_engine(ModelSpec.parse("scripted"))
+        tuned = await open_engine(ModelSpec.parse("scripted?delay_ms=1&concurrency=7"))
+        told = await open_engine(ModelSpec.parse("scripted"), EngineOptions(concurrency=9))
         assert (plain.concurrency, tuned.concurrency, told.concurrency) == (64, 7, 9)
         assert await plain.complete(_request("a")) == await tuned.complete(_request("a"))
 
@@ -132,11 +133,11 @@ def test_specs_open_the_script() -> None:
         ("transformers:", "none of: tiny"),
         ("openai:llama", "openai:MODEL@URL"),
         ("openai:llama@localhost:8000", "openai:MODEL@URL"),
-        ("scripted?speed=3", "speed=3"),
+        ("scripted?speed=3", "speed is neither"),
         ("scripted?delay_ms=fast", "delay_ms=fast"),
         ("openai:llama@http:///v1", "address"),
     ],
 )
 def test_a_wrong_spec_names_what_is_allowed(spec: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        asyncio.run(open_engine(spec))
+        asyncio.run(open_engine(ModelSpec.parse(spec)))

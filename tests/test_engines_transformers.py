@@ -20,6 +20,7 @@ from cai.engines.loading import Loaded, load
 from cai.engines.queued import Limits
 from cai.engines.transformers import TransformersEngine
 from cai.errors import EngineGoneError, ModelError, RequestError
+from cai.modelspec import ModelSpec
 from cai.records import Message
 from tests.small_model import small_model
 
@@ -399,7 +400,9 @@ def test_the_end_of_a_turn_is_what_the_model_or_the_tokenizer_says(checkpoint: P
 
 def test_open_engine_opens_a_directory(checkpoint: Path) -> None:
     async def main() -> Completion:
-        engine = await open_engine(f"transformers:{checkpoint}", EngineOptions(device="cpu", concurrency=5))
+        engine = await open_engine(
+            ModelSpec.parse(f"transformers:{checkpoint}"), EngineOptions(device="cpu", concurrency=5)
+        )
         assert engine.concurrency == 5
         try:
             return await engine.complete(_request("tea"))
@@ -478,7 +481,7 @@ def test_the_thread_that_loads_ends_and_takes_its_openmp_threads_with_it(checkpo
     before = set(threading.enumerate())
 
     async def scenario() -> set[str]:
-        engine = await open_engine(f"transformers:{checkpoint}", EngineOptions(device="cpu"))
+        engine = await open_engine(ModelSpec.parse(f"transformers:{checkpoint}"), EngineOptions(device="cpu"))
         others = set(threading.enumerate()) - before
         for thread in others:
             thread.join(0 if thread.name == "cai-model" else 10)

@@ -18,6 +18,7 @@ import transformers
 from cai.engines import EngineOptions, open_engine
 from cai.engines.base import Choice, Completion, Engine, Request, Sampling
 from cai.errors import ContextError, ModelError, RunError
+from cai.modelspec import ModelSpec
 from cai.records import Message
 from cai.store import Run
 
@@ -56,7 +57,7 @@ def runner() -> Iterator[asyncio.Runner]:
 @pytest.fixture(scope="module")
 def engine(runner: asyncio.Runner) -> Iterator[Engine]:
     options = EngineOptions(dtype="float32", engine_options=ENGINE)
-    opened = runner.run(open_engine(f"vllm:{CHECKPOINT}", options))
+    opened = runner.run(open_engine(ModelSpec.parse(f"vllm:{CHECKPOINT}"), options))
     yield opened
     runner.run(opened.close())
 
@@ -72,7 +73,7 @@ def assert_same_answers(runner: asyncio.Runner, engine: Engine, spec: str) -> No
     """Compare with the other engine in this process, which tests of its own compare with transformers."""
 
     async def main() -> tuple[list[Completion], list[Choice]]:
-        reference = await open_engine(spec, EngineOptions(device="cpu"))
+        reference = await open_engine(ModelSpec.parse(spec), EngineOptions(device="cpu"))
         try:
             return await answer(reference)
         finally:
@@ -130,7 +131,7 @@ def test_an_adapter_is_served_beside_its_base(runner: asyncio.Runner, tmp_path: 
     spec = f"{CHECKPOINT}+{tmp_path / 'adapter'}"
 
     async def opened() -> Engine:
-        return await open_engine(f"vllm:{spec}", options)
+        return await open_engine(ModelSpec.parse(f"vllm:{spec}"), options)
 
     adapted = runner.run(opened())
     try:
@@ -154,7 +155,7 @@ def test_an_adapter_is_served_beside_its_base(runner: asyncio.Runner, tmp_path: 
 def test_options_that_vllm_does_not_take_are_told(runner: asyncio.Runner, option: str, said: str) -> None:
     options = EngineOptions(dtype="float16", engine_options=(option,))
     with pytest.raises(ModelError, match=said) as caught:
-        runner.run(open_engine(f"vllm:{CHECKPOINT}", options))
+        runner.run(open_engine(ModelSpec.parse(f"vllm:{CHECKPOINT}"), options))
     assert "\n" not in str(caught.value)
 
 
@@ -165,7 +166,7 @@ def test_a_model_or_adapter_that_is_not_there_is_told(runner: asyncio.Runner, tm
         (f"{CHECKPOINT}+{tmp_path}", "is no adapter"),
     ):
         with pytest.raises(ModelError, match=said):
-            runner.run(open_engine(f"vllm:{model}"))
+            runner.run(open_engine(ModelSpec.parse(f"vllm:{model}")))
 
 
 def start(out: Path) -> subprocess.Popen[str]:

@@ -12,11 +12,12 @@ from transformers import AutoTokenizer
 from cai.engines import TINY
 from cai.engines.tokens import ByteCounter, TemplateCounter, WordCounter, open_counter
 from cai.errors import ModelError, RequestError
+from cai.modelspec import ModelSpec
 from cai.records import Message
 from tests.building import assistant, user
 
 tokenizer = AutoTokenizer.from_pretrained(str(TINY))
-counter = open_counter("tiny")
+counter = open_counter(ModelSpec.parse("tiny"))
 
 
 @settings(deadline=None)
@@ -36,12 +37,12 @@ def test_a_conversation_that_the_template_refuses_is_refused_as_the_engine_refus
 
 
 def test_servers_and_scripts() -> None:
-    server = open_counter("openai:m@http://127.0.0.1:9/v1")
+    server = open_counter(ModelSpec.parse("openai:m@http://127.0.0.1:9/v1"))
     assert isinstance(server, ByteCounter)
     assert server.count([user("x" * 9)]) == 3 + 4
     # A Hangul syllable is three bytes: nearer to what tokenizers make of it than a quarter of a token.
     assert server.count([user("안녕하세요 여러분")]) == 7 + 4
-    words = open_counter("scripted?delay_ms=5")
+    words = open_counter(ModelSpec.parse("scripted?delay_ms=5"))
     assert isinstance(words, WordCounter)
     assert words.count([user("a b"), assistant("c")]) == 3
 
@@ -50,28 +51,28 @@ def test_an_adapter_s_tokens_are_its_base_s_unless_it_has_its_own(tmp_path: Path
     messages = [user("Can I take ibuprofen?"), assistant("No.")]
     config = tmp_path / "adapter_config.json"
     config.write_text(json.dumps({"base_model_name_or_path": str(TINY), "peft_type": "LORA"}))
-    assert open_counter(f"transformers:{tmp_path}").count(messages) == counter.count(messages)
-    assert open_counter(f"vllm:{TINY}+{tmp_path}").count(messages) == counter.count(messages)
+    assert open_counter(ModelSpec.parse(f"transformers:{tmp_path}")).count(messages) == counter.count(messages)
+    assert open_counter(ModelSpec.parse(f"vllm:{TINY}+{tmp_path}")).count(messages) == counter.count(messages)
     wordier = AutoTokenizer.from_pretrained(str(TINY))
     wordier.chat_template = f"{{{{ 'Hello! ' * 9 }}}}{wordier.chat_template}"
     wordier.save_pretrained(tmp_path)
     for spec in (f"transformers:{tmp_path}", f"vllm:{TINY}+{tmp_path}"):
-        assert open_counter(spec).count(messages) > counter.count(messages) + 9
+        assert open_counter(ModelSpec.parse(spec)).count(messages) > counter.count(messages) + 9
     config.write_text("{}")
     with pytest.raises(ModelError, match="does not say which model it adapts"):
-        open_counter(f"transformers:{tmp_path}")
+        open_counter(ModelSpec.parse(f"transformers:{tmp_path}"))
 
 
 def test_a_model_without_a_tokenizer_or_a_template_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"it has no config\.json"):
-        open_counter(f"transformers:{tmp_path}")
+        open_counter(ModelSpec.parse(f"transformers:{tmp_path}"))
     with pytest.raises(ModelError, match="there is no model directory /nowhere"):
-        open_counter("transformers:/nowhere")
+        open_counter(ModelSpec.parse("transformers:/nowhere"))
     shutil.copy(TINY / "config.json", tmp_path)
     with pytest.raises(ModelError, match=r"^the tokenizer of .* cannot be opened: "):
-        open_counter(f"transformers:{tmp_path}")
+        open_counter(ModelSpec.parse(f"transformers:{tmp_path}"))
     bare = AutoTokenizer.from_pretrained(str(TINY))
     bare.chat_template = None
     bare.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="has no chat template"):
-        open_counter(f"transformers:{tmp_path}")
+        open_counter(ModelSpec.parse(f"transformers:{tmp_path}"))

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from cai.addresses import DataSource
 from cai.cli.main import main
 from cai.engines.base import Request
 from cai.engines.scripted import ScriptedEngine
@@ -22,6 +23,7 @@ from cai.jobs import evaluate as job
 from cai.jobs.contestants import contestants
 from cai.jobs.evaluate import evaluate, plan_evaluate
 from cai.jobs.watch import Watch
+from cai.modelspec import LabelledModel, ModelSpec
 from cai.records import Message
 from cai.settings import EngineSettings, EvaluateSettings
 
@@ -42,8 +44,22 @@ def settings(tmp_path: Path, *models: str, **changes: Any) -> EvaluateSettings:
     prompts = tmp_path / "prompts.jsonl"
     if not prompts.exists():
         write_prompts(prompts)
-    values: dict[str, Any] = {"prompts": str(prompts), "out": tmp_path / "out", **changes}
-    return EvaluateSettings(models or ("scripted",), "harmless", **values)
+    values: dict[str, Any] = {"prompts": DataSource.parse(str(prompts)), "out": tmp_path / "out", **changes}
+    if "judge" in values:
+        values["judge"] = scripted(values["judge"]).spec
+    if "baseline" in values:
+        values["baseline"] = scripted(values["baseline"])
+    return EvaluateSettings(tuple(map(scripted, models or ("scripted",))), "harmless", **values)
+
+
+def scripted(typed: str) -> LabelledModel:
+    """Return a model of `Models` by the name that it has there."""
+    label, equals, name = typed.rpartition("=")
+    return LabelledModel.parse(f"{label}{equals}{name if ':' in name else f'transformers:{name}'}")
+
+
+def named(*models: str) -> tuple[LabelledModel, ...]:
+    return tuple(map(LabelledModel.parse, models))
 
 
 def run(wanted: EvaluateSettings) -> Evaluation:
@@ -67,8 +83,8 @@ class Models:
         self.gate: Callable[[tuple[Message, ...]], Sequence[float]] | None = None
         monkeypatch.setattr(job, "open_closing", self.opened)
 
-    async def opened(self, spec: str, _: EngineSettings, stack: AsyncExitStack) -> ScriptedEngine:
-        name = spec.partition(":")[2] or spec
+    async def opened(self, spec: ModelSpec, _: EngineSettings, stack: AsyncExitStack) -> ScriptedEngine:
+        name = spec.model
 
         def answer(request: Request) -> str:
             self.asked[name] += 1
@@ -328,22 +344,22 @@ def test_killed_again_and_again_it_finds_what_it_would_have_found(
 
 
 def test_labels() -> None:
-    models, baseline = contestants(("transformers:/a/sft", "x=openai:m@http://h:1/v1", "tiny"), "tiny")
-    assert [(one.label, one.spec) for one in models] == [
+    models, baseline = contestants(named("transformers:/a/sft", "x=openai:m@http://h:1/v1", "tiny"), *named("tiny"))
+    assert [(one.label, str(one.spec)) for one in models] == [
         ("tiny", "tiny"),
         ("sft", "transformers:/a/sft"),
         ("x", "openai:m@http://h:1/v1"),
     ]
     assert baseline == "tiny"
-    assert contestants(("openai:org/m@http://u:p@h/v1",), None)[0][0].label == "m"
-    assert contestants(("scripted?delay_ms=3",), None)[0][0].label == "scripted"
+    assert contestants(named("openai:org/m@http://u:p@h/v1"), None)[0][0].label == "m"
+    assert contestants(named("scripted?delay_ms=3"), None)[0][0].label == "scripted"
     with pytest.raises(UsageError, match="two models are called sft; name one of them"):
-        contestants(("transformers:/a/sft", "transformers:/b/sft"), None)
+        contestants(named("transformers:/a/sft", "transformers:/b/sft"), None)
     with pytest.raises(UsageError, match="may hold letters"):
-        contestants(("a b=tiny",), None)
+        contestants(named("a b=tiny"), None)
 
 
 def test_prompts_that_are_not_there_are_told() -> None:
     with pytest.raises(UsageError, match="medical"):
-        plan_evaluate(EvaluateSettings(("tiny",), "medical", prompts="medcal"))
-    assert plan_evaluate(EvaluateSettings(("tiny",), "medical")).prompts.size == 400
+        plan_evaluate(EvaluateSettings(named("tiny"), "medical", prompts=DataSource.parse("medcal")))
+    assert plan_evaluate(EvaluateSettings(named("tiny"), "medical")).prompts.size == 400

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from cai.addresses import DataSource
 from cai.constitution import load_constitution, shipped_constitutions
 from cai.data import InputOptions, open_prompts
 from cai.identity import fingerprint
@@ -54,7 +55,7 @@ def alike(one: frozenset[str], two: frozenset[str]) -> float:
 
 
 def prompts(path: Path) -> Iterator[Prompt]:
-    for item in open_prompts(str(path), InputOptions()):
+    for item in open_prompts(DataSource.parse(str(path)), InputOptions()):
         assert isinstance(item, Prompt), item
         yield item
 
@@ -87,7 +88,7 @@ def test_rows_are_well_formed(name: str) -> None:
 
 @pytest.mark.parametrize("name", SETS)
 def test_cai_reads_every_row_as_a_prompt_of_its_own(name: str) -> None:
-    read = open_prompts(str(shipped("prompts", "evaluation", f"{name}.jsonl")), InputOptions())
+    read = open_prompts(DataSource.parse(str(shipped("prompts", "evaluation", f"{name}.jsonl"))), InputOptions())
     assert [item.id for item in read] == [row["id"] for row in rows(name)]
     assert read.duplicates == 0
 

@@ -13,6 +13,7 @@ from cai.cli.main import main
 from cai.engines import EngineOptions, check_engine_options
 from cai.engines.pretrained import load_pretrained
 from cai.errors import ModelError
+from cai.modelspec import ModelSpec
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "cai" / "tiny" / "checkpoint"
@@ -117,4 +118,4 @@ def test_nobody_calls_a_loader_but_through_the_one_that_says_no() -> None:
 def test_vllm_cannot_be_told_to_run_it_either(option: str) -> None:
     options = EngineOptions(engine_options=("max-model-len=64", option))
     with pytest.raises(ModelError, match="never runs Python code that comes with a model"):
-        check_engine_options(("vllm:org/model",), options.engine_options)
+        check_engine_options((ModelSpec.parse("vllm:org/model"),), options.engine_options)

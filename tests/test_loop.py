@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from cai.errors import RunError
 from cai.loop.record import Record, changes, identity, read_record, write_record
-from cai.loop.stages import Stage, engine_of, stages
+from cai.loop.stages import Stage, stages
+from cai.modelspec import LabelledModel, ModelSpec
 from cai.settings import AdapterSettings, EvaluateSettings, GenerateSettings, LoopSettings, TrainSettings
 from cai.store import Run
 
@@ -44,33 +45,33 @@ def test_each_method_has_its_stages() -> None:
     st.sampled_from(["dpo", "kto", "orpo", "grpo", "reward-grpo"]), st.integers(1, 4), st.sampled_from(["tiny", "m/n"])
 )
 def test_every_stage_reads_only_what_stages_before_it_made(method: str, iterations: int, model: str) -> None:
-    settings = LoopSettings("medical", model=model, method=method, iterations=iterations)  # type: ignore[arg-type]
+    settings = LoopSettings("medical", model=ModelSpec.checkpoint(model), method=method, iterations=iterations)  # type: ignore[arg-type]
     seen: set[str] = set()
-    newest = engine_of(model)
+    base = newest = ModelSpec.checkpoint(model)
     for stage in stages(settings, Path("out")):
         assert set(stage.needs) <= seen
         read = _read(stage)
         assert {name for name in (_made(path) for path in read) if name} == set(stage.needs)
         if isinstance(stage.settings, GenerateSettings):
             assert stage.settings.model == newest, "pairs are sampled from the newest model"
-            assert stage.settings.judge == engine_of(model), "the untrained model judges"
+            assert stage.settings.judge == base, "the untrained model judges"
         if isinstance(stage.settings, TrainSettings) and stage.settings.method != "reward":
-            newest = engine_of(str(stage.settings.out))
+            newest = ModelSpec.parse(f"transformers:{stage.settings.out}")
         seen.add(stage.name)
     evaluation = stages(settings, Path("out"))[-1].settings
     assert isinstance(evaluation, EvaluateSettings)
-    assert evaluation.baseline == f"base={engine_of(model)}"
-    assert evaluation.models[0] == "sft=transformers:out/sft", "the SFT-only control is always measured"
-    assert evaluation.models[-1].endswith(newest)
+    assert evaluation.baseline == LabelledModel("base", base)
+    assert str(evaluation.models[0]) == "sft=transformers:out/sft", "the SFT-only control is always measured"
+    assert evaluation.models[-1].spec == newest
 
 
 def _read(stage: Stage) -> list[str]:
     settings = stage.settings
     if isinstance(settings, GenerateSettings):
-        return [settings.model]
+        return [str(settings.model)]
     if isinstance(settings, TrainSettings):
-        return [settings.model, *settings.data.data, str(settings.online.reward_model or "")]
-    return list(settings.models)
+        return [*map(str, (settings.model, *settings.data.data)), str(settings.online.reward_model or "")]
+    return [str(model) for model in settings.models]
 
 
 def _made(path: str) -> str | None:

@@ -24,6 +24,7 @@ import pytest
 from cai.engines import open_engine
 from cai.engines.base import Choice, Completion, Engine, Request, Sampling
 from cai.errors import ContextError, RequestError, RunError
+from cai.modelspec import ModelSpec
 from cai.records import Message
 from cai.store import Run
 from tests.disturbing import finish, start, wait_until
@@ -101,7 +102,7 @@ def asked(text: str) -> tuple[Message, ...]:
 
 def ask(model: str, *texts: str, seeds: tuple[int, ...] = (1,), temperature: float = 0.0) -> list[Completion]:
     async def main() -> list[Completion]:
-        engine = await open_engine(model)
+        engine = await open_engine(ModelSpec.parse(model))
         try:
             sampling = Sampling(temperature, max_tokens=48)
             requests = [Request(asked(text), sampling, seed) for text in texts for seed in seeds]
@@ -132,7 +133,7 @@ def test_choices_are_the_models_own_log_probabilities(port: int) -> None:
     options = ("That", "Sorry", "Please", "Give")  # as answers of the embedded model begin
 
     async def choose(model: str) -> Choice:
-        engine = await open_engine(model)
+        engine = await open_engine(ModelSpec.parse(model))
         try:
             return await engine.choose(asked(QUESTIONS[0]), options)
         finally:
@@ -146,14 +147,14 @@ def test_choices_are_the_models_own_log_probabilities(port: int) -> None:
 
 def test_what_the_server_refuses_is_told(port: int) -> None:
     async def main() -> Engine:
-        engine = await open_engine(spec(port))
+        engine = await open_engine(ModelSpec.parse(spec(port)))
         try:
             assert engine.context_length == 1024
             with pytest.raises(ContextError):
                 await engine.complete(Request(asked(LONG * 30), Sampling(max_tokens=16), 0))
         finally:
             await engine.close()
-        other = await open_engine(spec(port).replace(NAME, "another"))
+        other = await open_engine(ModelSpec.parse(spec(port).replace(NAME, "another")))
         try:
             with pytest.raises(RequestError, match="serves no 'another' there"):
                 await other.complete(Request(asked("Hello!"), Sampling(max_tokens=16), 0))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cai.addresses import DataSource
 from cai.arrow import ROW
 from cai.data.tables import ParquetSource
 from cai.digest import add_digest, check_digest
@@ -327,5 +328,6 @@ def test_a_damaged_export_says_nothing_of_what_was_held_out(directory: Path) -> 
     finish(directory)
     path = split_path(directory, "preference", "test")
     path.write_bytes(flip(path.read_bytes(), random.Random(1)))
+    source = DataSource.parse(str(directory))
     with pytest.raises(RunError, match=r"test\.parquet is damaged; write it again with `cai export"):
-        RunSource(str(directory), "pairs", DataSettings((str(directory),)))
+        RunSource(source, "pairs", DataSettings((source,)))

@@ -15,6 +15,7 @@ import cai
 from cai.cli.main import main
 from cai.cli.train import train as group
 from cai.cli.training import take_train_settings
+from cai.settings import TINY
 from tests.training import curve, make_settings, save_model, write_rows
 
 LAUNCH = Path(cai.__file__).parent / "launch"
@@ -64,8 +65,8 @@ def test_options_become_settings() -> None:
     settings = take_train_settings(
         "dpo", parsed("dpo", "--data", "runs/a:0.7 'my file.jsonl:0.3'", "--data", "b", "--out", "x", "--sft-term", "1")
     )
-    assert settings.data.data == ("runs/a:0.7", "my file.jsonl:0.3", "b")
-    assert (settings.preference.sft_term, settings.preference.beta, settings.model) == (1.0, 0.1, "tiny")
+    assert tuple(map(str, settings.data.data)) == ("runs/a:0.7", "my file.jsonl:0.3", "b")
+    assert (settings.preference.sft_term, settings.preference.beta, settings.model) == (1.0, 0.1, TINY)
     online = take_train_settings("grpo", parsed("grpo", "--data", "a", "--out", "x", "--kl-penalty", "0"))
     assert (online.online.kl_penalty, online.online.group, online.preference.beta) == (0.0, 8, 0.1)
 
@@ -151,7 +152,7 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
         *(sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / "cpu2.yaml")),
         *("--main_process_port", "0", "-m", "cai", "train", "sft", "--device", "cpu", "--json"),
     ]
-    rest = ["--data", settings.data.data[0], "--test-share", "0.1", "--model", settings.model]
+    rest = ["--data", str(settings.data.data[0]), "--test-share", "0.1", "--model", str(settings.model)]
     rest += ["--max-steps", "4", "--batch-size", "8", "--learning-rate", "0.003"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from cai.addresses import DataSource
 from cai.cli.main import main
 from cai.errors import CaiError, RunError
 from cai.export import ExportOptions, export_run
@@ -50,7 +51,9 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def load(kind: Kind, *data: str, seed: int = 0, **options: Any) -> Examples:
-    return load_examples(kind, DataSettings(data=data, **{"test_share": 0.0, **options}), seed)
+    return load_examples(
+        kind, DataSettings(data=tuple(map(DataSource.parse, data)), **{"test_share": 0.0, **options}), seed
+    )
 
 
 def refusal(kind: Kind, *data: str, **options: Any) -> str:
@@ -81,9 +84,14 @@ def prompts_of(dataset: Any) -> list[str]:
 
 
 def test_a_number_after_the_last_colon_is_a_weight_and_anything_else_belongs_to_the_path() -> None:
-    parts = parse_parts(DataSettings(data=("a:b:0.5", "s3://x/y:2", "c:3e-1")))
-    assert [(part.path, part.weight) for part in parts] == [("a:b", 0.5), ("s3://x/y", 2.0), ("c", 0.3)]
-    assert [(part.path, part.weight) for part in parse_parts(DataSettings(data=("a:b", "x")))] == [
+    parts = parse_parts(
+        DataSettings(data=(DataSource.parse("a:b:0.5"), DataSource.parse("s3://x/y:2"), DataSource.parse("c:3e-1")))
+    )
+    assert [(str(part.path), part.weight) for part in parts] == [("a:b", 0.5), ("s3://x/y", 2.0), ("c", 0.3)]
+    assert [
+        (str(part.path), part.weight)
+        for part in parse_parts(DataSettings(data=(DataSource.parse("a:b"), DataSource.parse("x"))))
+    ] == [
         ("a:b", None),
         ("x", None),
     ]
@@ -353,8 +361,8 @@ def test_prompts_are_asked_once(tmp_path: Path) -> None:
 def test_scores_are_recognised_by_their_columns(tmp_path: Path) -> None:
     scored = write(tmp_path / "a.jsonl", [{"prompt": "q", "completion": "a", "score": 1}])
     paired = write(tmp_path / "b.jsonl", pairs(1))
-    assert holds_scores(DataSettings(data=(scored,)))
-    assert not holds_scores(DataSettings(data=(scored, paired)))
+    assert holds_scores(DataSettings(data=(DataSource.parse(scored),)))
+    assert not holds_scores(DataSettings(data=(DataSource.parse(scored), DataSource.parse(paired))))
 
 
 def test_dialogues_with_two_answers_serve_every_kind_but_supervised(tmp_path: Path) -> None:

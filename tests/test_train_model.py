@@ -17,6 +17,7 @@ from cai.engines import EngineOptions, open_engine
 from cai.engines.base import Request, Sampling
 from cai.errors import ModelError, UsageError
 from cai.jobs.train import train
+from cai.modelspec import ModelSpec
 from cai.settings import AdapterSettings, PreferenceSettings
 from cai.train.adapter import check_adapter, lora_parameters
 from cai.train.hardware import Load, Wish, settle
@@ -39,7 +40,7 @@ def answer(spec: str) -> tuple[str, str]:
     """Return an engine's name and what it says, drawn greedily."""
 
     async def ask() -> tuple[str, str]:
-        engine = await open_engine(spec, EngineOptions(device="cpu"))
+        engine = await open_engine(ModelSpec.parse(spec), EngineOptions(device="cpu"))
         try:
             request = Request((user("Can I rest?"),), Sampling(temperature=0.0, max_tokens=12), 0)
             return engine.name, (await engine.complete(request)).text
@@ -76,9 +77,11 @@ def test_full_fine_tuning_goes_on_from_an_adapter_and_a_second_adapter_is_refuse
     first = str(tmp_path / "first")
     with pytest.raises(ModelError, match="is itself an adapter"):
         train(make_settings(tmp_path, out="second", model=first, adapter=LORA, rows=40), lambda _: None)
-    source = find_source(first, NONE)
+    source = find_source(ModelSpec.checkpoint(first), NONE)
     merged = load_model(source, NONE, weights="float32", flash_attention=False)
-    base = load_model(find_source(str(tmp_path / "model"), NONE), NONE, weights="float32", flash_attention=False)
+    base = load_model(
+        find_source(ModelSpec.checkpoint(str(tmp_path / "model")), NONE), NONE, weights="float32", flash_attention=False
+    )
     assert not torch.equal(merged.model.layers[0].mlp.up_proj.weight, base.model.layers[0].mlp.up_proj.weight)
     dpo = make_settings(tmp_path, "dpo", out="second", model=first, rows=40, max_steps=2)
     train(dpo, lambda _: None)
@@ -95,7 +98,7 @@ def test_a_prefix_is_trained_and_saved(tmp_path: Path) -> None:
 
 
 def test_half_precision_weights_are_widened_for_a_cpu() -> None:
-    source = find_source("tiny", NONE)
+    source = find_source(ModelSpec.checkpoint("tiny"), NONE)
     model = load_model(source, NONE, weights="float32", flash_attention=False)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     tokenizer = load_tokenizer(source)
@@ -103,7 +106,7 @@ def test_half_precision_weights_are_widened_for_a_cpu() -> None:
 
 
 def test_a_model_is_measured_without_its_weights(tmp_path: Path) -> None:
-    source = find_source(f"transformers:{save_model(tmp_path / 'model')}", LORA)
+    source = find_source(ModelSpec.checkpoint(f"transformers:{save_model(tmp_path / 'model')}"), LORA)
     shape = measure(source, LORA)
     model = make_model()
     assert shape.parameters == model.num_parameters()
@@ -123,15 +126,15 @@ def test_a_model_is_measured_without_its_weights(tmp_path: Path) -> None:
 )
 def test_what_is_no_model_is_one_sentence(model: str, says: str) -> None:
     with pytest.raises(ModelError, match=says):
-        find_source(model, NONE)
+        find_source(ModelSpec.checkpoint(model), NONE)
 
 
 def test_an_empty_directory_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"neither config.json nor adapter_config.json"):
-        find_source(str(tmp_path), NONE)
+        find_source(ModelSpec.checkpoint(str(tmp_path)), NONE)
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="does not say which model it adapts"):
-        find_source(str(tmp_path), NONE)
+        find_source(ModelSpec.checkpoint(str(tmp_path)), NONE)
 
 
 def test_adapter_settings_that_contradict_one_another_are_told() -> None:
@@ -201,7 +204,7 @@ def test_what_cannot_be_settled_is_one_sentence() -> None:
 
 
 def test_a_reward_model_is_measured_with_its_head(tmp_path: Path) -> None:
-    source = find_source(str(save_model(tmp_path / "model")), NONE)
+    source = find_source(ModelSpec.checkpoint(str(save_model(tmp_path / "model"))), NONE)
     model = load_model(source, NONE, weights="float32", flash_attention=False, head="score")
     assert isinstance(model, transformers.LlamaForSequenceClassification)
     assert model.config.num_labels == 1

@@ -12,9 +12,10 @@ from trl import GRPOConfig, RLOOConfig
 
 from cai.engines.scripted import ScriptedEngine
 from cai.errors import EngineGoneError, InputError, ModelError, UsageError
+from cai.modelspec import ModelSpec
 from cai.prompts import Templates
 from cai.records import Message
-from cai.settings import OnlineSettings
+from cai.settings import TINY, OnlineSettings
 from cai.train.context import Context
 from cai.train.methods.adherence import AdherenceReward
 from cai.train.methods.engine_thread import EngineThread
@@ -25,7 +26,6 @@ from cai.train.methods.online import (
     build_grpo,
     build_rloo,
     end_tokens,
-    engine_spec,
     online_arguments,
 )
 from tests.building import make_constitution
@@ -167,8 +167,10 @@ def test_prompts_that_leave_no_room_are_counted_and_too_few_are_refused(tmp_path
     [
         ({"constitution": None}, "grpo needs a reward"),
         ({"reward_model": Path("here")}, "grpo needs a reward"),
-        ({"constitution": None, "reward_model": Path("here"), "judge": "tiny"}, "--judge goes with --constitution"),
-        ({"judge": "nonsense"}, "model 'nonsense' is none of"),
+        (
+            {"constitution": None, "reward_model": Path("here"), "judge": TINY},
+            "--judge goes with --constitution",
+        ),
         ({"group": 3}, "--batch-size 16 counts responses: give a multiple of --group, which is 3"),
         ({"group": 1}, "a group has two at least"),
     ],
@@ -186,7 +188,7 @@ def test_a_directory_that_is_no_reward_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_judge_is_asked_for_as_engines_are() -> None:
-    assert [engine_spec(name) for name in ("tiny", "out/sft", "transformers:out/sft")] == [
+    assert [str(ModelSpec.checkpoint(name)) for name in ("tiny", "out/sft", "transformers:out/sft")] == [
         "tiny",
         "transformers:out/sft",
         "transformers:out/sft",

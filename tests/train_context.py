@@ -10,6 +10,8 @@ import transformers
 from datasets import Dataset
 
 import cai
+from cai.addresses import DataSource
+from cai.modelspec import ModelSpec
 from cai.records import Message
 from cai.settings import (
     DataSettings,
@@ -84,9 +86,9 @@ def make_context(
     )
     settings = TrainSettings(
         method=method,
-        model=str(CHECKPOINT),
+        model=ModelSpec.checkpoint(str(CHECKPOINT)),
         out=out,
-        data=DataSettings(("rows",)),
+        data=DataSettings((DataSource.parse("rows"),)),
         fit=FitSettings(batch_size=batch, max_length=max_length),
         preference=preference or PreferenceSettings(),
         online=online or OnlineSettings(),

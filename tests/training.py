@@ -8,6 +8,8 @@ import orjson
 import pytest
 import transformers
 
+from cai.addresses import DataSource
+from cai.modelspec import ModelSpec
 from cai.settings import AdapterSettings, DataSettings, FitSettings, PreferenceSettings, TrainMethod, TrainSettings
 from cai.train.quiet import quiet
 from tests.train_context import BAD, CHECKPOINT, GOOD, make_model
@@ -61,9 +63,9 @@ def make_settings(
     numbers: dict[str, Any] = {"max_steps": 12, "batch_size": 8, "learning_rate": 3e-3, "device": "cpu"}
     return TrainSettings(
         method=method,
-        model=model or str(directory / "model"),
+        model=ModelSpec.checkpoint(model or str(directory / "model")),
         out=directory / out,
-        data=DataSettings((str(data),), test_share=test_share),
+        data=DataSettings((DataSource.parse(str(data)),), test_share=test_share),
         adapter=adapter or AdapterSettings(),
         fit=FitSettings(**{**numbers, **fit}),
         preference=preference or PreferenceSettings(),

@@ -7,7 +7,9 @@ from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from cai.cli.console import assembled, shown
 from cai.records import Row, Trace, Verdict
+from cai.text import visible
 
 
 def print_row(console: Console, row: Row) -> None:
@@ -19,7 +21,7 @@ def print_row(console: Console, row: Row) -> None:
         parts.extend(_trace(trace, colours=console.color_system is not None))
     parts.extend(_verdict(verdict) for verdict in row.verdicts)
     title = f"{row.prompt.id}  {' '.join(row.prompt.tags)}".rstrip()
-    console.print(Panel(Group(*parts), title=Text(title), title_align="left"))
+    console.print(Panel(Group(*parts), title=shown(title), title_align="left"))
 
 
 def _trace(trace: Trace, *, colours: bool) -> list[RenderableType]:
@@ -57,19 +59,19 @@ def _verdict(verdict: Verdict) -> Text:
 
 
 def _entry(label: str, content: str, style: str, note: str = "") -> Text:
-    return _labelled(label, Text(content), style, note)
+    return _labelled(label, shown(content), style, note)
 
 
 def _labelled(label: str, content: Text, style: str, note: str = "") -> Text:
-    head = Text(label, style=style)
+    head = shown(label, style=style)
     if note:
         head.append(f" ({note})", style="dim")
-    return Text.assemble(head, Text(": "), content)
+    return assembled(head, shown(": "), content)
 
 
 def word_diff(old: str, new: str, *, colours: bool) -> Text:
     """Return `new` with what went from `old` struck out and what came set off, word by word."""
-    before, after = re.findall(r"\s+|\S+", old), re.findall(r"\s+|\S+", new)
+    before, after = (re.findall(r"\s+|\S+", visible(text)) for text in (old, new))
     text = Text()
     for change, i, j, k, m in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         gone, come = "".join(before[i:j]), "".join(after[k:m])

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import click
-import orjson
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
+from cai.cli.console import Screen, assembled, shown
+from cai.cli.terminal import print_json, say
 from cai.constitution import (
     Constitution,
     Principle,
@@ -42,8 +42,8 @@ def list_() -> None:
         extends = ", ".join(resolved.extends) or "-"
         count = str(len(resolved.principles))
         cells = (resolved.name, resolved.version, resolved.language, count, extends, resolved.summary or "")
-        table.add_row(*map(Text, cells))
-    Console().print(table)
+        table.add_row(*map(shown, cells))
+    Screen().print(table)
 
 
 @constitution.command()
@@ -54,18 +54,18 @@ def show(name: str, *, as_json: bool) -> None:
     sources = load_sources(name)
     resolved = resolve(sources)
     if as_json:
-        click.echo(orjson.dumps(_plain(sources, resolved), option=orjson.OPT_INDENT_2))
+        print_json(_plain(sources, resolved), indent=True)
         return
-    console = Console(highlight=False)
+    console = Screen()
     facts = f" {resolved.version} · language {resolved.language} · fingerprint {resolved.fingerprint}"
-    console.print(Text.assemble((resolved.name, "bold"), facts))
+    console.print(assembled((resolved.name, "bold"), facts))
     if resolved.summary:
-        console.print(Text(resolved.summary))
+        console.print(shown(resolved.summary))
     plan = resolved.revision
     console.print(
-        Text(f"revision: {plan.schedule}, {_count(plan.rounds, 'round')}, {'gate first' if plan.gate else 'no gate'}")
+        shown(f"revision: {plan.schedule}, {_count(plan.rounds, 'round')}, {'gate first' if plan.gate else 'no gate'}")
     )
-    console.print(Text(f"prompts: {resolved.prompts or 'none'} · exemplars: {len(resolved.exemplars)}"))
+    console.print(shown(f"prompts: {resolved.prompts or 'none'} · exemplars: {len(resolved.exemplars)}"))
     places = origins(sources)
     for principle in resolved.principles:
         source, line = places[principle.id]
@@ -86,13 +86,13 @@ def check(context: click.Context, files: tuple[str, ...]) -> None:
             sources = load_sources(name)
         except ConstitutionError as error:
             wrong = True
-            click.echo(f"{name}: {error}" if "\n" in str(error) else str(error))
+            say(f"{name}: {error}" if "\n" in str(error) else str(error))
             continue
         remarks = lint(sources)
         for remark in remarks:
-            click.echo(f"{remark.path}:{remark.line}: warning: {remark.message}")
+            say(f"{remark.path}:{remark.line}: warning: {remark.message}")
         principles = _count(len(resolve(sources).principles), "principle")
-        click.echo(f"{sources[-1].path}: valid, {principles}, {_count(len(remarks), 'warning')}")
+        say(f"{sources[-1].path}: valid, {principles}, {_count(len(remarks), 'warning')}")
     if wrong:
         context.exit(2)
 
@@ -100,7 +100,7 @@ def check(context: click.Context, files: tuple[str, ...]) -> None:
 @constitution.command()
 def schema() -> None:
     """Print the JSON Schema of constitution files, for editors."""
-    click.echo(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2))
+    print_json(json_schema(), indent=True)
 
 
 def _count(number: int, thing: str) -> str:
@@ -115,15 +115,15 @@ def _plain(sources: Sequence[Source], resolved: Constitution) -> dict[str, objec
 def _print_principle(console: Console, principle: Principle, place: str) -> None:
     severity = str(principle.severity)
     colour = _COLOURS[severity]
-    head = Text.assemble("\n", (principle.id, "bold"), "  ", (severity, colour), f"  weight {principle.weight:g}")
+    head = assembled("\n", (principle.id, "bold"), "  ", (severity, colour), f"  weight {principle.weight:g}")
     if principle.applies_to is not None:
         head.append(f"  applies to {', '.join(principle.applies_to) or 'nothing'}")
     console.print(head.append(f"  {place}", style="dim"))
-    console.print(Padding(Text(principle.text), (0, 0, 0, 2), expand=False))
+    console.print(Padding(shown(principle.text), (0, 0, 0, 2), expand=False))
     for label, text in (
         ("critique", principle.critique),
         ("revision", principle.revision),
         ("preference", principle.preference),
     ):
         if text is not None:
-            console.print(Padding(Text.assemble((f"{label}: ", "dim"), text), (0, 0, 0, 2), expand=False))
+            console.print(Padding(assembled((f"{label}: ", "dim"), text), (0, 0, 0, 2), expand=False))

@@ -72,7 +72,7 @@ def print_estimate(console: Console, estimate: Estimate, rates: Rates) -> None:
     console.print(f"\n{rows}:")
     _print_table(console, [(name, load, rates.seconds(load), rates.money(load)) for name, load in _loads(estimate)])
     for sentence in estimate.basis:
-        console.print(f"  {sentence}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {sentence}", soft_wrap=True)
 
 
 def print_comparison(console: Console, summary: Summary, rates: Rates) -> None:

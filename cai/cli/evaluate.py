@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
-from rich.console import Console
 
+from cai.addresses import DataSource
+from cai.cli.console import Screen
 from cai.cli.evaluation import print_evaluation
 from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
@@ -22,9 +22,11 @@ from cai.cli.options import (
 )
 from cai.cli.outcome import print_remarks
 from cai.cli.screen import run_watched
-from cai.engines import check_engine_options, check_spec
+from cai.cli.terminal import print_json, say
+from cai.engines import check_engine_options
 from cai.errors import ModelError
-from cai.settings import EvaluateSettings, without_password
+from cai.modelspec import LabelledModel, ModelSpec
+from cai.settings import EvaluateSettings
 
 try:
     from cai.jobs.evaluate import evaluate as evaluate_job
@@ -36,11 +38,23 @@ except ModuleNotFoundError as error:
 
 
 @click.command()
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.argument("models", metavar="MODEL...", type=LabelledModel.parse, nargs=-1, required=True)
 @click.option("--constitution", required=True, help="A YAML file, or the name of a shipped one (medical.yaml).")
-@click.option("--baseline", metavar="MODEL", help="The model that the others are compared to.")
-@click.option("--judge", help="The model that judges (default: the baseline, without one the first model).")
-@click.option("--prompts", help="A file, or a shipped set: harmless, medical, tiny… (default: the constitution's).")
+@click.option(
+    "--baseline", type=LabelledModel.parse, metavar="MODEL", help="The model that the others are compared to."
+)
+@click.option(
+    "--judge",
+    type=ModelSpec.parse,
+    metavar="MODEL",
+    help="The model that judges (default: the baseline, without one the first model).",
+)
+@click.option(
+    "--prompts",
+    type=DataSource.parse,
+    metavar="SOURCE",
+    help="A file, or a shipped set: harmless, medical, tiny… (default: the constitution's).",
+)
 @click.option("--limit", type=Count(), help="Use only so many prompts, drawn from the seed.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True)
@@ -55,7 +69,7 @@ except ModuleNotFoundError as error:
 @click.option("--fresh", is_flag=True, help="Discard what the directory holds and start over.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @config_option
-def evaluate(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def evaluate(models: tuple[LabelledModel, ...], as_json: bool, **options: Any) -> None:
     """Measure models: principles broken, refusals, wins and collapse, with intervals.
 
     MODEL is tiny, transformers:DIR, vllm:DIR or openai:MODEL@URL[,URL…]; NAME=MODEL gives it a name in tables. The same
@@ -65,9 +79,6 @@ def evaluate(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
         models=models, engine=take_engine_settings(options), judging=take_judge_settings(options), **options
     )
     plan = plan_evaluate(settings)
-    for contestant in plan.contestants:
-        check_spec(contestant.spec)
-    check_spec(plan.judge)
     specs = (*(contestant.spec for contestant in plan.contestants), plan.judge)
     check_engine_options(specs, settings.engine.engine_option)
     if settings.fresh:
@@ -77,15 +88,15 @@ def evaluate(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
             print_remarks(plan.prompts.remarks)
         if settings.judge is None:
             which = "the baseline" if plan.baseline is not None else "the first model"
-            click.echo(f"cai: judged by {without_password(plan.judge)}, {which}; choose with --judge", err=True)
-        if settings.prompts is None and any(contestant.spec == "tiny" for contestant in plan.contestants):
-            click.echo("cai: the embedded miniature knows only its micro-world; try --prompts tiny", err=True)
+            say(f"cai: judged by {plan.judge}, {which}; choose with --judge", err=True)
+        if settings.prompts is None and any(contestant.spec.kind == "tiny" for contestant in plan.contestants):
+            say("cai: the embedded miniature knows only its micro-world; try --prompts tiny", err=True)
     result = run_watched(lambda watch: evaluate_job(settings, plan, watch), quiet=as_json)
     if result == "interrupted":
         if not as_json:
-            click.echo("Interrupted; the same command goes on from here.")
+            say("Interrupted; the same command goes on from here.")
         raise click.exceptions.Exit(130)
     if as_json:
-        click.echo(orjson.dumps(result.as_json()))
+        print_json(result.as_json())
     else:
-        print_evaluation(Console(), result)
+        print_evaluation(Screen(), result)

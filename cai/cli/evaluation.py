@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from cai.cli.console import shown
 from cai.evaluate.results import Calibration, Evaluation, Figure, ModelResult
 
 CAUSES_SHOWN = 5
@@ -26,11 +27,11 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     if evaluation.pairs:
         console.print(_pairs(evaluation))
         ratings = ", ".join(f"{rating.name} {_told(rating)}" for rating in evaluation.ratings)
-        console.print(f"Elo: {ratings}", markup=False, highlight=False)
+        console.print(f"Elo: {ratings}")
     if evaluation.calibration:
         console.print(_calibration(evaluation.calibration))
         for figure in evaluation.detector:
-            console.print(f"{figure.name} {_told(figure)}", markup=False, highlight=False)
+            console.print(f"{figure.name} {_told(figure)}")
     for model in evaluation.models:
         _print_causes(console, f"of {model.label}'s prompts failed", model.failures)
     for pair in evaluation.pairs:
@@ -38,8 +39,6 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     _print_causes(console, "rows are no prompts", evaluation.unusable)
     console.print(
         f"written: {evaluation.out}/evaluation.json, evaluation.png, evaluation.svg, responses/",
-        markup=False,
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -54,12 +53,12 @@ def _figures(evaluation: Evaluation) -> Table:
     table.add_column("", no_wrap=True)
     for model in evaluation.models:
         name = f"{model.label} (baseline)" if model.label == evaluation.baseline else model.label
-        table.add_column(Text(name), justify="right")
+        table.add_column(shown(name), justify="right")
     names: dict[str, None] = {}
     for model in evaluation.models:
         names |= dict.fromkeys(figure.name for figure in model.figures if not figure.name.startswith(_GATES))
     for name in names:
-        table.add_row(Text(name), *(_cell(model, name) for model in evaluation.models))
+        table.add_row(shown(name), *(_cell(model, name) for model in evaluation.models))
     return table
 
 
@@ -67,7 +66,7 @@ def _cell(model: ModelResult, name: str) -> Text:
     """Return a figure with its interval, starred where it differs from the baseline's."""
     figure = next((figure for figure in model.figures if figure.name == name), None)
     if figure is None:
-        return Text("-")
+        return shown("-")
     difference = model.difference(name)
     differs = (
         difference is not None
@@ -75,7 +74,7 @@ def _cell(model: ModelResult, name: str) -> Text:
         and difference.high is not None
         and (difference.low > 0 or difference.high < 0)
     )
-    return Text(_told(figure) + (" *" if differs else "  "), style="bold" if differs else "")
+    return shown(_told(figure) + (" *" if differs else "  "), style="bold" if differs else "")
 
 
 def _told(figure: Figure) -> str:
@@ -96,8 +95,6 @@ def _print_notes(console: Console, evaluation: Evaluation) -> None:
         console.print(
             "* differs from the baseline: the 95 % interval of the paired difference leaves out zero (of twenty equal "
             "figures one does so by chance)",
-            markup=False,
-            highlight=False,
         )
     for model in evaluation.models:
         if model.discordance is not None:
@@ -105,8 +102,6 @@ def _print_notes(console: Console, evaluation: Evaluation) -> None:
             console.print(
                 f"{model.label}: breaks a principle where {evaluation.baseline} does not {found.only_model:,} times, "
                 f"the other way round {found.only_baseline:,} times; McNemar's exact p = {found.p:.3g}",
-                markup=False,
-                highlight=False,
             )
 
 
@@ -116,7 +111,7 @@ def _pairs(evaluation: Evaluation) -> Table:
     for pair in evaluation.pairs:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in pair.abstained.items())
         table.add_row(
-            Text(f"{pair.a} over {pair.b}"),
+            shown(f"{pair.a} over {pair.b}"),
             _told(pair.win_rate) if pair.win_rate is not None else "-",
             f"{pair.wins:,}",
             f"{pair.losses:,}",
@@ -135,11 +130,11 @@ def _calibration(parts: Sequence[Calibration]) -> Table:
         known = {figure.name: figure for figure in part.figures}
         cells = [f"{known[name].value:.3f}" if name in known else "-" for name in _HEADINGS]
         name = "all principles" if part.principle_id is None else f"{part.principle_id} ({part.kind})"
-        table.add_row(Text(name), f"{part.gates:,}", *cells)
+        table.add_row(shown(name), f"{part.gates:,}", *cells)
     return table
 
 
 def _print_causes(console: Console, what: str, causes: Mapping[str, int]) -> None:
     if causes:
         told = "; ".join(f"{cause} ({count:,})" for cause, count in list(causes.items())[:CAUSES_SHOWN])
-        console.print(f"{sum(causes.values()):,} {what}: {told}", markup=False, highlight=False)
+        console.print(f"{sum(causes.values()):,} {what}: {told}")

@@ -4,11 +4,11 @@ import dataclasses
 from pathlib import Path
 
 import click
-import orjson
-from rich.console import Console
 
+from cai.cli.console import Screen
 from cai.cli.outcome import print_export
 from cai.cli.places import EXISTING_RUN
+from cai.cli.terminal import print_json
 from cai.export import ExportOptions, export_run
 
 
@@ -27,6 +27,6 @@ def export(run: Path, all_revisions: bool, test_share: float, as_json: bool) -> 
     """Write a run's SFT and preference datasets."""
     summary = export_run(run, ExportOptions(all_revisions=all_revisions, test_share=test_share))
     if as_json:
-        click.echo(orjson.dumps(dataclasses.asdict(summary)))
+        print_json(dataclasses.asdict(summary))
     else:
-        print_export(Console(), run, summary)
+        print_export(Screen(), run, summary)

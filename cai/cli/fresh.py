@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from cai.cli.terminal import clean
+
 _SIGNS = ("run.json", "train.json", "checkpoints", "evaluation.json")
 
 
@@ -18,4 +20,4 @@ def confirm_fresh(directory: Path) -> None:
 
     origin = read_origin(directory)
     if any((directory / name).exists() for name in _SIGNS) or (origin is not None and has_run(origin.url)):
-        click.confirm(f"{location(directory)} holds a run; discard it and start over?", abort=True, err=True)
+        click.confirm(clean(f"{location(directory)} holds a run; discard it and start over?"), abort=True, err=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
-from rich.console import Console
 
+from cai.addresses import DataSource
+from cai.cli.console import Screen
 from cai.cli.costs import rate_options, take_rates, tell_estimate
 from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
@@ -25,23 +25,33 @@ from cai.cli.options import (
 from cai.cli.outcome import finish, print_plan, print_remarks
 from cai.cli.places import NEW_RUN
 from cai.cli.screen import run_watched
+from cai.cli.terminal import print_json, say
 from cai.cluster import check_cluster
-from cai.engines import check_engine_options, check_spec
+from cai.engines import check_engine_options
 from cai.errors import UsageError
 from cai.jobs.generate import estimate_generate, plan_generate
 from cai.jobs.generate import generate as generate_job
-from cai.settings import ClusterSettings, GenerateSettings, plain, without_password, without_secrets
+from cai.modelspec import ModelSpec
+from cai.settings import ClusterSettings, GenerateSettings, plain
 from cai.store.origin import location
 
 
 @click.command()
 @click.option("--constitution", required=True, help="A YAML file, or the name of a shipped one (medical.yaml).")
 @click.option(
-    "--model", default="tiny", show_default=True, help="tiny, transformers:MODEL, vllm:MODEL, openai:MODEL@URL[,URL…]."
+    "--model",
+    type=ModelSpec.parse,
+    metavar="MODEL",
+    default="tiny",
+    show_default=True,
+    help="tiny, transformers:MODEL, vllm:MODEL, openai:MODEL@URL[,URL…].",
 )
-@click.option("--judge", help="The model that judges (default: the same model).")
+@click.option("--judge", type=ModelSpec.parse, metavar="MODEL", help="The model that judges (default: the same model).")
 @click.option(
-    "--prompts", help="JSONL, Parquet, CSV, text, a directory, a URL, - or a dataset (default: the constitution's)."
+    "--prompts",
+    type=DataSource.parse,
+    metavar="SOURCE",
+    help="JSONL, Parquet, CSV, text, a directory, a URL, - or a dataset (default: the constitution's).",
 )
 @click.option("--prompt-column", help="The column that holds the prompt, when it is not obvious.")
 @click.option("--split", help="The split of a dataset with several.")
@@ -83,11 +93,9 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
         cluster=_take_cluster_settings(options),
         **options,
     )
-    check_spec(settings.model)
-    check_spec(settings.judge or settings.model)
     check_engine_options((settings.model, settings.judge or settings.model), settings.engine.engine_option)
     plan = plan_generate(settings)
-    console = Console()
+    console = Screen()
     if not as_json:
         print_remarks(plan.prompts.remarks)
     if dry_run:
@@ -96,21 +104,21 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
             plain(settings)
             | plan.method.plan.model_dump(mode="json")
             | {
-                "prompts": without_secrets(plan.source),
+                "prompts": str(plan.source),
                 "out": location(plan.out),
-                "judge": without_password(settings.judge or settings.model),
+                "judge": str(settings.judge or settings.model),
             }
         )
         if as_json:
             told = {"plan": resolved, "estimate": tell_estimate(estimate, rates), "remarks": plan.prompts.remarks}
-            click.echo(orjson.dumps(told))
+            print_json(told)
         else:
             print_plan(console, resolved, estimate, rates)
         return
     if settings.fresh:
         confirm_fresh(plan.out)
-    if settings.model == "tiny" and not as_json:
-        click.echo(
+    if settings.model.kind == "tiny" and not as_json:
+        say(
             "cai: using the embedded miniature, which knows only its micro-world; choose a model with --model", err=True
         )
     summary = run_watched(lambda watch: generate_job(settings, plan, watch), quiet=as_json)

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
+from cai.cli.console import Screen
 from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
     SEED,
@@ -19,16 +19,19 @@ from cai.cli.options import (
 from cai.cli.outcome import finish
 from cai.cli.places import EXISTING_RUN, NEW_RUN
 from cai.cli.screen import run_watched
-from cai.engines import check_engine_options, check_spec
+from cai.engines import check_engine_options
 from cai.export import ExportOptions, export_run
 from cai.jobs.judge import judge_again, plan_judge
+from cai.modelspec import ModelSpec
 from cai.settings import RejudgeSettings
 
 
 @click.command()
 @click.argument("run", type=EXISTING_RUN)
 @click.option("--constitution", help="Judge under this constitution (default: the run's own).")
-@click.option("--judge", help="The model that judges (default: the run's own judge).")
+@click.option(
+    "--judge", type=ModelSpec.parse, metavar="MODEL", help="The model that judges (default: the run's own judge)."
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a reasoning at most.")
 @judge_options
@@ -47,9 +50,8 @@ def judge(as_json: bool, **options: Any) -> None:
     """
     settings = RejudgeSettings(engine=take_engine_settings(options), judging=take_judge_settings(options), **options)
     plan = plan_judge(settings)
-    check_spec(plan.judge)
     check_engine_options((plan.judge,), settings.engine.engine_option)
     if settings.fresh:
         confirm_fresh(plan.out)
     summary = run_watched(lambda watch: judge_again(settings, plan, watch), quiet=as_json)
-    finish(Console(), summary, export_run(summary.out, ExportOptions()), as_json=as_json)
+    finish(Screen(), summary, export_run(summary.out, ExportOptions()), as_json=as_json)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
-import orjson
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from cai.addresses import DataSource
+from cai.cli.console import Screen, shown
 from cai.cli.evaluation import print_evaluation
 from cai.cli.options import (
     LOCAL_FOLDER,
@@ -23,10 +23,12 @@ from cai.cli.options import (
     take_engine_settings,
 )
 from cai.cli.screen import run_watched
-from cai.engines import check_engine_options, check_spec
+from cai.cli.terminal import print_json, say
+from cai.engines import check_engine_options
 from cai.jobs.watch import Watch
 from cai.loop.run import default_out, run_loop
-from cai.loop.stages import engine_of, stages
+from cai.loop.stages import stages
+from cai.modelspec import ModelSpec
 from cai.settings import (
     AdapterSettings,
     EngineSettings,
@@ -49,7 +51,7 @@ class _Screen:
 
     def say(self, line: str) -> None:
         if not self.quiet:
-            click.echo(f"cai: {line}", err=True)
+            say(f"cai: {line}", err=True)
 
     def watched(self, job: Callable[[Watch], Awaitable[Result]]) -> Result:
         return run_watched(job, quiet=self.quiet)
@@ -70,13 +72,29 @@ def _stage_options(command: Command) -> Command:
 
 @click.command()
 @click.option("--constitution", required=True, help="A YAML file, or the name of a shipped one (medical.yaml).")
-@click.option("--model", default="tiny", show_default=True, help="The model to train: tiny, a directory or a hub id.")
-@click.option("--judge", help="The model that judges and rewards (default: the untrained model).")
+@click.option(
+    "--model",
+    type=ModelSpec.checkpoint,
+    metavar="MODEL",
+    default="tiny",
+    show_default=True,
+    help="The model to train: tiny, a directory or a hub id.",
+)
+@click.option(
+    "--judge", type=ModelSpec.parse, metavar="MODEL", help="It judges and rewards (default: the untrained model)."
+)
 @click.option("--method", type=click.Choice(get_args(LoopMethod)), default="dpo", show_default=True)
 @click.option("--iterations", type=Count(), default=1, show_default=True, help="Rounds of AI feedback.")
-@click.option("--prompts", help="Prompts to train on (default: the constitution's).")
+@click.option(
+    "--prompts", type=DataSource.parse, metavar="SOURCE", help="Prompts to train on (default: the constitution's)."
+)
 @click.option("--limit", type=Count(), help="Train on only so many prompts.")
-@click.option("--evaluation-prompts", help="Prompts to measure with (default: the constitution's evaluation set).")
+@click.option(
+    "--evaluation-prompts",
+    type=DataSource.parse,
+    metavar="SOURCE",
+    help="Prompts to measure with (default: the constitution's evaluation set).",
+)
 @click.option("--evaluation-limit", type=Count(), help="Measure with only so many prompts.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @click.option("--samples", type=SAMPLES, default=2, show_default=True, help="Revised responses a prompt.")
@@ -114,11 +132,8 @@ def loop(dry_run: bool, as_json: bool, **options: Any) -> None:
     The same command again goes on where it was stopped; changed settings run the stages that they touch again.
     """
     settings = _settings(options)
-    check_spec(engine_of(settings.model))
-    if settings.judge is not None:
-        check_spec(settings.judge)
-    check_engine_options((engine_of(settings.model), settings.judge or ""), settings.engine.engine_option)
-    console = Console()
+    check_engine_options((settings.model, settings.judge or settings.model), settings.engine.engine_option)
+    console = Screen()
     if dry_run:
         _print_stages(console, settings, as_json=as_json)
         return
@@ -128,7 +143,7 @@ def loop(dry_run: bool, as_json: bool, **options: Any) -> None:
             console.print("Interrupted; the same command goes on from here.")
         raise click.exceptions.Exit(130)
     if as_json:
-        click.echo(orjson.dumps({"out": str(outcome.out), "ran": outcome.ran, **outcome.evaluation.as_json()}))
+        print_json({"out": str(outcome.out), "ran": outcome.ran, **outcome.evaluation.as_json()})
     else:
         print_evaluation(console, outcome.evaluation)
 
@@ -150,13 +165,11 @@ def _fit(stage: str, options: dict[str, Any], engine: EngineSettings) -> FitSett
 def _print_stages(console: Console, settings: LoopSettings, *, as_json: bool) -> None:
     plan = stages(settings, default_out(settings))
     if as_json:
-        click.echo(
-            orjson.dumps([{"name": stage.name, "needs": stage.needs, **plain(stage.settings)} for stage in plan])
-        )
+        print_json([{"name": stage.name, "needs": stage.needs, **plain(stage.settings)} for stage in plan])
         return
     for stage in plan:
         table = Table(title=stage.name, title_justify="left", box=None, pad_edge=False, show_header=False)
         for name, value in plain(stage.settings).items():
             if value is not None:
-                table.add_row(name.replace("_", "-"), Text(str(value)))
+                table.add_row(name.replace("_", "-"), shown(str(value)))
         console.print(table)

@@ -16,6 +16,7 @@ from types import ModuleType
 import click
 
 from cai import __version__
+from cai.cli.terminal import say, show_error, watch_libraries
 from cai.errors import CaiError, UsageError
 
 COMMANDS = {
@@ -82,23 +83,24 @@ def cai() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     _fill_standard_descriptors()
+    watch_libraries()
     try:
         _require_text(sys.argv[1:] if arguments is None else arguments)
         code = cai.main(args=arguments, standalone_mode=False)
     except CaiError as error:
-        click.echo(f"cai: {error}", err=True)
+        say(f"cai: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        show_error(error)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:  # the output's disk is full, a terminal is gone
-        click.echo(f"cai: {error.strerror or error}", err=True)
+        say(f"cai: {error.strerror or error}", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("cai: interrupted", err=True)
+        say("cai: interrupted", err=True)
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
 

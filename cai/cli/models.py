@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 import click
-import orjson
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from cai.cli.console import Screen, shown
 from cai.cli.options import ENGINE_OPTION
+from cai.cli.terminal import print_json
 from cai.engines import EngineOptions, check_engine_options, open_engine
 from cai.engines.base import Completion, Engine, Request, Sampling
 from cai.errors import EngineGoneError, ModelError, RequestError
+from cai.modelspec import ModelSpec
 from cai.records import Message
 
 _QUESTION = "Can I take ibuprofen with a cold?"
@@ -67,12 +67,12 @@ def models() -> None:
 
 
 @models.command()
-@click.argument("spec")
+@click.argument("spec", type=ModelSpec.parse)
 @click.option("--device", default="auto", show_default=True, help="Where a model in this process runs: cpu, cuda, mps.")
 @click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or float16, for such a model.")
 @ENGINE_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def check(spec: str, *, device: str, dtype: str, engine_option: tuple[str, ...], as_json: bool) -> None:
+def check(spec: ModelSpec, *, device: str, dtype: str, engine_option: tuple[str, ...], as_json: bool) -> None:
     """Open the model SPEC and ask it something.
 
     SPEC is tiny, transformers:MODEL, vllm:MODEL, openai:MODEL@URL[,URL…] or scripted.
@@ -81,12 +81,12 @@ def check(spec: str, *, device: str, dtype: str, engine_option: tuple[str, ...],
     options = EngineOptions(device=device, dtype=dtype, engine_options=engine_option)
     findings = asyncio.run(_check(spec, options))
     if as_json:
-        click.echo(orjson.dumps(asdict(findings), option=orjson.OPT_INDENT_2))
+        print_json(asdict(findings), indent=True)
     else:
         _print(findings)
 
 
-async def _check(spec: str, options: EngineOptions) -> Findings:
+async def _check(spec: ModelSpec, options: EngineOptions) -> Findings:
     began = time.perf_counter()
     engine = await open_engine(spec, options)
     try:
@@ -172,8 +172,8 @@ def _print(findings: Findings) -> None:
         ("concurrency", f"{findings.concurrency} requests at once"),
         *_speed(findings),
     ):
-        table.add_row(label, Text(value))
-    Console(highlight=False).print(table)
+        table.add_row(label, shown(value))
+    Screen().print(table)
 
 
 def _speed(findings: Findings) -> list[tuple[str, str]]:

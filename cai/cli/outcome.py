@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from cai.cli.console import assembled, shown
 from cai.cli.costs import print_comparison, print_estimate, tell_summary
+from cai.cli.terminal import print_json, say
 from cai.jobs.estimate import Estimate
 from cai.jobs.rates import Rates
 from cai.jobs.watch import Summary
@@ -28,7 +28,7 @@ CAUSES_SHOWN = 10
 def print_remarks(remarks: Iterable[str]) -> None:
     """Print what a person must know of how data is read: columns that are not used, encodings."""
     for line in remarks:
-        click.echo(f"cai: {line}", err=True)
+        say(f"cai: {line}", err=True)
 
 
 def print_plan(console: Console, resolved: dict[str, Any], estimate: Estimate, rates: Rates) -> None:
@@ -36,7 +36,7 @@ def print_plan(console: Console, resolved: dict[str, Any], estimate: Estimate, r
     table = Table("option", "value", box=None, pad_edge=False)
     for name, value in sorted(resolved.items()):
         if value is not None:
-            table.add_row(name.replace("_", "-"), Text(str(value)))
+            table.add_row(name.replace("_", "-"), shown(str(value)))
     console.print(table)
     print_estimate(console, estimate, rates)
 
@@ -47,7 +47,7 @@ def finish(
     """Print how a job ended, and leave with 130 after an interrupt, 1 when nothing at all came out."""
     rates = rates or Rates()
     if as_json:
-        click.echo(orjson.dumps(tell_summary(summary, rates) | {"export": dataclasses.asdict(exported)}))
+        print_json(tell_summary(summary, rates) | {"export": dataclasses.asdict(exported)})
     else:
         _print_summary(console, summary)
         print_comparison(console, summary, rates)
@@ -64,7 +64,7 @@ def _print_summary(console: Console, summary: Summary) -> None:
     tokens = summary.prompt_tokens + summary.completion_tokens
     rate = f", {tokens / summary.seconds:,.0f} tokens/s" if summary.seconds else ""
     console.print(
-        Text.assemble(
+        assembled(
             (summary.status, "bold"),
             f": {summary.rows:,} rows in {location(summary.out)} "
             f"({summary.done:,} now in {summary.seconds:,.1f} s, {summary.requests:,} requests{rate})",
@@ -75,10 +75,10 @@ def _print_summary(console: Console, summary: Summary) -> None:
     if summary.duplicates:
         console.print(f"{summary.duplicates:,} duplicate prompts were skipped")
     for cause, count in islice(summary.failures.items(), CAUSES_SHOWN):
-        console.print(Text.assemble((f"{count:,} failed", "yellow"), f" in {cause}"))
+        console.print(assembled((f"{count:,} failed", "yellow"), f" in {cause}"))
     more = len(summary.failures) - CAUSES_SHOWN
     if more > 0:
-        console.print(f"and {more:,} more causes: {_failures(summary.out)}", markup=False)
+        console.print(f"and {more:,} more causes: {_failures(summary.out)}")
     if summary.owed:
         console.print(f"{summary.owed:,} of the failed are asked again by the same command")
 
@@ -103,7 +103,7 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
             console.print(f"{title}: {', '.join(f'{reason} {count:,}' for reason, count in reasons.items())}")
     if export.adherence:
         kept = ", ".join(f"{name} {value.mean:.0%}" for name, value in export.adherence.items())
-        console.print(f"kept by responses, by the gates: {kept}", markup=False)
+        console.print(f"kept by responses, by the gates: {kept}")
     # Soft-wrapped, because these lines are there to be copied.
     load = f'load: datasets.load_dataset("{run}", "sft") and "preference"; read: cai show {location(run)}'
-    console.print(load, markup=False, highlight=False, soft_wrap=True)
+    console.print(load, soft_wrap=True)

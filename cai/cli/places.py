@@ -1,6 +1,6 @@
 """Where runs lie, as a person says it on the command line: a directory, or a URL on any filesystem that fsspec knows.
 
-A URL becomes the path of its working copy here, so that nobody further in has to know of URLs.
+A URL becomes the path of its working copy here, so that nobody further in has to know of URLs, nor of what they carry.
 """
 
 from pathlib import Path
@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from cai.addresses import DataSource
 from cai.store import checkout, working_copy
-from cai.urls import is_url
 
 
 class _NewRun(click.Path):
@@ -17,8 +17,8 @@ class _NewRun(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the directory to write in; asks nobody whether the URL can be reached."""
-        if isinstance(value, str) and is_url(value):
-            return working_copy(value)
+        if isinstance(value, str) and (named := DataSource.parse(value)).is_url:
+            return working_copy(str(named))
         return super().convert(value, param, ctx)
 
 
@@ -27,8 +27,8 @@ class _ExistingRun(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the directory to read from, with all that is at the URL; raises as `checkout` does."""
-        if isinstance(value, str) and is_url(value):
-            return checkout(value)
+        if isinstance(value, str) and (named := DataSource.parse(value)).is_url:
+            return checkout(str(named))
         return super().convert(value, param, ctx)
 
 

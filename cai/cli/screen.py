@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TypeVar
 
-import click
 import uvloop
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from cai.cli.console import Screen
+from cai.cli.terminal import say
 from cai.jobs.watch import Watch
 
 Result = TypeVar("Result")
@@ -25,7 +25,7 @@ REFRESH_SECONDS = 0.25
 
 def run_watched(job: Callable[[Watch], Awaitable[Result]], *, quiet: bool) -> Result:
     """Run a job to its end and return what it returns; raises KeyboardInterrupt when it was stopped at once."""
-    watch = Watch(say=lambda line: click.echo(f"cai: {line}", err=True))
+    watch = Watch(say=lambda line: say(f"cai: {line}", err=True))
     # uvloop halves what a request to a server costs.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
@@ -43,7 +43,7 @@ async def _watched(job: Callable[[Watch], Awaitable[Result]], watch: Watch, quie
             task.cancel()
             return
         watch.stop.drain()
-        click.echo("cai: finishing the rows in flight; press Ctrl-C again to stop at once", err=True)
+        say("cai: finishing the rows in flight; press Ctrl-C again to stop at once", err=True)
 
     def hear(_number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(interrupted)
@@ -61,15 +61,15 @@ async def _watched(job: Callable[[Watch], Awaitable[Result]], watch: Watch, quie
 @contextlib.asynccontextmanager
 async def _drawing(watch: Watch, quiet: bool) -> AsyncIterator[None]:
     """Draw the watch on standard error while the block runs, if that is a terminal."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     if quiet or not console.is_terminal:
         yield
         return
     bar = Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

@@ -6,12 +6,12 @@ from itertools import islice
 from pathlib import Path
 
 import click
-import orjson
-from rich.console import Console
 
 from cai.cli.chain import print_row
+from cai.cli.console import Screen
 from cai.cli.options import Count
 from cai.cli.places import EXISTING_RUN
+from cai.cli.terminal import print_json, say
 from cai.errors import RunError
 from cai.records import Row
 from cai.store import Run
@@ -34,16 +34,16 @@ def show(run: Path, prompt_id: str | None, limit: int, revised: bool, as_json: b
         if row is None:
             raise RunError(f"{location(run)} has no row {prompt_id!r}; `cai show {location(run)}` lists some")
         rows = iter([row])
-    console = Console()
+    console = Screen()
     shown = 0
     for row in islice(rows, limit):
         shown += 1
         if as_json:
-            click.echo(orjson.dumps(dataclasses.asdict(row)))
+            print_json(dataclasses.asdict(row))
         else:
             print_row(console, row)
     if not shown:
-        click.echo(f"cai: {location(run)} has no {'revised ' if revised else ''}rows to show", err=True)
+        say(f"cai: {location(run)} has no {'revised ' if revised else ''}rows to show", err=True)
 
 
 def _tells_a_story(row: Row) -> bool:

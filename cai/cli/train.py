@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from cai.cli.console import Screen, assembled, shown
 from cai.cli.fresh import confirm_fresh
+from cai.cli.terminal import print_json, say
 from cai.cli.training import (
     adapter_options,
     common_options,
@@ -74,23 +74,23 @@ def _run(settings: TrainSettings, *, dry_run: bool, as_json: bool) -> None:
         if package not in _PACKAGES:
             raise
         raise ModelError(f"training needs {package}: pip install 'cai[train]'") from error
-    console = Console()
+    console = Screen()
     main = os.environ.get("RANK", "0") == "0"  # in a launch of several processes one of them talks
     if dry_run:
         plan = plan_train(settings)
         if as_json:
-            click.echo(orjson.dumps(plan.as_json()))
+            print_json(plan.as_json())
         else:
             _print_plan(console, plan)
         return
     if settings.fresh and main:
         confirm_fresh(settings.out)
-    if settings.model == "tiny" and main and not as_json:
-        click.echo("cai: training the embedded miniature; choose a model with --model", err=True)
-    summary = train_job(settings, lambda line: click.echo(f"cai: {line}", err=True) if main and not as_json else None)
+    if settings.model.kind == "tiny" and main and not as_json:
+        say("cai: training the embedded miniature; choose a model with --model", err=True)
+    summary = train_job(settings, lambda line: say(f"cai: {line}", err=True) if main and not as_json else None)
     if main:
         if as_json:
-            click.echo(orjson.dumps(summary.as_json()))
+            print_json(summary.as_json())
         else:
             _print_summary(console, summary)
     if summary.status == "interrupted":
@@ -102,7 +102,7 @@ def _print_plan(console: Console, plan: "TrainPlan") -> None:
     table = Table("option", "value", box=None, pad_edge=False)
     for name, value in sorted(told["settings"].items()):
         if value not in (None, ()):
-            table.add_row(name.replace("_", "-"), Text(" ".join(value) if isinstance(value, tuple) else str(value)))
+            table.add_row(name.replace("_", "-"), shown(" ".join(value) if isinstance(value, tuple) else str(value)))
     console.print(table)
     shape, data = told["model"], told["data"]
     trained = shape["adapter_parameters"] or shape["parameters"]
@@ -119,17 +119,17 @@ def _print_plan(console: Console, plan: "TrainPlan") -> None:
         f"about {plan.steps:,} steps",
     ]
     for line in lines:
-        console.print(line, markup=False, highlight=False)
+        console.print(line)
 
 
 def _print_summary(console: Console, summary: "TrainSummary") -> None:
     if summary.already:
-        console.print(f"{summary.out} is finished; --fresh trains it again.", markup=False)
+        console.print(f"{summary.out} is finished; --fresh trains it again.")
         return
     rate = f", {summary.tokens_per_second:,.0f} tokens/s" if summary.tokens_per_second else ""
     from_step = f" from step {summary.resumed:,}" if summary.resumed else ""
     console.print(
-        Text.assemble(
+        assembled(
             (summary.status, "bold"),
             f": {summary.method} in {summary.out}, {summary.steps:,} steps{from_step} "
             f"in {summary.seconds:,.1f} s{rate}",
@@ -137,7 +137,7 @@ def _print_summary(console: Console, summary: "TrainSummary") -> None:
     )
     if summary.left_out:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in summary.left_out.items())
-        console.print(f"left out: {reasons}", markup=False)
+        console.print(f"left out: {reasons}")
     if summary.loss is not None:
         line = f"loss {summary.loss:.4f}"
         if summary.best_eval_loss is not None:
@@ -146,4 +146,4 @@ def _print_summary(console: Console, summary: "TrainSummary") -> None:
     if summary.status == "interrupted":
         console.print("The same command goes on from here.")
     elif summary.method != "reward":
-        console.print(f"load: --model transformers:{summary.out}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"load: --model transformers:{summary.out}", soft_wrap=True)

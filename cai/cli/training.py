@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
+from cai.addresses import DataSource
 from cai.cli.options import LOCAL_FOLDER, SEED, Count, FiniteRange, config_option
+from cai.modelspec import ModelSpec
 from cai.settings import (
     AdapterSettings,
     DataSettings,
@@ -40,7 +42,14 @@ common_options = _all(
         required=True,
         help="Runs, files or datasets, each perhaps with :WEIGHT; several in one string or several times.",
     ),
-    click.option("--model", default="tiny", show_default=True, help="tiny, a directory or a hub id."),
+    click.option(
+        "--model",
+        type=ModelSpec.checkpoint,
+        metavar="MODEL",
+        default="tiny",
+        show_default=True,
+        help="tiny, a directory or a hub id.",
+    ),
     click.option("--out", type=LOCAL_FOLDER, required=True, help="Where the model is written."),
     click.option("--mixing-temperature", type=FiniteRange(0, min_open=True), default=1.0, show_default=True),
     click.option(
@@ -141,7 +150,12 @@ def preference_options(*names: str) -> Group:
 
 online_options = _all(
     click.option("--constitution", help="Whose judge rewards; a YAML file or a shipped one's name."),
-    click.option("--judge", help="The model that judges (default: the model as it was before training)."),
+    click.option(
+        "--judge",
+        type=ModelSpec.parse,
+        metavar="MODEL",
+        help="The model that judges (default: the model as it was before training).",
+    ),
     click.option(
         "--reward-model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="From `cai train reward`."
     ),
@@ -156,7 +170,7 @@ online_options = _all(
 
 def take_train_settings(method: TrainMethod, options: dict[str, Any]) -> TrainSettings:
     """Return a method's options as settings; what a method does not offer keeps its default."""
-    options["data"] = tuple(part for item in options["data"] for part in shlex.split(item))
+    options["data"] = tuple(DataSource.parse(part) for item in options["data"] for part in shlex.split(item))
     own = OnlineSettings if method in ("grpo", "rloo") else PreferenceSettings
     groups: dict[str, Any] = {
         "data": DataSettings,

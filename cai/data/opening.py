@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from cai.addresses import DataSource
 from cai.data.columns import find_prompt
 from cai.data.finding import SUFFIXES, Kind, files_in, kind_of, open_file, printable
 from cai.data.prompts import InputOptions, Part, Prompts
@@ -11,28 +12,28 @@ from cai.data.rows import Source
 from cai.data.text_files import open_stdin
 from cai.errors import InputError
 from cai.identity import fingerprint
-from cai.urls import is_url
 
 
-def open_prompts(source: str, options: InputOptions) -> Prompts:
+def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
     """Open the prompts that `source` names, in one of the ways that `cai.data.finding` has.
 
     A hub dataset is shuffled through a buffer by `datasets`, everything else as a whole. Raises InputError when nothing
     there can be read as prompts: the message says what was found and what is needed.
     """
+    name = printable(str(source))
     try:
-        place = str(fetch(source, SUFFIXES)) if is_url(source) else source
+        place = str(fetch(str(source), SUFFIXES)) if source.is_url else source.reveal()
         kind = kind_of(place)
         if kind is None:
-            raise InputError(f"There is no file or directory {printable(source)} to read prompts from.")
+            raise InputError(f"There is no file or directory {name} to read prompts from.")
         if options.split is not None and kind not in ("saved", "hub"):
-            raise InputError(f"--split is for datasets saved on disk or on the hub; {printable(source)} is neither.")
+            raise InputError(f"--split is for datasets saved on disk or on the hub; {name} is neither.")
         sources = _open(place, kind, options)
     except OSError as error:
         # Sources say their own; this is about names: too long, in a directory that is closed.
-        raise InputError(f"{printable(source[:200])} cannot be opened: {error.strerror}.") from error
+        raise InputError(f"{name[:200]} cannot be opened: {error.strerror}.") from error
     if all(opened.size == 0 for opened in sources):
-        raise InputError(f"{'Standard input' if kind == 'stdin' else printable(source)} holds no prompts.")
+        raise InputError(f"{'Standard input' if kind == 'stdin' else name} holds no prompts.")
     parts = [
         Part(opened, find_prompt(opened.columns, options.prompt_column, opened.name))
         for opened in sources

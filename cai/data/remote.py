@@ -9,10 +9,8 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 from cai.errors import InputError
-from cai.settings import without_secrets
 from cai.urls import RemoteFolder
 
 _SAVED = frozenset({"state.json", "dataset_dict.json"})
@@ -22,12 +20,12 @@ _SAVED = frozenset({"state.json", "dataset_dict.json"})
 def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
     """Return a local copy of the file, or the directory, at `url`; of a directory what has one of the suffixes.
 
-    A URL that does not end in a suffix is a directory; hidden files in it are left out. Raises InputError when nothing
-    is there, or nobody answers, and UsageError when there is no filesystem for the URL.
+    `url` is without its secrets, as `addresses.DataSource` shows it; one that does not end in a suffix is a directory,
+    in which hidden files are left out. Raises InputError when nothing is there, or nobody answers, and UsageError when
+    there is no filesystem for the URL.
     """
     folder = RemoteFolder(url)
-    shown = without_secrets(url)
-    target = Path(tempfile.mkdtemp(dir=_copies())) / _name(url)
+    target = Path(tempfile.mkdtemp(dir=_copies())) / PurePosixPath(url).name
     try:
         if not url.endswith("/") and target.name.endswith(suffixes):
             folder.get("", target)
@@ -36,21 +34,15 @@ def fetch(url: str, suffixes: tuple[str, ...]) -> Path:
         wanted = names if _SAVED & set(names) else [name for name in names if name.endswith(suffixes)]
         if not wanted:
             found = f"holds no file of a kind that can be read ({', '.join(suffixes)})" if names else "is not there"
-            raise InputError(f"{shown} {found}.")
+            raise InputError(f"{url} {found}.")
         for name in wanted:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             folder.get(name, target / name)
     except FileNotFoundError as error:
-        raise InputError(f"{shown} is not there: {error}.".replace(url, shown)) from error
+        raise InputError(f"{url} is not there: {error}.") from error
     except OSError as error:
-        raise InputError(f"{shown} cannot be read: {error}.".replace(url, shown)) from error
+        raise InputError(f"{url} cannot be read: {error}.") from error
     return target
-
-
-def _name(url: str) -> str:
-    """Return the last name in the URL's path, without what a web address may have after it."""
-    path = urlsplit(url).path if url.startswith(("http://", "https://")) else url
-    return PurePosixPath(path).name
 
 
 @cache

@@ -14,17 +14,16 @@ Each backend is imported when it is opened, so that nobody waits for torch who t
 """
 
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 from cai.engines.base import Engine
 from cai.errors import ModelError
+from cai.modelspec import ModelSpec
+from cai.redaction import is_secret_name
 
 TINY = Path(__file__).parent.parent / "tiny" / "checkpoint"
-_ALLOWED = "tiny, transformers:MODEL, vllm:MODEL, openai:MODEL@URL[,URL…], scripted"
 _VLLM_QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
 """Set unless the environment says otherwise: vLLM would write over the screen, and report its use over the network."""
 
@@ -47,43 +46,36 @@ class EngineOptions:
     engine_options: tuple[str, ...] = ()
 
 
-def check_spec(spec: str) -> None:
-    """Raise ModelError unless `spec` has the form of a model; nothing is opened or looked up."""
-    kind, _, rest = spec.partition(":")
-    if kind == "openai" and rest:
-        _server(spec, rest)
-    elif spec.partition("?")[0] == "scripted":
-        _script(spec)
-    elif spec != "tiny" and not (kind in ("transformers", "vllm") and rest):
-        raise ModelError(f"model {spec!r} is none of: {_ALLOWED}")
-
-
-def check_engine_options(specs: Iterable[str], engine_options: Iterable[str]) -> None:
+def check_engine_options(specs: Iterable[ModelSpec], engine_options: Iterable[str]) -> None:
     """Raise ModelError when there are options for vLLM's engine and none of a command's models is opened in it.
 
-    Raises it, too, for an option that would let a checkpoint run code of its own (see `pretrained`).
+    Raises it, too, for an option that would let a checkpoint run code of its own (see `pretrained`), and for one that
+    is a secret: options are written down with the run.
     """
-    engine_options = tuple(engine_options)
-    if any(option.lstrip("- ").replace("_", "-").startswith("trust-remote-code") for option in engine_options):
-        raise ModelError("--engine-option trust-remote-code: cai never runs Python code that comes with a model")
-    if any(engine_options) and not any(spec.startswith("vllm:") for spec in specs):
+    keys = [option.partition("=")[0].strip().lstrip("-").replace("_", "-") for option in engine_options]
+    for key in keys:
+        if key.startswith("trust-remote-code"):
+            raise ModelError("--engine-option trust-remote-code: cai never runs Python code that comes with a model")
+        if is_secret_name(key):
+            raise ModelError(f"--engine-option {key} is a secret: give it in the environment, as HF_TOKEN for the hub")
+    if keys and not any(spec.kind == "vllm" for spec in specs):
         raise ModelError("--engine-option is for vLLM's engine, and no model here is a vllm:MODEL")
 
 
-async def open_engine(spec: str, options: EngineOptions | None = None) -> Engine:
+async def open_engine(spec: ModelSpec, options: EngineOptions | None = None) -> Engine:
     """Open the engine that `spec` names, or raise ModelError saying what is wrong with it."""
-    check_spec(spec)
     options = options or EngineOptions()
-    kind, _, rest = spec.partition(":")
-    if spec == "tiny":
-        return await _open_local(str(TINY), options)
-    if kind == "transformers":
-        return await _open_local(rest, options)
-    if kind == "vllm":
-        return await _open_vllm(rest, options)
-    if kind == "openai":
-        return await _open_server(spec, rest, options)
-    return _open_scripted(spec, options)
+    match spec.kind:
+        case "tiny":
+            return await _open_local(str(TINY), options)
+        case "transformers":
+            return await _open_local(spec.model, options)
+        case "vllm":
+            return await _open_vllm(spec.model, options)
+        case "openai":
+            return await _open_server(spec, options)
+        case "scripted":
+            return _open_scripted(spec, options)
 
 
 async def _open_local(model: str, options: EngineOptions) -> Engine:
@@ -110,36 +102,15 @@ async def _open_vllm(model: str, options: EngineOptions) -> Engine:
     return await open_vllm(model, options.device, options.dtype, options.concurrency, options.engine_options)
 
 
-async def _open_server(spec: str, rest: str, options: EngineOptions) -> Engine:
+async def _open_server(spec: ModelSpec, options: EngineOptions) -> Engine:
     from cai.engines.openai import open_openai
 
-    model, urls = _server(spec, rest)
-    return await open_openai(model, urls, options.concurrency, attempt_timeout=options.timeout)
+    urls = [server.reveal() for server in spec.servers]
+    return await open_openai(spec.model, urls, options.concurrency, attempt_timeout=options.timeout)
 
 
-def _server(spec: str, rest: str) -> tuple[str, tuple[str, ...]]:
-    parts = re.fullmatch(r"(.+?)@(https?://.+)", rest)
-    if parts is None:
-        hidden = re.sub(r"//[^/@]*@", "//…@", spec)  # an address may carry a password
-        raise ModelError(
-            f"model {hidden!r} needs the form openai:MODEL@URL[,URL…], e.g. openai:llama@http://127.0.0.1:8000/v1"
-        )
-    return parts[1], tuple(parts[2].split(","))
-
-
-def _open_scripted(spec: str, options: EngineOptions) -> Engine:
+def _open_scripted(spec: ModelSpec, options: EngineOptions) -> Engine:
     from cai.engines.scripted import default_script
 
-    settings = {"delay_ms": 0, "concurrency": options.concurrency or 64} | _script(spec)
+    settings = {"delay_ms": 0, "concurrency": options.concurrency or 64} | spec.script
     return default_script(delay=settings["delay_ms"] / 1000, concurrency=max(1, settings["concurrency"]))
-
-
-def _script(spec: str) -> dict[str, int]:
-    settings = {}
-    for name, value in parse_qsl(spec.partition("?")[2], keep_blank_values=True):
-        if name not in ("delay_ms", "concurrency") or not value.isdecimal():
-            raise ModelError(
-                f"model {spec!r}: {name}={value} is neither delay_ms=N nor concurrency=N, N a whole number"
-            )
-        settings[name] = int(value)
-    return settings

@@ -33,6 +33,7 @@ from cai.engines.retry import backoff, retry_after
 from cai.engines.wire import BrokenError, Reply, UnreachableError, Wire
 from cai.errors import ContextError, ModelError, RequestError
 from cai.records import Message
+from cai.redaction import hide_secrets, know
 
 Result = TypeVar("Result")
 
@@ -78,7 +79,7 @@ class OpenAIEngine:
         self._bases = {host.name: url.with_user(None) for host, url in zip(self._hosts.all, addresses, strict=True)}
         self._chats = {name: base / "chat" / "completions" for name, base in self._bases.items()}
         self._headers = {name: _headers(url) for name, url in zip(names, addresses, strict=True)}
-        self._secrets = _secrets(addresses)
+        know(_secrets(addresses))
         self._slots = asyncio.Semaphore(self.concurrency)
         self._given: set[str] = set()
         self._wire = Wire(timeout)
@@ -211,11 +212,11 @@ class OpenAIEngine:
         except ErrorInsideError as error:
             status = error.status
         except RequestError as error:
-            error.raw = self._redact(error.raw)
+            error.raw = hide_secrets(error.raw)
             raise
         raise refusal(
             status,
-            self._redact(reply.raw.decode(errors="replace")).encode(),
+            hide_secrets(reply.raw.decode(errors="replace")).encode(),
             host=host.name,
             model=self._model,
             wait=retry_after(reply.retry_after),
@@ -241,11 +242,6 @@ class OpenAIEngine:
         if isinstance(error, BrokenError):
             return backoff(host.failures, self._backoff_base, cap=self._patience / 4)
         return backoff(trial.failures, self._backoff_base)
-
-    def _redact(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "…")
-        return text
 
 
 def _told(error: AttemptError, how: str) -> RequestError:

@@ -12,10 +12,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from cai.engines import TINY, check_spec
+from cai.engines import TINY
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base, split_adapter
 from cai.engines.turns import Turns
 from cai.errors import ModelError
+from cai.modelspec import ModelSpec
 from cai.records import Message, RoleName
 
 BYTES_PER_TOKEN = 4
@@ -84,14 +85,13 @@ class TemplateCounter:
         return len(self._turns.encode_prompt(turns)) - len(roles) * self._text("?")
 
 
-def open_counter(spec: str) -> TokenCounter:
+def open_counter(spec: ModelSpec) -> TokenCounter:
     """Return the counter for the model that `spec` names; raises ModelError when its tokenizer cannot be opened."""
-    check_spec(spec)
-    if spec.startswith("openai:"):
+    if spec.kind == "openai":
         return ByteCounter()
-    if spec.partition("?")[0] == "scripted":
+    if spec.kind == "scripted":
         return WordCounter()
-    return TemplateCounter(_tokenizer(str(TINY) if spec == "tiny" else spec.partition(":")[2]))
+    return TemplateCounter(_tokenizer(str(TINY) if spec.kind == "tiny" else spec.model))
 
 
 def _tokenizer(model: str) -> Any:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from cai.errors import UsageError
-from cai.settings import without_password
+from cai.modelspec import LabelledModel, ModelSpec
 
-_NAMED = re.compile(r"([^=:/@?]+)=(.+)")
 _LABEL = re.compile(r"[\w][\w.+-]{0,79}")
 
 
@@ -16,10 +15,12 @@ class Contestant:
     """A model under evaluation: its label in tables and file names, and how engines call it."""
 
     label: str
-    spec: str
+    spec: ModelSpec
 
 
-def contestants(models: tuple[str, ...], baseline: str | None) -> tuple[tuple[Contestant, ...], str | None]:
+def contestants(
+    models: tuple[LabelledModel, ...], baseline: LabelledModel | None
+) -> tuple[tuple[Contestant, ...], str | None]:
     """Return the models, the baseline first, and the baseline's label.
 
     A baseline that is among the models is not evaluated twice. Raises UsageError when two models have one label.
@@ -31,26 +32,26 @@ def contestants(models: tuple[str, ...], baseline: str | None) -> tuple[tuple[Co
         same = next((one for one in found if one.spec == first.spec), None)
         if same is not None:
             found.remove(same)
-            first = first if _NAMED.fullmatch(baseline) else same
+            first = first if baseline.label is not None else same
         found.insert(0, first)
     for place, one in enumerate(found):
         twin = next((other for other in found[:place] if other.label == one.label), None)
         if twin is not None:
-            raise UsageError(f"two models are called {one.label}; name one of them: NAME={without_password(one.spec)}")
+            raise UsageError(f"two models are called {one.label}; name one of them: NAME={one.spec}")
     return tuple(found), first.label if first is not None else None
 
 
-def _contestant(typed: str) -> Contestant:
-    named = _NAMED.fullmatch(typed)
-    if named is None:
-        return Contestant(_label(typed), typed)
-    if not _LABEL.fullmatch(named[1]):
-        raise UsageError(f"model name {named[1]!r} may hold letters, digits and . + - _ only, and begins with no sign")
-    return Contestant(named[1], named[2])
+def _contestant(model: LabelledModel) -> Contestant:
+    if model.label is None:
+        return Contestant(_label(model.spec), model.spec)
+    if not _LABEL.fullmatch(model.label):
+        raise UsageError(
+            f"model name {model.label!r} may hold letters, digits and . + - _ only, and begins with no sign"
+        )
+    return Contestant(model.label, model.spec)
 
 
-def _label(spec: str) -> str:
-    """Return a short name for a model: the last part of its path, without addresses."""
-    model = spec.partition("?")[0].partition("@http")[0]
-    name = PurePath(model.partition(":")[2] or model).name
+def _label(spec: ModelSpec) -> str:
+    """Return a short name for a model: the last part of its path, or what kind it is."""
+    name = PurePath(spec.model or spec.kind).name
     return re.sub(r"[^\w.+-]+", "-", name).lstrip(".+-")[:80] or "model"

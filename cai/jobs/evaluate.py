@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from cai import __version__
+from cai.addresses import DataSource
 from cai.constitution import Constitution, RevisionPlan, load_constitution
 from cai.critique import Method
 from cai.data import InputOptions, Prompts, open_prompts
@@ -26,11 +27,12 @@ from cai.jobs.drawing import draw
 from cai.jobs.watch import Watch
 from cai.jobs.work import judge_identity, label, open_closing, rules
 from cai.judge import Bench
+from cai.modelspec import ModelSpec
 from cai.pipeline import Pipeline
 from cai.prompts import Templates
 from cai.records import Failure, Prompt, Provenance, Row
 from cai.resources import shipped
-from cai.settings import EvaluateSettings, plain, without_password
+from cai.settings import EvaluateSettings, plain
 from cai.tiny.referee import Oracle
 
 Entry = TypeVar("Entry", bound=Named)
@@ -46,7 +48,7 @@ class EvaluatePlan:
     prompts: Prompts
     contestants: tuple[Contestant, ...]
     baseline: str | None
-    judge: str
+    judge: ModelSpec
     out: Path
 
 
@@ -84,19 +86,18 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
     )
 
 
-def _source(wanted: str | None, constitution: Constitution) -> str:
+def _source(named: DataSource | None, constitution: Constitution) -> DataSource:
     """Return where the prompts are: a shipped set by name, or whatever the user names."""
     sets = shipped("prompts", "evaluation")
     names = sorted(path.stem for path in sets.glob("*.jsonl"))
-    if wanted is None:
-        if constitution.prompts not in names:
-            raise UsageError(f"no evaluation prompts ship for {constitution.name}; give some with --prompts FILE")
-        wanted = str(constitution.prompts)
+    wanted = str(constitution.prompts) if named is None else str(named)
+    if named is None and constitution.prompts not in names:
+        raise UsageError(f"no evaluation prompts ship for {constitution.name}; give some with --prompts FILE")
     if wanted in names and not Path(wanted).exists():
-        return str(sets / f"{wanted}.jsonl")
+        return DataSource.parse(str(sets / f"{wanted}.jsonl"))
     if wanted.isidentifier() and not Path(wanted).exists():
         raise UsageError(f"there are no prompts {wanted}; give --prompts a file or one of {', '.join(names)}")
-    return wanted
+    return named or DataSource.parse(wanted)
 
 
 async def evaluate(settings: EvaluateSettings, plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["interrupted"]:
@@ -255,9 +256,9 @@ def _recorded(settings: EvaluateSettings, plan: EvaluatePlan) -> dict[str, Any]:
     """Return the settings for readers, without passwords and without what does not last."""
     return {
         **plain(settings),
-        "models": {one.label: without_password(one.spec) for one in plan.contestants},
+        "models": {one.label: str(one.spec) for one in plan.contestants},
         "baseline": plan.baseline,
-        "judge": without_password(plan.judge),
+        "judge": str(plan.judge),
         "fresh": False,
         "resolved_constitution": plan.constitution.model_dump(mode="json"),
     }

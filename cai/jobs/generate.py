@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from cai import __version__
+from cai.addresses import DataSource
 from cai.constitution import Constitution, RevisionPlan, load_constitution
 from cai.critique import Method
 from cai.data import InputOptions, Prompts, open_prompts
@@ -22,7 +23,7 @@ from cai.pipeline import Pipeline
 from cai.prompts import Templates
 from cai.records import Provenance
 from cai.resources import shipped
-from cai.settings import GenerateSettings, plain, without_password
+from cai.settings import GenerateSettings, plain
 from cai.store import Run, RunReader
 from cai.store.checkout import refresh
 from cai.store.origin import location
@@ -36,7 +37,7 @@ class Plan:
     method: Method
     bench: Bench
     prompts: Prompts
-    source: str
+    source: DataSource
     out: Path
 
 
@@ -54,7 +55,7 @@ def plan_generate(settings: GenerateSettings) -> Plan:
     if source is None:
         if constitution.prompts is None:
             raise UsageError(f"the constitution {constitution.name} names no seed prompts; give some with --prompts")
-        source = str(shipped("prompts", "sets", f"{constitution.prompts}.jsonl"))
+        source = DataSource.parse(str(shipped("prompts", "sets", f"{constitution.prompts}.jsonl")))
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens)
     out = settings.out if settings.out is not None else Path("runs") / constitution.name
     if not settings.fresh:
@@ -78,7 +79,9 @@ async def estimate_generate(plan: Plan, settings: GenerateSettings) -> Estimate:
     Only tokenizers are loaded; raises ModelError when one cannot be, InputError when the prompts cannot be read.
     """
     counter = open_counter(settings.model)
-    judge_counter = counter if settings.judge in (None, settings.model) else open_counter(str(settings.judge))
+    judge_counter = (
+        counter if settings.judge is None or settings.judge == settings.model else open_counter(settings.judge)
+    )
     cast = Cast(plan.method, plan.bench, settings.samples, counter, judge_counter)
     return await estimate(plan.prompts, plan.prompts.size, cast, _measured(settings, plan))
 
@@ -99,7 +102,7 @@ async def generate(settings: GenerateSettings, plan: Plan, watch: Watch) -> Summ
         foreseen = await _foresee(settings, plan)
         identity = _identity(settings, plan, maker.model, maker.judge)
         recorded = plain(settings) | {
-            "out": without_password(location(plan.out.absolute())),
+            "out": location(plan.out.absolute()),
             "resolved_constitution": plan.constitution.model_dump(mode="json"),
         }
         run = Run.open(plan.out, identity, recorded, fresh=settings.fresh)
@@ -129,7 +132,7 @@ async def _foresee(settings: GenerateSettings, plan: Plan) -> Estimate | None:
     Standard input is not kept waiting for. An input that breaks off is the run's to tell, after what can be done. A
     tokenizer may be where a cluster's replicas are, and not here.
     """
-    if plan.source == "-":
+    if str(plan.source) == "-":
         return None
     try:
         return await estimate_generate(plan, settings)

@@ -11,10 +11,11 @@ from cai.errors import RunError
 from cai.jobs.watch import Summary, Watch
 from cai.jobs.work import fill, judge_identity, label, open_closing, rules
 from cai.judge import Bench
+from cai.modelspec import ModelSpec
 from cai.pipeline import Pipeline
 from cai.prompts import Templates
 from cai.rows import Judging
-from cai.settings import RejudgeSettings, plain, without_password
+from cai.settings import RejudgeSettings, plain
 from cai.store import Run, RunReader
 from cai.store.checkout import beside, refresh
 from cai.store.origin import location
@@ -26,7 +27,7 @@ class Plan:
 
     source: RunReader
     bench: Bench
-    judge: str
+    judge: ModelSpec
     out: Path
 
 
@@ -48,7 +49,8 @@ def plan_judge(settings: RejudgeSettings) -> Plan:
         refresh(out)
     sampling = Sampling(max_tokens=settings.max_tokens)
     bench = Bench(constitution, templates, rules(settings.judging), sampling, settings.seed)
-    return Plan(source, bench, settings.judge or recorded["judge"] or recorded["model"], out)
+    judge = settings.judge or ModelSpec.parse(recorded["judge"] or recorded["model"])
+    return Plan(source, bench, judge, out)
 
 
 async def judge_again(settings: RejudgeSettings, plan: Plan, watch: Watch) -> Summary:
@@ -85,9 +87,9 @@ def _recorded(settings: RejudgeSettings, plan: Plan) -> dict[str, Any]:
     return {
         **plan.source.manifest.settings,
         **plain(settings),
-        "run": without_password(location(settings.run.absolute())),
-        "out": without_password(location(plan.out.absolute())),
-        "judge": without_password(plan.judge),
+        "run": location(settings.run.absolute()),
+        "out": location(plan.out.absolute()),
+        "judge": str(plan.judge),
         "constitution": plan.bench.constitution.name,
         "resolved_constitution": plan.bench.constitution.model_dump(mode="json"),
     }

@@ -1,7 +1,7 @@
 """Where rows are made: by models in this process, or by replicas of them on a cluster; to a run it is the same."""
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from cai.cluster import Maker, open_cluster
 from cai.critique import Method
@@ -9,6 +9,7 @@ from cai.engines.base import Engine
 from cai.engines.meter import Tally
 from cai.jobs.work import open_closing
 from cai.judge import Bench
+from cai.modelspec import ModelSpec
 from cai.records import Prompt, Provenance, Row
 from cai.rows import Generation, Judging
 from cai.settings import ClusterSettings, EngineSettings
@@ -16,10 +17,10 @@ from cai.settings import ClusterSettings, EngineSettings
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a generation's models are opened and asked; all of it can travel to another machine."""
+    """How a generation's models are opened and asked."""
 
-    model_spec: str
-    judge_spec: str
+    model_spec: ModelSpec
+    judge_spec: ModelSpec
     engine: EngineSettings
     method: Method
     bench: Bench
@@ -33,6 +34,24 @@ class Recipe:
             if self.judge_spec != self.model_spec:
                 judge = await open_closing(self.judge_spec, self.engine, stack)
             return _Here(self, engine, judge, stack.pop_all())
+
+    def revealed(self) -> "_Travelling":
+        """Return the recipe for other machines, with the addresses as they were typed: pickle leaves secrets behind."""
+        return _Travelling(self.model_spec.reveal(), self.judge_spec.reveal(), self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Travelling:
+    """A recipe on its way to another machine; only there its models are connected to."""
+
+    model: str = field(repr=False)
+    judge: str = field(repr=False)
+    recipe: Recipe
+
+    async def open(self) -> Maker:
+        """Open the models there."""
+        judge = ModelSpec.parse(self.judge)
+        return await replace(self.recipe, model_spec=ModelSpec.parse(self.model), judge_spec=judge).open()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +90,6 @@ async def open_maker(recipe: Recipe, cluster: ClusterSettings, stack: AsyncExitS
     if cluster.cluster is None:
         maker = await recipe.open()
     else:
-        maker = await open_cluster(cluster.cluster, recipe, cluster.replicas, cluster.gpus_per_replica)
+        maker = await open_cluster(cluster.cluster, recipe.revealed(), cluster.replicas, cluster.gpus_per_replica)
     stack.push_async_callback(maker.close)
     return maker

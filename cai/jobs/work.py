@@ -13,6 +13,7 @@ from cai.engines import EngineOptions, open_engine
 from cai.engines.base import Engine
 from cai.jobs.watch import Summary, Watch
 from cai.judge import Rules
+from cai.modelspec import ModelSpec
 from cai.pipeline import Pipeline
 from cai.records import Failure, Prompt, Row, Usage
 from cai.settings import EngineSettings, JudgeSettings
@@ -21,7 +22,7 @@ from cai.store import Run, Status
 Item = TypeVar("Item", Prompt, Row)
 
 
-async def open_closing(spec: str, settings: EngineSettings, stack: AsyncExitStack) -> Engine:
+async def open_closing(spec: ModelSpec, settings: EngineSettings, stack: AsyncExitStack) -> Engine:
     """Open a model that the stack closes; raises ModelError."""
     options = EngineOptions(
         settings.device, settings.dtype, settings.concurrency, settings.timeout, settings.engine_option

@@ -19,7 +19,8 @@ from cai.jobs.generate import generate, plan_generate
 from cai.jobs.train import train
 from cai.jobs.watch import Watch
 from cai.loop.record import Record, changes, identity, read_record, write_record
-from cai.loop.stages import Settings, engine_of, stages
+from cai.loop.stages import Settings, stages
+from cai.modelspec import LabelledModel
 from cai.settings import EvaluateSettings, GenerateSettings, LoopSettings, TrainSettings
 
 Result = TypeVar("Result")
@@ -107,7 +108,9 @@ def _content(settings: LoopSettings) -> Mapping[str, str]:
     """Return fingerprints of the files that the loop reads, which may change under the same names."""
     prompts = plan_generate(GenerateSettings(settings.constitution, prompts=settings.prompts)).prompts.fingerprint
     evaluation = plan_evaluate(
-        EvaluateSettings((engine_of(settings.model),), settings.constitution, prompts=settings.evaluation_prompts)
+        EvaluateSettings(
+            (LabelledModel(None, settings.model),), settings.constitution, prompts=settings.evaluation_prompts
+        )
     ).prompts.fingerprint
     found = {
         "cai": __version__,
@@ -115,8 +118,8 @@ def _content(settings: LoopSettings) -> Mapping[str, str]:
         "prompts-content": prompts,
         "evaluation-prompts-content": evaluation,
     }
-    model = Path(settings.model.removeprefix("transformers:"))
-    if model.is_dir():
+    model = Path(settings.model.model)
+    if settings.model.model and model.is_dir():
         found["model-content"] = weights_hash(model)
     return found
 

@@ -10,6 +10,8 @@ generate → sft → [pairs → (reward) → second] a number of times → evalu
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cai.addresses import DataSource
+from cai.modelspec import LabelledModel, ModelSpec
 from cai.settings import (
     AdapterSettings,
     DataSettings,
@@ -39,11 +41,11 @@ class Stage:
 
 def stages(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
     """Return the stages in the order they run."""
-    judge = settings.judge or engine_of(settings.model)
+    judge = settings.judge or settings.model
     generate = GenerateSettings(
         constitution=settings.constitution,
         engine=settings.engine,
-        model=engine_of(settings.model),
+        model=settings.model,
         judge=judge,
         prompts=settings.prompts,
         limit=settings.limit,
@@ -70,10 +72,10 @@ def stages(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
         newest = plan[-1].name
     trained = ["sft", *(stage.name for stage in plan if _is_policy(stage))]
     evaluation = EvaluateSettings(
-        models=tuple(f"{name}={engine_of(str(out / name))}" for name in trained),
+        models=tuple(LabelledModel(name, _trained(out / name)) for name in trained),
         constitution=settings.constitution,
         engine=settings.engine,
-        baseline=f"base={engine_of(settings.model)}",
+        baseline=LabelledModel("base", settings.model),
         judge=judge,
         prompts=settings.evaluation_prompts,
         limit=settings.evaluation_limit,
@@ -86,7 +88,7 @@ def stages(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
 
 
 def _iteration(
-    settings: LoopSettings, generate: GenerateSettings, judge: str, out: Path, newest: str, iteration: int
+    settings: LoopSettings, generate: GenerateSettings, judge: ModelSpec, out: Path, newest: str, iteration: int
 ) -> list[Stage]:
     """Return one round of AI feedback on top of the model that the stage `newest` made."""
     plan: list[Stage] = []
@@ -97,7 +99,7 @@ def _iteration(
     if settings.method != "grpo":
         pairs = replace(
             generate,
-            model=engine_of(str(out / newest)),
+            model=_trained(out / newest),
             judge=judge,
             seed=seed,
             samples=settings.pair_samples,
@@ -111,7 +113,7 @@ def _iteration(
     method: TrainMethod = "grpo" if settings.method in PROMPT_METHODS else settings.method  # type: ignore[assignment]
     second = TrainSettings(
         method=method,
-        model=str(out / newest),
+        model=_trained(out / newest),
         out=out / f"{method}-{iteration}",
         data=_all_of(data),
         adapter=_merged(settings.adapter),
@@ -144,12 +146,11 @@ def _merged(adapter: AdapterSettings) -> AdapterSettings:
 def _all_of(run: Path) -> DataSettings:
     # Nothing is held out: the evaluation has prompts of its own, and a best checkpoint chosen by the loss on a handful
     # of examples is chosen by luck.
-    return DataSettings((str(run),), test_share=0.0)
+    return DataSettings((DataSource.parse(str(run)),), test_share=0.0)
 
 
-def engine_of(model: str) -> str:
-    """Return how engines call a model that trainers call `tiny`, a directory or a hub id."""
-    return model if model == "tiny" else f"transformers:{model.removeprefix('transformers:')}"
+def _trained(directory: Path) -> ModelSpec:
+    return ModelSpec.parse(f"transformers:{directory}")
 
 
 def _is_policy(stage: Stage) -> bool:

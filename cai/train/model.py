@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-import cai
+from cai.engines import TINY
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base
 from cai.engines.checkpoint import check_adapter, check_checkpoint
 from cai.engines.merging import merge_adapter
@@ -20,6 +20,7 @@ from cai.engines.opening import Head, auto_class, open_config, open_tokenizer, o
 from cai.engines.pretrained import load_pretrained
 from cai.engines.weights import weights_hash
 from cai.errors import ModelError
+from cai.modelspec import ModelSpec
 from cai.settings import AdapterSettings
 from cai.train.adapter import lora_parameters, quantization
 
@@ -48,13 +49,9 @@ class Shape:
     context: int | None
 
 
-def find_source(model: str, adapter: AdapterSettings) -> Source:
+def find_source(model: ModelSpec, adapter: AdapterSettings) -> Source:
     """Return where the model lies."""
-    name = model.removeprefix("transformers:")
-    if model == "tiny":
-        name = str(Path(cai.__file__).resolve().parent / "tiny" / "checkpoint")
-    if model.startswith(("openai:", "vllm:", "scripted")):
-        raise ModelError(f"model {model!r} cannot be trained: name tiny, a directory or a hub id")
+    name = str(TINY) if model.kind == "tiny" else model.model
     directory = Path(name).expanduser().resolve()
     if not directory.is_dir():
         if name.startswith(("/", ".", "~")) or name.count("/") > 1:

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
@@ -11,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from cai import __version__
 from cai.engines.opening import Head, require_rows
 from cai.errors import UsageError
-from cai.settings import TrainMethod, TrainSettings, without_secrets
+from cai.settings import TrainMethod, TrainSettings, json_value
 from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
 from cai.train.data.examples import Examples, Kind, holds_scores, load_examples
@@ -227,9 +226,8 @@ def settings_as_json(settings: TrainSettings) -> dict[str, Any]:
         "template": settings.template,
         "seed": settings.seed,
         **asdict(settings.data),
-        "data": tuple(map(without_secrets, settings.data.data)),
         **asdict(settings.adapter),
         **asdict(settings.fit),
         **_own(settings),
     }
-    return {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in flat.items()}
+    return {name: json_value(value) for name, value in flat.items()}

@@ -22,7 +22,7 @@ from datasets import Dataset, concatenate_datasets
 
 from cai.errors import InputError
 from cai.identity import derive_seed, fingerprint
-from cai.settings import DataSettings, without_secrets
+from cai.settings import DataSettings
 from cai.train.data.collecting import Collected, collect, distinct
 from cai.train.data.mixing import Indices, choose, mixture_sizes, shuffle
 from cai.train.data.parts import Named, parse_parts, require_same_layout
@@ -87,7 +87,7 @@ def load_examples(kind: Kind, settings: DataSettings, seed: int) -> Examples:
         order, given = _mix(train, parts, named, settings, seed)
         if not len(order):
             raise InputError(
-                f"Nothing of {', '.join(part.path for part in named)} is left to train on{_why(left_out)}."
+                f"Nothing of {', '.join(str(part.path) for part in named)} is left to train on{_why(left_out)}."
             )
         whole = concatenate_datasets([part.examples for part in parts])
         offsets = _offsets(parts)
@@ -101,7 +101,7 @@ def load_examples(kind: Kind, settings: DataSettings, seed: int) -> Examples:
             train=whole.select(order),
             test=whole.select(test) if len(test) else None,
             parts=tuple(
-                Part(without_secrets(item.path), item.weight, count, len(own), part.fingerprint)
+                Part(str(item.path), item.weight, count, len(own), part.fingerprint)
                 for item, count, own, part in zip(named, given, tests, parts, strict=True)
             ),
             fingerprint=_fingerprint(kind, settings, seed, named, parts),
@@ -199,7 +199,7 @@ def _mix(
         [len(available) for available in train],
         weights or None,
         settings.mixing_temperature,
-        [part.path for part in named],
+        [str(part.path) for part in named],
     )
     offsets = _offsets(parts)
     drawn = [

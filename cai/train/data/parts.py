@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cai.addresses import DataSource
 from cai.errors import InputError
 from cai.settings import DataSettings
 
@@ -15,7 +16,7 @@ from cai.settings import DataSettings
 class Named:
     """One item of `--data`; without a weight it is None."""
 
-    path: str
+    path: DataSource
     weight: float | None
 
 
@@ -42,7 +43,7 @@ def parse_parts(settings: DataSettings) -> tuple[Named, ...]:
     return parts
 
 
-def require_same_layout(names: Sequence[str], layouts: Sequence[str]) -> None:
+def require_same_layout(names: Sequence[DataSource], layouts: Sequence[str]) -> None:
     """Raise InputError unless plain text stands alone: conversations and text have no columns in common."""
     if "text" in layouts and len(set(layouts)) > 1:
         text = names[layouts.index("text")]
@@ -50,16 +51,16 @@ def require_same_layout(names: Sequence[str], layouts: Sequence[str]) -> None:
         raise InputError(f"{text} is plain text and {other} is conversations; train on one of them, then on the other.")
 
 
-def _parse(item: str) -> Named:
-    path, colon, tail = item.rpartition(":")
+def _parse(item: DataSource) -> Named:
+    path, colon, tail = item.reveal().rpartition(":")
     try:
         weight = float(tail) if colon else None
     except ValueError:
         weight = None
     if weight is None:
-        path = item
+        path = item.reveal()
     elif not (math.isfinite(weight) and weight > 0.0):
         raise InputError(f"--data {item} has the weight {tail}; a weight is a number above 0.")
     if not path:
-        raise InputError(f"--data {item!r} names no path.")
-    return Named(path, weight)
+        raise InputError(f"--data {str(item)!r} names no path.")
+    return Named(DataSource.parse(path), weight)

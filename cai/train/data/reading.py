@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cai.addresses import DataSource
 from cai.data.columns import tell_columns
 from cai.data.finding import SUFFIXES, files_in, kind_of, open_file, printable, suffix_of
 from cai.data.hub import Splits, downloaded_splits, saved_splits
@@ -19,7 +20,6 @@ from cai.data.remote import fetch
 from cai.data.rows import BrokenError, BrokenRow, Source
 from cai.errors import InputError
 from cai.train.data.shaping import PLAIN_COLUMNS, Layout, Shape
-from cai.urls import is_url
 
 _HELD_OUT = re.compile(r"(test|validation|valid|dev|eval)(?![A-Za-z])", re.IGNORECASE)
 
@@ -69,10 +69,11 @@ class TableSource:
                     left_out[str(error)] += 1
 
 
-def open_table(source: str, split: str | None) -> Table:
+def open_table(named: DataSource, split: str | None) -> Table:
     """Open what `source` names; raises InputError when it cannot be read as a table with rows."""
+    source = str(named)
     try:
-        place = str(fetch(source, SUFFIXES)) if is_url(source) else source
+        place = str(fetch(source, SUFFIXES)) if named.is_url else named.reveal()
         kind = kind_of(place)
         path = Path(place).expanduser()
         if kind == "file":
@@ -95,12 +96,12 @@ def open_table(source: str, split: str | None) -> Table:
     return Table(source, [table.sources[number] for number in filled], held_out)
 
 
-def has_splits(source: str) -> bool:
+def has_splits(source: DataSource) -> bool:
     """Return whether --split can mean anything for the source: it is a saved dataset, or no path at all."""
-    if is_url(source):
-        return suffix_of(source) is None
+    if source.is_url:
+        return suffix_of(str(source)) is None
     try:
-        return kind_of(source) in ("saved", "hub", None)
+        return kind_of(source.reveal()) in ("saved", "hub", None)
     except OSError:
         return True  # whoever opens it says what is wrong
 

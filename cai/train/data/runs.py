@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cai.addresses import DataSource
 from cai.digest import check_digest
 from cai.errors import InputError, RunError
 from cai.export.preference import preference_pairs
@@ -26,7 +27,6 @@ from cai.store.checkout import has_run
 from cai.store.layout import MANIFEST, PREFERENCE, SFT, split_path
 from cai.train.data.labels import gate_label
 from cai.train.data.shaping import COLUMNS, NEEDS, Layout, label_pair
-from cai.urls import is_url
 
 UNCLEAR = "the gates do not say whether it is good"
 TRUNCATED = "truncated"
@@ -39,13 +39,13 @@ _LAYOUTS: dict[str, Layout] = {
 }
 
 
-def is_run(source: str) -> bool:
+def is_run(source: DataSource) -> bool:
     """Return whether `source` names a run directory, or the URL of a run; raises as `checkout` does."""
-    if is_url(source):
+    if source.is_url:
         # A web address can be read only, so no run was written there; one may be signed for a single file.
-        return not source.startswith(("http://", "https://")) and has_run(source)
+        return not source.is_web and has_run(str(source))
     try:
-        return (Path(source).expanduser() / MANIFEST).is_file()
+        return (Path(source.reveal()).expanduser() / MANIFEST).is_file()
     except OSError:
         return False  # a name that no file can have, or a closed directory: whoever opens it says so
 
@@ -55,12 +55,12 @@ class RunSource:
 
     remarks: tuple[str, ...] = ()
 
-    def __init__(self, source: str, kind: str, settings: DataSettings) -> None:
+    def __init__(self, source: DataSource, kind: str, settings: DataSettings) -> None:
         """Look at the run; raises RunError when it holds nothing yet, InputError when it cannot give the kind."""
         if kind == "scored":
             raise InputError(f"{source} is a run, and runs have no scores; training on scores needs {NEEDS[kind]}.")
-        directory = checkout(source) if is_url(source) else Path(source).expanduser()
-        self.name = source
+        directory = checkout(str(source)) if source.is_url else Path(source.reveal()).expanduser()
+        self.name = str(source)
         self.layout = _LAYOUTS[kind]
         self.distinct = kind == "labelled"
         self._kind = kind

@@ -27,7 +27,7 @@ from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from cai.constitution import load_constitution
-from cai.engines import EngineOptions, check_spec, open_engine
+from cai.engines import EngineOptions, open_engine
 from cai.errors import InputError, UsageError
 from cai.prompts import Templates
 from cai.train.context import Context
@@ -70,8 +70,7 @@ def choose_reward(context: Context, device: torch.device) -> Reward:
             raise UsageError("--judge goes with --constitution; a reward model scores by itself")
         return RewardModel(online.reward_model, device, end_tokens(context))
     constitution = load_constitution(str(online.constitution))
-    spec = online.judge or engine_spec(settings.model)
-    check_spec(spec)
+    spec = online.judge or settings.model
     options = EngineOptions(device=str(device))
     judge = EngineThread(lambda: open_engine(spec, options))
     return AdherenceReward(constitution, Templates.load(constitution.language), judge, end_tokens(context))
@@ -83,11 +82,6 @@ def end_tokens(context: Context) -> frozenset[int]:
     ids = declared if isinstance(declared, list) else [declared]
     known = (*ids, context.tokenizer.eos_token_id, context.tokenizer.pad_token_id)
     return frozenset(token for token in known if token is not None)
-
-
-def engine_spec(model: str) -> str:
-    """Return how an engine is asked for the model that `--model` of `cai train` names."""
-    return model if model == "tiny" or model.startswith("transformers:") else f"transformers:{model}"
 
 
 class _Judged(StopsAtNan):
