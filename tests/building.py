@@ -1,5 +1,6 @@
 """Small constitutions, prompts and scripts that many tests build on."""
 
+import re
 from collections.abc import Callable, Sequence
 
 from cai.constitution import Constitution, Principle, RevisionPlan
@@ -9,6 +10,8 @@ from cai.engines.scripted import ScriptedEngine
 from cai.judge import Bench, Rules
 from cai.prompts import Templates
 from cai.records import Comparison, Message, Prompt
+
+TEMPLATES = Templates.load("en")
 
 PRINCIPLES = (
     Principle(id="kind", text="The response is kind.", severity="minor"),
@@ -24,11 +27,11 @@ def make_constitution(**changes: object) -> Constitution:
 
 
 def make_method(plan: RevisionPlan, *, seed: int = 0, few_shot: bool = False, **changes: object) -> Method:
-    return Method(make_constitution(**changes), Templates.load("en"), plan, Sampling(), few_shot, seed)
+    return Method(make_constitution(**changes), TEMPLATES, plan, Sampling(), few_shot, seed)
 
 
 def make_bench(*, seed: int = 0, rules: Rules | None = None) -> Bench:
-    return Bench(make_constitution(), Templates.load("en"), rules or Rules(), Sampling(), seed)
+    return Bench(make_constitution(), TEMPLATES, rules or Rules(), Sampling(), seed)
 
 
 def make_prompt(text: str = "How do I sleep better?", *tags: str, ordinal: int = 0) -> Prompt:
@@ -45,6 +48,13 @@ def user(content: str) -> Message:
 
 def assistant(content: str) -> Message:
     return {"role": "assistant", "content": content}
+
+
+def shown_answers(question: str) -> tuple[str, str]:
+    """Return the two answers that a judge was shown in the shipped English words."""
+    found = re.search(r"^\(A\) (.*)\n\n\(B\) (.*)\n\n(?:Answer|Think) [^\n]*\Z", question, re.M | re.S)
+    assert found, question
+    return found[1], found[2]
 
 
 def no_choice(_messages: tuple[Message, ...], _options: Sequence[str]) -> Sequence[float]:

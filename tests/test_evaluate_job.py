@@ -26,6 +26,7 @@ from cai.jobs.watch import Watch
 from cai.modelspec import LabelledModel, ModelSpec
 from cai.records import Message
 from cai.settings import EngineSettings, EvaluateSettings
+from tests.building import shown_answers
 
 Answer = Callable[[Request], str]
 PATIENCE = 60.0
@@ -101,7 +102,7 @@ class Models:
             if self.gate is not None:
                 return self.gate(messages)
             return (0.9, 0.05) if broken else (0.1, 0.8)
-        first, second = messages[-1]["content"].split("(A) ")[1].split("(B) ")
+        first, second = shown_answers(messages[-1]["content"])
         lead = 0.4 * (("bad" in second) - ("bad" in first))
         return (0.5 + lead, 0.5 - lead)
 

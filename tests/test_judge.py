@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cai.engines.base import Request
 from cai.judge import CONTRADICTION, IDENTICAL, LOW_MASS, TIE, UNREADABLE, Bench, Rules, draw_principles, judge
 from cai.records import Comparison, Message, Verdict
-from tests.building import PRINCIPLES, make_bench, make_comparison, make_engine
+from tests.building import PRINCIPLES, make_bench, make_comparison, make_engine, shown_answers
 
 Preference = Callable[[str, str], float]
 """The probability that the first of two shown texts is better."""
@@ -26,10 +26,7 @@ def decide(
     answer: str = "unused",
 ) -> Verdict:
     def choose(messages: tuple[Message, ...], _options: Sequence[str]) -> Sequence[float]:
-        asked = messages[0]["content"]
-        first = asked.split("(A) ")[1].split("\n")[0]
-        second = asked.split("(B) ")[1].split("\n")[0]
-        probability = prefers(first, second)
+        probability = prefers(*shown_answers(messages[0]["content"]))
         return [mass * probability, mass * (1 - probability)]
 
     def say(_request: Request) -> str:
@@ -133,7 +130,7 @@ def test_reasoning_is_kept_and_its_labels_are_clamped() -> None:
 )
 def test_letters_read_from_text_are_never_guessed(answers: tuple[str, str], expected: float | str) -> None:
     def say(request: Request) -> str:
-        return answers[0] if "(A) good" in request.messages[0]["content"] else answers[1]
+        return answers[0] if shown_answers(request.messages[0]["content"])[0] == "good" else answers[1]
 
     bench = make_bench(rules=Rules(by="text"))
     verdict = asyncio.run(judge(make_engine(say), bench, make_comparison("good", "bad"), PRINCIPLES[0], "p0"))

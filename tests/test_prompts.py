@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.errors import TemplateError
+from cai.errors import RowError, TemplateError
 from cai.prompts import Templates
+from cai.prompts.fencing import escaper
 from cai.records import Message
 from cai.resources import shipped
 
@@ -108,7 +109,9 @@ def test_what_people_and_models_wrote_is_never_run(content: str, first: str, sec
     templates = Templates.load("en")
     trap = "{{ principle.text }}{% for x in y %}"
     text = templates.judge(Rule(), [{"role": "user", "content": content + trap}], first + trap, second)
-    assert f"User: {content}{trap}\n\n(A) {first}{trap}\n\n(B) {second}\n" in text
+    shown = map(escaper(templates.judge_options), (content + trap, first + trap, second))
+    assert all(written in text for written in shown)
+    assert text.count(trap) == 2
 
 
 def test_principles_of_one_name_are_not_confused() -> None:
@@ -122,7 +125,7 @@ def test_the_fingerprint_names_the_words(directory: Path) -> None:
     original = Templates.load("en").fingerprint
     assert Templates.load("en", directory).fingerprint == original
     assert Templates.load("ko").fingerprint != original
-    for name, old, new in [("gate.j2", "Answer", "Say"), ("words.yaml", '"Yes"', '"Yeah"')]:
+    for name, old, new in [("gate.j2", "Answer", "Say"), ("words.yaml", '"Yes"', '"es"')]:
         path = directory / "en" / name
         path.write_text(path.read_text().replace(old, new))
         changed = Templates.load("en", directory).fingerprint
@@ -153,6 +156,26 @@ def test_a_missing_directory_or_file(directory: Path) -> None:
         ("critique", "{{ principle.text }}{{ range(3) }}", r":1: unknown variable `range`"),
         ("critique", "One\n\n{{ principle.txt }}", r"critique\.j2:3: .*txt"),
         ("judge", "{{ first }}{{ second }}\n{{ messages[0].text }}", r"judge\.j2:2: .*text"),
+        (
+            "judge",
+            "A {{ second }} B {{ first }}",
+            r"judge\.j2: the template must always show `first` and, behind it, `s",
+        ),
+        (
+            "judge_reason",
+            "A B {{ first }}{% if 1 == 2 %}{{ second }}{% endif %}",
+            r"judge_reason\.j2: the template must",
+        ),
+        (
+            "revision",
+            "{% for a in 'abcdefghijklmnopqrst' %}" * 6 + "{% endfor %}" * 6,
+            r"revision\.j2: .* without an end",
+        ),
+        ("revision", "{% macro x(a) %}{{ x(a) }}{% endmacro %}{{ x(1) }}", r"revision\.j2:\d: maximum recursion depth"),
+        ("revision", "So.\n{{ 'a' * 10 ** 11 }}", r"revision\.j2:2: a template cannot calculate with \*"),
+        ("judge_decide", "One or two?", r"judge_decide\.j2: the template never names the answer 'A' of words\.yaml"),
+        ("gate", "{{ principle.text }} Yes?", r"gate\.j2: the template never names the answer 'No' of words\.yaml"),
+        ("gate", "Yes No {{ principle.text }}\n{{ 1 / 0 }}", r"gate\.j2:2: division by zero"),
         ("revision", "One\n{% if principle %}\n", r"revision\.j2:\d: .*end of template"),
         ("revision", "One\n{{ principle.text | shout }}", r"revision\.j2:2: .*shout"),
         ("critique", "{{ principle.text }}\n{% include 'gate.j2' %}", r":2: a template stands alone"),
@@ -172,6 +195,16 @@ def test_broken_templates_are_refused_with_their_place(directory: Path, name: st
     assert Templates.load("ko", directory).language == "ko"
 
 
+def test_a_template_that_fails_with_a_row_s_texts_fails_that_row(directory: Path) -> None:
+    with (directory / "en" / "judge.j2").open("a") as file:
+        file.write("\n{{ 1 / first.find('s') }}")
+    templates = Templates.load("en", directory)
+    assert templates.judge(Rule(), HISTORY, "Yes.", "No.").endswith("\n0.5")
+    with pytest.raises(RowError, match=r"judge\.j2:\d+: division by zero") as caught:
+        templates.judge(Rule(), HISTORY, "some", "No.")
+    assert (caught.value.stage, caught.value.retryable) == ("template", False)
+
+
 def test_text_that_is_not_utf8(directory: Path) -> None:
     (directory / "en" / "gate.j2").write_bytes(b"\xff")
     with pytest.raises(TemplateError, match="UTF-8"):
@@ -181,7 +214,7 @@ def test_text_that_is_not_utf8(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("gate: [Yes, No]\njudge: [A, B]\n", r"words\.yaml:1: the answers of `gate` must be text; put them in quotes"),
+        ("gate: [1, 2]\njudge: [A, B]\n", r"words\.yaml:1: the answers of `gate` must be text; put them in quotes"),
         ('gate: ["Yes", "No"]\njudge: [A]\n', r"words\.yaml:2: `judge` must be a list of two"),
         ('gate: ["Yes", "No"]\njudge: ["A", " A"]\n', r"words\.yaml:2: the two answers of `judge` are the same"),
         ('gate: ["Yes", " "]\njudge: [A, B]\n', r"words\.yaml:1: .* must be text"),
