@@ -10,9 +10,9 @@ import math
 import random
 from dataclasses import dataclass
 
-_FIRST_REST, _LONGEST_REST = 0.1, 15.0  # seconds; a limit by the minute is felt out with about ten refusals
+_FIRST_REST, _LONGEST_REST = 0.05, 15.0  # seconds; a limit by the minute is felt out with about ten refusals
 _ROUNDS = 16
-_HOPELESS_AFTER = 3  # refusals in a row, each with a wait beyond all patience, until that is believed
+_HOPELESS_AFTER = 3  # waits beyond all patience, without an answer between them, until they are believed
 
 
 @dataclass(slots=True)
@@ -33,6 +33,7 @@ class Pace:
     said: str = ""
     """What the server said when it last refused."""
     _level: int = 0
+    _beyond: int = 0
 
     def __post_init__(self) -> None:
         self.limit = self.limit or float(self.most)
@@ -56,15 +57,17 @@ class Pace:
             self.limit = max(1.0, min(self.limit, in_flight) / 2)
             self.turn += 1
             self._level = min(self._level + 1, 32)
-        if wait is not None and wait <= self.patience:
-            self.rests_until = max(self.rests_until, now + wait)
-        elif wait is not None and self._level >= _HOPELESS_AFTER:
+            self._beyond += wait is not None and wait > self.patience
+        if self._beyond >= _HOPELESS_AFTER:
             self.busy_since = -math.inf  # a quota by the day: waiting would only hide it
+        elif wait is not None and wait <= self.patience:
+            self.rests_until = max(self.rests_until, now + wait)
 
     def answer(self, turn: int) -> None:
         """Note that a request was answered which was sent in `turn`."""
         self.answered += 1
         self.busy_since = None
+        self._beyond = 0
         if turn == self.turn:
             self._level = max(0, self._level - 1)
             self.limit = min(float(self.most), self.limit + max(1.0, self.most / _ROUNDS) / self.limit)
