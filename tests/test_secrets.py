@@ -249,7 +249,9 @@ def test_a_run_at_a_url(cai: Run, server: Echoing) -> None:
     assert cai(*GENERATE, *run, "--limit", "3") == 0
     assert cai("show", url) == 0
     assert cai("judge", url, "--judge", "scripted", "--seed", "3") == 0
-    assert cai(*GENERATE, "--model", "scripted", "--limit", "2", "--out", f"nope://u:{BEARER}@runs/r?sig={SIGNATURE}") == 2
+    assert (
+        cai(*GENERATE, "--model", "scripted", "--limit", "2", "--out", f"nope://u:{BEARER}@runs/r?sig={SIGNATURE}") == 2
+    )
 
 
 def test_a_config_file(cai: Run, server: Echoing) -> None:
