@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -158,12 +159,25 @@ def test_a_request_that_is_too_large_for_the_limit_does_not_wait_for_ever() -> N
     assert not any(alone.is_too_large(5, 60.0 * minute, 600.0) for minute in range(30))
 
 
-def test_what_a_server_said_is_told_while_it_is_waited_for() -> None:
-    hosts = Hosts(["a:1"], 1.0)
-    assert hosts.notice(0.0) == ""
+def test_what_a_server_said_is_told_while_it_is_waited_for_and_not_too_often() -> None:
+    told: list[str] = []
+    answered, log = run_ahead(
+        against(
+            per_minute(5, refusals_count=False), lambda engine: ask_all(engine, 100), concurrency=64, say=told.append
+        )
+    )
+    assert len(answered) == 100
+    assert 3 <= len(told) <= 1 + log[-1][0] / 300
+    assert re.fullmatch(r"waiting \d+ s: 127\.0\.0\.1:\d+ answered 429: Rate limit reached for requests", told[0])
+
+
+def test_nothing_is_told_while_another_server_answers() -> None:
+    hosts = Hosts(["a:1", "b:2"], 1.0)
     hosts.all[0].pace.refuse(3, 0, 0.0, 40.0, "a:1 answered 429: slow down")
-    assert hosts.notice(10.0) == "waiting 30 s: a:1 answered 429: slow down"
-    assert hosts.notice(41.0) == ""
+    assert hosts.notice(10.0, 5.0) == ""
+    hosts.all[1].pace.refuse(3, 0, 0.0, 30.0, "b:2 answered 503: loading")
+    assert hosts.notice(10.0, 5.0) == "waiting 20 s: b:2 answered 503: loading"
+    assert hosts.notice(26.0, 5.0) == ""
 
 
 def test_those_who_wait_go_in_turn_and_a_cancelled_one_passes_its_turn_on() -> None:
@@ -230,15 +244,3 @@ def test_every_waiting_request_is_told_when_all_is_hopeless() -> None:
         return list(await asyncio.gather(*waiting, return_exceptions=True))
 
     assert all(isinstance(error, BusyError) for error in asyncio.run(main()))
-
-
-def test_the_notice_is_the_engines() -> None:
-    async def main() -> str:
-        engine = OpenAIEngine("any", ["http://127.0.0.1:1/v1"])
-        engine._hosts.all[0].pace.refuse(1, 0, asyncio.get_running_loop().time(), 60.0, "no")
-        try:
-            return engine.notice
-        finally:
-            await engine.close()
-
-    assert asyncio.run(main()).endswith("s: no")

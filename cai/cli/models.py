@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cai.cli.console import Screen, shown
 from cai.cli.options import ENGINE_OPTION
-from cai.cli.terminal import print_json
+from cai.cli.terminal import print_json, say
 from cai.engines import EngineOptions, check_engine_options, open_engine
 from cai.engines.base import Completion, Engine, Request, Sampling
 from cai.errors import EngineGoneError, ModelError, RequestError
@@ -78,7 +78,9 @@ def check(spec: ModelSpec, *, device: str, dtype: str, engine_option: tuple[str,
     SPEC is tiny, transformers:MODEL, vllm:MODEL, openai:MODEL@URL[,URL…] or scripted.
     """
     check_engine_options((spec,), engine_option)
-    options = EngineOptions(device=device, dtype=dtype, engine_options=engine_option)
+    options = EngineOptions(
+        device=device, dtype=dtype, engine_options=engine_option, say=lambda line: say(f"cai: {line}", err=True)
+    )
     findings = asyncio.run(_check(spec, options))
     if as_json:
         print_json(asdict(findings), indent=True)

@@ -14,7 +14,7 @@ Each backend is imported when it is opened, so that nobody waits for torch who t
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class EngineOptions:
 
     `device` and `dtype` (torch's names, or auto) matter to models in this process, `timeout` (seconds an attempt) to
     servers; `concurrency` None leaves the number of requests held at once to the engine. `engine_options` are
-    `KEY=VALUE` texts that matter to vLLM's engine.
+    `KEY=VALUE` texts that matter to vLLM's engine. `say` tells a person at once what a server is waited for.
     """
 
     device: str = "auto"
@@ -44,6 +44,7 @@ class EngineOptions:
     concurrency: int | None = None
     timeout: float = 600.0
     engine_options: tuple[str, ...] = ()
+    say: Callable[[str], None] | None = None
 
 
 def check_engine_options(specs: Iterable[ModelSpec], engine_options: Iterable[str]) -> None:
@@ -106,7 +107,7 @@ async def _open_server(spec: ModelSpec, options: EngineOptions) -> Engine:
     from cai.engines.openai import open_openai
 
     urls = [server.reveal() for server in spec.servers]
-    return await open_openai(spec.model, urls, options.concurrency, attempt_timeout=options.timeout)
+    return await open_openai(spec.model, urls, options.concurrency, attempt_timeout=options.timeout, say=options.say)
 
 
 def _open_scripted(spec: ModelSpec, options: EngineOptions) -> Engine:

@@ -201,12 +201,11 @@ class Hosts:
             if not turn.done():
                 turn.set_result(None)
 
-    def notice(self, now: float) -> str:
-        """Return whom all wait for and what it said, empty while no server rests."""
-        for host in self.all:
-            if host.pace.rests_until > now:
-                return f"waiting {host.pace.rests_until - now:.0f} s: {host.pace.said}"
-        return ""
+    def notice(self, now: float, least: float) -> str:
+        """Return for how long all servers rest and what one said; empty where that is less than `least` seconds."""
+        host = min(self.all, key=lambda one: one.pace.rests_until)
+        rest = host.pace.rests_until - now
+        return f"waiting {rest:.0f} s: {host.pace.said}" if rest >= least else ""
 
     def _busy_error(self) -> BusyError:
         said = "; ".join(dict.fromkeys(host.pace.said for host in self.all))

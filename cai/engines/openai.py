@@ -10,6 +10,7 @@ The API key is read from OPENAI_API_KEY (or user:password from the address) and 
 
 import asyncio
 import base64
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -38,6 +39,7 @@ from cai.redaction import hide_secrets, know
 Result = TypeVar("Result")
 
 _SLOTS_PER_HOST = 288  # an eighth above vLLM's usual 256 sequences, so that a freed one finds work waiting
+_TOLD_FROM, _TOLD_EVERY = 5.0, 300.0  # seconds of waiting that a person is told of, and how often at most
 _OPEN_TIMEOUT = 30.0  # seconds to list a server's models
 _OPEN_ATTEMPTS = 5
 _MOST_LISTED = 1 << 22  # bytes of a list of models
@@ -47,7 +49,8 @@ class OpenAIEngine:
     """One model on one or several servers.
 
     `urls` end before `/chat/completions`. `timeout` is seconds an attempt may take in all, `attempts` how many a
-    request gets; `patience` and `busy_patience` are seconds as in `hosts`, `backoff_base` as in `retry`.
+    request gets; `patience` and `busy_patience` are seconds as in `hosts`, `backoff_base` as in `retry`. `say` tells a
+    person which server is waited for, and what it said.
     Made by `open_openai`; needs a running event loop.
     """
 
@@ -63,6 +66,7 @@ class OpenAIEngine:
         patience: float = 20.0,
         busy_patience: float = 600.0,
         backoff_base: float = 0.25,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         addresses = [_address(url) for url in urls]
         names = [_host_name(url) for url in addresses]
@@ -74,6 +78,8 @@ class OpenAIEngine:
         self._backoff_base = backoff_base
         self._patience = patience
         self._timeout = timeout
+        self._say = say
+        self._told_at = -math.inf
         self._loop = asyncio.get_running_loop()
         self._hosts = Hosts(names, patience, most=self.concurrency, busy_patience=busy_patience)
         self._bases = {host.name: url.with_user(None) for host, url in zip(self._hosts.all, addresses, strict=True)}
@@ -101,11 +107,6 @@ class OpenAIEngine:
         """Close the connections."""
         self._hosts.give_up(f"{self.name} was closed")
         await self._wire.close()
-
-    @property
-    def notice(self) -> str:
-        """What a server that is waited for said, for a person who watches; empty as a rule."""
-        return self._hosts.notice(self._loop.time())
 
     async def find_context_length(self) -> int | None:
         """Ask every server for its models; return the smallest `max_model_len` told for this model, if any.
@@ -230,6 +231,7 @@ class OpenAIEngine:
         now = self._loop.time()
         if isinstance(error, BusyError):
             hopeless = self._hosts.refused(host, turn, error)
+            self._tell(self._hosts.notice(now, _TOLD_FROM), now)
             if hopeless or trial.is_too_large(host.pace.answered, now, host.pace.patience):
                 raise _told(error, f"and nothing else for {host.pace.patience:g} s") from error
             return 0.0
@@ -243,6 +245,12 @@ class OpenAIEngine:
             return backoff(host.failures, self._backoff_base, cap=self._patience / 4)
         return backoff(trial.failures, self._backoff_base)
 
+    def _tell(self, notice: str, now: float) -> None:
+        """Tell a person whom everything waits for, once in a while."""
+        if notice and self._say is not None and now - self._told_at >= _TOLD_EVERY:
+            self._told_at = now
+            self._say(notice)
+
 
 def _told(error: AttemptError, how: str) -> RequestError:
     """Return what a request fails with whose attempts ended so."""
@@ -252,10 +260,15 @@ def _told(error: AttemptError, how: str) -> RequestError:
 
 
 async def open_openai(
-    model: str, urls: Sequence[str], concurrency: int | None = None, *, attempt_timeout: float = 600.0
+    model: str,
+    urls: Sequence[str],
+    concurrency: int | None = None,
+    *,
+    attempt_timeout: float = 600.0,
+    say: Callable[[str], None] | None = None,
 ) -> OpenAIEngine:
     """Open `model` on the servers at `urls`; raises ModelError when an address is wrong or nobody answers there."""
-    engine = OpenAIEngine(model, urls, timeout=attempt_timeout, concurrency=concurrency)
+    engine = OpenAIEngine(model, urls, timeout=attempt_timeout, concurrency=concurrency, say=say)
     try:
         await engine.find_context_length()
     except BaseException:

@@ -115,7 +115,7 @@ async def evaluate(settings: EvaluateSettings, plan: EvaluatePlan, watch: Watch)
     watch.total = len(prompts) * (len(plan.contestants) + len(pairs))
     watch.stage = "loading the judge"
     async with AsyncExitStack() as stack:
-        judge = await open_closing(plan.judge, settings.engine, stack)
+        judge = await open_closing(plan.judge, settings.engine, stack, watch.say)
         identity = _identity(settings, plan, judge.name)
         folder = Folder.open(plan.out, identity, _recorded(settings, plan), fresh=settings.fresh)
         stack.callback(folder.close)
@@ -142,7 +142,7 @@ async def _answer(work: _Work, contestant: Contestant) -> Answered:
         engine = work.judge
         if contestant.spec != plan.judge:
             watch.stage = f"loading {contestant.label}"
-            engine = await open_closing(contestant.spec, work.settings.engine, stack)
+            engine = await open_closing(contestant.spec, work.settings.engine, stack, watch.say)
         work.folder.require_model(contestant.label, engine.name)
         watch.stage = f"working: {contestant.label} answers"
         answering = Answering(engine, work.judge, plan.method, _provenance(work, engine.name), watch.tally)

@@ -97,7 +97,7 @@ async def generate(settings: GenerateSettings, plan: Plan, watch: Watch) -> Summ
     async with AsyncExitStack() as stack:
         judge = settings.judge or settings.model
         recipe = Recipe(settings.model, judge, settings.engine, plan.method, plan.bench, settings.samples)
-        maker = await open_maker(recipe, settings.cluster, stack)
+        maker = await open_maker(recipe, settings.cluster, stack, watch.say)
         watch.stage = "estimating"
         foreseen = await _foresee(settings, plan)
         identity = _identity(settings, plan, maker.model, maker.judge)

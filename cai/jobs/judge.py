@@ -58,7 +58,7 @@ async def judge_again(settings: RejudgeSettings, plan: Plan, watch: Watch) -> Su
     watch.total = plan.source.count()
     watch.stage = "loading the model"
     async with AsyncExitStack() as stack:
-        engine = await open_closing(plan.judge, settings.engine, stack)
+        engine = await open_closing(plan.judge, settings.engine, stack, watch.say)
         run = Run.open(
             plan.out, _identity(settings, plan, engine.name), _recorded(settings, plan), fresh=settings.fresh
         )

@@ -1,5 +1,6 @@
 """Where rows are made: by models in this process, or by replicas of them on a cluster; to a run it is the same."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
@@ -26,13 +27,13 @@ class Recipe:
     bench: Bench
     samples: int
 
-    async def open(self) -> Maker:
+    async def open(self, say: Callable[[str], None] | None = None) -> Maker:
         """Open the models in this process; the judge is the model itself where both have one spec."""
         async with AsyncExitStack() as stack:
-            engine = await open_closing(self.model_spec, self.engine, stack)
+            engine = await open_closing(self.model_spec, self.engine, stack, say)
             judge = engine
             if self.judge_spec != self.model_spec:
-                judge = await open_closing(self.judge_spec, self.engine, stack)
+                judge = await open_closing(self.judge_spec, self.engine, stack, say)
             return _Here(self, engine, judge, stack.pop_all())
 
     def revealed(self) -> "_Travelling":
@@ -84,11 +85,16 @@ class _Here:
         await self.stack.aclose()
 
 
-async def open_maker(recipe: Recipe, cluster: ClusterSettings, stack: AsyncExitStack) -> Maker:
-    """Open what makes the rows, which the stack closes; raises UsageError, ModelError among them."""
+async def open_maker(
+    recipe: Recipe, cluster: ClusterSettings, stack: AsyncExitStack, say: Callable[[str], None]
+) -> Maker:
+    """Open what makes the rows, which the stack closes; raises UsageError, ModelError among them.
+
+    `say` tells a person what a server is waited for; replicas on a cluster tell nobody.
+    """
     maker: Maker
     if cluster.cluster is None:
-        maker = await recipe.open()
+        maker = await recipe.open(say)
     else:
         maker = await open_cluster(cluster.cluster, recipe.revealed(), cluster.replicas, cluster.gpus_per_replica)
     stack.push_async_callback(maker.close)

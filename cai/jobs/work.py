@@ -22,10 +22,12 @@ from cai.store import Run, Status
 Item = TypeVar("Item", Prompt, Row)
 
 
-async def open_closing(spec: ModelSpec, settings: EngineSettings, stack: AsyncExitStack) -> Engine:
-    """Open a model that the stack closes; raises ModelError."""
+async def open_closing(
+    spec: ModelSpec, settings: EngineSettings, stack: AsyncExitStack, say: Callable[[str], None] | None = None
+) -> Engine:
+    """Open a model that the stack closes; `say` tells a person what a server is waited for. Raises ModelError."""
     options = EngineOptions(
-        settings.device, settings.dtype, settings.concurrency, settings.timeout, settings.engine_option
+        settings.device, settings.dtype, settings.concurrency, settings.timeout, settings.engine_option, say
     )
     engine = await open_engine(spec, options)
     stack.push_async_callback(engine.close)
