@@ -22,6 +22,8 @@ from cai.settings import DataSettings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import
+    from datasets import Dataset
+
     from cai.train.data.examples import Kind, load_examples
 
 pytestmark = pytest.mark.chaos
@@ -145,6 +147,18 @@ def test_damaged_files_are_told_or_read(tmp_path: Path, name: str) -> None:
                 load_examples(draw.choice(KINDS), DataSettings((DataSource.parse(str(path)),)), 0)
             except CaiError as error:
                 require_one_line(error)
+
+
+def test_damaged_saved_datasets_are_told_or_read(tmp_path: Path) -> None:
+    draw = random.Random(f"{SEED} saved")
+    source = tmp_path / "saved"
+    Dataset.from_list(ROWS).save_to_disk(source)
+    whole = {path: path.read_bytes() for path in sorted(source.iterdir())}
+    for _ in range(max(1, CASES // 8)):
+        touched = draw.choice(list(whole))
+        touched.write_bytes(mutate(whole[touched], draw))
+        read(str(source))
+        touched.write_bytes(whole[touched])
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "h.txt"])

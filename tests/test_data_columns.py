@@ -130,10 +130,11 @@ def test_conversations_take_a_system_column_and_refuse_another_turn(tmp_path: Pa
         ({"prompt": "", "system": "b"}, "empty"),
         ({"prompt": None, "system": "b"}, "no prompt"),
         ({"instruction": "", "input": "only this"}, "empty"),
+        ({"messages": '[{"role": "user", "content": "text of JSON"}]'}, "messages is text and no list of turns"),
     ],
 )
 def test_a_row_whose_columns_cannot_be_combined_is_broken(tmp_path: Path, row: dict[str, Any], cause: str) -> None:
-    first, bad = prompts(write(tmp_path / "a.jsonl", [{next(iter(row)): "fine"}, row]))
+    first, bad = prompts(write(tmp_path / "a.jsonl", [{next(iter(row)): [turn("user", "fine")]}, row]))
     assert first == [turn("user", "fine")]
     assert cause in bad
 

@@ -12,7 +12,6 @@ import pytest
 
 from cai.addresses import DataSource
 from cai.data import InputOptions, open_prompts
-from cai.data.encodings import LINE_LIMIT
 from cai.errors import InputError
 from cai.records import Failure, Prompt
 from cai.settings import DataSettings
@@ -20,6 +19,8 @@ from cai.settings import DataSettings
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import
     from cai.train.data.examples import load_examples
+
+LIMIT = 1 << 20
 
 KOREAN = ["감기에 걸렸는데 어떤 약을 먹어야 하나요?", "두통이 심해요, 도와주세요", "English only, 1234"]
 
@@ -139,12 +140,15 @@ def test_a_pointer_for_a_packed_file_is_told_and_standard_input_too(
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.csv"])
-def test_a_line_without_end_is_a_broken_row_and_does_not_enter_memory(tmp_path: Path, name: str) -> None:
+def test_a_line_without_end_is_a_broken_row_and_does_not_enter_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("cai.data.encodings.LINE_LIMIT", LIMIT)
     with (tmp_path / name).open("wb") as file:
         file.write(b"prompt\n" if name == "a.csv" else b"")
         file.write(b'{"prompt": "a"}\n' if name == "a.jsonl" else b"a\n")
-        for _ in range(8):
-            file.write(b"x" * LINE_LIMIT)
+        for _ in range(20):
+            file.write(b"x" * LIMIT)
         file.write(b"\n")
         file.write(b'{"prompt": "b"}\n' if name == "a.jsonl" else b"b\n")
     tracemalloc.start()
@@ -154,17 +158,18 @@ def test_a_line_without_end_is_a_broken_row_and_does_not_enter_memory(tmp_path: 
     finally:
         tracemalloc.stop()
     assert (first, last) == ("a", "b")
-    assert "the line is longer than 16 MiB" in long
-    assert peak < 4 * LINE_LIMIT
+    assert "the line is longer than 1 MiB" in long
+    assert peak < 6 * LIMIT
 
 
-def test_an_element_without_end_is_told(tmp_path: Path) -> None:
+def test_an_element_without_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cai.data.encodings.LINE_LIMIT", LIMIT)
     with (tmp_path / "a.json").open("wb") as file:
         file.write(b'[{"prompt": "')
         for _ in range(2):
-            file.write(b"x" * LINE_LIMIT)
+            file.write(b"x" * LIMIT)
         file.write(b'"}]')
-    assert refused(tmp_path / "a.json") == "a.json, row 1, is longer than 16 MiB."
+    assert refused(tmp_path / "a.json") == "a.json, row 1, is longer than 1 MiB."
 
 
 @pytest.mark.parametrize(

@@ -147,8 +147,8 @@ def test_csv_rows_that_do_not_fit_fail_with_their_line(tmp_path: Path) -> None:
     assert broken == ["a.csv:4", "a.csv:5", "a.csv:7", "a.csv:8", "a.csv:10"]
     assert [item.id for item in items if isinstance(item, Prompt)] == ["1", "6"]
     causes = [item.cause for item in items if isinstance(item, Failure)]
-    assert causes[0] == "the row has 3 cells, the header 2"
-    assert causes[1] == "the row has 1 cells, the header 2"
+    assert causes[0] == "the row has not as many cells as the header (3, not 2)"
+    assert causes[1] == "the row has not as many cells as the header (1, not 2)"
     assert causes[2] == "the line is not UTF-8 (byte 4)"
     assert "is a quote left open?" in causes[3]
     assert "unexpected end of data" in causes[4]

@@ -47,6 +47,8 @@ class PromptColumns:
     def value(self, row: Mapping[str, object]) -> object:
         """Return the prompt of a row, which is still to be checked; raises BrokenError where it cannot be combined."""
         value = row.get(self.main)
+        if self.main == "messages" and isinstance(value, str):
+            raise BrokenError("the column messages is text and no list of turns")
         if self.companion is not None and (more := _text_in(row, self.companion)):
             if not isinstance(value, str):
                 raise BrokenError(f"the column {self.companion} has text, and {self.main} is none that it could follow")

@@ -6,7 +6,7 @@ Cells may hold line breaks inside quotes; blank lines are no rows.
 import csv
 from collections.abc import Collection, Iterator
 
-from cai.data.encodings import LINE_LIMIT, Line
+from cai.data.encodings import Line, line_fault
 from cai.data.rows import BrokenRow, RawRow, broken
 from cai.errors import InputError
 
@@ -35,7 +35,7 @@ def rows(lines: Iterator[Line], name: str, columns: Collection[str] | None) -> I
         if decoded.fault:
             yield broken(place, decoded.fault, "".join(decoded.taken))
         elif cells and len(cells) != len(names):
-            cause = f"the row has {len(cells)} cells, the header {len(names)}"
+            cause = f"the row has not as many cells as the header ({len(cells)}, not {len(names)})"
             yield broken(place, cause, "".join(decoded.taken))
         elif cells:
             yield RawRow(place, {column: cells[index] for index, column in wanted})
@@ -45,20 +45,6 @@ def header(lines: Iterator[Line], name: str) -> list[str]:
     """Return the columns' names; raises InputError when there are none that can be read."""
     decoded = _Decoded(lines)
     return _header(csv.reader(decoded, strict=True), decoded, name)
-
-
-def line_fault(line: Line) -> str | None:
-    """Return why a line is no text that can be taken, or None."""
-    if not line.whole:
-        return f"the line is longer than {LINE_LIMIT >> 20} MiB"
-    if b"\0" in line.data:
-        return "the line has a NUL character (UTF-16 needs a byte order mark)"
-    if not line.data.isascii():
-        try:
-            line.data.decode()
-        except UnicodeDecodeError as error:
-            return f"the line is not UTF-8 (byte {error.start + 1})"
-    return None
 
 
 class _Decoded:

@@ -120,6 +120,20 @@ def read_lines(file: Reader) -> Iterator[Line]:
         number += 1
 
 
+def line_fault(line: Line) -> str | None:
+    """Return why a line is no text that can be taken, or None."""
+    if not line.whole:
+        return f"the line is longer than {LINE_LIMIT >> 20} MiB"
+    if b"\0" in line.data:
+        return "the line has a NUL character (UTF-16 needs a byte order mark)"
+    if not line.data.isascii():
+        try:
+            line.data.decode()
+        except UnicodeDecodeError as error:
+            return f"the line is not UTF-8 (byte {error.start + 1})"
+    return None
+
+
 class _Plain:
     """UTF-8, without its byte order mark."""
 

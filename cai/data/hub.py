@@ -61,15 +61,17 @@ class TableSource:
         self.fingerprint = content
         self.size = len(dataset)
         self._dataset = dataset.with_format("arrow")
-        self.columns: dict[str, int | None] = {column: self._count(column) for column in dataset.column_names}
+        with _one_sentence(f"{name} cannot be read"):
+            self.columns: dict[str, int | None] = {column: self._count(column) for column in dataset.column_names}
 
     def rows(self, columns: Collection[str]) -> Iterator[RawRow | BrokenRow]:
         """Read these columns of every row; the places count rows from 1."""
         wanted = [column for column in self.columns if column in columns]
         start = 1
-        for table in self._dataset.select_columns(wanted).iter(batch_size=BATCH_ROWS):
-            yield from table_rows(table, self.name, start)
-            start += len(table)
+        with _one_sentence(f"{self.name} cannot be read"):
+            for table in self._dataset.select_columns(wanted).iter(batch_size=BATCH_ROWS):
+                yield from table_rows(table, self.name, start)
+                start += len(table)
 
     def _count(self, column: str) -> int | None:
         batches = self._dataset.select_columns([column]).iter(batch_size=1000)

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from cai.data.csv_rows import line_fault
-from cai.data.encodings import LINE_LIMIT, Line, Reader, read_lines
+from cai.data import encodings
+from cai.data.encodings import Line, Reader, line_fault, read_lines
 from cai.data.rows import BrokenRow, RawRow, broken
 from cai.errors import InputError
 
@@ -144,8 +144,8 @@ def _slices(file: Reader, name: str) -> Iterator[tuple[bytes, bool]]:
             if depth:
                 yield held[start:], False
             return
-        if len(held) - start > LINE_LIMIT:
-            raise InputError(f"{name}, row {number}, is longer than {LINE_LIMIT >> 20} MiB.")
+        if len(held) - start > encodings.LINE_LIMIT:
+            raise InputError(f"{name}, row {number}, is longer than {encodings.LINE_LIMIT >> 20} MiB.")
 
 
 def _require_end(rest: bytes, file: Reader, name: str) -> None:

@@ -18,6 +18,10 @@ from cai.identity import fingerprint
 BATCH_ROWS = 256
 
 Batch: TypeAlias = pyarrow.Table | pyarrow.RecordBatch
+Column: TypeAlias = pyarrow.Array | pyarrow.ChunkedArray
+
+_UNREADABLE = (ValueError, OverflowError, pyarrow.ArrowException)
+"""What Arrow raises of values that it, or Python, cannot hold."""
 
 
 class ParquetSource:
@@ -39,7 +43,7 @@ class ParquetSource:
             with pyarrow.parquet.ParquetFile(path) as file:
                 columns = file.schema_arrow.names
                 self.size: int = file.metadata.num_rows
-        except (OSError, pyarrow.ArrowException) as error:
+        except (OSError, *_UNREADABLE) as error:
             raise InputError(f"{name} is not a Parquet file that can be read: {_first_line(error)}.") from error
         require_distinct(columns, name)
         self.fingerprint = hash_files([path])
@@ -53,7 +57,7 @@ class ParquetSource:
             for batch in self._batches(wanted):
                 yield from table_rows(batch, self.name, start)
                 start += len(batch)
-        except (OSError, pyarrow.ArrowException) as error:
+        except (OSError, *_UNREADABLE) as error:
             raise InputError(f"{self.name} cannot be read beyond row {start - 1}: {_first_line(error)}.") from error
 
     def _batches(self, columns: list[str]) -> Iterator[pyarrow.RecordBatch]:
@@ -64,7 +68,7 @@ class ParquetSource:
     def _count(self, column: str) -> int | None:
         try:
             return count_filled(batch.column(column) for batch in self._batches([column]))
-        except (OSError, KeyError, pyarrow.ArrowException):
+        except (OSError, KeyError, *_UNREADABLE):
             return None  # who reads the column is told; who does not need not know
 
 
@@ -76,16 +80,20 @@ def require_distinct(columns: Collection[str], name: str) -> None:
             raise InputError(f"{name} has the column {column[:100]!r} more than once.")
 
 
-def count_filled(parts: Iterable["pyarrow.Array | pyarrow.ChunkedArray"]) -> int:
+def count_filled(parts: Iterable[Column]) -> int:
     """Return in how many rows a column has something."""
     return sum(map(_filled, parts))
 
 
 def table_rows(table: Batch, name: str, start: int) -> Iterator[RawRow | BrokenRow]:
-    """Yield the rows of one batch; `start` is the number of the first."""
+    """Yield the rows of one batch; `start` is the number of the first.
+
+    A batch is validated before it is read, because a damaged file that is mapped has lengths that lead anywhere.
+    """
     try:
+        table.validate(full=True)
         rows = table.to_pylist()
-    except (ValueError, OverflowError, pyarrow.ArrowException):
+    except _UNREADABLE:
         yield from _rows_one_by_one(table, name, start)
         return
     for number, row in enumerate(rows, start=start):
@@ -96,17 +104,34 @@ def _rows_one_by_one(table: Batch, name: str, start: int) -> Iterator[RawRow | B
     """Tell the rows that Python has no value for (text that is not UTF-8, a date of year 12000) from the others."""
     for index in range(len(table)):
         place = f"{name}:{start + index}"
-        try:
-            row = table.slice(index, 1).to_pylist()[0]
-        except UnicodeDecodeError as error:
-            yield broken(place, f"the text is not UTF-8 (byte {error.start + 1})", error.object)
-        except (ValueError, OverflowError, pyarrow.ArrowException) as error:
-            yield broken(place, f"the row has a value that cannot be read ({_first_line(error)})", "")
+        values = {}
+        for column in table.column_names:
+            value = table.column(column).slice(index, 1)
+            try:
+                value.validate(full=True)
+                values[column] = value.to_pylist()[0]
+            except _UNREADABLE as error:
+                yield _broken(value, place, error)
+                break
         else:
-            yield RawRow(place, row)
+            yield RawRow(place, values)
 
 
-def _filled(column: "pyarrow.Array | pyarrow.ChunkedArray") -> int:
+def _broken(value: Column, place: str, error: Exception) -> BrokenRow:
+    if pyarrow.types.is_string(value.type) or pyarrow.types.is_large_string(value.type):
+        try:
+            value.validate()  # its length, if not its letters
+            raw: bytes = value.cast(pyarrow.large_binary()).to_pylist()[0]
+            raw.decode()
+        except UnicodeDecodeError as wrong:
+            return broken(place, f"the text is not UTF-8 (byte {wrong.start + 1})", raw)
+        except pyarrow.ArrowException:
+            pass  # what made it unreadable is said below
+    return broken(place, f"the row has a value that cannot be read ({_first_line(error)})", "")
+
+
+def _filled(column: Column) -> int:
+    column.validate()
     kind = column.type
     if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
         lengths = pyarrow.compute.binary_length(column)

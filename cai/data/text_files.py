@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal, cast
 from weakref import finalize
 
 from cai.data import csv_rows, json_rows
-from cai.data.encodings import GZIP, Reader, open_as_utf8, read_lines, require_text, survey
+from cai.data.encodings import GZIP, Reader, line_fault, open_as_utf8, read_lines, require_text, survey
 from cai.data.rows import BrokenRow, RawRow, broken, is_something
 from cai.errors import InputError, StoreError
 from cai.identity import fingerprint
@@ -146,7 +146,7 @@ def _text_rows(file: Reader, name: str) -> Iterator[RawRow | BrokenRow]:
     """Read a row a line, an empty line too."""
     for line in read_lines(file):
         place = f"{name}:{line.number}"
-        fault = csv_rows.line_fault(line)
+        fault = line_fault(line)
         if fault is None:
             yield RawRow(place, {TEXT_COLUMN: line.data.decode().rstrip("\r\n")})
         else:

@@ -50,7 +50,7 @@ class TableSource:
         sources = self._table.sources
         told = [f"{source.name} {source.remark}" for source in sources if source.remark is not None]
         columns = tell_columns([shape.used for shape in self._shapes], sources, PLAIN_COLUMNS)
-        return (*told, *([] if columns is None else [f"{printable(self.name)}: {columns}"]))
+        return (*told, *([] if columns is None else [f"{self.name}: {columns}"]))
 
     def examples(self, left_out: Counter[str]) -> Iterator[tuple[dict[str, Any], bool | None]]:
         """Yield each example and whether it is held out (None: the prompt's hash decides); count what is left out."""
@@ -71,9 +71,9 @@ class TableSource:
 
 def open_table(named: DataSource, split: str | None) -> Table:
     """Open what `source` names; raises InputError when it cannot be read as a table with rows."""
-    source = str(named)
+    source = printable(str(named))
     try:
-        place = str(fetch(source, SUFFIXES)) if named.is_url else named.reveal()
+        place = str(fetch(str(named), SUFFIXES)) if named.is_url else named.reveal()
         kind = kind_of(place)
         path = Path(place).expanduser()
         if kind == "file":
@@ -83,14 +83,14 @@ def open_table(named: DataSource, split: str | None) -> Table:
         elif kind == "saved":
             table = _choose_splits(saved_splits(path, source), split, source)
         elif kind == "hub":
-            table = _choose_splits(downloaded_splits(source), split, source)
+            table = _choose_splits(downloaded_splits(place), split, source)
         else:
-            raise InputError(f"There is no file, directory or run {printable(source)} to learn from.")
+            raise InputError(f"There is no file, directory or run {source} to learn from.")
     except OSError as error:
         # Sources say their own; this is about names: too long, in a directory that is closed.
-        raise InputError(f"{printable(source[:200])} cannot be opened: {error.strerror}.") from error
+        raise InputError(f"{source[:200]} cannot be opened: {error.strerror}.") from error
     if all(opened.size == 0 for number, opened in enumerate(table.sources) if number not in table.held_out):
-        raise InputError(f"{printable(source)} is empty: it holds no rows to learn from.")
+        raise InputError(f"{source} is empty: it holds no rows to learn from.")
     filled = [number for number, opened in enumerate(table.sources) if opened.size != 0]
     held_out = frozenset(place for place, number in enumerate(filled) if number in table.held_out)
     return Table(source, [table.sources[number] for number in filled], held_out)
