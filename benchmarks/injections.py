@@ -25,6 +25,7 @@ from cai.critique import CLEARLY_KEPT, Method, ask_gate
 from cai.engines import open_engine
 from cai.engines.base import Engine, Sampling
 from cai.judge import Bench, Rules, judge
+from cai.modelspec import ModelSpec
 from cai.prompts import Templates
 from cai.records import Comparison, Message, Verdict
 from cai.tiny import dialogue, oracle, wordings
@@ -182,7 +183,7 @@ def _print(title: str, outcomes: Sequence[Outcome]) -> None:
 async def measure(model: str, pairs: Sequence[Pair], constitution: Constitution, *, gate: bool) -> None:
     """Print what the injections do to a model as judge and, with `gate`, as gate."""
     templates = Templates.load("en")
-    engine = await open_engine(model)
+    engine = await open_engine(ModelSpec.parse(model))
     try:
         bench = Bench(constitution, templates, Rules(), Sampling(), 0)
         plain, outcomes = await injected_outcomes(engine, bench, pairs)

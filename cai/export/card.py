@@ -6,9 +6,8 @@ rows, and nothing that may differ when they are made again: no times, no paths, 
 
 from collections.abc import Iterable
 
-import yaml
-
 from cai.export.summary import ExportOptions, ExportSummary, SplitCounts
+from cai.markdown import code, escaped, front_matter, table
 from cai.store import Manifest
 from cai.store.layout import PREFERENCE, SFT, SPLITS
 
@@ -51,14 +50,12 @@ All that is made from one prompt lies in one split, chosen by the hash of its id
 
 def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSummary) -> str:
     """Return the text of README.md."""
-    kept = [f"| {name} | {counts.train} | {counts.test} |" for name, counts in _datasets(summary)]
+    kept = [(name, counts.train, counts.test) for name, counts in _datasets(summary)]
     left_out = [
-        f"| {name} | {reason} | {count} |"
-        for name, counts in _datasets(summary)
-        for reason, count in counts.left_out.items()
+        (name, reason, count) for name, counts in _datasets(summary) for reason, count in counts.left_out.items()
     ]
-    left_out += [f"| verdicts | abstained: {reason} | {count} |" for reason, count in summary.abstentions.items()]
-    left_out += [f"| prompts | failed: {stage} | {count} |" for stage, count in summary.failures.items()]
+    left_out += [("verdicts", f"abstained: {reason}", count) for reason, count in summary.abstentions.items()]
+    left_out += [("prompts", f"failed: {stage}", count) for stage, count in summary.failures.items()]
     revisions = "every revision that changed the text" if options.all_revisions else "the final text of each response"
     return "\n".join(
         [
@@ -66,16 +63,15 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
             ABOUT,
             f"## Counts\n\nFrom {summary.rows} finished prompts; `sft` holds {revisions}; "
             f"{options.test_share:.2%} of the prompts are for testing.\n",
-            *_table("| dataset | train | test |", kept),
-            *(_table("| left out of | reason | count |", left_out) if left_out else []),
+            *table(("dataset", "train", "test"), kept),
+            *table(("left out of", "reason", "count"), left_out),
             *_adherence(summary),
             COLUMNS,
             "## Made from\n",
-            *_table(
-                "| what | setting or fingerprint |",
-                [f"| {name} | `{value}` |" for name, value in manifest.identity.items()],
+            *table(
+                ("what", "setting or fingerprint"), [(name, code(value)) for name, value in manifest.identity.items()]
             ),
-            f"Written by {_writers(manifest)}.\n",
+            f"Written by {escaped(_writers(manifest))}.\n",
         ]
     )
 
@@ -83,10 +79,10 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
 def _adherence(summary: ExportSummary) -> list[str]:
     if not summary.adherence:
         return []
-    lines = [f"| {name} | {value.mean:.3f} | {value.gates} |" for name, value in summary.adherence.items()]
+    rows = [(name, f"{value.mean:.3f}", value.gates) for name, value in summary.adherence.items()]
     return [
         "How likely responses kept a principle when they came to it, by the model's own gate:\n",
-        *_table("| principle | kept | gates |", lines),
+        *table(("principle", "kept", "gates"), rows),
     ]
 
 
@@ -98,17 +94,11 @@ def _front_matter(summary: ExportSummary) -> str:
         files = [{"split": split, "path": f"{kind}/{split}.parquet"} for split in SPLITS if sizes[split]]
         if files:
             configs.append({"config_name": kind, "data_files": files})
-    value = {"configs": configs, "tags": list(TAGS), "task_categories": ["text-generation"]}
-    return f"---\n{yaml.safe_dump(value, sort_keys=False)}---\n"
+    return front_matter({"configs": configs, "tags": list(TAGS), "task_categories": ["text-generation"]})
 
 
 def _datasets(summary: ExportSummary) -> Iterable[tuple[str, SplitCounts]]:
     return (SFT, summary.sft), (PREFERENCE, summary.preference)
-
-
-def _table(head: str, lines: list[str]) -> list[str]:
-    """Return a table and the empty line after it."""
-    return [head, "|" + " --- |" * (head.count("|") - 1), *lines, ""]
 
 
 def _writers(manifest: Manifest) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
+from cai.markdown import code, escaped, front_matter, table
 
 _METHODS = {
     "sft": "supervised fine-tuning",
@@ -22,25 +22,25 @@ def model_card(manifest: Mapping[str, Any], curve: str) -> str:
     return "\n".join(
         [
             _front_matter(manifest),
-            f"# {manifest['name']}\n",
-            f"Trained by `cai train {method}`: {_METHODS[method]}, from `{manifest['base']}`.\n",
+            f"# {escaped(manifest['name'])}\n",
+            f"Trained by `cai train {method}`: {_METHODS[method]}, from {code(manifest['base'])}.\n",
             "## Loading\n",
             _loading(manifest),
             "## Outcome\n",
-            *_table(("measure", "value"), _outcome(manifest)),
+            *table(("measure", "value"), _outcome(manifest)),
             f"![loss]({curve})\n",
             "## Data\n",
-            *_table(
+            *table(
                 ("part", "weight", "train", "test", "fingerprint"),
                 [
                     (part["name"], part["weight"] or "", part["train"], part["test"], part["fingerprint"])
                     for part in manifest["parts"]
                 ],
             ),
-            *_table(("left out because", "examples"), list(manifest["left_out"].items())),
+            *table(("left out because", "examples"), list(manifest["left_out"].items())),
             "## Settings\n",
-            *_table(("setting", "value"), list(manifest["identity"].items())),
-            f"{manifest['hardware_sentence']}. Versions: "
+            *table(("setting", "value"), list(manifest["identity"].items())),
+            f"{escaped(manifest['hardware_sentence'])}. Versions: "
             + ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
             + ".\n",
         ]
@@ -49,12 +49,12 @@ def model_card(manifest: Mapping[str, Any], curve: str) -> str:
 
 def _front_matter(manifest: Mapping[str, Any]) -> str:
     method, adapter = manifest["method"], manifest["adapter"]
-    value = {
+    value: dict[str, Any] = {
         "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "text-classification" if method == "reward" else "text-generation",
         "tags": ["constitutional-ai", "cai", "trl", method, *([adapter] if adapter else [])],
     }
-    return f"---\n{yaml.safe_dump(value, sort_keys=False)}---\n"
+    return front_matter(value)
 
 
 def _loading(manifest: Mapping[str, Any]) -> str:
@@ -82,11 +82,3 @@ def _outcome(manifest: Mapping[str, Any]) -> list[tuple[str, object]]:
     if manifest["best_step"] is not None:
         rows.append(("weights are those of step", manifest["best_step"]))
     return rows
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
-    """Return a table and the empty line after it, or nothing for no rows."""
-    if not rows:
-        return []
-    lines = [head, ("---",) * len(head), *rows]
-    return [*("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines), ""]
