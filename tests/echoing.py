@@ -15,7 +15,10 @@ ANSWER = "I am sorry to hear that. Please ask a doctor or a pharmacist."
 
 
 class Echoing(ThreadingHTTPServer):
-    """`fails` is the status that chats get instead of an answer; `files` are handed out by path."""
+    """`fails` is the status that chats get instead of an answer; `files` are handed out by path.
+
+    `answer` is what each chat's answer begins with, `said` what each error begins with.
+    """
 
     daemon_threads = True
 
@@ -25,6 +28,8 @@ class Echoing(ThreadingHTTPServer):
         self.fails: int | None = None
         self.told: set[str] = set()
         self.count = itertools.count()
+        self.answer = ANSWER
+        self.said = ""
 
     def handle_error(self, *_: object) -> None:
         """Say nothing of clients that have seen enough."""
@@ -56,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.fails is not None:
             self._send(self.server.fails, self._echo())
         else:
-            self._send(200, json.dumps(_answer(body, next(self.server.count))).encode())
+            self._send(200, json.dumps(_answer(body, f"{self.server.answer} {next(self.server.count)}")).encode())
 
     def _echo(self) -> bytes:
         """Return an error that repeats the request's address and header in every way there is."""
@@ -64,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
         key = header.partition(" ")[2]
         if header.startswith("Basic "):
             key = base64.b64decode(key).decode()
-        said = [header, key, key.partition(":")[2], f"http://{self.server.host}{self.path}"]
+        said = [self.server.said, header, key, key.partition(":")[2], f"http://{self.server.host}{self.path}"]
         said += [urllib.parse.quote(key, safe=""), html.escape(key), base64.b64encode(key.encode()).decode()]
         return json.dumps({"error": {"message": " ".join(said), "headers": dict(self.headers)}}).encode()
 
@@ -79,9 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _answer(body: dict[str, Any], number: int) -> dict[str, Any]:
+def _answer(body: dict[str, Any], content: str) -> dict[str, Any]:
     choice: dict[str, Any] = {
-        "message": {"role": "assistant", "content": f"{ANSWER} {number}"},
+        "message": {"role": "assistant", "content": content},
         "finish_reason": "stop",
     }
     if body.get("logprobs"):
