@@ -1,5 +1,6 @@
 """`judge_again`: copy a run's traces into a new run directory with new verdicts."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +39,14 @@ def plan_judge(settings: RejudgeSettings) -> Plan:
     constitution = (
         load_constitution(settings.constitution)
         if settings.constitution is not None
-        else Constitution.model_validate(recorded["resolved_constitution"])
+        else _recorded_constitution(settings.run, recorded)
     )
-    directory = settings.prompts_dir or (Path(recorded["prompts_dir"]) if recorded["prompts_dir"] else None)
+    kept = recorded.get("prompts_dir")
+    directory = settings.prompts_dir or (Path(kept) if isinstance(kept, str) else None)
+    named = recorded.get("judge") or recorded.get("model")
+    if settings.judge is None and not isinstance(named, str):
+        raise RunError(f"{location(settings.run)} does not say who judged it; name a model with --judge")
+    judge = settings.judge or ModelSpec.parse(str(named))
     templates = Templates.load(constitution.language, directory)
     out = settings.out or beside(settings.run, f"judged-{constitution.name}")
     if out.resolve() == settings.run.resolve():
@@ -49,8 +55,17 @@ def plan_judge(settings: RejudgeSettings) -> Plan:
         refresh(out)
     sampling = Sampling(max_tokens=settings.max_tokens)
     bench = Bench(constitution, templates, rules(settings.judging), sampling, settings.seed)
-    judge = settings.judge or ModelSpec.parse(recorded["judge"] or recorded["model"])
     return Plan(source, bench, judge, out)
+
+
+def _recorded_constitution(run: Path, recorded: Mapping[str, Any]) -> Constitution:
+    """Return the constitution that a run was made under; raises RunError when it was not written down, or not so."""
+    try:
+        return Constitution.model_validate(recorded.get("resolved_constitution"))
+    except ValueError as error:  # pydantic's are of that kind
+        raise RunError(
+            f"{location(run)} does not say which constitution it was made under; name one with --constitution"
+        ) from error
 
 
 async def judge_again(settings: RejudgeSettings, plan: Plan, watch: Watch) -> Summary:
