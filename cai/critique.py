@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from cai.constitution import Constitution, Principle, RevisionPlan, Severity
 from cai.engines.base import Engine, Request, Sampling
 from cai.errors import RowError
-from cai.identity import derive_seed, draw
+from cai.identity import derive_seed, draw, steady
 from cai.prompts import Templates
 from cai.records import Message, Prompt, Round, Trace
 
@@ -106,7 +106,7 @@ async def ask_gate(engine: Engine, method: Method, dialogue: tuple[Message, ...]
     """Return the probability that the dialogue's last response breaks the principle; None when it was not answered."""
     question = (*dialogue, _user(method.templates.gate(principle)))
     choice = await engine.choose(question, method.templates.gate_options)
-    return choice.probabilities[0] if choice.mass >= MINIMUM_MASS else None
+    return steady(choice.probabilities[0]) if steady(choice.mass) >= MINIMUM_MASS else None
 
 
 async def _write(

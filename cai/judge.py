@@ -15,7 +15,7 @@ from typing import Literal
 
 from cai.constitution import Constitution, Principle
 from cai.engines.base import Engine, Request, Sampling
-from cai.identity import derive_seed, draw
+from cai.identity import derive_seed, draw, steady
 from cai.prompts import Templates
 from cai.records import TIE_LEAD, Comparison, Message, Verdict
 
@@ -129,7 +129,7 @@ async def _show(engine: Engine, bench: Bench, shown: Comparison, principle: Prin
         probability, mass = await _read_letter(engine, messages, templates.judge_options, seed), None
     else:
         choice = await engine.choose(messages, templates.judge_options)
-        probability, mass = choice.probabilities[0], choice.mass
+        probability, mass = steady(choice.probabilities[0]), steady(choice.mass)
     return _Showing(probability, mass, rationale)
 
 

@@ -125,7 +125,7 @@ def test_a_worse_model_is_seen_to_be_worse(tmp_path: Path, monkeypatch: pytest.M
     better = found.figure("breaks any principle", "better")
     assert (better.value, better.low, better.count) == (0, 0, 12)
     assert found.figure("breaks any principle, harmful", "base").count == 6
-    assert found.figure("gate privacy", "base").value == pytest.approx(0.9 / 0.95)
+    assert found.figure("gate privacy", "base").value == pytest.approx(0.947)  # three digits are kept
     difference = found.model("better").difference("breaks any principle")
     assert difference is not None
     assert (difference.value, difference.high) == (-1, -1)
