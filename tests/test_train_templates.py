@@ -1,5 +1,6 @@
 """Chat templates for training: ours, the model's own, patched ones; what is marked and what is refused."""
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cai.engines.probing import check_template
 from cai.errors import ModelError, UsageError
 from cai.records import Message
 
@@ -55,9 +57,16 @@ NO_PREFIX = DATA.replace("<|assistant|>\n{% endif %}", "<|assistant|>\n<think>{%
 TOOLS_ONLY = {"tool_use": CHATML}
 
 
-def make_tokenizer(template: Any = None, *, bos: bool = False, eos: str | None = "</s>") -> Any:
-    """Return a byte-level tokenizer; with `bos` it puts <s> before every text, as Llama's does."""
-    special = ["</s>", "<s>", "<|assistant|>"]
+def make_tokenizer(template: Any = None, *, bos: bool = False, eos: str | None = "</s>", first: str = "</s>") -> Any:
+    """Return a byte-level tokenizer; with `bos` it puts <s> before every text, as Llama's does.
+
+    It has a token for whatever the template prints in angle brackets, as the model that the template came with has;
+    token 0 is `first`.
+    """
+    named = (
+        re.findall(r"<\|?[A-Za-z_/]+\|?>", template) if isinstance(template, str) else ["<|im_start|>", "<|im_end|>"]
+    )
+    special = list(dict.fromkeys([first, "</s>", "<s>", "<|assistant|>", *named]))
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: number for number, token in enumerate([*special, *alphabet])}
     inner = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
@@ -65,7 +74,9 @@ def make_tokenizer(template: Any = None, *, bos: bool = False, eos: str | None =
     inner.decoder = tokenizers.decoders.ByteLevel()
     inner.add_special_tokens(special)
     if bos:
-        inner.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+        inner.post_processor = tokenizers.processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", vocabulary["<s>"])]
+        )
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token=eos, bos_token="<s>", chat_template=template
     )
@@ -104,7 +115,7 @@ def test_our_templates_mark_exactly_the_answers_and_their_end(
     choice: str, turns: list[tuple[str, str]], system: str | None
 ) -> None:
     tokenizer = make_tokenizer()
-    assert prepare_template(tokenizer, choice, need_markers=True) == f"{choice} (given)"
+    assert prepare_template(tokenizer, choice, need_markers=True).done == f"{choice} (given)"
     chat = chat_of(turns, system)
     assert marked_texts(tokenizer, chat) == [answer + "</s>" for _, answer in turns]
     prompt = tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True)["input_ids"]
@@ -119,7 +130,7 @@ def test_a_template_without_markers_is_patched_and_says_the_same(
     template: str, end: str, turns: list[tuple[str, str]]
 ) -> None:
     original, patched = make_tokenizer(template), make_tokenizer(template)
-    assert prepare_template(patched, None, need_markers=True) == "the model's own with generation markers added"
+    assert prepare_template(patched, None, need_markers=True).done == "the model's own with generation markers added"
     chat = chat_of(turns)
     assert patched.apply_chat_template(chat, tokenize=False) == original.apply_chat_template(chat, tokenize=False)
     assert marked_texts(patched, chat) == [answer + end for _, answer in turns]
@@ -128,7 +139,7 @@ def test_a_template_without_markers_is_patched_and_says_the_same(
 def test_the_embedded_model_s_template_works_as_it_is() -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(TINY)
     before = tokenizer.chat_template
-    assert prepare_template(tokenizer, None, need_markers=True) == "the model's own"
+    assert prepare_template(tokenizer, None, need_markers=True).done == "the model's own"
     assert tokenizer.chat_template == before
     assert marked_texts(tokenizer, chat_of([("What now?", "Wait.")])) == ["Wait.<|end|>"]
 
@@ -137,7 +148,7 @@ def test_the_embedded_model_s_template_works_as_it_is() -> None:
 def test_known_families_get_trl_s_training_template(family: str) -> None:
     original = getattr(chat_template_utils, f"{family}_chat_template")
     tokenizer = make_tokenizer(original)
-    assert prepare_template(tokenizer, None, need_markers=True) == "TRL's training template for the model's own"
+    assert prepare_template(tokenizer, None, need_markers=True).done == "TRL's training template for the model's own"
     marked = marked_texts(tokenizer, chat_of([("secret question", "Answer."), ("second question", "Once more.")]))
     text = "".join(marked)
     assert "Answer." in text
@@ -148,19 +159,84 @@ def test_known_families_get_trl_s_training_template(family: str) -> None:
 @pytest.mark.parametrize("family", ["llama3_1", "llama3_2"])
 def test_families_that_trl_does_not_know_are_patched(family: str) -> None:
     tokenizer = make_tokenizer(getattr(chat_template_utils, f"{family}_chat_template"))
-    assert prepare_template(tokenizer, None, need_markers=True) == "the model's own with generation markers added"
+    assert prepare_template(tokenizer, None, need_markers=True).done == "the model's own with generation markers added"
     assert marked_texts(tokenizer, chat_of([("Q", "Answer.")])) == ["Answer.<|eot_id|>"]
 
 
 def test_markers_in_the_wrong_place_are_moved_not_believed() -> None:
     tokenizer = make_tokenizer(WRONG)
-    assert prepare_template(tokenizer, None, need_markers=True) == "the model's own with generation markers added"
+    assert prepare_template(tokenizer, None, need_markers=True).done == "the model's own with generation markers added"
     assert marked_texts(tokenizer, chat_of([("Q", "Answer.")])) == ["Answer.</s>"]
+
+
+UNCLOSED = ENDLESS.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+SPELLED = CHATML.replace("<|im_end|>", "[the end]")
+
+
+@pytest.mark.parametrize("markers", [True, False])
+@pytest.mark.parametrize("template", [UNCLOSED, ENDLESS, SPELLED])
+def test_a_template_that_closes_no_turn_is_refused_in_every_layout(template: str, markers: bool) -> None:
+    with pytest.raises(UsageError, match="give --template chatml"):
+        prepare_template(make_tokenizer(template), None, need_markers=markers)
+    # A policy that draws its own responses learns no end from the template, and a reward model none at all.
+    if not markers:
+        assert prepare_template(make_tokenizer(template), None, need_markers=False, need_ends=False).ends == ()
+
+
+SHIPPED = sorted(
+    name
+    for name, value in vars(chat_template_utils).items()
+    if name.endswith("_chat_template") and isinstance(value, str)
+)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_of_a_shipped_template_an_end_is_learned_or_it_is_refused(name: str) -> None:
+    template = getattr(chat_template_utils, name)
+    for rows in ("prompt and completion", "messages"):
+        tokenizer = make_tokenizer(template)
+        try:
+            prepared = prepare_template(tokenizer, None, need_markers=rows == "messages")
+        except UsageError:
+            continue
+        chat = chat_of([("What now?", "Wait."), ("And then?", "Go home.")])
+        prompt = tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True, tokenize=False)
+        whole = tokenizer.apply_chat_template(chat, tokenize=False)
+        behind = tokenizer(whole.removeprefix(prompt).partition("Go home.")[2], add_special_tokens=False)["input_ids"]
+        assert "Go home." in whole.removeprefix(prompt)
+        assert set(prepared.ends) & set(behind)
+        if rows == "messages":
+            learned = "".join(marked_texts(tokenizer, chat))
+            assert any(tokenizer.convert_ids_to_tokens(end) in learned for end in prepared.ends)
+
+
+def test_a_template_that_closes_nothing_itself_is_replaced_by_trl_s_that_does() -> None:
+    tokenizer = make_tokenizer(chat_template_utils.glm4moe_chat_template)
+    prepared = prepare_template(tokenizer, None, need_markers=False)
+    assert prepared.done == "TRL's training template for the model's own"
+    assert tokenizer.convert_ids_to_tokens(list(prepared.ends)) == ["<|user|>"]
+
+
+def test_a_template_that_never_ends_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cai.engines.probing._SECONDS", 0.1)
+    endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    with pytest.raises(UsageError, match="TimeoutError: it does not end within"):
+        prepare_template(make_tokenizer(endless), None, need_markers=False)
+    with pytest.raises(ModelError, match="TimeoutError: it does not end within"):
+        check_template(make_tokenizer(endless), "m")
+
+
+@pytest.mark.parametrize(
+    "template", [chat_template_utils.smolvlm_chat_template, "{% for m in messages %}Hm?{% endfor %}"]
+)
+def test_an_engine_refuses_a_template_that_does_not_print_what_is_said(template: str) -> None:
+    with pytest.raises(ModelError, match="does not print what the user says"):
+        check_template(make_tokenizer(template), "m")
 
 
 def test_nothing_is_changed_when_no_markers_are_needed() -> None:
     tokenizer = make_tokenizer(HIDDEN)
-    assert prepare_template(tokenizer, None, need_markers=False) == "the model's own"
+    assert prepare_template(tokenizer, None, need_markers=False).done == "the model's own"
     assert tokenizer.chat_template == HIDDEN
 
 
@@ -180,15 +256,22 @@ def test_the_default_of_several_templates_is_patched_and_the_others_stay() -> No
         (NO_PREFIX, "not the beginning of the prompt with its answer"),
         ("{{ raise_exception('never') }}", "cannot be rendered"),
         (TOOLS_ONLY, "no default one"),
+        ("{{ 1 // 0 }}", "cannot be rendered (ZeroDivisionError"),
+        ("{{ messages.x.y.z }}", "cannot be rendered (UndefinedError"),
+        ("{{ 'x' * 10**7 }}", "cannot be rendered (it makes 10,000,000 characters"),
+        ("{% for i in range(10**9) %}{% endfor %}", "cannot be rendered (OverflowError"),
+        ("{{ messages[0].role | nothing }}", "cannot be rendered (TemplateAssertionError"),
+        ("{% for %}", "cannot be rendered (TemplateSyntaxError"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "cannot be rendered (RecursionError"),
     ],
 )
 def test_what_cannot_be_trusted_is_refused_in_one_sentence(template: Any, says: str) -> None:
     tokenizer = make_tokenizer(template)
-    with pytest.raises(UsageError, match=says) as refused:
+    with pytest.raises(UsageError, match=re.escape(says)) as refused:
         prepare_template(tokenizer, None, need_markers=template in (None, HIDDEN, ENDLESS))
     assert "\n" not in str(refused.value)
     assert "--template" in str(refused.value)
-    assert prepare_template(tokenizer, "chatml", need_markers=True) == "chatml (given)"
+    assert prepare_template(tokenizer, "chatml", need_markers=True).done == "chatml (given)"
 
 
 def test_a_given_template_replaces_the_model_s_own_and_is_saved_with_it(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from cai.errors import ModelError
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _READ = frozenset({".json", ".jinja", ".safetensors", ".bin", ".model", ".txt"})
+_GENERATION = "generation_config.json"
 _MAPPINGS = (
     "config.json",
-    "generation_config.json",
+    _GENERATION,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -50,6 +51,20 @@ def check_adapter(directory: Path) -> None:
 def check_tokenizer(directory: Path) -> None:
     """Raise ModelError when a file of a tokenizer's directory is a pointer, is empty or cannot be read."""
     _check_files(directory)
+
+
+def declared_ends(directory: Path) -> list[int]:
+    """Return the tokens at which a directory's generation configuration stops, none without one; raises ModelError."""
+    path = directory / _GENERATION
+    return as_ends(_mapping(path).get("eos_token_id"), str(path)) if path.is_file() else []
+
+
+def as_ends(value: Any, place: str) -> list[int]:
+    """Return what a configuration calls its end, one token, several or none, as a list; raises ModelError."""
+    listed = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(token, int) for token in listed):
+        raise ModelError(f"{place} does not say where a turn ends: its eos_token_id {value!r} is no token's number")
+    return listed
 
 
 def _check_files(directory: Path) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ Progress bars and advice that transformers prints while loading are silenced for
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,10 @@ from transformers.utils import logging
 
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base, check_foldable, split_adapter
 from cai.engines.attention import share_heads
+from cai.engines.checkpoint import as_ends, declared_ends
 from cai.engines.linear import pack_linears
 from cai.engines.opening import open_tokenizer, open_weights, require_rows
+from cai.engines.probing import check_template
 from cai.engines.weights import model_label
 from cai.errors import ModelError
 
@@ -76,22 +78,19 @@ def _load_adapted(base: str, adapter: Path, place: torch.device, dtype: str) -> 
     label = f"transformers:{model_label(str(adapter))} on transformers:{_label(base, model)}"
     with _quiet():
         model = merge_adapter(model, adapter)
-    return _loaded(str(adapter), label, model, tokenizer, place)
+    return _loaded(str(adapter), label, model, tokenizer, place, declared_ends(adapter))
 
 
 def _open(name: str, source: str, tokens: str, dtype: torch.dtype) -> tuple[Any, Any]:
     """Return the model and the tokenizer, which has a chat template."""
     with _quiet():
         tokenizer = open_tokenizer(tokens)
+        check_template(tokenizer, name)
         model = open_weights(source, dtype=dtype)
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"model {name} has no chat template: use an instruct model, or put a chat_template.jinja beside its weights"
-        )
     return model, tokenizer
 
 
-def _loaded(name: str, label: str, model: Any, tokenizer: Any, place: torch.device) -> Loaded:
+def _loaded(name: str, label: str, model: Any, tokenizer: Any, place: torch.device, ends: Sequence[int] = ()) -> Loaded:
     require_rows(tokenizer, model.get_input_embeddings().weight.shape[0], name)
     model = model.to(place).eval()
     if place.type == "cpu":
@@ -103,7 +102,7 @@ def _loaded(name: str, label: str, model: Any, tokenizer: Any, place: torch.devi
         tokenizer=tokenizer,
         device=place,
         context_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
-        end_tokens=_end_tokens(model, tokenizer),
+        end_tokens=_end_tokens(model, tokenizer, ends),
         cache_bytes=_probe(name, model, place),
     )
 
@@ -138,11 +137,10 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     return _DTYPES[name]
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+def _end_tokens(model: Any, tokenizer: Any, more: Sequence[int]) -> frozenset[int]:
     """Return what either of the two ends a turn with: after training, one may still name the base model's alone."""
-    ends = model.generation_config.eos_token_id
-    listed = ends if isinstance(ends, list) else [ends]
-    return frozenset(token for token in (*listed, tokenizer.eos_token_id) if token is not None)
+    declared = as_ends(model.generation_config.eos_token_id, "the generation configuration")
+    return frozenset(token for token in (*declared, *more, tokenizer.eos_token_id) if token is not None)
 
 
 def _probe(name: str, model: Any, device: torch.device) -> int:

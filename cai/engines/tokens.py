@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from cai.engines import TINY
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base, split_adapter
+from cai.engines.probing import check_template
 from cai.engines.turns import Turns
 from cai.errors import ModelError
 from cai.modelspec import ModelSpec
@@ -107,6 +108,5 @@ def _tokenizer(model: str) -> Any:
         base, adapter = adapter_base(directory), directory
     own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
     tokenizer = open_tokenizer(str(adapter) if own else find_model(base))
-    if not tokenizer.chat_template:
-        raise ModelError(f"model {model} has no chat template: use an instruct model, or put one beside its weights")
+    check_template(tokenizer, model)
     return tokenizer

@@ -9,8 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
-
+from cai.engines.probing import explain
 from cai.engines.scoring import Spelling
 from cai.errors import ContextError, ModelError, RequestError
 from cai.records import Message
@@ -34,9 +33,9 @@ class Turns:
         """Return the conversation up to where the assistant begins; raises RequestError when the template refuses."""
         try:
             return [token for piece in self._pieces(messages) for token in self._encode(piece)]
-        except jinja2.TemplateError as error:
+        except Exception as error:  # a template can raise whatever Python can
             raise RequestError(
-                f"the model's chat template refuses this conversation: {error}", retryable=False
+                f"the model's chat template refuses this conversation: {explain(error)}", retryable=False
             ) from error
 
     def decode(self, tokens: Sequence[int]) -> str:

@@ -21,10 +21,11 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from cai.engines.adapters import ADAPTER_CONFIG, adapter_base, lora_rank, split_adapter
-from cai.engines.checkpoint import check_adapter, check_checkpoint
+from cai.engines.checkpoint import check_adapter, check_checkpoint, declared_ends
 from cai.engines.loading import find_model
 from cai.engines.opening import require_rows
 from cai.engines.pretrained import load_pretrained
+from cai.engines.probing import check_template
 from cai.engines.vllm_options import SAME_ANSWERS, engine_arguments, read_options
 from cai.engines.vllm_worker import OWNER, OwnedWorker
 from cai.engines.weights import model_label
@@ -115,17 +116,17 @@ def _adapter_arguments(adapter: Path | None) -> dict[str, Any]:
     arguments = {"enable_lora": True, "max_loras": 1, "max_lora_rank": min(enough)}
     # An adapter that was trained with a chat template of its own brought its tokenizer.
     own = (adapter / "tokenizer_config.json").is_file()
-    return arguments | ({"tokenizer": str(adapter)} if own else {})
+    ends = (
+        {"generation_config": str(adapter)} if declared_ends(adapter) else {}
+    )  # what it learned to end its turns with
+    return arguments | ends | ({"tokenizer": str(adapter)} if own else {})
 
 
 def _tokenizer(name: str, config: Any) -> Any:
     tokenizer = load_pretrained(
         transformers.AutoTokenizer.from_pretrained, config.tokenizer, revision=config.tokenizer_revision
     )
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"model {name} has no chat template: use an instruct model, or put a chat_template.jinja beside its weights"
-        )
+    check_template(tokenizer, name)
     require_rows(tokenizer, config.get_vocab_size(), name)
     return tokenizer
 

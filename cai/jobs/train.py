@@ -34,6 +34,7 @@ from cai.train.model import load_model
 from cai.train.outcome import TrainSummary, manifest, recall, summarize
 from cai.train.plan import TrainPlan, plan_train
 from cai.train.quiet import quiet
+from cai.train.template.ending import add_ends
 
 Say = Callable[[str], None]
 
@@ -78,15 +79,18 @@ def _enter(plan: TrainPlan) -> tuple[Folder, dict[str, Any] | None]:
 def _work(plan: TrainPlan, folder: Folder, say: Say) -> TrainSummary:
     settings, hardware = plan.settings, plan.hardware
     set_seed(settings.seed % 2**32)  # a reward model's head is drawn when it is loaded
+    model = load_model(
+        plan.source,
+        settings.adapter,
+        weights=hardware.weights,
+        flash_attention=hardware.packing,
+        head=plan.head,
+    )
+    if plan.head == "language":
+        add_ends(model, plan.ends)
     context = Context(
         settings=settings,
-        model=load_model(
-            plan.source,
-            settings.adapter,
-            weights=hardware.weights,
-            flash_attention=hardware.packing,
-            head=plan.head,
-        ),
+        model=model,
         tokenizer=plan.tokenizer,
         adapter=adapter_config(settings.adapter, settings.method),
         examples=plan.examples,
@@ -102,6 +106,8 @@ def _work(plan: TrainPlan, folder: Folder, say: Say) -> TrainSummary:
         trainer.require_finite_weights()
         stage_model(trainer, folder)
         if trainer.is_world_process_zero():
+            if context.adapter is not None and plan.ends and plan.head == "language":
+                model.generation_config.save_pretrained(folder.staging)  # peft leaves it out
             _finish(plan, folder, fitted, summary)
         trainer.accelerator.wait_for_everyone()
     trainer.accelerator.free_memory()
@@ -143,5 +149,7 @@ def _merge(plan: TrainPlan, folder: Folder) -> None:
     staged = replace(plan.source, adapter=folder.staging)
     whole = AdapterSettings()  # a 4-bit base is read again in full
     merged = load_model(staged, whole, weights=plan.hardware.weights, flash_attention=False, head=plan.head)
+    if plan.head == "language":
+        add_ends(merged, plan.ends)
     folder.discard_staged_model()
     merged.save_pretrained(folder.staging)

@@ -20,7 +20,7 @@ from cai.train.machine import Machine, find_machine
 from cai.train.model import Shape, Source, find_source, load_tokenizer, measure
 from cai.train.quiet import quiet
 from cai.train.rates import batch_size, epochs, learning_rate
-from cai.train.template.preparing import prepare_template
+from cai.train.template.preparing import Prepared, prepare_template
 
 _KINDS: dict[TrainMethod, Kind] = {
     "sft": "supervised",
@@ -37,13 +37,17 @@ _WHOLE_LOGITS = ("orpo", "kto")
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """What a run will do; `settings` have their open numbers filled in, `steps` are the optimiser's, about."""
+    """What a run will do; `settings` have their open numbers filled in, `steps` are the optimiser's, about.
+
+    `template` says in a phrase which chat template is trained with, `ends` are the tokens that close an answer in it.
+    """
 
     settings: TrainSettings
     source: Source
     shape: Shape
     tokenizer: PreTrainedTokenizerBase
     template: str
+    ends: tuple[int, ...]
     examples: Examples
     hardware: Hardware
     steps: int
@@ -127,15 +131,24 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     if settings.fit.patience is not None and not evaluates(examples):
         raise UsageError("--patience counts evaluations, and there is no test split; give --test-share more than 0")
     columns = examples.train.column_names
-    template = "none"
+    prepared = Prepared("none", ())
     if "text" not in columns:
-        template = prepare_template(tokenizer, settings.template, need_markers="messages" in columns)
+        answers = _head(settings.method) == "language" and not _draws_responses(settings.method)
+        prepared = prepare_template(tokenizer, settings.template, need_markers="messages" in columns, need_ends=answers)
     shape = measure(source, settings.adapter, _head(settings.method))
     require_rows(tokenizer, shape.vocabulary, source.name)
     longest = longest_example(tokenizer, examples)
     resolved, hardware = _resolve(settings, machine, shape, longest)
     return TrainPlan(
-        resolved, source, shape, tokenizer, template, examples, hardware, _steps(resolved, len(examples.train))
+        resolved,
+        source,
+        shape,
+        tokenizer,
+        prepared.done,
+        prepared.ends,
+        examples,
+        hardware,
+        _steps(resolved, len(examples.train)),
     )
 
 

@@ -1,26 +1,30 @@
 """The chat template a model is trained with: its own where that can be trusted, ours where a base model has none.
 
-Two laws are checked on example conversations before anything is trained. What is marked for the loss is what the
-assistant says and the end of its turn, never the user's words; and a prompt, rendered for generation, is an exact
-beginning of the prompt with its answer, in text and in tokens (DPO's and completion-only loss rest on it).
+Three laws are checked on example conversations before anything is trained. What is marked for the loss is what the
+assistant says and the end of its turn, never the user's words; a prompt, rendered for generation, is an exact
+beginning of the prompt with its answer, in text and in tokens (DPO's and completion-only loss rest on it); and behind
+an answer stands a token that ends the turn, or the model would never learn to stop.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 from trl.chat_template_utils import get_training_chat_template
 
+from cai.engines.probing import RenderError, limited, render
 from cai.errors import ModelError, UsageError
 from cai.records import Message
+from cai.train.template.ending import end_of_turn
 from cai.train.template.markers import has_markers, with_markers, without_markers
 
 TEMPLATES = ("chatml", "alpaca", "plain")
 
 _FOLDER = Path(__file__).parent
+_KNOWN = "TRL's training template for the model's own"
 _OFFER = "give --template chatml, alpaca or plain"
 
 _QUESTIONS = ("What can I do against hiccups?", "And if nothing helps?", "Whom do I ask?")
@@ -30,15 +34,37 @@ _SYSTEM = "You answer briefly."
 Chat = list[Message]
 
 
-def prepare_template(tokenizer: PreTrainedTokenizerBase, choice: str | None, *, need_markers: bool) -> str:
-    """Settle the tokenizer's chat template, so that it is saved with the result, and return in a phrase what was done.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was done, in a phrase, and the tokens that a turn of the assistant's ends with."""
+
+    done: str
+    ends: tuple[int, ...]
+
+
+def prepare_template(
+    tokenizer: PreTrainedTokenizerBase, choice: str | None, *, need_markers: bool, need_ends: bool = True
+) -> Prepared:
+    """Settle the tokenizer's chat template, so that it is saved with the result.
 
     `choice` is one of TEMPLATES or None for the model's own; `need_markers` when the loss must find the assistant's
-    turns in a whole conversation. Raises UsageError when there is no template, or none that keeps the laws above.
+    turns in a whole conversation, `need_ends` when answers are learned. Raises UsageError when there is no template,
+    or none that keeps the laws above.
     """
+    done = _settle(tokenizer, choice, need_markers=need_markers, need_ends=need_ends)
+    _require_prefix(tokenizer)
+    ends = _ends(tokenizer, _default(tokenizer))
+    if need_ends and not ends:
+        raise UsageError(
+            "This model's chat template closes no answer with a token of its own, so the model would not learn where "
+            f"one ends; {_OFFER}."
+        )
+    return Prepared(done, ends)
+
+
+def _settle(tokenizer: PreTrainedTokenizerBase, choice: str | None, *, need_markers: bool, need_ends: bool) -> str:
     if choice is not None:
         tokenizer.chat_template = _own_template(tokenizer, choice)
-        _require_prefix(tokenizer)
         return f"{choice} (given)"
     if tokenizer.chat_template is None:
         raise UsageError(f"This model has no chat template; {_OFFER}.")
@@ -52,7 +78,11 @@ def prepare_template(tokenizer: PreTrainedTokenizerBase, choice: str | None, *, 
         chosen, done = _marked(tokenizer, own)
         if chosen != own:
             _set_default(tokenizer, chosen)
-    _require_prefix(tokenizer)
+    elif need_ends and not _ends(tokenizer, own):
+        known = _known_family(tokenizer)
+        if known is not None and _ends(tokenizer, known):
+            _set_default(tokenizer, known)
+            done = _KNOWN
     return done
 
 
@@ -93,7 +123,7 @@ def _marked(tokenizer: PreTrainedTokenizerBase, own: str) -> tuple[str, str]:
         return own, "the model's own"
     known = _known_family(tokenizer)
     if known is not None and _marks_answers(tokenizer, known, header_too=True):
-        return known, "TRL's training template for the model's own"
+        return known, _KNOWN
     patched = with_markers(without_markers(own))
     if patched is not None and _same_text(tokenizer, own, patched) and _marks_answers(tokenizer, patched):
         return patched, "the model's own with generation markers added"
@@ -106,8 +136,9 @@ def _marked(tokenizer: PreTrainedTokenizerBase, own: str) -> tuple[str, str]:
 def _known_family(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """Return TRL's training template for the tokenizer's, or None when TRL does not know it or it needs none."""
     try:
-        template = get_training_chat_template(tokenizer)
-    except (ValueError, TypeError, jinja2.TemplateError):
+        with limited():
+            template = get_training_chat_template(tokenizer)
+    except Exception:  # TRL renders the template to find out, and a template can raise whatever Python can
         return None
     return None if template is None else str(template)
 
@@ -118,7 +149,7 @@ def _chats(tokenizer: PreTrainedTokenizerBase, template: str) -> list[Chat]:
     with_system: Chat = [{"role": "system", "content": _SYSTEM}, *chats[-1]]
     try:
         _render(tokenizer, template, with_system)
-    except (jinja2.TemplateError, TypeError):
+    except RenderError:
         return chats
     return [*chats, with_system]
 
@@ -133,15 +164,25 @@ def _exchange(length: int) -> Chat:
 def _render(
     tokenizer: PreTrainedTokenizerBase, template: str, chat: Sequence[Message], *, prompt: bool = False
 ) -> tuple[str, list[tuple[int, int]]]:
-    """Return the text and the marked stretches of it, first character and the one after the last."""
-    texts, marked = render_jinja_template(
-        [list(chat)],
-        chat_template=template,
-        return_assistant_tokens_mask=has_markers(template),
-        add_generation_prompt=prompt,
-        **tokenizer.special_tokens_map,
-    )
-    return texts[0], [(int(first), int(last)) for first, last in marked[0]] if marked else []
+    """Return the text and the marked stretches of it, first character and the one after the last.
+
+    Raises RenderError when the template does anything else than print the conversation.
+    """
+    marked: list[list[tuple[int, int]]] = []
+
+    def rendering() -> str:
+        texts, found = render_jinja_template(
+            [list(chat)],
+            chat_template=template,
+            return_assistant_tokens_mask=has_markers(template),
+            add_generation_prompt=prompt,
+            **tokenizer.special_tokens_map,
+        )
+        marked.extend(found or [])
+        return str(texts[0])
+
+    text = render(rendering)
+    return text, [(int(first), int(last)) for first, last in marked[0]] if marked else []
 
 
 def _same_text(tokenizer: PreTrainedTokenizerBase, one: str, other: str) -> bool:
@@ -152,7 +193,7 @@ def _same_text(tokenizer: PreTrainedTokenizerBase, one: str, other: str) -> bool
             _render(tokenizer, one, chat, prompt=prompt)[0] == _render(tokenizer, other, chat, prompt=prompt)[0]
             for chat, prompt in chats
         )
-    except (jinja2.TemplateError, TypeError):
+    except RenderError:
         return False
 
 
@@ -164,7 +205,7 @@ def _marks_answers(tokenizer: PreTrainedTokenizerBase, template: str, *, header_
     """
     try:
         return all(_marks_chat(tokenizer, template, chat, header_too) for chat in _chats(tokenizer, template))
-    except (jinja2.TemplateError, TypeError):
+    except RenderError:
         return False
 
 
@@ -177,12 +218,29 @@ def _marks_chat(tokenizer: PreTrainedTokenizerBase, template: str, chat: Chat, h
         return False
     for (first, last), answer in zip(marked, answers, strict=True):
         lead, found, end = text[first:last].partition(answer)
-        if not found or not end.strip() or any(other in lead + end for other in others):
+        if not found or end_of_turn(tokenizer, end) is None or any(other in lead + end for other in others):
             return False
     prompt, _ = _render(tokenizer, template, chat[:-1], prompt=True)
     begins, due = marked[-1][0], len(prompt)
     # White space at the edge may be on either side: TRL's template for Qwen marks the line break before the answer.
     return not text[due:begins].strip() and (header_too or not text[begins:due].strip())
+
+
+def _ends(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[int, ...]:
+    """Return the tokens that close the last answer of a conversation, or none where one is not closed."""
+    found: dict[int, None] = {}
+    try:
+        for chat in _chats(tokenizer, template):
+            prompt, _ = _render(tokenizer, template, chat[:-1], prompt=True)
+            text, _ = _render(tokenizer, template, chat)
+            _, printed, after = text[len(prompt) :].partition(chat[-1]["content"])
+            end = end_of_turn(tokenizer, after) if printed else None
+            if end is None:
+                return ()
+            found[end] = None
+    except RenderError:
+        return ()
+    return tuple(found)
 
 
 def _joined(stretches: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -199,7 +257,7 @@ def _require_prefix(tokenizer: PreTrainedTokenizerBase) -> None:
     template = _default(tokenizer)
     try:
         kept = all(_keeps_prefix(tokenizer, template, chat) for chat in _chats(tokenizer, template))
-    except (jinja2.TemplateError, TypeError) as error:
+    except RenderError as error:
         raise UsageError(f"This model's chat template cannot be rendered ({error}); {_OFFER}.") from error
     if not kept:
         raise UsageError(
