@@ -10,10 +10,12 @@ import pytest
 import torch
 import transformers
 
+from cai.addresses import DataSource
 from cai.engines import EngineOptions, open_engine
 from cai.engines.base import Completion, Request, Sampling
 from cai.engines.loading import load
 from cai.jobs.train import train
+from cai.modelspec import ModelSpec
 from cai.settings import AdapterSettings, DataSettings, FitSettings, TrainSettings
 from cai.train.methods.supervised import build_supervised
 from cai.train.template.preparing import prepare_template
@@ -53,9 +55,9 @@ def run(directory: Path, model: Path, *, adapter: AdapterSettings | None = None,
     data.write_text("".join(json.dumps({"prompt": f"{i} {QUESTIONS[0]}", "completion": GOOD}) + "\n" for i in range(8)))
     settings = TrainSettings(
         method="sft",
-        model=str(model),
+        model=ModelSpec.checkpoint(str(model)),
         out=directory / "out",
-        data=DataSettings((str(data),), test_share=0.0),
+        data=DataSettings((DataSource.parse(str(data)),), test_share=0.0),
         adapter=adapter or AdapterSettings(),
         fit=FitSettings(max_steps=1, batch_size=8, learning_rate=1e-9, device="cpu", max_length=256),
         template=template,
@@ -66,7 +68,7 @@ def run(directory: Path, model: Path, *, adapter: AdapterSettings | None = None,
 
 def say(spec: str) -> Completion:
     async def ask() -> Completion:
-        engine = await open_engine(spec, EngineOptions(device="cpu"))
+        engine = await open_engine(ModelSpec.parse(spec), EngineOptions(device="cpu"))
         try:
             return await engine.complete(Request((user("Hm?")[0],), Sampling(temperature=0.0, max_tokens=8), 0))
         finally:
@@ -144,9 +146,9 @@ def test_a_reward_model_is_left_as_it_was(tmp_path: Path) -> None:
     data.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     settings = TrainSettings(
         method="reward",
-        model=str(model),
+        model=ModelSpec.checkpoint(str(model)),
         out=tmp_path / "out",
-        data=DataSettings((str(data),), test_share=0.0),
+        data=DataSettings((DataSource.parse(str(data)),), test_share=0.0),
         fit=FitSettings(max_steps=1, batch_size=8, device="cpu"),
     )
     train(settings, lambda _: None)
