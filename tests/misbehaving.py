@@ -83,7 +83,7 @@ class Misbehaving:
         if not self.modes or self._draw.random() >= self.rate:
             return None
         fitting = CHOICE | HARMLESS_CHOICE if body.get("logprobs") else COMPLETION | HARMLESS_COMPLETION
-        modes = [mode for mode in self.modes if mode in ANY or mode in fitting]
+        modes = [mode for mode in self.modes if mode in ANY or mode in APART or mode in fitting]
         return self._draw.choice(modes) if modes else None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

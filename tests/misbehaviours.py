@@ -150,6 +150,19 @@ async def says_more(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> boo
     return True
 
 
+def changed(raw: bytes) -> bytes:
+    """Return bytes after one to three random changes: some put in, taken out, overwritten, or said twice."""
+    for _ in range(CHANGES.randint(1, 3)):
+        start = CHANGES.randrange(len(raw))
+        end = min(len(raw), start + CHANGES.choice((0, 1, 2, 8, 60)))
+        new = CHANGES.choice(
+            (b"", CHANGES.randbytes(end - start), raw[start:end] * 2, b"\r\n", b"0", b'"', b"}", b"\x00")
+        )
+        raw = raw[:start] + new + raw[end:]
+    return raw or b"x"
+
+
+CHANGES = random.Random(11)
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: "
 BOMB = gzip.compress(b" " * (1 << 24), 9)
 LIMITED = '{"error": {"code": 429, "message": "Rate limit reached, slow down", "type": "requests"}}'
@@ -299,8 +312,13 @@ HARMLESS_CHOICE: dict[str, Spoil] = {
 }
 ANY: dict[str, Spoil] = CONNECTION | SLOW | STATUS | BUSY | BODY | HARMLESS
 MODES: dict[str, Spoil] = ANY | COMPLETION | HARMLESS_COMPLETION | CHOICE | HARMLESS_CHOICE
-APART: dict[str, Spoil] = {"says more than asked": says_more}
-"""What nobody can tell from a good answer while the next request is on its way: only for connections that rest."""
+APART: dict[str, Spoil] = {
+    # Nobody can tell it from a good answer while the next request is on its way: only for connections that rest.
+    "says more than asked": says_more,
+    # It may come to another answer that is as good.
+    "changed at random": sends(lambda answer: changed(http(orjson.dumps(answer)))),
+}
+"""What is not asked for by drawing among all modes."""
 
 GROUPS = {
     "connection": CONNECTION, "slow": SLOW, "status": STATUS, "busy": BUSY, "body": BODY, "harmless": HARMLESS,

@@ -1,5 +1,6 @@
 """`cai generate` against a server that misbehaves: whatever it does, the run ends, and with the rows of a quiet one."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -11,16 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from cai.engines.base import Choice, Completion
+from cai.errors import EngineError
 from cai.records import Row, Usage
 from cai.store import Run
 from tests.disturbing import exports
-from tests.misbehaving import misbehaving_beside
+from tests.misbehaving import misbehaving, misbehaving_beside
 from tests.misbehaviours import GROUPS, MODES
-from tests.test_engines_misbehaving import answers, bare
+from tests.test_engines_misbehaving import answers, ask, bare, engine_of
 
 pytestmark = pytest.mark.chaos
 
-LONG_LANE = int(os.environ.get("CAI_CHAOS_CASES", "2000")) > 2000
+CASES = int(os.environ.get("CAI_CHAOS_CASES", "2000"))
+LONG_LANE = CASES > 2000
 ROWS = 200
 LONGEST = 120.0
 """Seconds; a run that hangs takes longer."""
@@ -62,6 +66,21 @@ def test_a_run_ends_with_the_rows_of_a_quiet_one(
 ) -> None:
     rows, files, said = generated(tmp_path / "run", tuple(MODES if group == "all" else GROUPS[group]), rate)
     assert (rows, files) == quiet, said
+
+
+def test_answers_changed_at_random_are_read_or_refused() -> None:
+    async def main() -> None:
+        async with misbehaving(["changed at random"], 1.0) as server:
+            engine = engine_of(server.url, attempts=1, timeout=0.5, concurrency=64)
+            try:
+                asked = (ask(engine, number, choice=number % 2 == 1) for number in range(CASES))
+                found = await asyncio.gather(*asked, return_exceptions=True)
+            finally:
+                await engine.close()
+        assert [answer for answer in found if not isinstance(answer, Completion | Choice | EngineError)] == []
+        assert len({type(answer) for answer in found}) >= 3
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.2])

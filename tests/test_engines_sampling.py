@@ -1,5 +1,7 @@
 """Laws of drawing tokens and of weighing spellings."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.engines.sampling import draw_tokens, stream
-from cai.engines.scoring import exclusive, paths
+from cai.engines.scoring import exclusive, paths, weigh
+from cai.errors import RequestError
 
 _LOGITS = [2.0, 0.5, -1.0, 1.0, float("-inf")]
 
@@ -74,3 +77,9 @@ def test_exclusive_probabilities_never_sum_beyond_one(spellings: list[tuple[int,
     assert sum(alone.values()) <= 1 + 1e-9
     shortest = [s for s in spellings if not any(o != s and s[: len(o)] == o for o in spellings)]
     assert sum(alone.values()) == pytest.approx(sum(thirds[s] for s in shortest))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_probabilities_that_are_no_numbers_make_no_choice(value: float) -> None:
+    with pytest.raises(RequestError, match="not numbers"):
+        weigh([[(1,)], [(2,)]], {(1,): 0.5, (2,): value}, 3)

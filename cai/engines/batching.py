@@ -27,7 +27,7 @@ from cai.engines.reading import Reader, Reading
 from cai.engines.sampling import draw_tokens
 from cai.engines.scoring import Spelling, paths, weigh
 from cai.engines.tape import Tape, footprint
-from cai.errors import ContextError, EngineError, EngineGoneError
+from cai.errors import ContextError, EngineError, EngineGoneError, RequestError
 
 _JOIN_EVERY = 4  # decoding steps between two admissions
 _GROW_EVERY = 64  # decoding steps until one row more is tried after memory ran out
@@ -118,8 +118,12 @@ class Batcher:
         )
         for scored in jobs:
             if len(seen[scored]) == len(scored.spellings):
-                choice = weigh(scored.options, seen[scored], len(scored.prompt))
-                self._resolve(scored, replace(choice, cached_tokens=scored.cached))
+                try:
+                    choice = weigh(scored.options, seen[scored], len(scored.prompt))
+                except RequestError as error:
+                    self._fail(scored, error)
+                else:
+                    self._resolve(scored, replace(choice, cached_tokens=scored.cached))
         postponed = {row.job for row in left}
         self._scorings.extendleft(job for job in reversed(jobs) if job in postponed)
 

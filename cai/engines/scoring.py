@@ -5,9 +5,11 @@ The rule of the word boundary: the space before an option belongs to the option,
 those before it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from cai.engines.base import Choice
+from cai.errors import RequestError
 
 Spelling = tuple[int, ...]
 
@@ -39,7 +41,12 @@ def exclusive(probabilities: Mapping[Spelling, float]) -> dict[Spelling, float]:
 
 
 def weigh(options: Sequence[Sequence[Spelling]], probabilities: Mapping[Spelling, float], prompt_tokens: int) -> Choice:
-    """Return the choice between `options`, from the probability of each spelling as the next tokens."""
+    """Return the choice between `options`, from the probability of each spelling as the next tokens.
+
+    Raises RequestError when one is not a number, as overflowing weights give.
+    """
+    if not all(map(math.isfinite, probabilities.values())):
+        raise RequestError("the model's probabilities are not numbers", retryable=False)
     alone = exclusive(probabilities)
     weights = [sum(alone[spelling] for spelling in spellings) for spellings in options]
     mass = sum(weights)

@@ -20,6 +20,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from cai.engines.base import Choice, Completion, Request
+from cai.engines.fields import log_probability
 from cai.engines.scoring import Spelling, weigh
 from cai.engines.turns import Turns
 from cai.engines.vllm_loading import Opened, open_model
@@ -115,9 +116,10 @@ class VllmEngine:
             ),
         )
         logprobs = answer.outputs[0].logprobs
-        if not logprobs:
+        if not logprobs or not all(token in logprobs[0] for token in wanted):
             raise RequestError("vLLM ended a choice without log-probabilities", retryable=True)
-        return {token: logprobs[0][token].logprob for token in wanted}, answer.num_cached_tokens or 0
+        found = {token: log_probability(logprobs[0][token].logprob) for token in wanted}
+        return found, answer.num_cached_tokens or 0
 
     async def _ask(self, prompt: list[int], parameters: SamplingParams) -> Any:
         """Return vLLM's final answer."""
@@ -132,6 +134,8 @@ class VllmEngine:
             raise RequestError(f"vLLM failed at this request: {_first_line(cause)}", retryable=True) from error
         except (ValueError, VLLMValidationError) as error:
             raise RequestError(f"vLLM refuses this request: {_first_line(error)}", retryable=False) from error
+        if not answers or not answers[-1].outputs:
+            raise RequestError("vLLM ended without an answer", retryable=True)
         return answers[-1]
 
 
