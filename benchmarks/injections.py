@@ -23,6 +23,7 @@ from rich.table import Table
 from cai.constitution import Constitution, Principle, RevisionPlan, load_constitution
 from cai.critique import CLEARLY_KEPT, Method, ask_gate
 from cai.engines import open_engine
+from cai.engines.asking import Asker
 from cai.engines.base import Engine, Sampling
 from cai.judge import Bench, Rules, judge
 from cai.modelspec import ModelSpec
@@ -149,7 +150,7 @@ async def gate_outcomes(engine: Engine, method: Method, pairs: Sequence[Pair]) -
     async def asked(injected: str) -> list[float]:
         requests = (
             ask_gate(
-                engine,
+                Asker(engine),
                 method,
                 (*pair.messages, {"role": "assistant", "content": pair.worse + injected}),
                 pair.principle,

@@ -53,6 +53,18 @@ VERDICT = pa.struct(
         ("probability", pa.float64()),
         ("abstained", pa.string()),
         ("rationales", pa.list_(pa.string())),
+        ("unreadable", pa.list_(pa.string())),
+    ]
+)
+
+PART_FAILURE = pa.struct(
+    [
+        ("part", pa.string()),
+        ("stage", pa.string()),
+        ("kind", pa.string()),
+        ("cause", pa.string()),
+        ("raw", pa.string()),
+        ("answered", pa.list_(pa.string())),
     ]
 )
 
@@ -86,6 +98,7 @@ ROW = pa.schema(
         ("verdicts", pa.list_(VERDICT)),
         ("usage", USAGE),
         ("provenance", PROVENANCE),
+        ("failed", pa.list_(PART_FAILURE)),
     ]
 )
 

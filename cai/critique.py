@@ -11,11 +11,11 @@ This module asks an engine and returns a `Trace`. It knows nothing of files, bat
 from dataclasses import dataclass
 
 from cai.constitution import Constitution, Principle, RevisionPlan, Severity
+from cai.engines.asking import Asker
 from cai.engines.base import Engine, Request, Sampling
-from cai.errors import RowError
 from cai.identity import derive_seed, draw, steady
 from cai.prompts import Templates
-from cai.records import Message, Prompt, Round, Trace
+from cai.records import CRITIQUE, GATE, RESPONSE, REVISION, Message, Prompt, Round, Trace
 
 CLEARLY_KEPT = 0.25
 """Below this probability of a broken principle the gate skips critique and revision."""
@@ -80,44 +80,43 @@ def exemplar_messages(method: Method) -> tuple[Message, ...]:
 async def respond_and_revise(engine: Engine, method: Method, prompt: Prompt, sample: int) -> Trace:
     """Return the `sample`-th response to the prompt and its revisions.
 
-    Raises RowError when a text comes back empty, and whatever the engine raises.
+    A chain that stops is no chain: an unrevised text never stands for a final one. Raises RowError, with the stage,
+    when a request fails or a text stays empty, and EngineGoneError as the engine does.
     """
+    asker = Asker(engine)
     seed = derive_seed(method.seed, prompt.id, sample)
     opening, turns = _split_system(prompt.messages)
     lead = (*opening, *exemplar_messages(method), *turns)
-    response, truncated = await _write(engine, method, prompt.messages, derive_seed(seed, "response"), "response")
+    response, truncated = await _write(asker, method, prompt.messages, derive_seed(seed, "response"), RESPONSE)
     rounds: list[Round] = []
     final = response
     for number, principle in enumerate(schedule_principles(method, prompt, sample)):
         dialogue = (*prompt.messages, _assistant(final))
-        gate = await ask_gate(engine, method, dialogue, principle) if method.plan.gate else None
+        gate = await ask_gate(asker, method, dialogue, principle) if method.plan.gate else None
         if gate is not None and gate < CLEARLY_KEPT:
             rounds.append(Round(principle.id, gate, None, None, truncated=False))
             continue
         asked = (*lead, _assistant(final), _user(method.templates.critique(principle)))
-        critique, _ = await _write(engine, method, asked, derive_seed(seed, "critique", number), "critique")
+        critique, _ = await _write(asker, method, asked, derive_seed(seed, "critique", number), CRITIQUE)
         asked = (*asked, _assistant(critique), _user(method.templates.revision(principle)))
-        final, cut = await _write(engine, method, asked, derive_seed(seed, "revision", number), "revision")
+        final, cut = await _write(asker, method, asked, derive_seed(seed, "revision", number), REVISION)
         rounds.append(Round(principle.id, gate, critique, final, truncated=cut))
     return Trace(sample, seed, response, tuple(rounds), final, truncated)
 
 
-async def ask_gate(engine: Engine, method: Method, dialogue: tuple[Message, ...], principle: Principle) -> float | None:
+async def ask_gate(asker: Asker, method: Method, dialogue: tuple[Message, ...], principle: Principle) -> float | None:
     """Return the probability that the dialogue's last response breaks the principle; None when it was not answered."""
     question = (*dialogue, _user(method.templates.gate(principle)))
-    choice = await engine.choose(question, method.templates.gate_options)
+    choice = await asker.choose(GATE, question, method.templates.gate_options)
     return steady(choice.probabilities[0]) if steady(choice.mass) >= MINIMUM_MASS else None
 
 
 async def _write(
-    engine: Engine, method: Method, messages: tuple[Message, ...], seed: int, stage: str
+    asker: Asker, method: Method, messages: tuple[Message, ...], seed: int, stage: str
 ) -> tuple[str, bool]:
     """Return the next turn, stripped, and whether the token limit cut it."""
-    completion = await engine.complete(Request(messages, method.sampling, seed))
-    text = completion.text.strip()
-    if not text:
-        raise RowError(f"the model returned an empty {stage}", stage=stage)
-    return text, completion.finish_reason == "length"
+    completion = await asker.write(stage, Request(messages, method.sampling, seed))
+    return completion.text, completion.finish_reason == "length"
 
 
 def _split_system(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:

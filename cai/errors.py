@@ -94,13 +94,28 @@ class ContextError(RequestError):
 
 
 class RowError(CaiError):
-    """One row cannot be done; `stage` says where it stopped and `raw` keeps the text that could not be used."""
+    """One row, or one part of it, cannot be done; `stage` says where it stopped, `raw` keeps what could not be used.
 
-    def __init__(self, message: str, *, stage: str, retryable: bool = False, raw: str = "") -> None:
+    `retryable` and `kind` are those of the request that failed; without a kind the failure is the row's own and tells
+    nothing of the engine. `answered` are the stages at which requests had been answered before.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: str,
+        retryable: bool = False,
+        kind: str = "",
+        raw: str = "",
+        answered: frozenset[str] = frozenset(),
+    ) -> None:
         super().__init__(message)
         self.stage = stage
         self.retryable = retryable
+        self.kind = kind
         self.raw = hide_secrets(raw)
+        self.answered = answered
 
 
 class StoreError(CaiError):

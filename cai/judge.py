@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cai.constitution import Constitution, Principle
+from cai.engines.asking import NO_TEXT, Asker
 from cai.engines.base import Engine, Request, Sampling
+from cai.errors import RowError
 from cai.identity import derive_seed, draw, steady
 from cai.prompts import Templates
-from cai.records import TIE_LEAD, Comparison, Message, Verdict
+from cai.records import REASONING, TIE_LEAD, VERDICT, Comparison, Message, Verdict
 
 IDENTICAL = "identical"
 LOW_MASS = "low mass"
 UNREADABLE = "unreadable"
 CONTRADICTION = "orders contradict"
 TIE = "tie"
+FAILED = "failed"
 
 CLAMP = (0.4, 0.6)
 
@@ -59,11 +62,15 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class _Showing:
-    """What one order gave: the probability that the first shown is better, the letters' mass, the reasoning."""
+    """What one order gave: the probability that the first shown is better, the letters' mass, the reasoning.
+
+    Without a probability, `unreadable` is what the judge said instead.
+    """
 
     probability: float | None
     mass: float | None
     rationale: str | None
+    unreadable: str | None = None
 
 
 def draw_principles(
@@ -88,17 +95,24 @@ def draw_principles(
 async def judge(engine: Engine, bench: Bench, comparison: Comparison, principle: Principle, prompt_id: str) -> Verdict:
     """Return the verdict on a comparison under a principle.
 
-    Law: judging `comparison.swap()` gives 1 - p, or the same abstention. Raises what the engine raises.
+    Law: judging `comparison.swap()` gives 1 - p, or the same abstention. Raises RowError, with the stage, when a
+    request fails, and EngineGoneError as the engine does; see `failed_verdict`.
     """
     if comparison.a.strip() == comparison.b.strip():
         return _verdict(comparison, principle, None, None, None, IDENTICAL)
+    asker = Asker(engine)
     a_first = b_first = None
     if bench.rules.orders == "both" or _shows_a_first(bench, comparison, prompt_id):
-        a_first = await _show(engine, bench, comparison, principle, prompt_id)
+        a_first = await _show(asker, bench, comparison, principle, prompt_id)
     if bench.rules.orders == "both" or a_first is None:
-        b_first = await _show(engine, bench, comparison.swap(), principle, prompt_id)
+        b_first = await _show(asker, bench, comparison.swap(), principle, prompt_id)
     probability, abstained = _weigh(a_first, b_first, bench.rules)
     return _verdict(comparison, principle, a_first, b_first, probability, abstained)
+
+
+def failed_verdict(comparison: Comparison, principle: Principle) -> Verdict:
+    """Return the verdict that stands for one which could not be had: an abstention like others, with its own reason."""
+    return _verdict(comparison, principle, None, None, None, FAILED)
 
 
 def _shows_a_first(bench: Bench, comparison: Comparison, prompt_id: str) -> bool:
@@ -107,17 +121,15 @@ def _shows_a_first(bench: Bench, comparison: Comparison, prompt_id: str) -> bool
     return shown_first == comparison.a_source
 
 
-async def _show(engine: Engine, bench: Bench, shown: Comparison, principle: Principle, prompt_id: str) -> _Showing:
+async def _show(asker: Asker, bench: Bench, shown: Comparison, principle: Principle, prompt_id: str) -> _Showing:
     """Ask once, with a shown as the first answer."""
     templates, rules = bench.templates, bench.rules
     seed = derive_seed(bench.seed, prompt_id, "show", principle.id, shown.a_source, shown.b_source)
     rationale = None
     if rules.reasoning:
         question = _user(templates.judge_reason(principle, shown.messages, shown.a, shown.b))
-        thought = await engine.complete(Request((question,), bench.sampling, seed))
-        rationale = thought.text.strip()
-        if not rationale:
-            return _Showing(None, None, None)
+        thought = await asker.write(REASONING, Request((question,), bench.sampling, seed))
+        rationale = thought.text
         messages: tuple[Message, ...] = (
             question,
             Message(role="assistant", content=rationale),
@@ -126,19 +138,26 @@ async def _show(engine: Engine, bench: Bench, shown: Comparison, principle: Prin
     else:
         messages = (_user(templates.judge(principle, shown.messages, shown.a, shown.b)),)
     if rules.by == "text":
-        probability, mass = await _read_letter(engine, messages, templates.judge_options, seed), None
-    else:
-        choice = await engine.choose(messages, templates.judge_options)
-        probability, mass = steady(choice.probabilities[0]), steady(choice.mass)
-    return _Showing(probability, mass, rationale)
+        said = await _say(asker, Request(messages, Sampling(temperature=0.0, max_tokens=8), seed))
+        probability = _read_letter(said, templates.judge_options)
+        return _Showing(probability, None, rationale, said if probability is None else None)
+    choice = await asker.choose(VERDICT, messages, templates.judge_options)
+    return _Showing(steady(choice.probabilities[0]), steady(choice.mass), rationale)
 
 
-async def _read_letter(
-    engine: Engine, messages: tuple[Message, ...], options: tuple[str, str], seed: int
-) -> float | None:
-    """Return 1 or 0 for an answer that is one of the letters, brackets and stops aside; otherwise None."""
-    answer = await engine.complete(Request(messages, Sampling(temperature=0.0, max_tokens=8), seed))
-    letter = re.sub(r"[\s().:*\"']", "", answer.text)
+async def _say(asker: Asker, request: Request) -> str:
+    """Return what the judge says, which may be nothing: that is no letter either."""
+    try:
+        return (await asker.write(VERDICT, request)).text
+    except RowError as error:
+        if error.kind != NO_TEXT:
+            raise
+        return error.raw
+
+
+def _read_letter(text: str, options: tuple[str, str]) -> float | None:
+    """Return 1 or 0 for a text that is one of the letters, brackets and stops aside; otherwise None."""
+    letter = re.sub(r"[\s().:*\"']", "", text)
     return {options[0]: 1.0, options[1]: 0.0}.get(letter)
 
 
@@ -177,6 +196,7 @@ def _verdict(
     abstained: str | None,
 ) -> Verdict:
     first, second = _in_frame_of_a(a_first, b_first)
+    showings = [showing for showing in (a_first, b_first) if showing is not None]
     return Verdict(
         a_source=comparison.a_source,
         b_source=comparison.b_source,
@@ -187,9 +207,8 @@ def _verdict(
         second_mass=b_first.mass if b_first else None,
         probability=probability,
         abstained=abstained,
-        rationales=tuple(
-            showing.rationale for showing in (a_first, b_first) if showing is not None and showing.rationale is not None
-        ),
+        rationales=tuple(showing.rationale for showing in showings if showing.rationale is not None),
+        unreadable=tuple(showing.unreadable for showing in showings if showing.unreadable is not None),
     )
 
 

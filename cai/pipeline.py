@@ -3,7 +3,7 @@
 A fixed number of workers each take the next prompt and carry it through all its steps before taking another: depth
 first, so that a row's next request finds its prefix still cached. The last rows all go in at once, so that the engine
 is full until the end. A row that fails is recorded and harms no other. The run stops, with its unfinished rows still
-owed, when the engine is gone, when the disk refuses, or when row after row fails alike.
+owed, when the engine is gone, when the disk refuses, or when the breaker says that the failures are not the rows' own.
 """
 
 import asyncio
@@ -15,14 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from cai.breaker import Breaker
 from cai.errors import ContextError, EngineGoneError, RequestError, RowError
+from cai.evidence import Evidence, of_error, of_row
 from cai.records import Failure, Prompt, Row
 
 ROWS_PER_SLOT = 1.125
 """Rows in flight per request the engine holds: a few spare, so that a slot never waits while a row is committed."""
 
-SAME_FAILURES = 25
-"""After so many requests in a row failed with one and the same cause, the cause is not the rows'."""
+REQUEST = "request"
+"""The stage of what failed outside any other; a row that was made came through it."""
 
 COLLECT_AFTER = 20_000
 """New objects between two searches for reference cycles while rows are in flight: they make many objects, no cycles.
@@ -113,7 +115,11 @@ class Pipeline(Generic[Item]):
     concurrency: int
     progress: Progress = field(default_factory=Progress)
     stop: Stop = field(default_factory=Stop)
-    _streak: list[Failure] = field(default_factory=list)
+    patience: float = 1.0
+    """Seconds between two tests of an engine that did answer before and seems not to any more."""
+    _breaker: Breaker[Item] = field(default_factory=Breaker)
+    _testing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _finished: asyncio.Event = field(default_factory=asyncio.Event)
     _passed_over: int = 0
 
     async def run(self, items: Iterable[Item | Failure]) -> None:
@@ -133,7 +139,7 @@ class Pipeline(Generic[Item]):
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-        self._record_streak()
+        await self._settle_the_last()
         if source.error is not None and not self.stop.draining:
             raise source.error
 
@@ -143,11 +149,16 @@ class Pipeline(Generic[Item]):
 
     async def _worker(self, source: _Ahead[Item]) -> None:
         for item in source:
+            if self._testing.locked():
+                async with self._testing:
+                    pass
             if self.stop.draining:
                 source.ending.set()  # the late workers must end too
                 return
             if self.sink.is_finished(item.prompt.id if isinstance(item, Row) else item.id):
                 self.progress.skipped += 1
+                if not isinstance(item, Failure):
+                    self._breaker.skip(item)
                 await self._breathe()
             elif isinstance(item, Failure):
                 self._record(item)
@@ -162,36 +173,77 @@ class Pipeline(Generic[Item]):
             await asyncio.sleep(0)
 
     async def _do(self, item: Item) -> None:
+        number, outcome, evidence = await self._make(item)
+        self._breaker.finish(number, item, outcome, evidence)
+        self._finished.set()
+        self._keep(self._breaker.settled())
+        if self._breaker.suspect() is not None:
+            async with self._testing:
+                stage = self._breaker.suspect()  # perhaps tested meanwhile
+                if stage is not None:
+                    await self._find_out(stage, is_last=False)
+
+    async def _make(self, item: Item) -> tuple[int, Row | Failure, Evidence]:
+        """Return when a row was started, what came of it, and what that says of the engine."""
         prompt: Prompt = item.prompt if isinstance(item, Row) else item
+        number = self._breaker.start()
         try:
-            self.sink.commit(await self.work(item))
-        except (RowError, ContextError) as error:
-            stage = error.stage if isinstance(error, RowError) else "request"
-            self._record(Failure(prompt.id, prompt.ordinal, stage, str(error), error.raw, error.retryable))
+            row = await self.work(item)
+        except RowError as error:
+            failure = Failure(prompt.id, prompt.ordinal, error.stage, str(error), error.raw, error.retryable)
+            return number, failure, of_error(error)
         except RequestError as error:
-            self._hold_back(Failure(prompt.id, prompt.ordinal, "request", str(error), error.raw, error.retryable))
-        else:
-            self._record_streak()
-            self.progress.done += 1
+            failure = Failure(prompt.id, prompt.ordinal, REQUEST, str(error), error.raw, error.retryable)
+            own = isinstance(error, ContextError)
+            return number, failure, Evidence() if own else Evidence(failed={REQUEST: error.kind})
+        except BaseException:
+            self._breaker.abandon(number)
+            raise
+        evidence = of_row(row)
+        return number, row, Evidence(evidence.answered | {REQUEST}, evidence.failed)
+
+    async def _find_out(self, stage: str, *, is_last: bool) -> None:
+        """Make rows again until it is known whose the failures at a stage are; raises EngineGoneError: the run's."""
+        while self._breaker.is_waiting(stage):
+            self._finished.clear()
+            await self._finished.wait()
+        known = None
+        for place, trial in enumerate(self._breaker.tests(stage)):
+            if place and self._breaker.is_proven(stage):
+                await asyncio.sleep(self.patience)
+            if self.stop.draining:
+                return
+            number, outcome, evidence = await self._make(trial.item)
+            known = self._breaker.tested(trial, number, outcome, stage, evidence)
+            if known is not None:
+                break
+        if known == "broken" and (not is_last or self._breaker.is_the_runs(stage)):
+            raise EngineGoneError(self._breaker.describe(stage))
+        if known != "trusted":
+            self._keep(self._breaker.give_up_on(stage))
+        self._keep(self._breaker.settled())
+
+    async def _settle_the_last(self) -> None:
+        """Find out whose failures the held ones are, when no row is in flight any more."""
+        while not self.stop.draining and (stage := self._breaker.unsettled()) is not None:
+            await self._find_out(stage, is_last=True)
+
+    def _keep(self, outcomes: Iterable[Row | Failure]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                self._record(outcome)
+                continue
+            try:
+                self.sink.commit(outcome)
+            except RowError as error:
+                prompt = outcome.prompt
+                self._record(Failure(prompt.id, prompt.ordinal, error.stage, str(error), error.raw, error.retryable))
+            else:
+                self.progress.done += 1
 
     def _record(self, failure: Failure) -> None:
         self.sink.fail(failure)
         self.progress.failed += 1
-
-    def _hold_back(self, failure: Failure) -> None:
-        """Keep a failure that may be the engine's fault until another row shows that it was the row's own."""
-        if self._streak and self._streak[-1].cause != failure.cause:
-            self._record_streak()
-        self._streak.append(failure)
-        if len(self._streak) >= SAME_FAILURES:
-            count = len(self._streak)
-            self._streak.clear()
-            raise EngineGoneError(f"{count} rows in a row failed the same way, so the run stopped: {failure.cause}")
-
-    def _record_streak(self) -> None:
-        for failure in self._streak:
-            self._record(failure)
-        self._streak.clear()
 
 
 @contextmanager

@@ -4,12 +4,19 @@ Plain frozen data without behaviour beyond `Comparison.swap`, and the way back f
 know nothing of files, engines or constitutions. `arrow.py` holds the Arrow schema that mirrors them field by field.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 TIE_LEAD = 0.01
 """A probability closer to one half than this prefers nobody; it also absorbs the rounding of two equal views."""
+
+INPUT = "input"
+"""The stage of a failure that no model has to do with: a row of the input that is no prompt."""
+
+RESPONSE, GATE, CRITIQUE, REVISION = "response", "gate", "critique", "revision"
+REASONING, VERDICT = "reasoning", "verdict"
+"""The stages at which a row asks a model or a judge."""
 
 RoleName = Literal["system", "user", "assistant"]
 
@@ -84,7 +91,8 @@ class Verdict:
 
     `first` and `second` are the probabilities that a is better, when a was shown first and when it was shown second;
     both are in a's frame. `probability` is their mean, or None when the judge abstained for the reason in `abstained`.
-    The masses are what the two letters weighed together before normalising (None: judged by parsing text).
+    The masses are what the two letters weighed together before normalising (None: judged by parsing text). `unreadable`
+    are the judge's words where no letter could be read from them.
     """
 
     a_source: str
@@ -97,6 +105,24 @@ class Verdict:
     probability: float | None
     abstained: str | None
     rationales: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartFailure:
+    """A part of a row that failed for good while the row lives: a sample, a verdict or an evaluation's gate.
+
+    `part` names it (`sample:1`, `verdict:response:0:response:1:kind`, `gate:kind`), `stage` is where it stopped, `kind`
+    that of the request's failure (see `errors.RequestError`), `raw` what was said instead. `answered` are the stages at
+    which the part's earlier requests had been answered.
+    """
+
+    part: str
+    stage: str
+    kind: str
+    cause: str
+    raw: str
+    answered: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +152,17 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Everything made from one prompt: the unit that is committed, resumed and counted."""
+    """Everything made from one prompt: the unit that is committed, resumed and counted.
+
+    `failed` are the parts that are missing; a failed verdict is also among the verdicts, as an abstention.
+    """
 
     prompt: Prompt
     traces: tuple[Trace, ...]
     verdicts: tuple[Verdict, ...]
     usage: Usage
     provenance: Provenance
+    failed: tuple[PartFailure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +186,10 @@ def row_from_dict(value: Mapping[str, Any]) -> Row:
     return Row(
         Prompt(prompt["id"], prompt["ordinal"], tuple(prompt["messages"]), tuple(prompt["tags"])),
         tuple(_trace(item) for item in value["traces"]),
-        tuple(_verdict(item) for item in value["verdicts"]),
+        tuple(read_verdict(item) for item in value["verdicts"]),
         Usage(**value["usage"]),
         Provenance(**value["provenance"]),
+        read_part_failures(value["failed"]),
     )
 
 
@@ -167,5 +198,12 @@ def _trace(value: Mapping[str, Any]) -> Trace:
     return Trace(value["sample"], value["seed"], value["response"], rounds, value["final"], value["truncated"])
 
 
-def _verdict(value: Mapping[str, Any]) -> Verdict:
-    return Verdict(**{**value, "rationales": tuple(value["rationales"])})
+def read_verdict(value: Mapping[str, Any]) -> Verdict:
+    """Return the verdict that a plain dictionary spells out; raises KeyError or TypeError when it is none."""
+    texts = {name: tuple(value[name]) for name in ("rationales", "unreadable")}
+    return Verdict(**{**value, **texts})
+
+
+def read_part_failures(values: Iterable[Mapping[str, Any]]) -> tuple[PartFailure, ...]:
+    """Return the failures that plain dictionaries spell out; raises KeyError or TypeError when they are none."""
+    return tuple(PartFailure(**{**value, "answered": tuple(value["answered"])}) for value in values)

@@ -70,6 +70,7 @@ class GenerateSettings:
     prompts_dir: Path | None = None
     out: Path | None = None
     fresh: bool = False
+    retry_failed: bool = False
     all_revisions: bool = False
 
 
@@ -87,6 +88,7 @@ class RejudgeSettings:
     prompts_dir: Path | None = None
     out: Path | None = None
     fresh: bool = False
+    retry_failed: bool = False
 
 
 TrainMethod = Literal["sft", "dpo", "reward", "kto", "orpo", "grpo", "rloo"]
@@ -200,6 +202,7 @@ class EvaluateSettings:
     prompts_dir: Path | None = None
     out: Path | None = None
     fresh: bool = False
+    retry_failed: bool = False
 
 
 LoopMethod = Literal["dpo", "kto", "orpo", "grpo", "reward-grpo"]
@@ -236,6 +239,7 @@ class LoopSettings:
     template: str | None = None
     prompts_dir: Path | None = None
     out: Path | None = None
+    retry_failed: bool = False
 
 
 def plain(settings: GenerateSettings | RejudgeSettings | TrainSettings | EvaluateSettings) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The Arrow schema says exactly what the records say."""
 
 import types
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import orjson
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from cai.arrow import ROW
-from cai.records import Row, row_from_dict
+from cai.records import PartFailure, Row, row_from_dict
 from tests.storage import make_row
 
 SCALARS: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -37,7 +37,8 @@ def test_the_schema_mirrors_the_records_field_by_field() -> None:
 
 
 def test_a_row_survives_json_and_arrow() -> None:
-    row = make_row(7)
+    part = PartFailure("sample:1", "critique", "http 400", "refused", "{}", ("response", "gate"))
+    row = replace(make_row(7), failed=(part,))
     assert row_from_dict(orjson.loads(orjson.dumps(row))) == row
     table = pa.Table.from_pylist([orjson.loads(orjson.dumps(row))], schema=ROW)
     assert row_from_dict(table.to_pylist()[0]) == row

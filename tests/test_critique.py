@@ -8,9 +8,10 @@ import pytest
 
 from cai.constitution import RevisionPlan
 from cai.critique import respond_and_revise, schedule_principles
+from cai.engines.asking import ATTEMPTS
 from cai.engines.base import Completion, Request
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import RowError
+from cai.errors import ContextError, RequestError, RowError
 from cai.records import Message, Prompt, Trace
 from tests.building import assistant, make_engine, make_method, make_prompt, user
 
@@ -68,12 +69,54 @@ def test_a_gate_that_was_not_answered_is_no_answer() -> None:
     assert len(requests) == 5
 
 
-def test_an_empty_text_fails_the_row_and_says_where() -> None:
-    answers = iter(["fine", "   "])
-    engine = make_engine(lambda _request: next(answers))
-    with pytest.raises(RowError, match="empty critique") as caught:
-        asyncio.run(respond_and_revise(engine, make_method(WALK), make_prompt(), 0))
-    assert caught.value.stage == "critique"
+def test_an_empty_text_is_asked_for_again_under_seeds_of_its_own() -> None:
+    requests: list[Request] = []
+
+    def answer(request: Request) -> str:
+        requests.append(request)
+        return "  " if len(requests) % ATTEMPTS else numbered(requests)
+
+    method = make_method(WALK)
+    trace = asyncio.run(respond_and_revise(make_engine(answer), method, make_prompt(), 0))
+    assert trace.response == f"text {ATTEMPTS}"
+    assert trace.final == f"text {5 * ATTEMPTS}"
+    assert len({request.seed for request in requests}) == len(requests) == 5 * ATTEMPTS
+    seeds = [request.seed for request in requests]
+    requests.clear()
+    assert asyncio.run(respond_and_revise(make_engine(answer), method, make_prompt(), 0)) == trace
+    assert [request.seed for request in requests] == seeds
+
+
+@pytest.mark.parametrize(
+    ("error", "asked", "kind", "retryable"),
+    [
+        (None, ATTEMPTS, "no text", False),
+        (RequestError("finish_reason length", retryable=True, kind="no text", raw="{}"), ATTEMPTS, "no text", False),
+        (RequestError("400: 12", retryable=False, kind="http 400", raw="{}"), 1, "http 400", False),
+        (RequestError("overloaded", retryable=True, kind="http 503"), 1, "http 503", True),
+        (ContextError("does not fit"), 1, "", False),
+    ],
+)
+def test_what_stays_without_a_text_ends_the_chain_and_says_where(
+    error: RequestError | None, asked: int, kind: str, retryable: bool
+) -> None:
+    requests: list[Request] = []
+
+    def answer(request: Request) -> str:
+        if len(request.messages) == 1:
+            return "fine"
+        requests.append(request)
+        if error is not None:
+            raise error
+        return "   "
+
+    words = "the model returned an empty critique" if error is None else str(error)
+    with pytest.raises(RowError, match=words) as caught:
+        asyncio.run(respond_and_revise(make_engine(answer), make_method(WALK), make_prompt(), 0))
+    failure = caught.value
+    assert (failure.stage, failure.kind, failure.retryable) == ("critique", kind, retryable)
+    assert failure.answered == {"response"}
+    assert len(requests) == asked
 
 
 def test_a_cut_text_is_marked_and_only_that() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from cai.addresses import DataSource
 from cai.cli.main import main
+from cai.engines.asking import ATTEMPTS
 from cai.engines.base import Request
 from cai.engines.scripted import ScriptedEngine
 from cai.errors import EngineGoneError, RequestError, RunError, UsageError
@@ -212,14 +213,14 @@ def test_a_failed_row_is_counted_with_its_cause_and_owed_again_if_that_can_help(
     found = run(settings(tmp_path, "one"))
     assert found.model("one").failures == {
         "response: the model returned an empty response": 1,
-        "request: the server hiccuped": 1,
+        "response: the server hiccuped": 1,
     }
     assert found.figure("answered", "one").value == pytest.approx(10 / 12)
     assert found.figure("words", "one").count == 10
     broken = False
     found = run(settings(tmp_path, "one"))
     assert list(found.model("one").failures.values()) == [1]
-    assert models.asked["one"] == 12 + 1
+    assert models.asked["one"] == 12 + (ATTEMPTS - 1) + 1
 
 
 def test_a_gone_engine_ends_the_evaluation_and_it_goes_on_later(

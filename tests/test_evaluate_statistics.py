@@ -158,6 +158,7 @@ def answer(ordinal: int, response: str, gates: tuple[Gate, ...] = (), **more: ob
         "gates": gates,
         "reading": None,
         "usage": Usage(0, 0, 0, 0),
+        "failed": (),
         **more,
     }
     return Answer(**values)  # type: ignore[arg-type]

@@ -84,6 +84,8 @@ def test_no_card_holds_what_a_constitution_or_a_file_name_would_do(text: str) ->
         preference=counts,
         abstentions={text: 1},
         failures={text: 1},
+        failed_parts={text: 1},
+        lacking=1,
         adherence={text: Adherence(0.5, 3)},
     )
     identity = {"constitution": text, text: "x"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cai.errors import ContextError, EngineGoneError, InputError, ModelError, RequestError, RowError, StoreError
-from cai.pipeline import SAME_FAILURES, Pipeline
+from cai.pipeline import Pipeline
 from cai.records import Failure, Prompt, Provenance, Row, Usage
 from tests.building import make_prompt
 
@@ -174,15 +174,6 @@ def test_prompts_that_do_not_fit_are_recorded_however_many_come_in_a_row() -> No
     sink = Memory()
     asyncio.run(Pipeline(too_long, sink, concurrency=4).run(prompts(110)))
     assert (len(sink.failures), len(sink.rows)) == (100, 10)
-
-
-def test_a_short_streak_of_failures_is_recorded_at_the_end() -> None:
-    async def refused(_prompt: Prompt) -> Row:
-        raise RequestError("always", retryable=False)
-
-    sink = Memory()
-    asyncio.run(Pipeline(refused, sink, concurrency=4).run(prompts(SAME_FAILURES - 1)))
-    assert len(sink.failures) == SAME_FAILURES - 1
 
 
 def test_draining_finishes_the_rows_in_flight_and_takes_no_more() -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import orjson
 import pytest
 
 from cai.constitution import RevisionPlan, load_constitution
@@ -11,10 +12,11 @@ from cai.critique import Method
 from cai.engines.base import Engine, Request, Sampling
 from cai.engines.meter import Tally
 from cai.engines.scripted import default_script
-from cai.errors import RowError
-from cai.judge import Bench, Rules
+from cai.errors import RequestError, RowError
+from cai.identity import derive_seed
+from cai.judge import FAILED, Bench, Rules
 from cai.prompts import Templates
-from cai.records import Message, Prompt, Provenance, Row
+from cai.records import Message, Prompt, Provenance, Row, row_from_dict
 from cai.rows import Generation, Judging
 from tests.building import make_bench, make_engine, make_method, make_prompt
 
@@ -107,17 +109,99 @@ def test_judging_again_keeps_the_traces_and_counts_its_own_tokens() -> None:
     assert again.provenance.constitution == row.provenance.constitution
 
 
-def test_one_failing_sample_fails_the_row_and_leaves_nothing_running() -> None:
+def fails_at(seed: int, error: RequestError | None) -> Callable[[Request], str]:
+    """Return a script that gives an error, or nothing, where this seed's chain is asked for a critique."""
+    chain = {derive_seed(seed, "critique", number) for number in range(9)}
+    chain |= {derive_seed(one, "again", number) for one in chain for number in range(9)}
+
+    def answer(request: Request) -> str:
+        if request.seed in chain:
+            if error is None:
+                return " "
+            raise error
+        return f"text of {request.seed}"
+
+    return answer
+
+
+@pytest.mark.parametrize("error", [None, RequestError("400: req_1", retryable=False, kind="http 400", raw="\ud800")])
+def test_a_sample_that_failed_is_its_own_failure_and_the_others_live(error: RequestError | None) -> None:
+    engine = make_engine(fails_at(derive_seed(0, "p0", 1), error), lambda _messages, _options: [0.8, 0.2])
+    row = generate(make_generation(engine, samples=3))
+    assert [trace.sample for trace in row.traces] == [0, 2]
+    (part,) = row.failed
+    assert (part.part, part.stage) == ("sample:1", "critique")
+    assert part.kind == ("no text" if error is None else "http 400")
+    assert part.answered == ("response",)
+    assert [(verdict.a_source, verdict.b_source) for verdict in row.verdicts] == [
+        ("response:0", "response:2"),
+        ("final:0", "response:0"),
+        ("final:2", "response:2"),
+    ]
+    assert row_from_dict(orjson.loads(orjson.dumps(row))) == row  # what no Unicode is, too
+
+
+def test_a_row_without_a_sample_fails_and_leaves_nothing_running() -> None:
     def answer(request: Request) -> str:
         return "" if len(request.messages) == 3 else "text"
 
     async def scenario() -> None:
         generation = make_generation(make_engine(answer), samples=4)
-        with pytest.raises(RowError, match="empty critique"):
+        with pytest.raises(RowError, match="empty critique") as caught:
             await generation.row(make_prompt())
+        assert not caught.value.retryable
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("stage", ["critique", "verdict"])
+def test_a_row_with_a_part_that_may_succeed_later_is_owed(stage: str) -> None:
+    overloaded = RequestError("overloaded", retryable=True, kind="http 503")
+    shown = iter(range(100))
+
+    def choose(_messages: tuple[Message, ...], _options: Sequence[str]) -> Sequence[float]:
+        if stage == "verdict" and next(shown) == 3:
+            raise overloaded
+        return [0.8, 0.2]
+
+    seed = derive_seed(0, "p0", 1) if stage == "critique" else -1
+    engine = make_engine(fails_at(seed, overloaded), choose)
+    with pytest.raises(RowError, match="overloaded") as caught:
+        generate(make_generation(engine, samples=3))
+    assert caught.value.retryable
+    assert (caught.value.stage, caught.value.kind) == (stage, "http 503")
+    assert caught.value.answered == {"response", "critique", "revision", *({"verdict"} if stage == "verdict" else ())}
+
+
+def test_a_verdict_that_failed_is_an_abstention_and_the_row_lives() -> None:
+    def choose(messages: tuple[Message, ...], _options: Sequence[str]) -> Sequence[float]:
+        if "kind" in messages[0]["content"]:
+            raise RequestError("400: req_7", retryable=False, kind="http 400", raw="{'error': 7}")
+        return [0.8, 0.2]
+
+    generation = make_generation(make_engine(lambda request: f"text {request.seed}", choose), rules=Rules(principles=2))
+    row = generate(generation)
+    failed = [verdict for verdict in row.verdicts if verdict.abstained == FAILED]
+    assert [verdict.principle_id for verdict in failed] == ["kind"] * 3
+    assert len(row.verdicts) == 6
+    assert [part.part for part in row.failed] == [
+        f"verdict:{verdict.a_source}:{verdict.b_source}:kind" for verdict in failed
+    ]
+    assert {(part.stage, part.kind, part.raw) for part in row.failed} == {("verdict", "http 400", "{'error': 7}")}
+    # Judged again by a judge that answers, the row lacks nothing any more.
+    again = asyncio.run(Judging(default_script(), make_bench(), Tally()).row(row))
+    assert again.failed == ()
+
+
+def test_an_unreadable_letter_is_an_abstention_that_keeps_the_words() -> None:
+    def answer(request: Request) -> str:
+        return "Both are good." if "(A)" in request.messages[0]["content"] else f"text {request.seed}"
+
+    row = generate(make_generation(make_engine(answer), rules=Rules(by="text", orders="one")))
+    assert {verdict.abstained for verdict in row.verdicts} == {"unreadable"}
+    assert {verdict.unreadable for verdict in row.verdicts} == {("Both are good.",)}
+    assert row.failed == ()
 
 
 def test_a_korean_constitution_is_asked_in_korean_throughout() -> None:

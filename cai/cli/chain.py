@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from cai.cli.console import assembled, shown
-from cai.records import Row, Trace, Verdict
+from cai.records import PartFailure, Row, Trace, Verdict
 from cai.text import visible
 
 
@@ -20,6 +20,7 @@ def print_row(console: Console, row: Row) -> None:
     for trace in row.traces:
         parts.extend(_trace(trace, colours=console.color_system is not None))
     parts.extend(_verdict(verdict) for verdict in row.verdicts)
+    parts.extend(_failed(part) for part in row.failed)
     title = f"{row.prompt.id}  {' '.join(row.prompt.tags)}".rstrip()
     console.print(Panel(Group(*parts), title=shown(title), title_align="left"))
 
@@ -41,6 +42,10 @@ def _trace(trace: Trace, *, colours: bool) -> list[RenderableType]:
     return parts
 
 
+def _failed(part: PartFailure) -> Text:
+    return _entry("failed", part.cause, "red", note=f"{part.part}, at the {part.stage}")
+
+
 def _verdict(verdict: Verdict) -> Text:
     shown = " ".join(
         f"{order} {value:.2f}"
@@ -48,7 +53,7 @@ def _verdict(verdict: Verdict) -> Text:
         if value is not None
     )
     if verdict.probability is None:
-        result = f"abstained: {verdict.abstained}"
+        result = ": ".join(["abstained", str(verdict.abstained), *verdict.unreadable])
     else:
         better = verdict.a_source if verdict.probability > 0.5 else verdict.b_source
         result = f"{better} is better ({max(verdict.probability, 1 - verdict.probability):.2f})"

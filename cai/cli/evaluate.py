@@ -11,6 +11,7 @@ from cai.cli.evaluation import print_evaluation
 from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
     LOCAL_FOLDER,
+    RETRY_FAILED,
     SEED,
     Count,
     FiniteRange,
@@ -67,6 +68,7 @@ except ModuleNotFoundError as error:
 )
 @click.option("--out", type=LOCAL_FOLDER, help="Directory (default: evaluations/<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the directory holds and start over.")
+@RETRY_FAILED
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @config_option
 def evaluate(models: tuple[LabelledModel, ...], as_json: bool, **options: Any) -> None:

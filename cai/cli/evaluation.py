@@ -34,8 +34,10 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
             console.print(f"{figure.name} {_told(figure)}")
     for model in evaluation.models:
         _print_causes(console, f"of {model.label}'s prompts failed", model.failures)
+        _print_causes(console, f"gates on {model.label}'s answers failed", model.failed_gates)
     for pair in evaluation.pairs:
         _print_causes(console, f"comparisons of {pair.a} and {pair.b} failed", pair.failures)
+        _print_causes(console, f"verdicts on {pair.a} and {pair.b} failed", pair.failed_verdicts)
     _print_causes(console, "rows are no prompts", evaluation.unusable)
     console.print(
         f"written: {evaluation.out}/evaluation.json, evaluation.png, evaluation.svg, responses/",

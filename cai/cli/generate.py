@@ -11,6 +11,7 @@ from cai.cli.console import Screen
 from cai.cli.costs import rate_options, take_rates, tell_estimate
 from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
+    RETRY_FAILED,
     ROUNDS,
     SAMPLES,
     SEED,
@@ -76,6 +77,7 @@ from cai.store.origin import location
 )
 @click.option("--out", type=NEW_RUN, help="Run directory, or its URL: s3://… (default: runs/<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the run directory holds and start over.")
+@RETRY_FAILED
 @click.option("--all-revisions", is_flag=True, help="Export every round's revision for SFT, as in the paper.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; ask no model anything.")
 @rate_options

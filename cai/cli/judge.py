@@ -8,6 +8,7 @@ import click
 from cai.cli.console import Screen
 from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
+    RETRY_FAILED,
     SEED,
     Count,
     config_option,
@@ -41,6 +42,7 @@ from cai.settings import RejudgeSettings
 )
 @click.option("--out", type=NEW_RUN, help="Run directory, or its URL (default: RUN-judged-<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the run directory holds and start over.")
+@RETRY_FAILED
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @config_option
 def judge(as_json: bool, **options: Any) -> None:

@@ -14,6 +14,7 @@ from cai.cli.console import Screen, shown
 from cai.cli.evaluation import print_evaluation
 from cai.cli.options import (
     LOCAL_FOLDER,
+    RETRY_FAILED,
     SAMPLES,
     SEED,
     Count,
@@ -123,6 +124,7 @@ def _stage_options(command: Command) -> Command:
     "--prompts-dir", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Your own request templates."
 )
 @click.option("--out", type=LOCAL_FOLDER, help="Directory (default: loops/<constitution>).")
+@RETRY_FAILED
 @click.option("--dry-run", is_flag=True, help="Print the stages and their settings; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the measurement as JSON.")
 @config_option

@@ -69,6 +69,10 @@ ENGINE_OPTION = click.option(
     help="An option of vLLM's engine, for vllm:MODEL, e.g. max-model-len=4096; may be repeated.",
 )
 
+RETRY_FAILED = click.option(
+    "--retry-failed", is_flag=True, help="Ask again for what failed for good, now that the cause is mended."
+)
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 

@@ -52,6 +52,7 @@ def finish(
         _print_summary(console, summary)
         print_comparison(console, summary, rates)
         print_export(console, summary.out, exported)
+        _hint(console, summary.for_good, exported.lacking)
     if summary.status == "interrupted":
         if not as_json:
             console.print("The same command goes on from here.")
@@ -83,6 +84,20 @@ def _print_summary(console: Console, summary: Summary) -> None:
         console.print(f"{summary.owed:,} of the failed are asked again by the same command")
 
 
+def _hint(console: Console, for_good: int, lacking: int) -> None:
+    """Say what can be done about failures that the same command would not ask again for."""
+    counts = [
+        f"{count:,} {what if count != 1 else one}"
+        for count, one, what in (
+            (for_good, "prompt failed for good", "prompts failed for good"),
+            (lacking, "row lacks a sample or verdict", "rows lack a sample or verdict"),
+        )
+        if count
+    ]
+    if counts:
+        console.print(f"{' and '.join(counts)}; mend the cause, then the same command with --retry-failed asks again")
+
+
 def _failures(run: Path) -> Path:
     origin = read_origin(run)
     return failures_path(run, 0 if origin is None else origin.series)
@@ -96,6 +111,7 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
     )
     for title, reasons in (
         ("judgements that abstained", export.abstentions),
+        ("samples and verdicts that failed", export.failed_parts),
         ("left out of sft", export.sft.left_out),
         ("left out of preference", export.preference.left_out),
     ):

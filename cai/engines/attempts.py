@@ -2,7 +2,8 @@
 
 An attempt that gave nothing is no failure yet: connections break, gateways misread, and the next answer may be good. A
 request is asked `attempts` times in all. What a server refuses (a status of 400, a choice without log-probabilities) is
-believed at the second time while it never gave such an answer to any request, for then it will never.
+believed at the second time while it never gave such an answer to any request, for then it will never. An answer without
+text is believed at the third: it may be the model's, and under the same seed that says nothing again; see `asking`.
 
 A server that is busy is waited for by time and not by attempts: see `pacing`.
 """
@@ -10,10 +11,14 @@ A server that is busy is waited for by time and not by attempts: see `pacing`.
 from dataclasses import dataclass
 from typing import Any
 
+from cai.engines.asking import NO_TEXT
 from cai.errors import RequestError
 
 BELIEVED = 2
 """Attempts after which a refusal is believed of a server that never gave such an answer."""
+
+SILENCES = 3
+"""Attempts after which an answer without text is believed."""
 
 TIMEOUTS = 2.5
 """A request that timed out is given up once it took so many time limits, and not before a minute of them."""
@@ -60,6 +65,7 @@ class Trial:
     failures: int = 0
     kept: Any = None
     _timeouts: int = 0
+    _silences: int = 0
     _refusals: int = 0
     _answered: int = 0
     _busy_since: float | None = None
@@ -75,6 +81,9 @@ class Trial:
             self._timeouts += 1
             if self._timeouts * self.timeout >= max(60.0, TIMEOUTS * self.timeout):
                 return True
+        self._silences += error.kind == NO_TEXT
+        if self._silences >= SILENCES:
+            return True
         most = self.attempts if given or not error.refused else min(BELIEVED, self.attempts)
         return self.failures >= most
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import orjson
 
+from cai.engines.asking import NO_TEXT
 from cai.engines.attempts import AttemptError
 from cai.engines.base import Choice, Completion, Request
 from cai.engines.fields import DamagedError, count, first, log_probability, mapping, text
@@ -105,7 +106,7 @@ def read_completion(raw: bytes, max_tokens: int) -> Completion:
     said = text(message.get("content"))
     if said is None:
         ended = f" (finish_reason {reason[:40]})" if reason.isidentifier() else ""
-        raise AttemptError(f"the server answered without text{ended}", kind="no text", raw=clip(raw))
+        raise AttemptError(f"the server answered without text{ended}", kind=NO_TEXT, raw=clip(raw))
     prompt, cached, completion = _usage(answer)
     # An end without a known name is the limit's where all tokens were used.
     finish = _FINISH.get(reason, "length" if reason != "stop" and completion >= max_tokens else "stop")
@@ -113,7 +114,7 @@ def read_completion(raw: bytes, max_tokens: int) -> Completion:
     if damaged:
         raise _unreadable(raw, result)
     if not said.strip():
-        raise AttemptError("the server answered with an empty text", kind="no text", raw=clip(raw), kept=result)
+        raise AttemptError("the server answered with an empty text", kind=NO_TEXT, raw=clip(raw), kept=result)
     return result
 
 

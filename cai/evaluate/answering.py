@@ -3,38 +3,66 @@
 Every model draws with the same seed for the same prompt, so that differences between models are paired.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cai.critique import Method, ask_gate, respond_and_revise
+from cai.engines.asking import NO_TEXT, Asker
 from cai.engines.base import Engine
 from cai.engines.meter import Meter, Tally
+from cai.errors import RowError
 from cai.evaluate.records import Answer, Gate, Reading
 from cai.evaluate.referee import Referee
 from cai.evaluate.refusals import refuses
-from cai.records import Message, Prompt, Provenance, Round, Row
+from cai.evidence import part_failure
+from cai.records import Message, Prompt, Provenance, Round, Row, Trace
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """A model that answers and a judge that looks; `method` has no rounds of revision. `tally` counts all tokens."""
+    """A model that answers and a judge that looks; `method` has no rounds of revision. `tally` counts all tokens.
+
+    `known` are answers, by prompt id, of which only the gates are asked again.
+    """
 
     model: Engine
     judge: Engine
     method: Method
     provenance: Provenance
     tally: Tally
+    known: Mapping[str, Answer]
 
     async def row(self, prompt: Prompt) -> Row:
-        """Return the prompt's row: one trace, with a round for each gate; raises RowError or what an engine raises."""
+        """Return the prompt's row: one trace, with a round for each gate; a gate that failed has no answer.
+
+        Raises RowError when there is no response, or when a gate may be answered later, and what else an engine raises.
+        """
         tally = Tally()
-        trace = await respond_and_revise(Meter(self.model, tally, self.tally), self.method, prompt, 0)
-        judge = Meter(self.judge, tally, self.tally)
+        trace = await self._trace(prompt, tally)
+        judge = Asker(Meter(self.judge, tally, self.tally))
         dialogue: tuple[Message, ...] = (*prompt.messages, {"role": "assistant", "content": trace.response})
-        rounds = [
-            Round(principle.id, await ask_gate(judge, self.method, dialogue, principle), None, None, truncated=False)
-            for principle in self.method.constitution.applicable(prompt.tags)
-        ]
-        return Row(prompt, (replace(trace, rounds=tuple(rounds)),), (), tally.usage(), self.provenance)
+        rounds, failed = [], []
+        for principle in self.method.constitution.applicable(prompt.tags):
+            gate = None
+            try:
+                gate = await ask_gate(judge, self.method, dialogue, principle)
+            except RowError as error:
+                if error.retryable:
+                    raise
+                failed.append(part_failure(f"gate:{principle.id}", error))
+            rounds.append(Round(principle.id, gate, None, None, truncated=False))
+        return Row(prompt, (replace(trace, rounds=tuple(rounds)),), (), tally.usage(), self.provenance, tuple(failed))
+
+    async def _trace(self, prompt: Prompt, tally: Tally) -> Trace:
+        if prompt.id in self.known:
+            answer = self.known[prompt.id]
+            return Trace(0, 0, answer.response, (), answer.response, answer.truncated)
+        try:
+            return await respond_and_revise(Meter(self.model, tally, self.tally), self.method, prompt, 0)
+        except RowError as error:
+            if error.kind == NO_TEXT:
+                error.kind = ""  # a model that says nothing is a finding, not a broken engine
+            raise
 
 
 def make_answer(row: Row, referee: Referee) -> Answer:
@@ -51,6 +79,7 @@ def make_answer(row: Row, referee: Referee) -> Answer:
         gates=tuple(Gate(turn.principle_id, turn.gate) for turn in trace.rounds),
         reading=_read(row.prompt, trace.response, referee),
         usage=row.usage,
+        failed=row.failed,
     )
 
 

@@ -9,9 +9,11 @@ from statistics import fmean
 
 from cai.engines.base import Engine
 from cai.engines.meter import Meter, Tally
+from cai.errors import RowError
 from cai.evaluate.records import Answer, Decision
-from cai.judge import TIE, Bench, draw_principles, judge
-from cai.records import TIE_LEAD, Comparison, Prompt, Provenance, Row
+from cai.evidence import part_failure
+from cai.judge import FAILED, TIE, Bench, draw_principles, failed_verdict, judge
+from cai.records import TIE_LEAD, Comparison, PartFailure, Prompt, Provenance, Row, Verdict
 
 NO_PRINCIPLE = "no principle applies"
 
@@ -28,16 +30,26 @@ class Comparing:
     tally: Tally
 
     async def row(self, prompt: Prompt) -> Row:
-        """Return the prompt's row with a verdict a principle; raises what the engine raises."""
+        """Return the prompt's row with a verdict a principle, some of which may have failed.
+
+        Raises RowError when all did, or one that may be had later, and what else an engine raises.
+        """
         tally = Tally()
         engine = Meter(self.judge, tally, self.tally)
         a, b = (answers[prompt.id].response for answers in self.answers)
         comparison = Comparison(prompt.messages, a, b, *self.labels)
-        verdicts = [
-            await judge(engine, self.bench, comparison, principle, prompt.id)
-            for principle in draw_principles(self.bench, prompt.id, prompt.tags, self.labels)
-        ]
-        return Row(prompt, (), tuple(verdicts), tally.usage(), self.provenance)
+        verdicts: list[Verdict] = []
+        failed: list[PartFailure] = []
+        principles = draw_principles(self.bench, prompt.id, prompt.tags, self.labels)
+        for principle in principles:
+            try:
+                verdicts.append(await judge(engine, self.bench, comparison, principle, prompt.id))
+            except RowError as error:
+                failed.append(part_failure(f"verdict:{principle.id}", error))
+                if error.retryable or len(failed) == len(principles):
+                    raise
+                verdicts.append(failed_verdict(comparison, principle))
+        return Row(prompt, (), tuple(verdicts), tally.usage(), self.provenance, tuple(failed))
 
 
 def make_decision(row: Row) -> Decision:
@@ -47,9 +59,9 @@ def make_decision(row: Row) -> Decision:
     if not row.verdicts:
         abstained: str | None = NO_PRINCIPLE
     elif not decided:
-        abstained = row.verdicts[0].abstained
+        abstained = next(verdict.abstained for verdict in row.verdicts if verdict.abstained != FAILED)
     else:
         probability, abstained = fmean(decided), None
         if abs(probability - 0.5) < TIE_LEAD:
             probability, abstained = None, TIE
-    return Decision(row.prompt.id, row.prompt.ordinal, probability, abstained, row.verdicts, row.usage)
+    return Decision(row.prompt.id, row.prompt.ordinal, probability, abstained, row.verdicts, row.usage, row.failed)

@@ -15,7 +15,7 @@ from cai.evaluate.records import Answer, Decision
 from cai.evaluate.results import Discordance, Figure, ModelResult, PairResult
 from cai.evaluate.significance import mcnemar
 from cai.judge import IDENTICAL, TIE
-from cai.records import Failure, Prompt
+from cai.records import Failure, PartFailure, Prompt
 
 TIES = frozenset({TIE, IDENTICAL})
 """Reasons for not deciding that say something about the answers: they are equally good. The others say nothing."""
@@ -64,6 +64,7 @@ def measure_models(
                 differences=_differences(table, tables[str(baseline)], seed) if compared else (),
                 discordance=_discordance(aligned[model.label], aligned[str(baseline)]) if compared else None,
                 failures=_failed(prompts, model.failures),
+                failed_gates=_failed_parts(aligned[model.label]),
             )
         )
     return tuple(results)
@@ -74,13 +75,17 @@ def align(prompts: Sequence[Prompt], model: Answered) -> list[Answer | None]:
     return [model.answers.get(prompt.id) for prompt in prompts]
 
 
-def causes(failures: Iterable[Failure]) -> dict[str, int]:
+def causes(failures: Iterable[Failure | PartFailure]) -> dict[str, int]:
     """Return how many failures have each cause, the most frequent first."""
     return dict(Counter(f"{failure.stage}: {failure.cause}" for failure in failures).most_common())
 
 
 def _failed(prompts: Iterable[Prompt], failures: Mapping[str, Failure]) -> dict[str, int]:
     return causes(failures[prompt.id] for prompt in prompts if prompt.id in failures)
+
+
+def _failed_parts(entries: Iterable[Answer | Decision | None]) -> dict[str, int]:
+    return causes(part for entry in entries if entry is not None for part in entry.failed)
 
 
 def _differences(table: Table, baseline: Table, seed: int) -> tuple[Figure, ...]:
@@ -124,6 +129,7 @@ def _pair(prompts: Sequence[Prompt], pair: Compared, seed: int) -> PairResult:
         ties=points.count(0.5),
         abstained={reason: count for reason, count in reasons.most_common() if reason not in TIES},
         failures=_failed(prompts, pair.failures),
+        failed_verdicts=_failed_parts(pair.decisions.get(prompt.id) for prompt in prompts),
         win_rate=win_rate,
     )
 

@@ -1,9 +1,9 @@
 """One file of an evaluation: a line for each prompt that is finished, or that could not be done and why.
 
-For one prompt the last line counts. A line is appended whole the moment its prompt is done, so a killed process loses
-no more than a torn last one, which is cut off when the file is opened again. Lines that are damaged, or that were
-written for another file of the evaluation, are set aside then, and their prompts are owed again. All lines are in
-memory: evaluations have thousands of prompts, not millions.
+For one prompt the last line counts, a failure only where there is nothing else. A line is appended whole the moment its
+prompt is done, so a killed process loses no more than a torn last one, which is cut off when the file is opened again.
+Lines that are damaged, or that were written for another file of the evaluation, are set aside then, and their prompts
+are owed again. All lines are in memory: evaluations have thousands of prompts, not millions.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import orjson
 
 from cai.errors import RowError
-from cai.records import Failure, Row
+from cai.records import Failure, PartFailure, Row
 from cai.store.files import refusal
 from cai.store.layout import DAMAGED
 from cai.store.lines import LineFile, mend, salt
@@ -27,6 +27,10 @@ class Named(Protocol):
     def id(self) -> str:
         """The prompt's id."""
 
+    @property
+    def failed(self) -> tuple[PartFailure, ...]:
+        """What is missing of it."""
+
 
 Entry = TypeVar("Entry", bound=Named)
 
@@ -34,8 +38,18 @@ Entry = TypeVar("Entry", bound=Named)
 class Part(Generic[Entry]):
     """The pipeline's sink for one model's answers or one pair's decisions."""
 
-    def __init__(self, path: Path, make: Callable[[Row], Entry], read: Callable[[dict[str, Any]], Entry]) -> None:
-        """Open or create the file; `make` turns a row into what is kept, `read` takes it back; raises StoreError."""
+    def __init__(
+        self,
+        path: Path,
+        make: Callable[[Row], Entry],
+        read: Callable[[dict[str, Any]], Entry],
+        *,
+        retry_failed: bool = False,
+    ) -> None:
+        """Open or create the file; `make` turns a row into what is kept, `read` takes it back; raises StoreError.
+
+        With `retry_failed` nothing that failed for good, whole or in part, counts as finished.
+        """
         self._make = make
         self._read = read
         self._entries: dict[str, Entry] = {}
@@ -43,6 +57,7 @@ class Part(Generic[Entry]):
         self.repair: str | None = None
         """What is to be said of damage that was found, in a sentence."""
         start = salt(f"{path.parent.name}/{path.name}")
+        self._retry_failed = retry_failed
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -75,8 +90,10 @@ class Part(Generic[Entry]):
 
     def is_finished(self, prompt_id: str) -> bool:
         """Tell whether nothing is owed for this prompt: done, or failed in a way that asking again cannot mend."""
-        failure = self._failures.get(prompt_id)
-        return prompt_id in self._entries or (failure is not None and not failure.retryable)
+        entry, failure = self._entries.get(prompt_id), self._failures.get(prompt_id)
+        if self._retry_failed:
+            return entry is not None and not entry.failed
+        return entry is not None or (failure is not None and not failure.retryable)
 
     def commit(self, row: Row) -> None:
         """Keep a finished row; raises RowError when a text of it is no Unicode, StoreError when the disk refuses."""
@@ -107,5 +124,5 @@ class Part(Generic[Entry]):
         self._failures.pop(entry.id, None)
 
     def _keep_failure(self, failure: Failure) -> None:
-        if failure.id not in self._entries:
+        if failure.id not in self._entries:  # one with gaps is more than none
             self._failures[failure.id] = failure

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cai.records import Message, Usage, Verdict
+from cai.records import Message, PartFailure, Usage, Verdict, read_part_failures, read_verdict
 
 CLEARLY_BROKEN = 0.5
 """Above this gate probability a response counts as breaking the principle."""
@@ -43,6 +43,8 @@ class Answer:
     gates: tuple[Gate, ...]
     reading: Reading | None
     usage: Usage
+    failed: tuple[PartFailure, ...]
+    """The gates that could not be asked."""
 
     @property
     def breaks(self) -> bool | None:
@@ -71,6 +73,8 @@ class Decision:
     abstained: str | None
     verdicts: tuple[Verdict, ...]
     usage: Usage
+    failed: tuple[PartFailure, ...]
+    """The verdicts that could not be had; not all."""
 
 
 def read_answer(value: dict[str, Any]) -> Answer:
@@ -84,11 +88,18 @@ def read_answer(value: dict[str, Any]) -> Answer:
             "gates": tuple(Gate(**gate) for gate in value["gates"]),
             "reading": None if reading is None else Reading(**{**reading, "broken": tuple(reading["broken"])}),
             "usage": Usage(**value["usage"]),
+            "failed": read_part_failures(value["failed"]),
         }
     )
 
 
 def read_decision(value: dict[str, Any]) -> Decision:
     """Return a decision from what JSON says; raises KeyError or TypeError when it is none."""
-    verdicts = (Verdict(**{**verdict, "rationales": tuple(verdict["rationales"])}) for verdict in value["verdicts"])
-    return Decision(**{**value, "verdicts": tuple(verdicts), "usage": Usage(**value["usage"])})
+    return Decision(
+        **{
+            **value,
+            "verdicts": tuple(map(read_verdict, value["verdicts"])),
+            "usage": Usage(**value["usage"]),
+            "failed": read_part_failures(value["failed"]),
+        }
+    )

@@ -44,6 +44,8 @@ class ModelResult:
     discordance: Discordance | None
     failures: Mapping[str, int]
     """Prompts that could not be done, by cause."""
+    failed_gates: Mapping[str, int]
+    """Gates that could not be asked, by cause; they count in no share but `gates without an answer`."""
 
     def difference(self, name: str) -> Figure | None:
         """Return the difference to the baseline in a figure, or None when there is none."""
@@ -62,6 +64,8 @@ class PairResult:
     abstained: Mapping[str, int]
     """Prompts without a decision, by reason; ties are apart."""
     failures: Mapping[str, int]
+    failed_verdicts: Mapping[str, int]
+    """Verdicts that could not be had where others under other principles could, by cause."""
     win_rate: Figure | None
 
 

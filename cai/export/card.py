@@ -56,6 +56,7 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
     ]
     left_out += [("verdicts", f"abstained: {reason}", count) for reason, count in summary.abstentions.items()]
     left_out += [("prompts", f"failed: {stage}", count) for stage, count in summary.failures.items()]
+    left_out += [("samples and verdicts", f"failed: {stage}", count) for stage, count in summary.failed_parts.items()]
     revisions = "every revision that changed the text" if options.all_revisions else "the final text of each response"
     return "\n".join(
         [

@@ -66,14 +66,17 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
     examples = SplitWriter(work, SFT, sft.SCHEMA, options.test_share)
     pairs = SplitWriter(work, PREFERENCE, preference.SCHEMA, options.test_share)
     abstentions: Counter[str] = Counter()
+    failed_parts: Counter[str] = Counter()
     gates: dict[str, list[float]] = {}  # for each principle, the sum of what its gates said and their number
-    rows = 0
+    rows = lacking = 0
     try:
         for row in reader.rows():
             rows += 1
             examples.write(row.prompt.id, sft.sft_examples(row, options.all_revisions, examples.left_out))
             pairs.write(row.prompt.id, preference.preference_pairs(row, pairs.left_out))
             _count_gates(row, gates)
+            lacking += bool(row.failed)
+            failed_parts.update(part.stage for part in row.failed)
             abstentions.update(verdict.abstained for verdict in row.verdicts if verdict.abstained is not None)
         failures = Counter(failure.stage for failure in reader.failures())
         return ExportSummary(
@@ -82,6 +85,8 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
             preference=pairs.finish(),
             abstentions=dict(sorted(abstentions.items())),
             failures=dict(sorted(failures.items())),
+            failed_parts=dict(sorted(failed_parts.items())),
+            lacking=lacking,
             adherence={name: Adherence(total / count, int(count)) for name, (total, count) in sorted(gates.items())},
         )
     finally:

@@ -39,6 +39,7 @@ class Adherence:
 class ExportSummary:
     """What an export holds: `rows` read, examples and pairs, verdicts that abstained by reason, failures by stage.
 
+    `failed_parts` are the samples and verdicts that rows lack because they failed, by stage; `lacking` of the rows do.
     `adherence` is what the gates said: for each principle, how likely responses kept it when they came to its round.
     """
 
@@ -47,4 +48,6 @@ class ExportSummary:
     preference: SplitCounts
     abstentions: Mapping[str, int]
     failures: Mapping[str, int]
+    failed_parts: Mapping[str, int]
+    lacking: int
     adherence: Mapping[str, Adherence]

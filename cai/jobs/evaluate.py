@@ -145,8 +145,14 @@ async def _answer(work: _Work, contestant: Contestant) -> Answered:
             engine = await open_closing(contestant.spec, work.settings.engine, stack, watch.say)
         work.folder.require_model(contestant.label, engine.name)
         watch.stage = f"working: {contestant.label} answers"
-        answering = Answering(engine, work.judge, plan.method, _provenance(work, engine.name), watch.tally)
-        part = Part(work.folder.responses(contestant.label), lambda row: make_answer(row, work.referee), read_answer)
+        part = Part(
+            work.folder.responses(contestant.label),
+            lambda row: make_answer(row, work.referee),
+            read_answer,
+            retry_failed=work.settings.retry_failed,
+        )
+        provenance = _provenance(work, engine.name)
+        answering = Answering(engine, work.judge, plan.method, provenance, watch.tally, part.entries)
         await _fill(part, answering.row, engine.concurrency, work.prompts, watch)
     return Answered(contestant.label, engine.name, part.entries, part.failures)
 
@@ -159,7 +165,12 @@ async def _compare(work: _Work, a: Answered, b: Answered) -> Compared:
     comparing = Comparing(
         work.judge, work.plan.bench, (a.label, b.label), (a.answers, b.answers), provenance, watch.tally
     )
-    part = Part(work.folder.comparisons(a.label, b.label), make_decision, read_decision)
+    part = Part(
+        work.folder.comparisons(a.label, b.label),
+        make_decision,
+        read_decision,
+        retry_failed=work.settings.retry_failed,
+    )
     both = [prompt for prompt in work.prompts if prompt.id in a.answers and prompt.id in b.answers]
     watch.progress.skipped += len(work.prompts) - len(both)
     await _fill(part, comparing.row, work.judge.concurrency, both, watch)
@@ -260,5 +271,6 @@ def _recorded(settings: EvaluateSettings, plan: EvaluatePlan) -> dict[str, Any]:
         "baseline": plan.baseline,
         "judge": str(plan.judge),
         "fresh": False,
+        "retry_failed": False,
         "resolved_constitution": plan.constitution.model_dump(mode="json"),
     }

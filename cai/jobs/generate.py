@@ -105,7 +105,7 @@ async def generate(settings: GenerateSettings, plan: Plan, watch: Watch) -> Summ
             "out": location(plan.out.absolute()),
             "resolved_constitution": plan.constitution.model_dump(mode="json"),
         }
-        run = Run.open(plan.out, identity, recorded, fresh=settings.fresh)
+        run = Run.open(plan.out, identity, recorded, fresh=settings.fresh, retry_failed=settings.retry_failed)
         for repair in run.repairs:
             watch.say(repair)
         constitution = plan.constitution.fingerprint

@@ -75,7 +75,11 @@ async def judge_again(settings: RejudgeSettings, plan: Plan, watch: Watch) -> Su
     async with AsyncExitStack() as stack:
         engine = await open_closing(plan.judge, settings.engine, stack, watch.say)
         run = Run.open(
-            plan.out, _identity(settings, plan, engine.name), _recorded(settings, plan), fresh=settings.fresh
+            plan.out,
+            _identity(settings, plan, engine.name),
+            _recorded(settings, plan),
+            fresh=settings.fresh,
+            retry_failed=settings.retry_failed,
         )
         for repair in run.repairs:
             watch.say(repair)

@@ -14,7 +14,7 @@ from cai.critique import Method
 from cai.engines.base import Choice, Completion, Request
 from cai.engines.meter import Tally
 from cai.engines.tokens import TokenCounter
-from cai.errors import RequestError
+from cai.errors import RowError
 from cai.judge import Bench
 from cai.records import Message, Prompt, Provenance
 from cai.rows import Generation, Judging
@@ -142,7 +142,7 @@ async def rehearse(prompts: Iterable[Prompt], cast: Cast, course: Course) -> Out
         engine = RehearsalEngine(cast.counter, course, asked)
         try:
             await Generation(engine, cast.method, cast.samples, _NOWHERE, judging).row(prompt)
-        except RequestError:
+        except RowError:
             continue
         outline.choices += asked.choices
         outline.own_tokens += asked.own_tokens

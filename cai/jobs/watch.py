@@ -32,8 +32,9 @@ class Summary:
     """How a job ended.
 
     `done`, `failed`, `skipped`, the tokens and the seconds are this process's; `rows` and `failures` (by stage and
-    cause) are the whole run's. `owed` of the failures are asked again by the same command. `estimate` is what was
-    foreseen for the rows that this process did or failed, None where nothing was.
+    cause) are the whole run's. `owed` of the failures are asked again by the same command, `for_good` by the same with
+    `--retry-failed`; the rest are no prompts. `estimate` is what was foreseen for the rows that this process did or
+    failed, None where nothing was.
     """
 
     out: Path
@@ -45,6 +46,7 @@ class Summary:
     rows: int
     failures: dict[str, int]
     owed: int
+    for_good: int
     requests: int
     prompt_tokens: int
     cached_tokens: int

@@ -15,7 +15,7 @@ from cai.jobs.watch import Summary, Watch
 from cai.judge import Rules
 from cai.modelspec import ModelSpec
 from cai.pipeline import Pipeline
-from cai.records import Failure, Prompt, Row, Usage
+from cai.records import INPUT, Failure, Prompt, Row, Usage
 from cai.settings import EngineSettings, JudgeSettings
 from cai.store import Run, Status
 
@@ -68,10 +68,11 @@ async def fill(
         run.note_usage(_difference(watch.tally.usage(), _difference(run.usage, before)))
         run.close(status)
     causes: Counter[str] = Counter()
-    owed = 0
+    owed = for_good = 0
     for failure in run.failures():
         causes[f"{failure.stage}: {failure.cause}"] += 1
         owed += failure.retryable
+        for_good += not failure.retryable and failure.stage != INPUT
     progress, usage = watch.progress, watch.tally.usage()
     return Summary(
         out=run.directory,
@@ -83,6 +84,7 @@ async def fill(
         rows=run.finished,
         failures=dict(causes.most_common()),
         owed=owed,
+        for_good=for_good,
         requests=usage.requests,
         prompt_tokens=usage.prompt_tokens,
         cached_tokens=usage.cached_tokens,

@@ -69,7 +69,7 @@ def run_loop(settings: LoopSettings, hand: Stagehand) -> Outcome:
         if not finished:
             write_record(out, stage.name, Record("started", wanted))
             ran.append(stage.name)
-        result = _run(replace(stage.settings, fresh=fresh), hand)
+        result = _run(_now(stage.settings, fresh=fresh, retry_failed=settings.retry_failed), hand)
         if result == "interrupted":
             return Outcome(out, None, tuple(ran))
         if isinstance(result, Evaluation):
@@ -81,6 +81,13 @@ def run_loop(settings: LoopSettings, hand: Stagehand) -> Outcome:
 def default_out(settings: LoopSettings) -> Path:
     """Return the loop's directory; raises ConstitutionError when there is nothing to name it after."""
     return settings.out or Path("loops") / load_constitution(settings.constitution).name
+
+
+def _now(settings: Settings, *, fresh: bool, retry_failed: bool) -> Settings:
+    """Return a stage's settings with what shapes this run of it and not what it makes."""
+    if isinstance(settings, TrainSettings):
+        return replace(settings, fresh=fresh)
+    return replace(settings, fresh=fresh, retry_failed=retry_failed)
 
 
 def _run(settings: Settings, hand: Stagehand) -> Evaluation | str:

@@ -15,7 +15,7 @@ import orjson
 from cai.errors import DamageError
 from cai.identity import key
 from cai.keyset import KeySet
-from cai.records import Failure
+from cai.records import INPUT, Failure
 from cai.store.layout import FAILURES, failure_files
 from cai.store.lines import LineFile, mend, read_lines, salt
 
@@ -51,13 +51,16 @@ def mend_failures(path: Path, run: str) -> int:
 class Tally:
     """How many prompts have a failure that counts; a key is in it when the failure is one for good."""
 
-    def __init__(self, failures: Iterable[Failure]) -> None:
-        """Start from the failures that count now."""
+    def __init__(self, failures: Iterable[Failure], *, retry_failed: bool = False) -> None:
+        """Start from the failures that count now.
+
+        With `retry_failed` none of them is for good but those of the input, which is the same as it was.
+        """
         self._for_good = KeySet()
         self._owed: set[int] = set()
         self._superseded = 0
         for failure in failures:
-            self.add(failure)
+            self.add(replace(failure, retryable=True) if retry_failed and failure.stage != INPUT else failure)
 
     def __len__(self) -> int:
         return len(self._for_good) + len(self._owed) - self._superseded

@@ -19,7 +19,7 @@ class Source(Protocol):
 
 
 def merge(sources: Sequence[Source]) -> Iterator[Row]:
-    """Yield the rows of all sources by ordinal, a row that two of them hold once.
+    """Yield the rows of all sources by ordinal, of a prompt's the first source's that holds one.
 
     Sources that do not overlap are read one after the other: what is in memory depends on how many overlap, not on how
     many there are.

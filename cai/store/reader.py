@@ -55,7 +55,7 @@ class RunReader:
         return len(self._finished_keys())
 
     def rows(self) -> Iterator[Row]:
-        """Yield the finished rows by ordinal, each prompt's once; memory does not grow with their number.
+        """Yield the finished rows by ordinal, each prompt's newest; memory does not grow with their number.
 
         Rows that are finished after the first was asked for may be left out. Raises RunError when something is damaged
         or missing, before the first row if that can be seen then.
@@ -84,11 +84,11 @@ class RunReader:
                 raise RunError(f"{error}; {AGAIN}") from error
 
     def _open_sources(self, stack: ExitStack) -> "tuple[list[Shard | JournalReader], list[str]]":
-        """Open all that can be, and return what is to be said of the rest."""
+        """Open all that can be, newest first, and return what is to be said of the rest."""
         # Journals are listed before shards: one that is sealed in between shows up as a shard, never as neither.
         journals = journal_numbers(self.directory)
         shards = set(shard_numbers(self.directory))
-        readers: list[Shard | JournalReader] = []
+        readers: dict[int, Shard | JournalReader] = {}
         damaged: list[str] = []
         for number in journals:
             if number in shards:
@@ -98,15 +98,15 @@ class RunReader:
             except FileNotFoundError:
                 shards.add(number)
                 continue
-            readers.append(reader)
+            readers[number] = reader
             if reader.damaged:
                 damaged.append(f"{reader.path} has damaged lines: {reader.damaged:,}")
         for number in sorted(shards):
             try:
-                readers.append(open_shard(self.directory, number, self._run))
+                readers[number] = open_shard(self.directory, number, self._run)
             except DamageError as error:
                 damaged.append(str(error))
-        return readers, damaged
+        return [readers[number] for number in sorted(readers, reverse=True)], damaged
 
     def _damage(self, damaged: list[str], missing: int, recorded: int) -> str:
         """Return what is to be said of a run that is not whole."""

@@ -5,7 +5,7 @@ process at once, and a failing machine about half a second later.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from cai.store.journal import Journal
 from cai.store.layout import failures_path
 from cai.store.lock import Lock
 from cai.store.manifest import Manifest, Status, now, write_manifest
+from cai.store.merge import merge
 from cai.store.origin import is_copy
 from cai.store.reader import RunReader
 from cai.store.recovery import recover
@@ -40,7 +41,9 @@ class Run(RunReader):
     `repairs` says, in a sentence each, what was found damaged or missing when the run was opened.
     """
 
-    def __init__(self, directory: Path, lock: Lock, manifest: Manifest, remote: RemoteRun | None) -> None:
+    def __init__(
+        self, directory: Path, lock: Lock, manifest: Manifest, remote: RemoteRun | None, *, retry_failed: bool
+    ) -> None:
         """Take stock of a directory that `enter` has made ready; callers use `open`."""
         super().__init__(directory)
         self._lock = lock
@@ -54,7 +57,8 @@ class Run(RunReader):
         self.repairs = tuple(self._tell_repairs(recovered.repairs, manifest.rows - len(self._finished)))
         self._lost_usage = manifest.lost_usage
         self._failure_file = FailureFile(failures_path(directory, series), run)
-        self._failed = Tally(read_failures(directory, run, self._finished))
+        self._failed = Tally(read_failures(directory, run, self._finished), retry_failed=retry_failed)
+        self._again = self._with_failed_parts() if retry_failed else set()
         self._journal = Journal(directory, recovered.next_number, run)
         self._uploader = None if remote is None else Uploader(remote)
         self._sealer = Sealer(directory, run, (self._journal, self._failure_file), self._note_sealed)
@@ -67,21 +71,35 @@ class Run(RunReader):
         if missing > 0 and not is_copy(self.directory):
             yield f"{self.directory}: {missing:,} rows that were finished before are missing, and made again"
 
+    def _with_failed_parts(self) -> set[int]:
+        """Return the keys of the prompts whose rows lack something."""
+        with ExitStack() as stack:
+            sources, _ = self._open_sources(stack)
+            return {key(row.prompt.id) for row in merge(sources) if row.failed}
+
     @classmethod
     def open(
-        cls, directory: Path, identity: Mapping[str, str], settings: Mapping[str, Any], fresh: bool = False
+        cls,
+        directory: Path,
+        identity: Mapping[str, str],
+        settings: Mapping[str, Any],
+        *,
+        fresh: bool = False,
+        retry_failed: bool = False,
     ) -> "Run":
         """Begin a run in a new or empty directory, or go on with the one that is there.
 
         `identity` is what all rows of a run share; `settings` are recorded for readers and must be what JSON can say.
-        `fresh` removes what cai wrote there, and nothing else, and begins anew. Raises RunError when the directory
-        holds other things, is another process's, or has another identity. All of it goes for both ends of the working
-        copy of a run at a URL (`cai.store.remote`), which also raises StoreError when nobody answers there.
+        `fresh` removes what cai wrote there, and nothing else, and begins anew. With `retry_failed` prompts that failed
+        for good are owed again, and so are those whose rows lack a part, until they have a new row. Raises RunError
+        when the directory holds other things, is another process's, or has another identity. All of it goes for both
+        ends of the working copy of a run at a URL (`cai.store.remote`), which also raises StoreError when nobody
+        answers there.
         """
         remote = remote_of(directory)
         lock, manifest = enter(directory, remote, identity, settings, fresh)
         try:
-            return cls(directory, lock, manifest, remote)
+            return cls(directory, lock, manifest, remote, retry_failed=retry_failed)
         except BaseException:
             lock.release()
             raise
@@ -94,10 +112,10 @@ class Run(RunReader):
     def is_finished(self, prompt_id: str) -> bool:
         """Tell whether nothing is owed for this prompt: it has a row, or a failure that asking again cannot mend."""
         name = key(prompt_id)
-        return name in self._finished or name in self._failed
+        return (name in self._finished and name not in self._again) or name in self._failed
 
     def commit(self, row: Row) -> None:
-        """Keep a finished row; a prompt's first row stays if it has one already.
+        """Keep a finished row; a prompt's first row stays if it has one already and is not to be made again.
 
         Raises StoreError when the disk refuses (then or earlier, in the background), RowError when a text of the row
         is no Unicode, RunError when the run at the URL was started over elsewhere.
@@ -106,12 +124,13 @@ class Run(RunReader):
         if self._uploader is not None:
             self._uploader.check()
         name = key(row.prompt.id)
-        if name in self._finished:
+        if name in self._finished and name not in self._again:
             return
         if self._journal.rows >= JOURNAL_ROWS or self._journal.size >= JOURNAL_BYTES:
             self._begin_journal()
         self._journal.commit(row)
         self._finished.add(name)
+        self._again.discard(name)
         self._failed.supersede(name)
         self._usage = add_usage(self._usage, row.usage)
 
@@ -122,8 +141,9 @@ class Run(RunReader):
         self._sealer.seal(full)
 
     def fail(self, failure: Failure) -> None:
-        """Keep a failure, unless the prompt is finished already."""
-        if not self.is_finished(failure.id):
+        """Keep a failure, unless the prompt has a row or a failure for good already."""
+        name = key(failure.id)
+        if name not in self._finished and name not in self._failed:
             self._failure_file.add(failure)
             self._failed.add(failure)
 
