@@ -114,6 +114,7 @@ def _print_plan(console: Console, plan: "TrainPlan") -> None:
             for part in data["parts"]
         ),
         *(f"  left out: {reason} {count:,}" for reason, count in data["left_out"].items()),
+        *(f"  {said}" for said in plan.cut.sentences()),
         *(f"  {line}" for line in data["remarks"]),
         f"{plan.hardware.sentence()}",
         f"about {plan.steps:,} steps",
@@ -138,6 +139,11 @@ def _print_summary(console: Console, summary: "TrainSummary") -> None:
     if summary.left_out:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in summary.left_out.items())
         console.print(f"left out: {reasons}")
+    if summary.cut_answers:
+        console.print(
+            f"cut: {summary.cut_answers:,} answers at {summary.max_length:,} tokens, whose ends were not learned; "
+            "raise --max-length"
+        )
     if summary.loss is not None:
         line = f"loss {summary.loss:.4f}"
         if summary.best_eval_loss is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import jinja2
 import orjson
 import torch
 from accelerate import PartialState
@@ -22,6 +23,7 @@ from cai.train.adapter import adapter_config
 from cai.train.arguments import place_trackers, shared_arguments
 from cai.train.card import model_card
 from cai.train.context import Context
+from cai.train.cutting import refused
 from cai.train.fit import Fitted, fit, stage_model
 from cai.train.folder import CARD, FIGURE, MANIFEST, Folder, enter
 from cai.train.methods.dpo import build_dpo
@@ -51,7 +53,7 @@ def train(settings: TrainSettings, say: Say) -> TrainSummary:
         try:
             if finished is not None:
                 return recall(settings.out, finished)
-            for line in (*plan.examples.remarks, plan.hardware.sentence()):
+            for line in (*plan.examples.remarks, plan.hardware.sentence(), *plan.cut.sentences()):
                 say(line)
             return _work(plan, folder, say)
         finally:
@@ -98,7 +100,10 @@ def _work(plan: TrainPlan, folder: Folder, say: Say) -> TrainSummary:
         hardware=hardware,
     )
     place_trackers(settings)
-    trainer = _build(context)
+    try:
+        trainer = _build(context)
+    except jinja2.TemplateError as error:  # over an example that is not among the longest, which the plan looked at
+        raise refused(error) from error
     left_out = +(Counter(plan.examples.left_out) + trainer.left_out)
     fitted = fit(trainer, folder, settings.fit, f"{settings.method} {settings.out.name}", say)
     summary = summarize(plan, fitted, left_out)

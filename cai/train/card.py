@@ -38,6 +38,7 @@ def model_card(manifest: Mapping[str, Any], curve: str) -> str:
                 ],
             ),
             *table(("left out because", "examples"), list(manifest["left_out"].items())),
+            *_cut(manifest),
             "## Settings\n",
             *table(("setting", "value"), list(manifest["identity"].items())),
             f"{escaped(manifest['hardware_sentence'])}. Versions: "
@@ -45,6 +46,11 @@ def model_card(manifest: Mapping[str, Any], curve: str) -> str:
             + ".\n",
         ]
     )
+
+
+def _cut(manifest: Mapping[str, Any]) -> list[str]:
+    answers, length = manifest["cut_answers"], manifest["max_length"]
+    return [f"{answers:,} answers were cut at {length:,} tokens; their ends were not learned.\n"] if answers else []
 
 
 def _front_matter(manifest: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from cai.train.cutting import rendered
 from cai.train.data.examples import Examples
 
 _TOKENIZED = 64
@@ -58,5 +59,5 @@ def _characters(sequence: Text) -> int:
 def _tokens(tokenizer: PreTrainedTokenizerBase, sequence: Text) -> int:
     text = sequence
     if not isinstance(sequence, str):
-        text = tokenizer.apply_chat_template(sequence, tokenize=False, add_generation_prompt=True)
+        text = rendered(tokenizer, sequence, prompt=True)
     return len(tokenizer(text, add_special_tokens=isinstance(sequence, str))["input_ids"])

@@ -21,7 +21,8 @@ class TrainSummary:
 
     `seconds` and `tokens_per_second` are those of this process's training, the rest is the whole run's. `already`
     says that nothing was done, because OUT was finished before. `best_step` is the step whose weights were kept, with
-    a test split. `tokens` is 0 where a method does not count them.
+    a test split. `tokens` is 0 where a method does not count them. `cut_answers` counts the examples of which an
+    answer was cut at `max_length` tokens.
     """
 
     out: Path
@@ -38,6 +39,8 @@ class TrainSummary:
     seconds: float
     tokens_per_second: float
     left_out: Mapping[str, int]
+    cut_answers: int
+    max_length: int
     hardware: str
 
     def as_json(self) -> dict[str, Any]:
@@ -65,6 +68,8 @@ def summarize(plan: TrainPlan, fitted: Fitted, left_out: Mapping[str, int]) -> T
         seconds=fitted.seconds,
         tokens_per_second=tokens_seen(here) / fitted.seconds,
         left_out=dict(left_out),
+        cut_answers=plan.cut.answers,
+        max_length=plan.cut.length,
         hardware=plan.hardware.sentence(),
     )
 

@@ -13,6 +13,7 @@ from cai.errors import UsageError
 from cai.settings import TrainMethod, TrainSettings, json_value
 from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
+from cai.train.cutting import Cut, count_cut
 from cai.train.data.examples import Examples, Kind, holds_scores, load_examples
 from cai.train.hardware import Hardware, Load, Wish, settle
 from cai.train.longest import longest_example
@@ -50,6 +51,7 @@ class TrainPlan:
     ends: tuple[int, ...]
     examples: Examples
     hardware: Hardware
+    cut: Cut
     steps: int
 
     @property
@@ -100,6 +102,7 @@ class TrainPlan:
                 "test": 0 if examples.test is None else len(examples.test),
                 "parts": [asdict(part) for part in examples.parts],
                 "left_out": dict(examples.left_out),
+                "cut": asdict(self.cut),
                 "remarks": list(examples.remarks),
                 "fingerprint": examples.fingerprint,
             },
@@ -148,8 +151,18 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         prepared.ends,
         examples,
         hardware,
+        _cut(resolved, tokenizer, examples, longest, hardware.max_length),
         _steps(resolved, len(examples.train)),
     )
+
+
+def _cut(
+    settings: TrainSettings, tokenizer: PreTrainedTokenizerBase, examples: Examples, longest: int, length: int
+) -> Cut:
+    """Return what does not fit; a reward model leaves it out whole, and what a policy draws is not in the data."""
+    if longest <= length or settings.method == "reward" or _draws_responses(settings.method):
+        return Cut(length, 0, 0)
+    return count_cut(tokenizer, examples, length)
 
 
 def _resolve(settings: TrainSettings, machine: Machine, shape: Shape, longest: int) -> tuple[TrainSettings, Hardware]:

@@ -1,0 +1,78 @@
+"""Answers that the maximal length cuts are counted, and said in the plan, the summary and the card."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import transformers
+from datasets import Dataset
+
+from cai.addresses import DataSource
+from cai.errors import InputError
+from cai.jobs.train import train
+from cai.settings import DataSettings, TrainMethod, TrainSettings
+from cai.train.cutting import Cut, count_cut
+from cai.train.data.examples import Examples, Kind
+from cai.train.plan import plan_train
+from tests.train_context import CHECKPOINT, assistant, user
+from tests.training import make_settings
+
+SHORT, LONG = "Yes.", "word " * 60
+
+
+def settings_for(directory: Path, method: TrainMethod, rows: list[dict[str, Any]], **fit: Any) -> TrainSettings:
+    settings = make_settings(directory, method, rows=8, test_share=0.0, max_steps=1, max_length=48, **fit)
+    data = directory / "rows.jsonl"
+    data.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
+    return replace(settings, data=DataSettings((DataSource.parse(str(data)),), test_share=0.0))
+
+
+def examples(kind: Kind, rows: list[dict[str, Any]]) -> Examples:
+    return Examples(kind, Dataset.from_list(rows), None, (), "0" * 16, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "expected"),
+    [
+        ("supervised", [{"prompt": user(SHORT), "completion": assistant(SHORT)}], (0, 0)),
+        ("supervised", [{"prompt": user(SHORT), "completion": assistant(LONG)}], (1, 0)),
+        ("supervised", [{"prompt": user(LONG), "completion": assistant(SHORT)}], (0, 1)),
+        ("supervised", [{"messages": user(SHORT) + assistant(LONG)}], (1, 0)),
+        ("supervised", [{"text": LONG}, {"text": SHORT}], (1, 0)),
+        ("pairs", [{"prompt": user(SHORT), "chosen": assistant(SHORT), "rejected": assistant(LONG)}], (1, 0)),
+        ("pairs", [{"prompt": user(SHORT), "chosen": assistant(LONG), "rejected": assistant(LONG)}], (1, 0)),
+        ("labelled", [{"prompt": user(SHORT), "completion": assistant(LONG), "label": True}], (1, 0)),
+        ("prompts", [{"prompt": user(LONG)}], (0, 0)),
+    ],
+)
+def test_what_does_not_fit_is_counted(kind: Kind, rows: list[dict[str, Any]], expected: tuple[int, int]) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
+    assert count_cut(tokenizer, examples(kind, rows), 48) == Cut(48, *expected)
+
+
+def test_cut_answers_are_said_in_the_plan_the_summary_and_the_card(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{i}?", "completion": LONG if i < 3 else SHORT} for i in range(10)]
+    rows.append({"prompt": LONG, "completion": SHORT})
+    settings = settings_for(tmp_path, "sft", rows)
+    assert plan_train(settings).as_json()["data"]["cut"] == {"length": 48, "answers": 3, "prompts": 1}
+    told: list[str] = []
+    summary = train(settings, told.append)
+    assert "3 answers are cut at 48 tokens; raise --max-length" in told
+    assert "1 prompts fill 48 tokens and teach nothing; raise --max-length" in told
+    assert (summary.cut_answers, summary.max_length) == (3, 48)
+    recorded = orjson.loads((settings.out / "train.json").read_bytes())
+    assert (recorded["cut_answers"], recorded["max_length"]) == (3, 48)
+    assert "3 answers were cut at 48 tokens" in (settings.out / "README.md").read_text()
+    assert train(settings, told.append).cut_answers == 3
+
+
+def test_a_conversation_that_the_template_refuses_is_one_sentence(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, "sft", [{"prompt": f"{i}?", "completion": SHORT} for i in range(99)])
+    template = tmp_path / "model" / "chat_template.jinja"
+    strict = "{% if '7?' == messages[0].content %}{{ raise_exception('no sevens') }}{% endif %}"
+    template.write_text(strict + template.read_text())
+    with pytest.raises(InputError, match=r"refuses a conversation of the data \(TemplateError: no sevens\)") as caught:
+        train(settings, lambda _: None)
+    assert "\n" not in str(caught.value)
