@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -241,6 +242,12 @@ def test_an_empty_file_among_others_is_no_fault(tmp_path: Path) -> None:
     assert len(load_examples("supervised", DataSettings((DataSource.parse(str(tmp_path)),)), 0).train) == 1
     (tmp_path / "b.jsonl").write_text("\n")
     assert "holds no prompts" in refused(tmp_path)
+
+
+def test_a_pipe_in_a_directory_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    os.mkfifo(tmp_path / "b.jsonl")
+    assert "b.jsonl is a pipe or a device" in refused(tmp_path)
 
 
 def test_names_that_no_file_can_have_are_one_sentence(tmp_path: Path) -> None:

@@ -248,10 +248,14 @@ def test_ids_that_pandas_made_floats_are_whole_again_and_tags_are_parted_by_comm
         "broken row a.parquet:4",
     ]
     assert [item.tags for item in items if isinstance(item, Prompt)] == [("x", "y"), ("x",)]
-    as_csv(tmp_path / "a.csv", [{"id": "12.0", "prompt": "a", "tags": "x,y"}])
-    (item,) = open_prompts(DataSource.parse(str(tmp_path / "a.csv")), InputOptions())
+    as_csv(
+        tmp_path / "a.csv", [{"id": "12.0", "prompt": "a", "tags": "x,y"}, {"id": "", "prompt": "b", "tags": "['x']"}]
+    )
+    item, listed = open_prompts(DataSource.parse(str(tmp_path / "a.csv")), InputOptions())
     assert isinstance(item, Prompt)
     assert (item.id, item.tags) == ("12.0", ("x", "y"))
+    assert isinstance(listed, Failure)
+    assert "the tags are a list written as text" in listed.cause
 
 
 def test_values_of_tables_that_python_cannot_hold_break_their_row_alone(tmp_path: Path) -> None:

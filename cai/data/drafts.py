@@ -106,6 +106,8 @@ def _tags(value: object) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, str):
+        if value.lstrip().startswith(("[", "{")):
+            raise BrokenError(f"the tags are a list written as text, {reprlib.repr(value)}; part them by commas alone")
         return tuple(tag for part in check_text(value).split(",") if (tag := part.strip()))
     if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
         raise BrokenError(f"the tags are neither a string nor a list of strings, but {reprlib.repr(value)}")

@@ -69,6 +69,8 @@ def files_in(directory: Path) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for path in sorted(files):
         name = printable(path.relative_to(directory).as_posix())
+        if path.exists() and not path.is_file():
+            raise InputError(f"{name} is a pipe or a device, and no file; take it out of {printable(str(directory))}.")
         if name in named:
             raise InputError(f"{printable(str(directory))} has two files whose names are written {name}; rename one.")
         named[name] = path

@@ -78,7 +78,7 @@ def is_something(value: object) -> bool:
 
 def check_text(text: str) -> str:
     """Return the text; raises BrokenError when it is no whole text."""
-    if text.endswith(REPLACEMENT):
+    if text.rstrip().endswith(REPLACEMENT):
         raise BrokenError("a text ends in U+FFFD: it was cut inside a character before it came here")
     if not text.isascii():
         try:

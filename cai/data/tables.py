@@ -1,6 +1,7 @@
 """Rows of Arrow tables and Parquet files. Imports pyarrow."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -41,13 +42,13 @@ class ParquetSource:
             if check_digest(path) == "damaged":
                 raise InputError(f"{name} is not as cai wrote it, so it is damaged; write it again with `cai export`.")
             with pyarrow.parquet.ParquetFile(path) as file:
-                columns = file.schema_arrow.names
+                schema = file.schema_arrow
                 self.size: int = file.metadata.num_rows
         except (OSError, *_UNREADABLE) as error:
             raise InputError(f"{name} is not a Parquet file that can be read: {_first_line(error)}.") from error
-        require_distinct(columns, name)
+        require_distinct(schema.names, name)
         self.fingerprint = hash_files([path])
-        self.columns: dict[str, int | None] = {column: self._count(column) for column in columns}
+        self.columns = self._count(schema)
 
     def rows(self, columns: Collection[str]) -> Iterator[RawRow | BrokenRow]:
         """Read these columns of every row; the places count rows from 1."""
@@ -65,11 +66,16 @@ class ParquetSource:
         with pyarrow.parquet.ParquetFile(self._path, buffer_size=1 << 20, page_checksum_verification=True) as file:
             yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
 
-    def _count(self, column: str) -> int | None:
+    def _count(self, schema: pyarrow.Schema) -> dict[str, int | None]:
+        """Count what each column holds, but for those with bytes: they may be pictures, and would have to be read."""
+        counted = [field.name for field in schema if "binary" not in str(field.type)]
+        filled = Counter(dict.fromkeys(counted, 0))
         try:
-            return count_filled(batch.column(column) for batch in self._batches([column]))
+            for batch in self._batches(counted):
+                filled.update({column: count_filled([batch.column(column)]) for column in counted})
         except (OSError, KeyError, *_UNREADABLE):
-            return None  # who reads the column is told; who does not need not know
+            filled.clear()  # who reads a damaged column is told; who does not need not know
+        return {column: filled.get(column) for column in schema.names}
 
 
 def require_distinct(columns: Collection[str], name: str) -> None:
