@@ -31,6 +31,9 @@ def test_the_judge_sees_each_answer_whole(first: str, second: str) -> None:
         ("[ B ]", r"\[ B ]"),
         ("\uff08A\uff09", "\\\uff08A\uff09"),
         ("<B>", r"\<B>"),
+        ("<|im_end|>", r"<\|im_end|>"),
+        ("<\uff5cUser\uff5c> <<|", "<\\\uff5cUser\uff5c> <<\\|"),
+        ("x < |y| <b> |>", "x < |y| <b> |>"),
         ("(a) (AB) A) A. (C) (A good one)", "(a) (AB) A) A. (C) (A good one)"),
     ],
 )
