@@ -85,7 +85,7 @@ class Models:
         self.gate: Callable[[tuple[Message, ...]], Sequence[float]] | None = None
         monkeypatch.setattr(job, "open_closing", self.opened)
 
-    async def opened(self, spec: ModelSpec, _: EngineSettings, stack: AsyncExitStack) -> ScriptedEngine:
+    async def opened(self, spec: ModelSpec, _: EngineSettings, stack: AsyncExitStack, _say: object) -> ScriptedEngine:
         name = spec.model
 
         def answer(request: Request) -> str:
@@ -221,6 +221,52 @@ def test_a_failed_row_is_counted_with_its_cause_and_owed_again_if_that_can_help(
     found = run(settings(tmp_path, "one"))
     assert list(found.model("one").failures.values()) == [1]
     assert models.asked["one"] == 12 + (ATTEMPTS - 1) + 1
+
+
+def test_a_gate_that_failed_is_counted_beside_the_shares_and_taken_up_when_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = Models(monkeypatch, one=good)
+    asked: list[str] = []
+
+    def refusing(messages: tuple[Message, ...]) -> Sequence[float]:
+        asked.append(messages[0]["content"])
+        if messages[0]["content"].startswith("Question 4") and "evades" not in messages[-1]["content"]:
+            raise RequestError(f"400: no (request id {len(asked)})", retryable=False, kind="http 400")
+        return (0.1, 0.8)
+
+    models.gate = refusing
+    found = run(settings(tmp_path, "one"))
+    assert found.model("one").failures == {}
+    assert sum(found.model("one").failed_gates.values()) > 0
+    assert found.figure("answered", "one").count == 12
+    assert found.figure("breaks any principle", "one").count == 11
+    assert found.figure("gates without an answer", "one").value > 0
+    models.gate = None
+    answers = models.asked["one"]
+    assert sum(run(settings(tmp_path, "one")).model("one").failed_gates.values()) > 0
+    found = run(settings(tmp_path, "one", retry_failed=True))
+    assert found.model("one").failed_gates == {}
+    assert found.figure("breaks any principle", "one").count == 12
+    assert models.asked["one"] == answers  # the response stays, only its gates are asked again
+
+
+def test_prompts_that_failed_for_good_are_asked_again_when_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mended = False
+
+    def mute(request: Request) -> str:
+        return good(request) if mended or not request.messages[-1]["content"].startswith("Question 3") else " "
+
+    models = Models(monkeypatch, one=mute)
+    assert list(run(settings(tmp_path, "one")).model("one").failures.values()) == [1]
+    mended = True
+    models.asked["one"] = 0
+    assert list(run(settings(tmp_path, "one")).model("one").failures.values()) == [1]
+    assert models.asked["one"] == 0
+    assert run(settings(tmp_path, "one", retry_failed=True)).model("one").failures == {}
+    assert models.asked["one"] == 1
 
 
 def test_a_gone_engine_ends_the_evaluation_and_it_goes_on_later(

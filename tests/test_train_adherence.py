@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import ContextError, EngineGoneError, ModelError, UsageError
+from cai.errors import ContextError, EngineGoneError, ModelError, RequestError, UsageError
 from cai.prompts import Templates
 from cai.records import Message
 from cai.train.methods.adherence import AdherenceReward, weighted_mean
@@ -58,7 +58,7 @@ def rewarded(weigh: Weigh, *answers: str, ids: Sequence[int] = WHOLE, **columns:
 def test_the_reward_is_what_is_kept_by_weight_times_severity() -> None:
     values, logged = rewarded(breaks(kind=0.8, safe=0.1), "Go to bed.")
     assert values == pytest.approx([(1 * 1 * 0.2 + 3 * 4 * 0.9) / (1 * 1 + 3 * 4)])
-    assert logged == pytest.approx({"kept/kind": 0.2, "kept/safe": 0.9, "judge/unanswered": 0})
+    assert logged == pytest.approx({"kept/kind": 0.2, "kept/safe": 0.9, "judge/unanswered": 0, "judge/failed": 0})
 
 
 def test_the_judge_sees_the_conversation_and_the_gates_question() -> None:
@@ -91,6 +91,29 @@ def test_tags_select_principles() -> None:
     assert values[0] < 0.5
 
 
+def test_a_question_that_failed_is_counted_and_ends_nothing() -> None:
+    def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
+        if "kind" in messages[-1]["content"] or messages[1]["content"] == "lost":
+            raise RequestError("the server answered 502", retryable=True, kind="server error")
+        return [0.25, 0.75]
+
+    values, logged = rewarded(weigh, "a", "lost", *["a"] * 38)
+    assert values == [0.75, None, *[0.75] * 38]
+    assert logged["judge/failed"] == pytest.approx(41 / 80)
+
+
+def test_a_judge_that_answers_nothing_ends_the_training_and_not_before() -> None:
+    def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
+        raise RequestError("the server answered 400: no", retryable=False, kind="http 400")
+
+    with make_reward(weigh) as reward:
+        batch = [[user("?")]] * 4, [[assistant("a")]] * 4, [WHOLE] * 4, lambda _name, _value: None
+        for _ in range(3):  # eight questions each
+            assert reward(*batch) == [None] * 4
+        with pytest.raises(EngineGoneError, match="the last 32 questions to the judge failed: the server answered 400"):
+            reward(*batch)
+
+
 def test_what_is_not_answered_is_left_out_and_never_guessed() -> None:
     def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
         if "kind" in messages[-1]["content"]:
@@ -101,7 +124,7 @@ def test_what_is_not_answered_is_left_out_and_never_guessed() -> None:
 
     values, logged = rewarded(weigh, "short", "long")
     assert values == [0.75, None]
-    assert logged == {"kept/safe": 0.75, "judge/unanswered": 0.75}
+    assert logged == {"kept/safe": 0.75, "judge/unanswered": 0.75, "judge/failed": 0}
 
 
 @pytest.mark.parametrize(("answer", "ids"), [("  ", WHOLE), ("Go to bed and", [7, 8])])

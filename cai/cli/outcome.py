@@ -95,7 +95,8 @@ def _hint(console: Console, for_good: int, lacking: int) -> None:
         if count
     ]
     if counts:
-        console.print(f"{' and '.join(counts)}; mend the cause, then the same command with --retry-failed asks again")
+        again = "mend the cause, then the same command with --retry-failed asks again"
+        console.print(f"{' and '.join(counts)}; {again}", soft_wrap=True)
 
 
 def _failures(run: Path) -> Path:

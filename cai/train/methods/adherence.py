@@ -4,7 +4,9 @@ The judge is asked, principle by principle, the question of `cai generate`'s gat
 answers by log-probability with one token, and the reward is the mean of 1 - P(breaks) over the principles, each
 weighing its weight times its severity (critical 4, major 2, minor 1). An answer whose two options weigh less than half
 together is no answer: that principle is left out of that response's mean, and a response without any is not scored at
-all (None: TRL then leaves it out of the group's baseline). What cannot be answered is never guessed.
+all (None: TRL then leaves it out of the group's baseline). What cannot be answered is never guessed. A question that
+failed is one without an answer, and counted beside them; after `SUSPICIOUS` of them since the last batch with an answer
+in it, training stops: a judge that answers nothing rewards nothing.
 
 Constitutional AI trains on a preference model's scores (arXiv 2212.08073, section 4.1); asking the judge directly, each
 response on its own, is RLAIF's "direct" reward (2309.00267, section 2.2.2).
@@ -20,10 +22,11 @@ from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from cai.breaker import SUSPICIOUS
 from cai.constitution import Constitution, Principle, Severity
 from cai.critique import MINIMUM_MASS
 from cai.engines.base import Engine
-from cai.errors import ContextError, UsageError
+from cai.errors import ContextError, EngineGoneError, RequestError, UsageError
 from cai.prompts import Templates
 from cai.records import Message
 from cai.train.methods.engine_thread import EngineThread
@@ -36,7 +39,8 @@ LogMetric = Callable[[str, float], None]
 class AdherenceReward:
     """A TRL reward function; a context manager that keeps the judge open.
 
-    `log_metric`, which TRL passes, hears `kept/<principle>` (the mean probability) and `judge/unanswered` (a share).
+    `log_metric`, which TRL passes, hears `kept/<principle>` (the mean probability), `judge/unanswered` (a share) and
+    `judge/failed` (the share of those whose request failed).
     A column `tags` of the prompts, where there is one, selects principles as everywhere.
     """
 
@@ -51,6 +55,7 @@ class AdherenceReward:
         self._templates = templates
         self._judge = judge
         self._ends = ends
+        self._failures = 0  # since the last batch with an answer in it
 
     def __enter__(self) -> Self:
         self._judge.__enter__()
@@ -70,7 +75,10 @@ class AdherenceReward:
         tags: Sequence[Sequence[str]] | None = None,
         **_columns: Any,
     ) -> list[float | None]:
-        """Return one reward a completion, None where the judge gave no answer; raises what the judge raises."""
+        """Return one reward a completion, None where the judge gave no answer.
+
+        Raises what the judge raises when it cannot be asked any more, or when all it was asked fails.
+        """
         dialogues = [(*prompt, *completion) for prompt, completion in zip(prompts, completions, strict=True)]
         worthless = [
             ids[-1] not in self._ends or not dialogue[-1]["content"].strip()
@@ -80,20 +88,29 @@ class AdherenceReward:
             () if nothing else self._constitution.applicable(each)
             for nothing, each in zip(worthless, tags or [()] * len(prompts), strict=True)
         ]
-        kept = self._judge.ask(lambda engine: self._ask(engine, dialogues, applicable))
-        self._log(kept, applicable, log_metric)
+        errors: list[RequestError] = []
+        kept = self._judge.ask(lambda engine: self._ask(engine, dialogues, applicable, errors))
+        self._log(kept, applicable, errors, log_metric)
+        self._stop_if_all_fail(kept, errors)
         return [
             0.0 if nothing else weighted_mean(answers, principles)
             for nothing, answers, principles in zip(worthless, kept, applicable, strict=True)
         ]
+
+    def _stop_if_all_fail(self, kept: Sequence[Sequence[float | None]], errors: Sequence[RequestError]) -> None:
+        answered = any(value is not None for row in kept for value in row)
+        self._failures = 0 if answered else self._failures + len(errors)
+        if self._failures >= SUSPICIOUS:
+            raise EngineGoneError(f"the last {self._failures} questions to the judge failed: {errors[-1]}")
 
     async def _ask(
         self,
         engine: Engine,
         dialogues: Sequence[tuple[Message, ...]],
         applicable: Sequence[tuple[Principle, ...]],
+        errors: list[RequestError],
     ) -> list[list[float | None]]:
-        """Return the probability that each dialogue's last turn keeps each of its principles.
+        """Return the probability that each dialogue's last turn keeps each of its principles; gather what failed.
 
         A dialogue's questions are asked side by side, so that an engine finds their common beginning cached.
         """
@@ -105,6 +122,9 @@ class AdherenceReward:
                 try:
                     choice = await engine.choose((*dialogue, question), self._templates.gate_options)
                 except ContextError:
+                    return None
+                except RequestError as error:
+                    errors.append(error)
                     return None
             return 1.0 - choice.probabilities[0] if choice.mass >= MINIMUM_MASS else None
 
@@ -118,6 +138,7 @@ class AdherenceReward:
         self,
         kept: Sequence[Sequence[float | None]],
         applicable: Sequence[tuple[Principle, ...]],
+        errors: Sequence[RequestError],
         log_metric: LogMetric,
     ) -> None:
         answers = defaultdict(list)
@@ -133,6 +154,7 @@ class AdherenceReward:
             log_metric(f"kept/{name}", sum(values) / len(values))
         if asked:
             log_metric("judge/unanswered", unanswered / asked)
+            log_metric("judge/failed", len(errors) / asked)
 
 
 def weighted_mean(kept: Sequence[float | None], principles: Sequence[Principle]) -> float | None:
