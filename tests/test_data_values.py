@@ -144,8 +144,8 @@ def test_a_column_that_nobody_reads_changes_nothing(
 
 
 def test_a_change_of_looks_after_many_rows_changes_no_value(tmp_path: Path) -> None:
-    # load_dataset inferred types block by block.
-    rows = [{"prompt": f"q{n}", "completion": "words"} for n in range(10_100)]
+    # load_dataset inferred types anew every 10,000 rows.
+    rows = [{"prompt": f"q{n}", "completion": "words"} for n in range(10_000)]
     rows += [{"prompt": f"00{n}", "completion": "196.50"} for n in range(200)]
     as_csv(tmp_path / "a.csv", rows)
     texts = set(
