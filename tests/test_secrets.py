@@ -163,20 +163,20 @@ def test_training_and_the_loop_as_planned(cai: Run, server: Echoing) -> None:
 @pytest.mark.chaos
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
 def test_training_with_a_judge(cai: Run, server: Echoing, method: str) -> None:
-    data = ("--data", signed(server, "prompts.jsonl"), "--max-tokens", "8", "--group", "2", "--batch-size", "2")
+    data = ("--data", signed(server, "prompts.jsonl"), "--max-tokens", "48", "--group", "2", "--batch-size", "4")
     judge = ("--judge", with_password(server), "--constitution", "medical", "--max-steps", "1")
     assert cai("train", method, *data, *judge, "--out", "t") == 0
-    server.fails = 400
+    assert any(told.startswith("Basic ") for told in server.told)
+    server.fails = 401
     assert cai("train", method, *data, *judge, "--out", "u") != 0
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("method", ["sft", "dpo", "reward", "kto", "orpo"])
 def test_training_on_signed_data(cai: Run, server: Echoing, method: str) -> None:
-    pairs = {"chosen": "Hello.", "rejected": "Go."} if method != "sft" else {"completion": "Hello."}
-    if method == "kto":
-        pairs = {"completion": "Hello.", "label": True}  # type: ignore[dict-item]
-    rows = [json.dumps({"prompt": f"Hello {i}?", **pairs}) for i in range(8)]
+    pairs = {"completion": "Hello."} if method in ("sft", "kto") else {"chosen": "Hello.", "rejected": "Go."}
+    labels = [{"label": i % 2 == 0} if method == "kto" else {} for i in range(8)]
+    rows = [json.dumps({"prompt": f"Hello {i}?", **pairs, **label}) for i, label in enumerate(labels)]
     server.files["/rows.jsonl"] = "\n".join(rows).encode()
     train = ("train", method, "--data", signed(server, "rows.jsonl"), "--max-steps", "1", "--batch-size", "2")
     assert cai(*train, "--test-share", "0", "--out", "t") == 0
@@ -185,11 +185,11 @@ def test_training_on_signed_data(cai: Run, server: Echoing, method: str) -> None
 
 @pytest.mark.chaos
 def test_a_loop_with_a_judge(cai: Run, server: Echoing) -> None:
-    small = ("--max-tokens", "8", "--group", "2", "--samples", "1", "--evaluation-limit", "2", "--limit", "3")
+    small = ("--max-tokens", "96", "--group", "2", "--samples", "1", "--evaluation-limit", "2", "--limit", "3")
     steps = ("--sft-max-steps", "1", "--second-max-steps", "1", "--sft-batch-size", "2", "--second-batch-size", "2")
     judge = ("--judge", with_password(server), "--constitution", "medical", "--method", "grpo")
-    assert cai("loop", *judge, *small, *steps, "--out", "l") in (0, 1)
-    assert Path("l/stages/generate.json").exists()
+    assert cai("loop", *judge, *small, *steps, "--out", "l") == 0
+    assert Path("l/evaluation/evaluation.json").exists()
 
 
 @pytest.mark.parametrize(
