@@ -82,7 +82,7 @@ class RequestError(EngineError):
     def __init__(self, message: str, *, retryable: bool, kind: str = "", raw: str = "") -> None:
         super().__init__(message)
         self.retryable = retryable
-        self.kind = kind or message.partition(":")[0]
+        self.kind = kind or str(self).partition(":")[0]
         self.raw = hide_secrets(raw)
 
 

@@ -104,11 +104,11 @@ def split_userinfo(rest: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=4)
 def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
-    forms = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
-    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True)))) if forms else None
+    known = {form for secret in secrets for form in forms(secret) if len(form) >= _SHORTEST}
+    return re.compile("|".join(map(re.escape, sorted(known, key=len, reverse=True)))) if known else None
 
 
-def _forms(secret: str) -> Iterator[str]:
+def forms(secret: str) -> Iterator[str]:
     """Yield how a secret may be repeated by whoever was told it."""
     for plain in {secret, unquote(secret)}:
         yield plain

@@ -17,7 +17,8 @@ ANSWER = "I am sorry to hear that. Please ask a doctor or a pharmacist."
 class Echoing(ThreadingHTTPServer):
     """`fails` is the status that chats get instead of an answer; `files` are handed out by path.
 
-    `answer` is what each chat's answer begins with, `said` what each error begins with.
+    `answer` is what each chat's answer begins with, `said` what each error begins with; with `repeats` an
+    answer goes on with what an error says.
     """
 
     daemon_threads = True
@@ -30,6 +31,7 @@ class Echoing(ThreadingHTTPServer):
         self.count = itertools.count()
         self.answer = ANSWER
         self.said = ""
+        self.repeats = False
 
     def handle_error(self, *_: object) -> None:
         """Say nothing of clients that have seen enough."""
@@ -61,7 +63,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.fails is not None:
             self._send(self.server.fails, self._echo())
         else:
-            self._send(200, json.dumps(_answer(body, f"{self.server.answer} {next(self.server.count)}")).encode())
+            answer = _answer(body, f"{self.server.answer} {next(self.server.count)}")
+            if self.server.repeats:
+                answer["choices"][0]["message"]["content"] += self._echo().decode()
+            self._send(200, json.dumps(answer).encode())
 
     def _echo(self) -> bytes:
         """Return an error that repeats the request's address and header in every way there is."""

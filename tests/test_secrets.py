@@ -141,6 +141,15 @@ def test_a_server_that_repeats_what_it_was_told(cai: Run, server: Echoing, statu
     assert cai("models", "check", f"openai:m@http://{server.host}/v1?api_key={BEARER}") == 1
 
 
+def test_an_answer_that_repeats_the_key_is_not_kept(cai: Run, server: Echoing) -> None:
+    server.repeats = True
+    prompts = ("--prompts", signed(server, "prompts.jsonl"))
+    for number, model in enumerate((with_password(server), f"openai:m@http://{server.host}/v1")):
+        assert cai(*GENERATE, "--model", model, *prompts, "--out", f"r{number}") == 1
+        failed = [json.loads(line) for line in Path(f"r{number}/failures.jsonl").read_text().splitlines()]
+        assert all("repeats the key it was sent" in failure["cause"] for failure in failed)
+
+
 def test_an_evaluation(cai: Run, server: Echoing) -> None:
     models = (f"a={with_password(server)}", "--baseline", f"b=openai:m@http://:{BEARER}@{server.host}/v1")
     evaluate = ("evaluate", *models, "--constitution", "medical", "--limit", "2", "--max-tokens", "8", "--out", "e")

@@ -34,12 +34,13 @@ from cai.engines.retry import backoff, retry_after
 from cai.engines.wire import BrokenError, Reply, UnreachableError, Wire
 from cai.errors import ContextError, ModelError, RequestError
 from cai.records import Message
-from cai.redaction import hide_secrets, know
+from cai.redaction import forms, hide_secrets, know
 
 Result = TypeVar("Result")
 
 _SLOTS_PER_HOST = 288  # an eighth above vLLM's usual 256 sequences, so that a freed one finds work waiting
 _TOLD_FROM, _TOLD_EVERY = 5.0, 300.0  # seconds of waiting that a person is told of, and how often at most
+_SHORTEST_REPEATED = 8  # characters of a key below which an answer may hold it by chance
 _OPEN_TIMEOUT = 30.0  # seconds to list a server's models
 _OPEN_ATTEMPTS = 5
 _MOST_LISTED = 1 << 22  # bytes of a list of models
@@ -85,7 +86,10 @@ class OpenAIEngine:
         self._bases = {host.name: url.with_user(None) for host, url in zip(self._hosts.all, addresses, strict=True)}
         self._chats = {name: base / "chat" / "completions" for name, base in self._bases.items()}
         self._headers = {name: _headers(url) for name, url in zip(names, addresses, strict=True)}
-        know(_secrets(addresses))
+        secrets = _secrets(addresses)
+        know(secrets)
+        repeated = (form.encode() for secret in secrets for form in forms(secret))
+        self._never_said = frozenset(form for form in repeated if len(form) >= _SHORTEST_REPEATED)
         self._slots = asyncio.Semaphore(self.concurrency)
         self._given: set[str] = set()
         self._wire = Wire(timeout)
@@ -207,6 +211,10 @@ class OpenAIEngine:
         )
         self._hosts.reached(host)
         status = reply.status
+        if 200 <= status < 300 and any(form in reply.raw for form in self._never_said):
+            raise RequestError(
+                f"{host.name} repeats the key it was sent in its answer, which is not kept", retryable=False, kind="key"
+            )
         try:
             if 200 <= status < 300:
                 return read(reply.raw)
@@ -304,4 +312,5 @@ def _headers(url: URL) -> dict[str, str]:
 
 def _secrets(urls: Sequence[URL]) -> list[str]:
     known = [os.environ.get("OPENAI_API_KEY"), *(url.password for url in urls)]
-    return [secret for secret in known if secret]
+    pairs = [f"{url.user}:{url.password}" for url in urls if url.password]
+    return [secret for secret in (*known, *pairs) if secret]
