@@ -51,7 +51,7 @@ class Misbehaving:
     """A server on 127.0.0.1 that spoils a share `rate` of its answers, in ways drawn from `modes` by `seed`.
 
     `plan`, where it is given, says for each answer in turn which mode spoils it (None: it is good), and after its end
-    all are good. `seen` counts what was sent, `bodies` the requests.
+    all are good. `listings` says the same for lists of models. `seen` counts what was sent, `bodies` the requests.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Misbehaving:
         self.modes = tuple(modes)
         self.rate = rate
         self.plan = list(plan)
+        self.listings: list[str] = []
         self.seen: Counter[str] = Counter()
         self.url = ""
         self._draw = random.Random(seed)
@@ -103,7 +104,9 @@ class Misbehaving:
         """Read one request and answer it; return whether the connection lives on."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         if head.startswith("get "):
-            writer.write(http(b'{"data": []}'))
+            if self.listings:
+                return await MODES[self.listings.pop(0)](writer, {"data": []})
+            writer.write(http(b'{"data": [{"id": "any", "max_model_len": 4096}]}'))
             return True
         length = int(head.split("content-length:")[1].split("\r\n")[0])
         body = orjson.loads(await reader.readexactly(length))

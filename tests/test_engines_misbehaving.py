@@ -9,9 +9,9 @@ import uvloop
 
 from cai.engines.base import Choice, Completion, Engine, Request, Sampling
 from cai.engines.openai import OpenAIEngine
-from cai.errors import EngineError
+from cai.errors import EngineError, ModelError
 from tests.misbehaving import misbehaving
-from tests.misbehaviours import CHOICE, GROUPS, HARMLESS_CHOICE, QUICK
+from tests.misbehaviours import CHOICE, CONNECTION, GROUPS, HARMLESS_CHOICE, QUICK
 
 ANSWERS = 10.0
 """Seconds until an answer that is waited for counts as a hang."""
@@ -112,6 +112,41 @@ def test_a_server_that_never_behaves_fails_every_request_in_a_sentence(group: st
                 assert 10 < len(str(answer)) < 500
 
     asyncio.run(each(group, check))
+
+
+APART_FROM_LISTS = ("no content", "another protocol", "length too short", "unknown transfer", "chunks of another size")
+OPENING = [*(mode for mode in CONNECTION if mode not in APART_FROM_LISTS), "401", "403"]
+"""What is no list of models, and no word of a server that has none to give."""
+
+
+def test_a_list_of_models_that_came_to_nothing_is_asked_for_again() -> None:
+    async def opened(mode: str) -> tuple[str, int | None]:
+        async with misbehaving() as server:
+            server.listings = [mode] * 2
+            engine = engine_of(server.url, backoff_base=0.001)
+            try:
+                return mode, await engine.find_context_length()
+            finally:
+                await engine.close()
+
+    async def main() -> list[tuple[str, int | None]]:
+        return list(await asyncio.gather(*map(opened, OPENING)))
+
+    assert asyncio.run(main()) == [(mode, 4096) for mode in OPENING]
+
+
+def test_a_server_that_speaks_another_protocol_is_told_at_opening() -> None:
+    async def main() -> None:
+        async with misbehaving() as server:
+            server.listings = ["status line of nothing"] * 5
+            engine = engine_of(server.url)
+            try:
+                with pytest.raises(ModelError, match=r"no server answers at .*no HTTP"):
+                    await engine.find_context_length()
+            finally:
+                await engine.close()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.2])

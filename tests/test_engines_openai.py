@@ -522,6 +522,33 @@ def test_opening_reads_the_context_length() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("told", "length"),
+    [(4096.0, 4096), ("4096", None), (-1, None), (0, None), (True, None), (2**70, None), (None, None), ([1], None)],
+)
+def test_a_context_length_is_a_whole_number_or_not_told(told: Any, length: int | None) -> None:
+    async def main() -> int | None:
+        server = _Server(_answer(), models={"data": [None, {"id": ["llama"]}, {"id": "llama", "max_model_len": told}]})
+        async with _serving(server) as engine:
+            return await engine.find_context_length()
+
+    assert asyncio.run(main()) == length
+
+
+def test_a_plain_server_that_is_asked_for_tls_is_told_at_opening() -> None:
+    async def main() -> str:
+        server = _Server(_answer())
+        await server.start()
+        try:
+            with pytest.raises(ModelError, match=r"no server answers at .*SSL") as caught:
+                await open_engine(ModelSpec.parse(f"openai:llama@{server.url.replace('http:', 'https:')}"))
+            return str(caught.value)
+        finally:
+            await server.stop()
+
+    assert asyncio.run(main()).isprintable()
+
+
 def test_a_closed_engine_is_gone() -> None:
     async def main() -> None:
         server = _Server(_answer())

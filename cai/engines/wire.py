@@ -91,8 +91,9 @@ class Wire:
         except (aiohttp.ClientConnectionError, OSError) as error:
             if self._session.closed:
                 raise EngineGoneError("the engine was closed") from error
-            kind = UnreachableError if isinstance(error, aiohttp.ClientConnectorError) else BrokenError
-            raise kind(f"the connection to {name} broke") from error
+            if isinstance(error, aiohttp.ClientConnectorError):
+                raise UnreachableError(f"no connection to {name}{_reason(error)}") from error
+            raise BrokenError(f"the connection to {name} broke") from error
         except aiohttp.ClientPayloadError as error:
             raise AttemptError(f"{name} broke off its answer", kind="connection") from error
         except AttemptError as error:
@@ -107,6 +108,13 @@ class Wire:
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+
+
+def _reason(error: aiohttp.ClientConnectorError) -> str:
+    """Return why there was no connection, in brackets; a certificate that is not trusted has its own words."""
+    cause = error if isinstance(error, aiohttp.ClientConnectorCertificateError) else error.os_error
+    said = " ".join(str(getattr(cause, "strerror", None) or cause).split())
+    return f" ({said[:200]})" if said.isprintable() else ""
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, time: asyncio.Timeout, deadline: float) -> bytes:
