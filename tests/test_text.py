@@ -1,5 +1,6 @@
 """No character that somebody else wrote is obeyed by a terminal: what is printed shows it, data files keep it."""
 
+import ast
 import json
 import logging
 import re
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from rich.panel import Panel
 from rich.table import Table
 
+import cai as cai_package
 from cai.cli.console import Screen, assembled, shown
 from cai.cli.main import main
 from cai.cli.terminal import clean, print_json
@@ -198,3 +200,21 @@ def test_colours_are_ours_and_markup_is_text(capsys: pytest.CaptureFixture[str])
     assert not RAW.search(said)
     assert clean("[red]x[/red]") == "[red]x[/red]"
     assert "[red]x[/red]" in said
+
+
+CLEANING = ("cli/terminal.py", "cli/console.py", "cli/completion.py", "cli/fresh.py", "train/progress.py")
+"""The place itself, click's own script, a question and a bar whose text is cleaned."""
+
+
+def test_everything_is_printed_in_one_place() -> None:
+    root = Path(cai_package.__file__).parent
+    strays = []
+    for path in sorted(root.rglob("*.py")):
+        place = path.relative_to(root).as_posix()
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if called in ("print", "click.echo", "click.secho", "Console", "sys.stdout.write", "sys.stderr.write"):
+                strays.append(place)
+    assert {place for place in strays if not place.startswith("tiny/")} <= set(CLEANING), (
+        "print with cai.cli.terminal.say or print_json, or on a cai.cli.console.Screen"
+    )

@@ -7,12 +7,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from cai.text import visible
+
 
 class ProgressLine(TrainerCallback):  # type: ignore[misc]  # transformers is not followed
     """Draws step, loss, tokens a second and the time left on standard error, if that is a terminal."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self._name = visible(name)
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         self._began = 0.0
@@ -25,7 +27,7 @@ class ProgressLine(TrainerCallback):  # type: ignore[misc]  # transformers is no
             return
         self._began = time.monotonic()
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed}/{task.total} steps{task.fields[figures]}"),
             TimeElapsedColumn(),
