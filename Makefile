@@ -2,15 +2,36 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install demo loop loop-check test test-slow test-chaos test-ray test-vllm lint bench bench-peers bench-engines bench-training gpu-check tiny tiny-card clean
+.PHONY: install lock demo loop loop-check test test-slow test-chaos test-ray test-vllm lint bench bench-peers bench-engines bench-training gpu-check tiny tiny-card clean
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+# Every file is checked against its hash. torch comes first and by itself, so that pip finds this machine's build of it (a
+# CPU's, or CUDA's); CUDA's libraries are installed only where that build asks for them.
+$(STAMP): pyproject.toml constraints.txt $(wildcard requirements/*.lock)
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,dev]"
+	$(PIP) download --quiet --no-deps --dest .venv/torch -c constraints.txt torch
+	$(PIP) install --quiet --require-hashes --no-deps --no-index --find-links .venv/torch -r requirements/torch.lock
+	rm -r .venv/torch
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements/packages.lock
+	if $(BIN)/python -c 'import importlib.metadata as m, sys; sys.exit("nvidia" not in str(m.requires("torch")))'; \
+		then $(PIP) install --quiet --require-hashes --no-deps -r requirements/cuda.lock; fi
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	touch $(STAMP)
+
+# The newest versions that constraints.txt allows, for every platform, in three lists. torch's build for CPUs is not on
+# PyPI, so its hash stands here.
+TORCH_CPU := sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
+
+lock:
+	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv --clear .venv-lock && .venv-lock/bin/pip install --quiet uv; }
+	.venv-lock/bin/uv pip compile pyproject.toml --extra train --extra dev -c constraints.txt --universal \
+		--python-version 3.11 --generate-hashes --no-annotate --no-header --quiet --upgrade --output-file .venv-lock/all
+	awk '/^[^ ]/ { list = /^torch=/ ? "torch" : /^(cuda|nvidia|triton)/ ? "cuda" : "packages" } \
+		{ print > "requirements/" list ".lock" } /^torch=/ { print "    --hash=$(TORCH_CPU) \\" > "requirements/torch.lock" }' \
+		.venv-lock/all
 
 demo: install
 	$(BIN)/cai generate --constitution medical.yaml --out runs/demo --limit 48 --fresh < /dev/null
@@ -100,4 +121,4 @@ tiny-card: install
 	$(BIN)/python -m cai.tiny.measure
 
 clean:
-	rm -rf .venv .venv-vllm* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-vllm* .venv-lock build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
