@@ -128,7 +128,8 @@ def draw(path: Path, loops: Sequence[dict[str, Any]]) -> None:
         shown = {label: Figure(name, mean(of), min(of), max(of), len(of)) for label, of in values.items()}
         groups.append(Group(name, shown))
     caption = f"medical.yaml, embedded model, 400 held-out prompts, temperature 1; mean and range of {len(loops)} seeds"
-    draw_evaluation(path, groups, caption)
+    for form, data in draw_evaluation(groups, caption).items():
+        path.with_suffix(f".{form}").write_bytes(data)
 
 
 @click.command()

@@ -17,6 +17,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "arrow",
         "digest",
         "keyset",
+        "mark",
         "yamlfile",
         "settings",
         "urls",

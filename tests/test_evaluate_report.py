@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
 
-from cai.errors import StoreError
 from cai.report import evaluation
 from cai.report.evaluation import Group, draw_evaluation
 
@@ -61,8 +60,8 @@ def said(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_each_model_has_its_interval_in_each_row(tmp_path: Path, drawn: list[Figure]) -> None:
-    draw_evaluation(tmp_path / "e.png", GROUPS, "n = 400")
+def test_each_model_has_its_interval_in_each_row(drawn: list[Figure]) -> None:
+    draw_evaluation(GROUPS, "n = 400")
     axes = drawn[0].axes[0]
     spans = {(across(line), line.get_color()) for line in lines(drawn[0])}
     base, sft = evaluation._COLOURS[:2]
@@ -78,10 +77,10 @@ def test_each_model_has_its_interval_in_each_row(tmp_path: Path, drawn: list[Fig
     assert nearest == ["no-doses", "no-doses", "kind-tone", "kind-tone"]
 
 
-def test_legend_and_caption_are_there_and_nothing_leaves_the_page(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_legend_and_caption_are_there_and_nothing_leaves_the_page(drawn: list[Figure]) -> None:
     caption = "Constitution medical 1.0.0, n = 400 prompts, 95 % bootstrap intervals, baseline base, 2026-11-21"
     long = "a principle with an exceedingly long name that nobody thought about"
-    draw_evaluation(tmp_path / "e.png", [*GROUPS, Group(long, GROUPS[0].figures)], caption)
+    draw_evaluation([*GROUPS, Group(long, GROUPS[0].figures)], caption)
     figure = drawn[0]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [BASE, SFT]
     assert figure.get_supxlabel() == caption
@@ -96,27 +95,26 @@ def test_legend_and_caption_are_there_and_nothing_leaves_the_page(tmp_path: Path
 
 
 def test_what_was_not_measured_is_said_and_a_value_without_interval_is_a_marker(
-    tmp_path: Path, drawn: list[Figure]
+    drawn: list[Figure],
 ) -> None:
     groups = [
         Group("a", {BASE: Share(None, None, None), SFT: Share(0.5, None, None)}),
         Group("b", {SFT: GROUPS[0].figures[SFT]}),
     ]
-    draw_evaluation(tmp_path / "e.png", groups, "")
+    draw_evaluation(groups, "")
     assert said(drawn[0]) == ["not measured", "not measured", "50", "3.4"]
     assert {across(line) for line in lines(drawn[0])} >= {(50.0, 50.0), (50.0,)}
 
 
-def test_same_input_same_bytes(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        draw_evaluation(tmp_path / f"{name}.png", GROUPS, "n = 400")
-    for ending in (".png", ".svg"):
-        assert (tmp_path / f"one{ending}").read_bytes() == (tmp_path / f"two{ending}").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "one.svg", "two.png", "two.svg"]
+def test_same_input_same_bytes() -> None:
+    one, two = (draw_evaluation(GROUPS, "n = 400") for _ in range(2))
+    assert one == two
+    assert list(one) == ["png", "svg"]
 
 
 def test_files_are_pictures_wide_enough_for_a_slide(tmp_path: Path) -> None:
-    draw_evaluation(tmp_path / "e.png", GROUPS, "n = 400")
+    for form, data in draw_evaluation(GROUPS, "n = 400").items():
+        (tmp_path / f"e.{form}").write_bytes(data)
     pixels = imread(tmp_path / "e.png")
     assert pixels.shape[1] >= 1920
     for colour in evaluation._COLOURS[:2]:
@@ -126,24 +124,19 @@ def test_files_are_pictures_wide_enough_for_a_slide(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("odd", [r"$\frac{$ _x_ & <b>", "해치지 않음", "a" * 80])
-def test_names_are_taken_as_they_are(odd: str, tmp_path: Path, drawn: list[Figure]) -> None:
+def test_names_are_taken_as_they_are(odd: str, drawn: list[Figure]) -> None:
     # The first would be refused as a formula; the second warns, an error here, where no font has its letters.
-    draw_evaluation(tmp_path / "e.png", [Group(odd, {odd: Share(0.5, 0.4, 0.6)})], odd)
+    draw_evaluation([Group(odd, {odd: Share(0.5, 0.4, 0.6)})], odd)
     assert drawn[0].axes[0].get_yticklabels()[0].get_text().replace("\n", "") == odd
 
 
-def test_many_models_look_different(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_many_models_look_different(drawn: list[Figure]) -> None:
     models = {f"model {number}": Share(0.5, 0.4, 0.6) for number in range(20)}
-    draw_evaluation(tmp_path / "e.png", [Group("a", models)], "")
+    draw_evaluation([Group("a", models)], "")
     marks = [(line.get_color(), line.get_marker()) for line in lines(drawn[0]) if len(across(line)) == 1]
     assert len(set(marks)) == 20
 
 
-def test_refusing_disk_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"e\.png cannot be written"):
-        draw_evaluation(tmp_path / "missing" / "e.png", GROUPS, "")
-
-
-def test_nothing_to_draw_is_an_error(tmp_path: Path) -> None:
+def test_nothing_to_draw_is_an_error() -> None:
     with pytest.raises(ValueError, match="without groups"):
-        draw_evaluation(tmp_path / "e.png", [], "")
+        draw_evaluation([], "")

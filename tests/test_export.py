@@ -190,7 +190,7 @@ def test_an_export_counts_what_it_writes(tmp_path: Path) -> None:
         assert 4 <= len(set(ids["test"])) <= 22
         assert set(ids["train"]).isdisjoint(ids["test"])
     assert set(columns(tmp_path, "sft", "test")["id"]) == set(columns(tmp_path, "preference", "test")["id"])
-    assert not (tmp_path / ".export").exists()
+    assert [path.name for path in (tmp_path / ".cai").iterdir()] == ["record.jsonl"]
 
 
 def test_a_prompt_stays_on_its_side_when_the_run_grows(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_an_export_that_fails_leaves_the_last_one(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no such answer"):
         export_run(tmp_path, ExportOptions())
     assert digests(tmp_path) == before
-    assert not (tmp_path / ".export").exists()
+    assert [path.name for path in (tmp_path / ".cai").iterdir()] == ["record.jsonl"]
 
 
 def test_misuse_is_told(tmp_path: Path) -> None:

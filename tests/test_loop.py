@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -18,6 +19,7 @@ from cai.loop.stages import Stage, stages
 from cai.modelspec import LabelledModel, ModelSpec
 from cai.settings import AdapterSettings, EvaluateSettings, GenerateSettings, LoopSettings, TrainSettings
 from cai.store import Run
+from cai.store.claim import claim
 
 PATIENCE = 240.0
 LOOP = [
@@ -107,13 +109,20 @@ def test_adapters_are_merged_because_the_next_stage_trains_on_top_of_them() -> N
 
 
 def test_records_survive_and_a_broken_one_is_told(tmp_path: Path) -> None:
-    assert read_record(tmp_path, "sft") is None
     record = Record("started", {"epochs": "3"})
-    write_record(tmp_path, "sft", record)
-    assert read_record(tmp_path, "sft") == record
-    (tmp_path / "stages" / "sft.json").write_text('{"status":')
-    with pytest.raises(RunError, match=r"sft\.json"):
-        read_record(tmp_path, "sft")
+    with closing(claim(tmp_path, "loop")) as owned:
+        assert read_record(owned, "sft") is None
+        write_record(owned, "sft", record)
+        assert read_record(owned, "sft") == record
+    with closing(claim(tmp_path, "loop")) as owned:
+        assert read_record(owned, "sft") == record
+        (tmp_path / "stages" / "sft.json").write_text('{"status":')
+        with pytest.raises(RunError, match=r"sft\.json"):
+            read_record(owned, "sft")
+        (tmp_path / "stages" / "dpo-1.json").write_text('{"status": "done", "identity": {}}')
+        assert read_record(owned, "dpo-1") is None, "nobody else's file is a record"
+        with pytest.raises(RunError, match=r"dpo-1\.json was not written by cai"):
+            write_record(owned, "dpo-1", record)
 
 
 def run_loop(out: Path, *more: str) -> tuple[list[str], dict[str, object]]:

@@ -1,9 +1,11 @@
 """A run directory: what goes in comes out, once, in order, and only under the same identity."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -13,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.errors import RowError, RunError
+from cai.export import ExportOptions, export_run
 from cai.records import Prompt, Row, Usage
 from cai.store import Run
 from cai.store import run as run_module
+from cai.store.claim import join
 from cai.store.documents import make_document
 from cai.store.layout import SERIES, journal_numbers, journal_path, shard_numbers, shard_path
 from cai.store.merge import merge
@@ -167,18 +171,24 @@ def test_a_changed_identity_is_refused_and_told(tmp_path: Path) -> None:
     assert list(Run.read(tmp_path).rows()) == [make_row(0)]
 
 
-def test_fresh_removes_what_cai_wrote_and_nothing_else(tmp_path: Path) -> None:
+def test_fresh_removes_what_cai_wrote_and_refuses_where_anything_else_lies(tmp_path: Path) -> None:
     fill(tmp_path, [make_row(0)], [make_failure(1)])
-    for name in ("sft/train.parquet", "sft/mine.txt", "README.md", "notes.md", "rows/000001.parquet.tmp"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    export_run(tmp_path, ExportOptions())
+    rows = list(Run.read(tmp_path).rows())
+    for name in ("sft/mine.txt", "notes.md", "rows/000002.parquet.tmp"):
         (tmp_path / name).write_text("x")
+        with pytest.raises(RunError, match=rf"holds {re.escape(name)}, which cai did not write"):
+            Run.open(tmp_path, {"model": "other"}, {}, fresh=True)
+        assert (tmp_path / name).read_text() == "x"
+        assert list(Run.read(tmp_path).rows()) == rows
+        (tmp_path / name).unlink()
     run = Run.open(tmp_path, {"model": "other"}, {}, fresh=True)
     assert not run.is_finished("prompt-0")
     assert not run.is_finished("prompt-1")
     run.close("done")
     assert list(run.rows()) == []
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {"run.json", "run.lock", "failures.jsonl", "sft/mine.txt", "notes.md"}
+    assert left == {"run.json", ".cai/record.jsonl", "failures.jsonl"}
     assert run.manifest.identity == {"model": "other"}
 
 
@@ -201,6 +211,7 @@ def test_reading_what_is_no_run_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "says"), [("{", "is no JSON"), ("{}", "is not as it was written")])
 def test_a_broken_manifest_is_told(tmp_path: Path, text: str, says: str) -> None:
+    fill(tmp_path, [])
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(RunError, match=says):
         open_run(tmp_path)
@@ -216,12 +227,12 @@ def test_another_format_is_told(tmp_path: Path) -> None:
 
 def test_the_name_of_a_new_run_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr("cai.store.entry.sync_folder", synced.append)
+    monkeypatch.setattr("cai.store.claim.sync_folder", synced.append)
     open_run(tmp_path / "all" / "run").close("done")
-    assert {tmp_path, tmp_path / "all", tmp_path / "all" / "run"} <= set(synced)
+    assert {tmp_path, tmp_path / "all", tmp_path / "all" / "run", tmp_path / "all" / "run" / ".cai"} == set(synced)
     synced.clear()
     open_run(tmp_path / "all" / "run").close("done")
-    assert set(synced) == {tmp_path / "all" / "run"}
+    assert not synced
 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
@@ -298,7 +309,8 @@ def test_closing_twice_changes_nothing(tmp_path: Path) -> None:
 
 def test_no_number_is_given_twice_when_a_series_is_used_up(tmp_path: Path) -> None:
     open_run(tmp_path).close("interrupted")
-    journal_path(tmp_path, SERIES - 1).write_bytes(journal_line(make_row(0)))
+    with closing(join(tmp_path, "run")) as owned:
+        owned.write(f"journal/{SERIES - 1}.jsonl", journal_line(make_row(0)))
     open_run(tmp_path).close("done")
     for number in range(1, 4):
         fill(tmp_path, [make_row(number)])

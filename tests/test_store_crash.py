@@ -1,5 +1,7 @@
 """Whatever ends a run - a torn line, a kill, a full or read-only disk - finished rows are neither lost nor repeated."""
 
+import errno
+import os
 import random
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from cai.errors import StoreError
 from cai.store import Run
 from cai.store import shards as shards_module
+from cai.store.journal import Journal
 from cai.store.layout import journal_numbers, journal_path, shard_numbers
 from cai.store.manifest import Status
 from tests.storage import fill, journal_line, make_failure, make_row, open_run
@@ -164,10 +167,17 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(
 
 def fill_device(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a run's second journal lie on a device that is always full, and gives nothing back that was written."""
+
+    class OnAFullDevice(Journal):
+        def __init__(self, directory: Path, number: int, run: str) -> None:
+            super().__init__(directory, number, run)
+            with open("/dev/full", "wb") as device:  # noqa: PTH123
+                os.dup2(device.fileno(), self._descriptor)
+
     run = open_run(directory)
-    journal_path(directory, 2).symlink_to("/dev/full")
     with monkeypatch.context() as patched:
         patched.setattr("cai.store.run.JOURNAL_ROWS", 5)
+        patched.setattr("cai.store.run.Journal", OnAFullDevice)
         for _ in range(2):
             with pytest.raises(StoreError, match="the disk is full"):
                 commit_all(run, len(ROWS))
@@ -199,11 +209,24 @@ def fill_disk(disk: Path) -> None:
     assert len(list(Run.read(disk / "run").rows())) == committed + 1
 
 
-def test_a_run_that_could_not_even_begin_begins_when_there_is_room(tmp_path: Path) -> None:
-    (tmp_path / "run.json.tmp").symlink_to("/dev/full")
-    with pytest.raises(StoreError, match="the disk is full"):
-        open_run(tmp_path)
-    (tmp_path / "run.json.tmp").unlink()
+@pytest.mark.parametrize("calls", range(12))
+def test_a_run_that_could_not_even_begin_begins_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    left = calls
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(StoreError, match="the disk is full"):
+            open_run(tmp_path)
     fill(tmp_path, ROWS)
     assert list(Run.read(tmp_path).rows()) == ROWS
 

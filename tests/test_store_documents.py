@@ -2,6 +2,7 @@
 
 import os
 import random
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from cai.errors import DamageError, RunError
 from cai.loop.record import Record, read_record, write_record
 from cai.store import Run
+from cai.store.claim import claim
 from cai.store.documents import DocumentError, make_document, parse_document, read_bounded
 from cai.store.manifest import parse_manifest
 from tests.storage import fill, make_row
@@ -125,9 +127,10 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
     [({"status": "almost"}, "has none of started, done"), ({"identity": ["x"]}, "has no object under 'identity'")],
 )
 def test_a_stage_s_record_is_told_alike(tmp_path: Path, change: dict[str, Any], says: str) -> None:
-    write_record(tmp_path, "sft", Record("done", {"seed": "0"}))
-    assert read_record(tmp_path, "sft") == Record("done", {"seed": "0"})
-    path = tmp_path / "stages" / "sft.json"
-    path.write_bytes(make_document({**orjson.loads(path.read_bytes()), **change}))
-    with pytest.raises(RunError, match=says):
-        read_record(tmp_path, "sft")
+    with closing(claim(tmp_path, "loop")) as owned:
+        write_record(owned, "sft", Record("done", {"seed": "0"}))
+        assert read_record(owned, "sft") == Record("done", {"seed": "0"})
+        path = tmp_path / "stages" / "sft.json"
+        path.write_bytes(make_document({**orjson.loads(path.read_bytes()), **change}))
+        with pytest.raises(RunError, match=says):
+            read_record(owned, "sft")

@@ -279,6 +279,7 @@ def test_a_run_that_was_started_over_elsewhere_gets_none_of_the_old_failures_and
     with monkeypatch.context() as patch:
         patch.setattr("cai.store.entry.now", lambda: "2100-01-01T00:00:00+00:00")
         open_at(share, fresh=True).close("interrupted")
+    machines.use("a")
     for leave in (lambda: old.close("done"), lambda: export_run(old.directory, ExportOptions())):
         with pytest.raises(RunError, match="was started over elsewhere"):
             leave()
@@ -600,7 +601,7 @@ def test_local_runs_need_no_fsspec(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "run")], check=True)
     fill(tmp_path / "other", [make_row(0)])
     assert {path.name for path in (tmp_path / "other").iterdir()} == {
-        "run.json", "run.lock", "journal", "rows", "failures.jsonl"
+        "run.json", ".cai", "journal", "rows", "failures.jsonl"
     }  # fmt: skip
     assert shard_numbers(tmp_path / "other") == [1]
 

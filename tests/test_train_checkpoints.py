@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from cai.errors import RunError
 from cai.jobs.train import train
-from cai.train.checkpoints import MARK, mark_complete, newest_checkpoint
+from cai.store.claim import join
+from cai.train.checkpoints import CHECKPOINTS, MARK, begin_checkpoint, complete_checkpoint, newest_checkpoint
 from tests.training import approximately, curve, make_settings
 
 
@@ -35,19 +37,24 @@ DAMAGES = (flip, cut, empty, put_pointer, Path.unlink)
 
 
 def make_checkpoint(directory: Path, step: int, best: str | None = None, *, marked: bool = True) -> Path:
-    checkpoint = directory / f"checkpoint-{step}"
+    checkpoint = directory / CHECKPOINTS / f"checkpoint-{step}"
+    with closing(join(directory, "training")) as owned:
+        owned.folder(CHECKPOINTS)
+        begin_checkpoint(owned, step)
     (checkpoint / "shards").mkdir(parents=True)
     (checkpoint / "model.safetensors").write_bytes(bytes(range(200)))
     (checkpoint / "shards" / "optimizer.pt").write_bytes(b"optimizer" * 9)
     (checkpoint / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": best, "loss": float("nan")}))
     if marked:
-        mark_complete(checkpoint)
+        with closing(join(directory, "training")) as owned:
+            complete_checkpoint(owned, step)
     return checkpoint
 
 
 def newest(directory: Path) -> tuple[str | None, list[str]]:
     told: list[str] = []
-    found = newest_checkpoint(directory, told.append)
+    with closing(join(directory, "training")) as owned:
+        found = newest_checkpoint(owned, told.append)
     return None if found is None else found.name, told
 
 
@@ -55,10 +62,10 @@ def test_a_torn_checkpoint_is_removed_without_a_word(tmp_path: Path) -> None:
     for step in (9, 10):
         make_checkpoint(tmp_path, step)
     make_checkpoint(tmp_path, 100, marked=False)
-    (tmp_path / "checkpoint-of-mine").mkdir()
+    (tmp_path / CHECKPOINTS / "checkpoint-of-mine").mkdir()
     assert newest(tmp_path) == ("checkpoint-10", [])
-    assert not (tmp_path / "checkpoint-100").exists()
-    assert (tmp_path / "checkpoint-of-mine").exists()
+    assert not (tmp_path / CHECKPOINTS / "checkpoint-100").exists()
+    assert (tmp_path / CHECKPOINTS / "checkpoint-of-mine").exists()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -73,7 +80,7 @@ def test_a_damaged_file_is_told_and_the_checkpoint_before_is_taken(
     assert len(told) == 1
     assert told[0].startswith(f"checkpoint-10 is damaged ({name} ")
     assert told[0].endswith(": training goes on from step 5")
-    damage(tmp_path / "checkpoint-5" / name)
+    damage(tmp_path / CHECKPOINTS / "checkpoint-5" / name)
     found, told = newest(tmp_path)
     assert found is None
     assert told[0].endswith(": training begins again at step 0")
@@ -91,7 +98,7 @@ def test_a_damaged_mark_is_a_damaged_checkpoint(tmp_path: Path, mark: bytes) -> 
 def test_a_checkpoint_without_its_best_weights_is_no_better_than_none(tmp_path: Path) -> None:
     make_checkpoint(tmp_path, 5)
     flip(make_checkpoint(tmp_path, 10) / "model.safetensors")
-    make_checkpoint(tmp_path, 15, best=f"{tmp_path}/checkpoint-10")
+    make_checkpoint(tmp_path, 15, best=f"{tmp_path}/{CHECKPOINTS}/checkpoint-10")
     found, told = newest(tmp_path)
     assert found == "checkpoint-5"
     assert "checkpoint-15 is damaged (its best weights are those of checkpoint-10, and there model.safe" in told[0]
@@ -102,7 +109,7 @@ def test_the_best_weights_are_found_where_out_lies_now(tmp_path: Path) -> None:
     checkpoint = make_checkpoint(tmp_path, 15, best="/where/it/was/checkpoint-10")
     assert newest(tmp_path) == ("checkpoint-15", [])
     state = json.loads((checkpoint / "trainer_state.json").read_text())
-    assert state["best_model_checkpoint"] == str(tmp_path / "checkpoint-10")
+    assert state["best_model_checkpoint"] == str(tmp_path / CHECKPOINTS / "checkpoint-10")
     assert newest(tmp_path) == ("checkpoint-15", [])
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 import click
 
 from cai.cli.terminal import clean
-
-_SIGNS = ("run.json", "train.json", "checkpoints", "evaluation.json")
+from cai.mark import kind_of
 
 
 def confirm_fresh(directory: Path) -> None:
-    """Ask on a terminal whether a run may be discarded; raises click.Abort on no. In a script `--fresh` is a yes."""
+    """Ask on a terminal whether a run may be discarded; raises click.Abort on no. In a script `--fresh` is a yes.
+
+    Only what cai wrote is ever discarded (`cai.store.claim`); there is nothing to ask where that is nothing.
+    """
     if not sys.stdin.isatty():
         return
     # Only here, because training needs nothing else of what these import.
@@ -19,5 +21,5 @@ def confirm_fresh(directory: Path) -> None:
     from cai.store.origin import location, read_origin  # noqa: PLC0415
 
     origin = read_origin(directory)
-    if any((directory / name).exists() for name in _SIGNS) or (origin is not None and has_run(origin.url)):
+    if has_run(origin.url) if origin is not None else kind_of(directory) is not None:
         click.confirm(clean(f"{location(directory)} holds a run; discard it and start over?"), abort=True, err=True)

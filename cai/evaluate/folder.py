@@ -4,70 +4,61 @@ evaluation.json              identity and settings from the start, everything th
 evaluation.png, .svg         the figure
 responses/<label>.jsonl      a line a prompt: response, gates, refusal
 comparisons/<a>~<b>.jsonl    a line a prompt: which of the two answers the judge prefers
-evaluation.lock              held by the process that works here
+.cai/                        the record of what cai wrote here (`cai.store.claim`)
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import orjson
 
 from cai.errors import RunError
-from cai.store.files import refusal, write_atomically
-from cai.store.lock import Lock
+from cai.store.claim import claim
+from cai.store.files import refusal
+from cai.store.layout import names_of
 from cai.store.manifest import now, require_identity
+from cai.store.owned import Owned
 
 FORMAT = 1
 DOCUMENT = "evaluation.json"
 RESPONSES, COMPARISONS = "responses", "comparisons"
-_LOCK = "evaluation.lock"
-_IMAGES = ("evaluation.png", "evaluation.svg")
+_IMAGES = {"png": "evaluation.png", "svg": "evaluation.svg"}
 
 
 class Folder:
     """An evaluation directory that this process holds; made by `open`, ended by `close`."""
 
-    def __init__(self, path: Path, lock: Lock, document: dict[str, Any]) -> None:
+    def __init__(self, path: Path, owned: Owned, document: dict[str, Any]) -> None:
         self.path = path
-        self._lock = lock
+        self._owned = owned
         self._document = document
 
     @classmethod
     def open(cls, path: Path, identity: Mapping[str, str], settings: Mapping[str, Any], *, fresh: bool) -> Self:
         """Begin an evaluation in a new or empty directory, or go on with the one that is there.
 
-        `fresh` removes what cai wrote there, and nothing else. Raises RunError when the directory holds other things,
-        is another process's, or belongs to an evaluation under another identity; StoreError when the disk refuses.
+        `fresh` removes what cai wrote there; where anything else lies it refuses. Raises RunError when the directory
+        holds other things, is another process's, or belongs to an evaluation under another identity; StoreError when
+        the disk refuses.
         """
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            names = {item.name for item in path.iterdir()} - {_LOCK, DOCUMENT + ".tmp"}
-        except FileExistsError as error:
-            raise RunError(f"{path} is a file; give --out a directory.") from error
-        except OSError as error:
-            raise refusal(path, error) from error
-        if names and DOCUMENT not in names:
-            raise RunError(
-                f"{path} is not an evaluation and not empty (it holds {min(names)}); "
-                "give --out a new or empty directory."
-            )
-        lock = Lock(path / _LOCK)
+        owned = claim(path, "evaluation", fresh=fresh)
         try:
             if fresh:
-                _clear(path)
-            document = _read(path) if DOCUMENT in names and not fresh else None
-            if document is None:
-                document = {"format": FORMAT, "status": "running", "started": now(), "models": {}}
-            else:
+                owned.clear()
+            document: dict[str, Any] = {"format": FORMAT, "status": "running", "started": now(), "models": {}}
+            if owned.has(DOCUMENT):
+                document = _read(path)
                 require_identity(path, document["identity"], identity)
-            folder = cls(path, lock, document)
+            owned.require_free(*_IMAGES.values())  # before any work is done
+            for name in (RESPONSES, COMPARISONS):
+                owned.folder(name)
+            folder = cls(path, owned, document)
             if document.get("identity") != identity:
                 folder._write({**document, "identity": dict(identity), "settings": dict(settings)})
             return folder
         except BaseException:
-            lock.release()
+            owned.close()
             raise
 
     def require_model(self, label: str, engine: str) -> None:
@@ -79,11 +70,11 @@ class Folder:
 
     def responses(self, label: str) -> Path:
         """Return where a model's answers lie."""
-        return self.path / RESPONSES / f"{label}.jsonl"
+        return self._owned.own_paths(names_of(self.path / RESPONSES / f"{label}.jsonl"))[0]
 
     def comparisons(self, a: str, b: str) -> Path:
         """Return where a pair's decisions lie."""
-        return self.path / COMPARISONS / f"{a}~{b}.jsonl"
+        return self._owned.own_paths(names_of(self.path / COMPARISONS / f"{a}~{b}.jsonl"))[0]
 
     def finished_at(self, result: Mapping[str, Any]) -> str:
         """Return when this result was first complete: now, unless it is the one that lies here already."""
@@ -92,10 +83,10 @@ class Folder:
             return str(before["finished"])
         return now()
 
-    @property
-    def image(self) -> Path:
-        """Where the picture lies."""
-        return self.path / _IMAGES[0]
+    def picture(self, drawn: Mapping[str, bytes]) -> None:
+        """Write the picture, in each of its forms; raises StoreError."""
+        for form, data in drawn.items():
+            self._owned.write(_IMAGES[form], data)
 
     def finish(self, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Write the result; raises StoreError."""
@@ -103,14 +94,10 @@ class Folder:
 
     def close(self) -> None:
         """Let go of the directory."""
-        self._lock.release()
+        self._owned.close()
 
     def _write(self, document: dict[str, Any]) -> None:
-        path = self.path / DOCUMENT
-        try:
-            write_atomically(path, orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
-        except OSError as error:
-            raise refusal(path, error) from error
+        self._owned.write(DOCUMENT, orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
         self._document = document
 
 
@@ -126,21 +113,3 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise refusal(place, error) from error
     return found
-
-
-def _written(path: Path) -> Iterator[Path]:
-    yield from (path / name for name in (DOCUMENT, DOCUMENT + ".tmp", *_IMAGES))
-    for name in (RESPONSES, COMPARISONS):
-        yield from (path / name).glob("*.jsonl")
-
-
-def _clear(path: Path) -> None:
-    """Remove what cai wrote there; files of other origin stay."""
-    try:
-        for file in _written(path):
-            file.unlink(missing_ok=True)
-    except OSError as error:
-        raise refusal(path, error) from error
-    for name in (RESPONSES, COMPARISONS):
-        with suppress(OSError):
-            (path / name).rmdir()

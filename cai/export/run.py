@@ -5,7 +5,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from cai.errors import RunError
@@ -16,9 +16,11 @@ from cai.export.summary import Adherence, ExportOptions, ExportSummary
 from cai.records import Row
 from cai.store import Run, RunReader
 from cai.store.checkout import publish
-from cai.store.files import refusal, sync_folder, write_atomically
-from cai.store.layout import CARD, EXPORTING, PREFERENCE, SFT, SPLITS, split_path
+from cai.store.claim import join
+from cai.store.files import refusal
+from cai.store.layout import CARD, PREFERENCE, SFT, SPLITS, split_path
 from cai.store.origin import location
+from cai.store.owned import Owned
 
 
 def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
@@ -29,21 +31,30 @@ def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
     refuses. The exports of a working copy are sent to the run's URL too.
     """
     reader = Run.read(directory)
-    work = directory / EXPORTING
     try:
-        with _alone(directory):
-            shutil.rmtree(work, ignore_errors=True)
+        with _alone(directory), closing(join(directory, "run")) as owned:
+            _take(owned)
+            work = owned.temporary()
             work.mkdir()
             try:
                 summary = _write(reader, work, options)
                 card = dataset_card(reader.manifest, options, summary)
-                _put_in_place(work, directory, card)
+                _put_in_place(work, owned, card)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise refusal(directory, error) from error
     publish(directory)
     return summary
+
+
+def _take(owned: Owned) -> None:
+    """Make the folders of an export before any work is done; raises RunError when a name of it is somebody else's."""
+    for kind in (SFT, PREFERENCE):
+        owned.folder(kind)
+    owned.require_free(
+        CARD, *(split_path(Path(), kind, split).as_posix() for kind in (SFT, PREFERENCE) for split in SPLITS)
+    )
 
 
 @contextmanager
@@ -103,14 +114,12 @@ def _count_gates(row: Row, gates: dict[str, list[float]]) -> None:
                 sums[1] += 1.0
 
 
-def _put_in_place(work: Path, directory: Path, card: str) -> None:
+def _put_in_place(work: Path, owned: Owned, card: str) -> None:
     for kind in (SFT, PREFERENCE):
-        (directory / kind).mkdir(exist_ok=True)
         for split in SPLITS:
-            new, place = split_path(work, kind, split), split_path(directory, kind, split)
+            new, name = split_path(work, kind, split), split_path(Path(), kind, split).as_posix()
             if new.exists():
-                new.replace(place)
+                owned.place(new, name)
             else:
-                place.unlink(missing_ok=True)
-        sync_folder(directory / kind)
-    write_atomically(directory / CARD, card.encode())
+                owned.remove(name)
+    owned.write(CARD, card.encode())

@@ -1,7 +1,5 @@
 """Which of an evaluation's figures are drawn, and under which words."""
 
-from pathlib import Path
-
 from cai.evaluate.results import Evaluation
 from cai.report.evaluation import Group, draw_evaluation
 
@@ -9,8 +7,8 @@ _PREFIXES = ("breaks ", "refuses, ", "oracle: ")
 _NOT_DRAWN = "oracle: outside its world"
 
 
-def draw(evaluation: Evaluation, path: Path) -> None:
-    """Draw what the judge and the oracle found, and refusals, to a .png and a .svg beside it; raises StoreError."""
+def draw(evaluation: Evaluation) -> dict[str, bytes]:
+    """Draw what the judge and the oracle found, and refusals: the content of a file of each form, if there is any."""
     found = {model.label: {figure.name: figure for figure in model.figures} for model in evaluation.models}
     names: dict[str, None] = {}
     for figures in found.values():
@@ -24,5 +22,4 @@ def draw(evaluation: Evaluation, path: Path) -> None:
         f"{constitution}, {evaluation.prompts:,} prompts, 95 % bootstrap intervals{baseline}, "
         f"judge {evaluation.judge}, {evaluation.finished[:10]}"
     )
-    if groups:
-        draw_evaluation(path, groups, caption)
+    return draw_evaluation(groups, caption) if groups else {}

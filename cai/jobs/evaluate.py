@@ -221,7 +221,7 @@ def _conclude(
         detector=check_detector(aligned, seed),
     )
     evaluation = replace(evaluation, finished=work.folder.finished_at(evaluation.as_json()))
-    draw(evaluation, work.folder.image)
+    work.folder.picture(draw(evaluation))
     work.folder.finish(_recorded(work.settings, plan), evaluation.as_json())
     return evaluation
 

@@ -64,17 +64,18 @@ def train(settings: TrainSettings, say: Say) -> TrainSummary:
 
 
 def _enter(plan: TrainPlan) -> tuple[Folder, dict[str, Any] | None]:
-    """Lock OUT in the main process, and tell the others whether it is finished."""
+    """Claim OUT in the main process, and tell the others whether it is finished and where the model is staged."""
     out = plan.settings.out
     if plan.hardware.processes == 1:
         folder = enter(out, plan.identity(), fresh=plan.settings.fresh)
         return folder, folder.finished()
-    told: list[Any] = [None]
-    folder = Folder(out, None)
+    told: list[Any] = [None, None]
     if PartialState().is_main_process:
         folder = enter(out, plan.identity(), fresh=plan.settings.fresh)
-        told = [folder.finished()]
+        told = [folder.finished(), folder.staging]
     broadcast_object_list(told)
+    if not PartialState().is_main_process:
+        folder = Folder(out, told[1])
     return folder, told[0]
 
 
@@ -99,7 +100,8 @@ def _work(plan: TrainPlan, folder: Folder, say: Say) -> TrainSummary:
         arguments=shared_arguments(settings, hardware, plan.examples),
         hardware=hardware,
     )
-    place_trackers(settings)
+    if place_trackers(settings) and PartialState().is_main_process:
+        folder.expect_tracking()
     try:
         trainer = _build(context)
     except jinja2.TemplateError as error:  # over an example that is not among the longest, which the plan looked at

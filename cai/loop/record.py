@@ -6,15 +6,16 @@ one that was started with the same identity goes on; anything else starts the st
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
-from cai.errors import RunError, StoreError
+from cai.errors import RunError
 from cai.identity import fingerprint
 from cai.loop.stages import Stage
 from cai.settings import plain
 from cai.store.documents import DocumentError, make_document, parse_document, read_bounded
-from cai.store.files import write_atomically
+from cai.store.owned import Owned
+
+_FOLDER = "stages"
 
 FORMAT = 1
 
@@ -37,29 +38,25 @@ def identity(stage: Stage, content: Mapping[str, str], needed: Mapping[str, Reco
     return {**settings, **content, **before}
 
 
-def read_record(out: Path, name: str) -> Record | None:
+def read_record(owned: Owned, name: str) -> Record | None:
     """Return what is remembered of a stage, or None; raises RunError for a file that is no record."""
-    path = _path(out, name)
+    if not owned.has(_name(name)):
+        return None
+    path = owned.path / _name(name)
     try:
         fields = parse_document(read_bounded(path), FORMAT)
         fields.require(("format", "status", "identity"))
         return Record(fields.one_of("status", _STATUSES), fields.words("identity"))
-    except FileNotFoundError:
-        return None
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     except DocumentError as error:
         raise RunError(f"{path} {error}; remove it to run the stage anew.") from error
 
 
-def write_record(out: Path, name: str, record: Record) -> None:
-    """Replace a stage's file; raises StoreError when the disk refuses."""
-    path = _path(out, name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, make_document({"format": FORMAT, **asdict(record)}))
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+def write_record(owned: Owned, name: str, record: Record) -> None:
+    """Replace a stage's file; raises StoreError when the disk refuses, RunError when somebody else's lies there."""
+    owned.folder(_FOLDER)
+    owned.write(_name(name), make_document({"format": FORMAT, **asdict(record)}))
 
 
 def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
@@ -72,5 +69,5 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _path(out: Path, name: str) -> Path:
-    return out / "stages" / f"{name}.json"
+def _name(stage: str) -> str:
+    return f"{_FOLDER}/{stage}.json"

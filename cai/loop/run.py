@@ -5,6 +5,7 @@ done. It knows nothing of screens: the caller lends it a `Stagehand`.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -22,6 +23,8 @@ from cai.loop.record import Record, changes, identity, read_record, write_record
 from cai.loop.stages import Settings, stages
 from cai.modelspec import LabelledModel
 from cai.settings import EvaluateSettings, GenerateSettings, LoopSettings, TrainSettings
+from cai.store.claim import claim
+from cai.store.owned import Owned
 
 Result = TypeVar("Result")
 
@@ -50,12 +53,18 @@ def run_loop(settings: LoopSettings, hand: Stagehand) -> Outcome:
     """Bring every stage to its end; raises what the stages raise, with all finished work kept."""
     out = default_out(settings)
     content = _content(settings)
+    with closing(claim(out, "loop")) as owned:
+        return _run_stages(settings, hand, owned, content)
+
+
+def _run_stages(settings: LoopSettings, hand: Stagehand, owned: Owned, content: Mapping[str, str]) -> Outcome:
+    out = owned.path
     done: dict[str, Record] = {}
     ran: list[str] = []
     evaluation = None
     for stage in stages(settings, out):
         wanted = identity(stage, content, {name: done[name] for name in stage.needs})
-        before = read_record(out, stage.name)
+        before = read_record(owned, stage.name)
         finished = before is not None and before.status == "done" and dict(before.identity) == wanted
         done[stage.name] = Record("done", wanted)
         if finished and not isinstance(stage.settings, EvaluateSettings):
@@ -67,14 +76,14 @@ def run_loop(settings: LoopSettings, hand: Stagehand) -> Outcome:
         elif not finished:
             hand.say(f"{stage.name}: {'goes on' if before is not None else 'begins'}")
         if not finished:
-            write_record(out, stage.name, Record("started", wanted))
+            write_record(owned, stage.name, Record("started", wanted))
             ran.append(stage.name)
         result = _run(_now(stage.settings, fresh=fresh, retry_failed=settings.retry_failed), hand)
         if result == "interrupted":
             return Outcome(out, None, tuple(ran))
         if isinstance(result, Evaluation):
             evaluation = result
-        write_record(out, stage.name, done[stage.name])
+        write_record(owned, stage.name, done[stage.name])
     return Outcome(out, evaluation, tuple(ran))
 
 

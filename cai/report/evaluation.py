@@ -11,15 +11,12 @@ import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from matplotlib import font_manager, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from cai.store.files import refusal, write_atomically
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _MARKERS = "osD^vPX*"  # as many as share no factor with the colours: fifty-six models look different
@@ -60,12 +57,12 @@ class Group:
     figures: Mapping[str, Measured]
 
 
-def draw_evaluation(path: Path, groups: Sequence[Group], caption: str) -> None:
-    """Write the picture to `path`, a .png, and beside it under the same name as .svg.
+def draw_evaluation(groups: Sequence[Group], caption: str) -> dict[str, bytes]:
+    """Return the picture as the content of a file of each form, `png` and `svg`.
 
     Rows stand in the order of `groups`, models in the order in which the groups name them first; where a model has no
     share the picture says so. `caption` stands below everything; it should tell how many prompts there were, and when.
-    Raises StoreError when the disk refuses and ValueError when there is no group.
+    Raises ValueError when there is no group.
     """
     if not groups:
         raise ValueError("an evaluation without groups cannot be drawn")
@@ -82,11 +79,7 @@ def draw_evaluation(path: Path, groups: Sequence[Group], caption: str) -> None:
         figure = _picture(groups, caption)
         figure.savefig(png, format="png", dpi=_RESOLUTION)
         figure.savefig(svg, format="svg", metadata={"Date": None})
-    for target, drawn in ((path, png), (path.with_suffix(".svg"), svg)):
-        try:
-            write_atomically(target, drawn.getvalue())
-        except OSError as error:
-            raise refusal(target, error) from error
+    return {"png": png.getvalue(), "svg": svg.getvalue()}
 
 
 def _picture(groups: Sequence[Group], caption: str) -> Figure:

@@ -4,9 +4,8 @@
 URL: `working_copy` is the directory to write it in, `checkout` the one to read it from, and both are run directories.
 """
 
-from cai.store.checkout import checkout
+from cai.store.checkout import checkout, working_copy
 from cai.store.manifest import Manifest, Status
-from cai.store.origin import working_copy
 from cai.store.reader import RunReader
 from cai.store.run import Run
 

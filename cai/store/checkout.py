@@ -3,12 +3,16 @@
 All raise as `RemoteRun.pull_manifest` does. For a directory that is no working copy nothing is done.
 """
 
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
+import orjson
+
 from cai.errors import RunError
-from cai.store.layout import LOCK, MANIFEST
-from cai.store.lock import is_held
-from cai.store.origin import Origin, copy_path, read_origin, working_copy
+from cai.store.claim import is_claimed, join
+from cai.store.layout import MANIFEST, ORIGIN
+from cai.store.origin import Origin, copy_path, new_origin, read_origin
 from cai.store.remote import RemoteRun, remote_of
 from cai.store.uploader import persist
 
@@ -16,6 +20,18 @@ from cai.store.uploader import persist
 def has_run(url: str) -> bool:
     """Tell whether there is a run at a URL."""
     return RemoteRun(copy_path(url), Origin(url, 0)).holds_run()
+
+
+def working_copy(url: str) -> Path:
+    """Return the working copy of the run at `url`, made if there is none; asks nobody whether that run exists.
+
+    Raises StoreError when the disk refuses.
+    """
+    directory = copy_path(url)
+    with closing(join(directory, "run")) as owned:
+        if read_origin(directory) is None:
+            owned.write(ORIGIN, orjson.dumps(asdict(new_origin(url))) + b"\n")
+    return directory
 
 
 def checkout(url: str) -> Path:
@@ -28,14 +44,16 @@ def checkout(url: str) -> Path:
     directory = working_copy(url)
     refresh(directory)
     if (remote := remote_of(directory)) is not None:
-        remote.pull_rows()
+        with closing(join(directory, "run")) as owned:
+            remote.pull_rows(owned)
     return directory
 
 
 def refresh(directory: Path) -> None:
     """Bring the run.json of a working copy up to date, unless a process writes to it here: that knows best."""
-    if (remote := remote_of(directory)) is not None and not is_held(directory / LOCK):
-        remote.pull_manifest()
+    if (remote := remote_of(directory)) is not None and not is_claimed(directory):
+        with closing(join(directory, "run")) as owned:
+            remote.pull_manifest(owned)
 
 
 def publish(directory: Path) -> None:

@@ -1,89 +1,69 @@
 """Entering a run directory to write: only a run or an empty one, alone, and under the identity it was begun with."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cai.errors import RunError
-from cai.store.files import refusal, sync_folder
+from cai.store.claim import claim
 from cai.store.layout import (
     JOURNAL,
-    LOCK,
     MANIFEST,
     ORIGIN,
-    PULLING,
     ROWS,
-    TEMPORARY,
-    written_files,
-    written_folders,
+    failures_path,
+    journal_numbers,
+    journal_path,
+    names_of,
+    shard_numbers,
+    shard_path,
 )
-from cai.store.lock import Lock
 from cai.store.manifest import FORMAT, Manifest, now, read_manifest, require_identity, this_writer, write_manifest
+from cai.store.owned import Owned
 from cai.store.remote import RemoteRun
 from cai.store.usage import NO_USAGE
 
 
 def enter(
     directory: Path, remote: RemoteRun | None, identity: Mapping[str, str], settings: Mapping[str, Any], fresh: bool
-) -> tuple[Lock, Manifest]:
-    """Lock the directory and bring it, and its other end, to a state in which rows can be written; see `Run.open`."""
-    try:
-        _make(directory)
-        _refuse_foreign(directory)
-    except FileExistsError as error:
-        raise RunError(f"{directory} is a file; give --out a directory.") from error
-    except OSError as error:
-        raise refusal(directory, error) from error
-    lock = Lock(directory / LOCK)
+) -> tuple[Owned, Manifest]:
+    """Claim the directory and bring it, and its other end, to a state in which rows can be written; see `Run.open`."""
+    owned = claim(directory, "run", fresh=fresh)
     try:
         if remote is not None and not fresh:
-            remote.pull_manifest()
-        manifest = _manifest(directory, identity, settings, fresh)
-        if remote is not None and not fresh:
-            remote.pull_rows()
-        elif remote is not None:
-            remote.clear()
+            remote.pull_manifest(owned)
+        manifest = _manifest(owned, identity, settings, fresh)
         if fresh:
-            _clear(directory)
-        # First of all: with run.json the directory is a run, wherever this stops, and may be entered again.
-        write_manifest(directory, manifest)
+            if remote is not None:
+                remote.clear()
+            owned.clear(keep=(ORIGIN,))
+        elif remote is not None:
+            remote.pull_rows(owned)
+        write_manifest(owned, manifest)
         for name in (JOURNAL, ROWS):
-            (directory / name).mkdir(exist_ok=True)
-        sync_folder(directory)
+            owned.folder(name)
+        _own_what_may_be_mended(owned, 0 if remote is None else remote.series)
         if remote is not None:
             remote.push_manifest()  # before any work: a URL that cannot be written is said now
-    except OSError as error:
-        lock.release()
-        raise refusal(directory, error) from error
     except BaseException:
-        lock.release()
+        owned.close()
         raise
-    return lock, manifest
+    return owned, manifest
 
 
-def _make(directory: Path) -> None:
-    """Make the directory where there is none, durably; raises OSError."""
-    missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
-    for folder in missing:
-        sync_folder(folder.parent)
+def _own_what_may_be_mended(owned: Owned, series: int) -> None:
+    """Put on record the names that mending the files that are here needs; raises RunError where one is not cai's."""
+    here = [journal_path(owned.path, number) for number in journal_numbers(owned.path)]
+    here += [shard_path(owned.path, number) for number in shard_numbers(owned.path)]
+    owned.require_ours(here)
+    for path in (*here, failures_path(owned.path, series)):
+        owned.own_paths(names_of(path))
 
 
-def _refuse_foreign(directory: Path) -> None:
-    """Raise RunError when the directory holds something and is no run; a lock alone is a run that died at once."""
-    names = {path.name for path in directory.iterdir()}
-    if MANIFEST not in names and (foreign := sorted(names - {LOCK, ORIGIN, PULLING, MANIFEST + TEMPORARY})):
-        raise RunError(
-            f"{directory} is not a run and not empty (it holds {foreign[0]}); give --out a new or empty directory."
-        )
-
-
-def _manifest(directory: Path, identity: Mapping[str, str], settings: Mapping[str, Any], fresh: bool) -> Manifest:
+def _manifest(owned: Owned, identity: Mapping[str, str], settings: Mapping[str, Any], fresh: bool) -> Manifest:
     """Return the manifest to go on with: the recorded one brought up to date, or a new one."""
     writer = this_writer()
-    if fresh or not (directory / MANIFEST).exists():
+    if fresh or not owned.has(MANIFEST):
         return Manifest(
             format=FORMAT,
             status="running",
@@ -97,17 +77,7 @@ def _manifest(directory: Path, identity: Mapping[str, str], settings: Mapping[st
             usage=NO_USAGE,
             lost_usage=NO_USAGE,
         )
-    recorded = read_manifest(directory)
-    require_identity(directory, recorded.identity, identity)
+    recorded = read_manifest(owned.path)
+    require_identity(owned.path, recorded.identity, identity)
     writers = recorded.writers if writer in recorded.writers else (*recorded.writers, writer)
     return replace(recorded, status="running", updated=now(), settings=dict(settings), writers=writers)
-
-
-def _clear(directory: Path) -> None:
-    """Remove what cai wrote, run.json and run.lock apart; files of other origin stay. Raises OSError."""
-    for path in written_files(directory):
-        path.unlink()
-    for folder in written_folders(directory):
-        # A folder that also holds somebody else's file stays.
-        with suppress(OSError):
-            folder.rmdir()

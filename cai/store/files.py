@@ -1,11 +1,10 @@
-"""Writing so that a crash leaves the old file or the new one, never half of either; and what a refusal is called."""
+"""Making files and names durable, and what it is called when the disk refuses."""
 
 import errno
 import os
 from pathlib import Path
 
 from cai.errors import StoreError
-from cai.store.layout import TEMPORARY
 
 REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -25,15 +24,6 @@ def refusal(path: Path, error: OSError) -> StoreError:
     """
     reason = REASONS.get(error.errno or 0) or error.strerror or str(error)
     return StoreError(f"{path} cannot be written: {reason}; mend that, and the same command goes on where it stopped.")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace the file at `path` by `data`, durably; raises OSError."""
-    temporary = path.with_name(path.name + TEMPORARY)
-    temporary.write_bytes(data)
-    sync_file(temporary)
-    temporary.replace(path)
-    sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:

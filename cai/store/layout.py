@@ -1,7 +1,6 @@
-"""What lies where in a run directory; the one list of the files that cai writes there.
+"""What lies where in a run directory; `.cai/` holds the record of what cai wrote there (`record.py`).
 
 run.json             what the run is and how far it came (`manifest.py`)
-run.lock             held by the process that writes; names it
 journal/000003.jsonl rows finished since the last shard, one line a row
 rows/000002.parquet  a sealed shard; it replaces journal 2, which is stale once the shard exists
 failures.jsonl       prompts that could not be done, one line a failure (a working copy's has its series in the name)
@@ -11,21 +10,17 @@ sft/ preference/     exports, and README.md, their dataset card (`cai/export`)
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 MANIFEST = "run.json"
-LOCK = "run.lock"
 JOURNAL = "journal"
 ROWS = "rows"
 FAILURES = "failures.jsonl"
 ORIGIN = "origin.json"
-PULLING = ".pull.tmp"
 SFT = "sft"
 PREFERENCE = "preference"
 SPLITS = ("train", "test")
 CARD = "README.md"
-EXPORTING = ".export"
 TEMPORARY = ".tmp"
 DAMAGED = ".damaged"
 
@@ -49,6 +44,11 @@ def journal_path(directory: Path, number: int) -> Path:
 def shard_path(directory: Path, number: int) -> Path:
     """Return where the shard sealed from journal `number` lies."""
     return directory / ROWS / f"{number:06}.parquet"
+
+
+def names_of(path: Path) -> tuple[Path, Path, Path]:
+    """Return where a shard or a file of lines lies, and where it is made or mended, and set aside when damaged."""
+    return path, path.with_name(path.name + TEMPORARY), path.with_name(path.name + DAMAGED)
 
 
 def split_path(directory: Path, kind: str, split: str) -> Path:
@@ -103,26 +103,3 @@ def shard_number(name: str) -> int | None:
 def is_failures(name: str) -> bool:
     """Tell whether a file of this name holds failures."""
     return _FAILURES.fullmatch(name) is not None
-
-
-def written_files(directory: Path) -> Iterator[Path]:
-    """Yield every file below `directory` that cai wrote, run.json, run.lock and origin.json apart."""
-    yield from (journal_path(directory, number) for number in journal_numbers(directory))
-    yield from (shard_path(directory, number) for number in shard_numbers(directory))
-    yield from (path for path in (directory / ROWS).glob(f"*.parquet{TEMPORARY}") if NUMBERED.fullmatch(path.stem))
-    yield from (
-        shard_path(directory, number).with_suffix(f".parquet{DAMAGED}") for number in damaged_shard_numbers(directory)
-    )
-    for folder, pattern in ((directory / JOURNAL, NUMBERED), (directory, _FAILURES)):
-        for ending in (DAMAGED, TEMPORARY):
-            yield from (path for path in folder.glob(f"*.jsonl{ending}") if pattern.fullmatch(path.stem))
-    exports = [CARD, *(f"{kind}/{split}.parquet" for kind in (SFT, PREFERENCE) for split in SPLITS)]
-    yield from failure_files(directory)
-    named = [PULLING, MANIFEST + TEMPORARY, CARD + TEMPORARY, *exports, *(f"{EXPORTING}/{name}" for name in exports)]
-    yield from (path for path in (directory / name for name in named) if path.is_file())
-
-
-def written_folders(directory: Path) -> Iterator[Path]:
-    """Yield the folders that cai makes, inner ones first."""
-    names = (f"{EXPORTING}/{SFT}", f"{EXPORTING}/{PREFERENCE}", EXPORTING, SFT, PREFERENCE, JOURNAL, ROWS)
-    yield from (path for path in (directory / name for name in names) if path.is_dir())

@@ -49,7 +49,8 @@ class LineFile:
         self._appended = False
         self._named = False
         try:
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._descriptor = os.open(path, flags, 0o644)
             self.size = os.fstat(self._descriptor).st_size
         except OSError as error:
             raise refusal(path, error) from error

@@ -18,9 +18,9 @@ import cai
 from cai.errors import DamageError, RunError
 from cai.records import Usage
 from cai.store.documents import DocumentError, Fields, make_document, parse_document, read_bounded
-from cai.store.files import refusal, write_atomically
 from cai.store.layout import MANIFEST
 from cai.store.origin import location
+from cai.store.owned import Owned
 
 FORMAT = 2
 
@@ -116,13 +116,9 @@ def _damaged(place: str, error: DocumentError) -> DamageError:
     return DamageError(f"{place} {error}; restore it, or give --out another directory.")
 
 
-def write_manifest(directory: Path, manifest: Manifest) -> None:
+def write_manifest(owned: Owned, manifest: Manifest) -> None:
     """Replace run.json; raises StoreError when the disk refuses."""
-    path = directory / MANIFEST
-    try:
-        write_atomically(path, make_document(asdict(manifest)))
-    except OSError as error:
-        raise refusal(path, error) from error
+    owned.write(MANIFEST, make_document(asdict(manifest)))
 
 
 def require_identity(directory: Path, recorded: Mapping[str, str], present: Mapping[str, str]) -> None:

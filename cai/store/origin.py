@@ -3,18 +3,20 @@
 Whatever works on a run directory works on a working copy; `remote.py` keeps both ends alike. The copy of a run lies in
 `$XDG_STATE_HOME/cai/runs` (or `~/.local/state`) under the URL's last name and fingerprint, and its origin.json holds
 the URL and a series of its own for the numbers of its shards, so that no two copies ever give one number twice.
+
+Only there does an origin.json count. A directory that holds one elsewhere was copied, or is somebody else's: it is an
+ordinary run directory, to be read and written where it lies, and nothing that is done to it reaches the URL.
 """
 
 import os
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
 from cai.errors import RunError
 from cai.identity import fingerprint
-from cai.store.files import refusal, write_atomically
 from cai.store.layout import ORIGIN
 
 _ALL_SERIES = 10**9
@@ -31,42 +33,41 @@ class Origin:
 def copy_path(url: str) -> Path:
     """Return where the working copy of the run at `url` lies, or would."""
     url = url.rstrip("/")
-    state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser()
-    return state / "cai" / "runs" / f"{url.rpartition('/')[2]}-{fingerprint(url)}"
+    return copies() / f"{url.rpartition('/')[2]}-{fingerprint(url)}"
 
 
-def working_copy(url: str) -> Path:
-    """Return the working copy of the run at `url`, made if there is none; asks nobody whether that run exists.
+def copies() -> Path:
+    """Return where all working copies lie."""
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "cai" / "runs"
 
-    Raises StoreError when the disk refuses.
-    """
-    directory = copy_path(url)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if not (directory / ORIGIN).exists():
-            origin = Origin(url.rstrip("/"), 1 + secrets.randbelow(_ALL_SERIES - 1))
-            write_atomically(directory / ORIGIN, orjson.dumps(asdict(origin)) + b"\n")
-    except OSError as error:
-        raise refusal(directory, error) from error
-    return directory
+
+def new_origin(url: str) -> Origin:
+    """Return the origin of another working copy of the run at `url`."""
+    return Origin(url.rstrip("/"), 1 + secrets.randbelow(_ALL_SERIES - 1))
 
 
 def is_copy(directory: Path) -> bool:
     """Tell whether a directory is a working copy."""
-    return (directory / ORIGIN).exists()
+    return read_origin(directory) is not None
 
 
 def read_origin(directory: Path) -> Origin | None:
     """Return what a directory is the working copy of, or None; raises RunError when that cannot be read."""
+    if directory.resolve().parent != copies().resolve():
+        return None
     path = directory / ORIGIN
     try:
-        return Origin(**orjson.loads(path.read_bytes()))
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            origin = Origin(**orjson.loads(file.read()))
+        lies_elsewhere = copy_path(origin.url).resolve() != directory.resolve()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
-    except (TypeError, orjson.JSONDecodeError) as error:
+    except (TypeError, AttributeError, orjson.JSONDecodeError) as error:
         raise RunError(f"{path} does not say what {directory} is the working copy of: {error}.") from error
+    return None if lies_elsewhere else origin
 
 
 def location(directory: Path) -> str:

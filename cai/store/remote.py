@@ -25,14 +25,13 @@ from pathlib import Path
 
 from cai.digest import is_whole
 from cai.errors import RunError, StoreError
-from cai.store.files import refusal, sync_file, sync_folder
+from cai.store.files import refusal
 from cai.store.layout import (
     CARD,
     DAMAGED,
     MANIFEST,
     ORIGIN,
     PREFERENCE,
-    PULLING,
     ROWS,
     SERIES,
     SFT,
@@ -49,6 +48,7 @@ from cai.store.layout import (
 )
 from cai.store.manifest import Manifest, parse_manifest, read_manifest
 from cai.store.origin import Origin, read_origin
+from cai.store.owned import Owned
 from cai.store.waiting import interruptible
 from cai.urls import RemoteFolder
 
@@ -68,7 +68,7 @@ class RemoteRun:
             self._folder = RemoteFolder(origin.url)
         self._sent: set[int] = set()
 
-    def pull_manifest(self) -> None:
+    def pull_manifest(self, owned: Owned) -> None:
         """Bring run.json up to date.
 
         Raises RunError when the URL cannot be read, holds other things, or holds another run than the copy; StoreError
@@ -84,9 +84,8 @@ class RemoteRun:
         if here is not None:
             self._require_same_run(here, there)
         if here is None or here.updated <= there.updated:
-            with self._pulling() as temporary:
-                temporary.write_bytes(data)
-                _put_in_place(temporary, self.directory / MANIFEST)
+            with self._pulling():
+                owned.write(MANIFEST, data)
 
     def _refuse_foreign(self, names: Iterable[str]) -> None:
         """Raise RunError when a place that holds no run holds something else; half a run.json is a run's beginning."""
@@ -96,16 +95,16 @@ class RemoteRun:
                 "place."
             )
 
-    def pull_rows(self) -> None:
+    def pull_rows(self, owned: Owned) -> None:
         """Fetch the shards that only the URL has, other copies' failures, and the exported rows kept for testing.
 
         Raises as `pull_manifest` does. What was fetched stays, wherever this stops.
         """
-        with self._pulling() as temporary:
+        with self._pulling():
             for name, size in self._sizes().items():
                 number = shard_number(name)
                 if self._is_newer(name, size) if number is None else self._is_only_there(number, size):
-                    self._fetch(name, size, temporary)
+                    self._fetch(name, size, owned)
 
     def _is_only_there(self, number: int, size: int) -> bool:
         """Tell whether a shard is to be fetched, and note that it need not be sent.
@@ -127,12 +126,15 @@ class RemoteRun:
         own = failures_path(self.directory, self.series).name
         return ((is_failures(name) and name != own) or name in _HELD_OUT) and _size(self.directory / name) != size
 
-    def _fetch(self, name: str, size: int, temporary: Path) -> None:
+    def _fetch(self, name: str, size: int, owned: Owned) -> None:
+        temporary = owned.temporary()
         with self._reading():
             self._folder.get(name, temporary)
         if _size(temporary) != size:
             raise StoreError(f"{self.url}/{name} broke off while it was fetched; the same command goes on.")
-        _put_in_place(temporary, self.directory / name)
+        if "/" in name:
+            owned.folder(name.rpartition("/")[0])
+        owned.place(temporary, name)
 
     def push_rows(self) -> bool:
         """Send the shards that only the copy has and tell whether there were any.
@@ -266,14 +268,14 @@ class RemoteRun:
             ) from error
 
     @contextmanager
-    def _pulling(self) -> Iterator[Path]:
-        """Keep other processes from fetching into the same copy, and lend the place where files arrive."""
+    def _pulling(self) -> Iterator[None]:
+        """Keep other processes from fetching into the same copy."""
         try:
-            descriptor = os.open(self.directory / ORIGIN, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.directory / ORIGIN, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 with self._answering():  # another process, which waits for the URL
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
-                yield self.directory / PULLING
+                yield
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -284,14 +286,6 @@ def remote_of(directory: Path) -> RemoteRun | None:
     """Return the other end of a working copy, or None for a directory that is none."""
     origin = read_origin(directory)
     return None if origin is None else RemoteRun(directory, origin)
-
-
-def _put_in_place(temporary: Path, path: Path) -> None:
-    """Move a file that arrived to where it belongs, durably; raises OSError."""
-    path.parent.mkdir(exist_ok=True)
-    sync_file(temporary)
-    temporary.replace(path)
-    sync_folder(path.parent)
 
 
 def _size(path: Path) -> int:

@@ -18,11 +18,11 @@ from cai.store.entry import enter
 from cai.store.failures import FailureFile, Tally, read_failures
 from cai.store.files import remove
 from cai.store.journal import Journal
-from cai.store.layout import failures_path
-from cai.store.lock import Lock
+from cai.store.layout import failures_path, journal_path, names_of, shard_path
 from cai.store.manifest import Manifest, Status, now, write_manifest
 from cai.store.merge import merge
 from cai.store.origin import is_copy
+from cai.store.owned import Owned
 from cai.store.reader import RunReader
 from cai.store.recovery import recover
 from cai.store.remote import RemoteRun, remote_of
@@ -41,12 +41,11 @@ class Run(RunReader):
     `repairs` says, in a sentence each, what was found damaged or missing when the run was opened.
     """
 
-    def __init__(
-        self, directory: Path, lock: Lock, manifest: Manifest, remote: RemoteRun | None, *, retry_failed: bool
-    ) -> None:
+    def __init__(self, owned: Owned, manifest: Manifest, remote: RemoteRun | None, *, retry_failed: bool) -> None:
         """Take stock of a directory that `enter` has made ready; callers use `open`."""
+        directory = owned.path
         super().__init__(directory)
-        self._lock = lock
+        self._owned = owned
         self._manifest = manifest
         self._open = True
         series = 0 if remote is None else remote.series
@@ -59,11 +58,11 @@ class Run(RunReader):
         self._failure_file = FailureFile(failures_path(directory, series), run)
         self._failed = Tally(read_failures(directory, run, self._finished), retry_failed=retry_failed)
         self._again = self._with_failed_parts() if retry_failed else set()
-        self._journal = Journal(directory, recovered.next_number, run)
+        self._journal = self._new_journal(recovered.next_number)
         self._uploader = None if remote is None else Uploader(remote)
         self._sealer = Sealer(directory, run, (self._journal, self._failure_file), self._note_sealed)
         for journal in recovered.unsealed:
-            self._sealer.seal(journal)
+            self._seal(journal)
 
     def _tell_repairs(self, repairs: list[str], missing: int) -> Iterator[str]:
         """Yield a sentence for each thing that was damaged, and one for the rows that are owed again because of it."""
@@ -90,18 +89,18 @@ class Run(RunReader):
         """Begin a run in a new or empty directory, or go on with the one that is there.
 
         `identity` is what all rows of a run share; `settings` are recorded for readers and must be what JSON can say.
-        `fresh` removes what cai wrote there, and nothing else, and begins anew. With `retry_failed` prompts that failed
-        for good are owed again, and so are those whose rows lack a part, until they have a new row. Raises RunError
-        when the directory holds other things, is another process's, or has another identity. All of it goes for both
-        ends of the working copy of a run at a URL (`cai.store.remote`), which also raises StoreError when nobody
-        answers there.
+        `fresh` removes what cai wrote there and begins anew; where anything else lies it refuses. With `retry_failed`
+        prompts that failed for good are owed again, and so are those whose rows lack a part, until they have a new row.
+        Raises RunError when the directory holds other things, is another process's, or has another identity. All of it
+        goes for both ends of the working copy of a run at a URL (`cai.store.remote`), which also raises StoreError when
+        nobody answers there.
         """
         remote = remote_of(directory)
-        lock, manifest = enter(directory, remote, identity, settings, fresh)
+        owned, manifest = enter(directory, remote, identity, settings, fresh)
         try:
-            return cls(directory, lock, manifest, remote, retry_failed=retry_failed)
+            return cls(owned, manifest, remote, retry_failed=retry_failed)
         except BaseException:
-            lock.release()
+            owned.close()
             raise
 
     @staticmethod
@@ -136,9 +135,18 @@ class Run(RunReader):
 
     def _begin_journal(self) -> None:
         full = self._journal
-        self._journal = Journal(self.directory, full.number + 1, self._run)
+        self._journal = self._new_journal(full.number + 1)
         self._sealer.watched = (self._journal, self._failure_file)
-        self._sealer.seal(full)
+        self._seal(full)
+
+    def _new_journal(self, number: int) -> Journal:
+        self._owned.own_paths(names_of(journal_path(self.directory, number)))
+        return Journal(self.directory, number, self._run)
+
+    def _seal(self, journal: Journal) -> None:
+        """Hand a journal to the sealer, with the names that its shard takes on record."""
+        self._owned.own_paths(names_of(shard_path(self.directory, journal.number)))
+        self._sealer.seal(journal)
 
     def fail(self, failure: Failure) -> None:
         """Keep a failure, unless the prompt has a row or a failure for good already."""
@@ -190,7 +198,7 @@ class Run(RunReader):
             usage=self._usage,
             lost_usage=self._lost_usage,
         )
-        write_manifest(self.directory, self._manifest)
+        write_manifest(self._owned, self._manifest)
 
     def close(self, status: Status) -> None:
         """Make everything durable, record how the run ended and let go of it; a second call does nothing.
@@ -209,7 +217,7 @@ class Run(RunReader):
         try:
             if seals:
                 self._sealer.watched = (self._failure_file,)
-                self._sealer.seal(last)
+                self._seal(last)
             self._sealer.finish()
             if not last.rows:
                 remove(last.path)
@@ -230,4 +238,4 @@ class Run(RunReader):
                 if self._uploader is not None:
                     self._uploader.stop()
             finally:
-                self._lock.release()
+                self._owned.close()

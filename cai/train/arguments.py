@@ -11,12 +11,12 @@ from typing import Any
 
 from cai.errors import UsageError
 from cai.settings import TrainSettings
+from cai.train.checkpoints import CHECKPOINTS
 from cai.train.data.examples import Examples
-from cai.train.folder import CHECKPOINTS, TRACKING
+from cai.train.folder import TRACKING
 from cai.train.hardware import Hardware
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
-_KEPT_CHECKPOINTS = 2  # the newest, and the best or the one before
 _WARM_UP = 0.05
 
 
@@ -29,10 +29,15 @@ def check_trackers(names: tuple[str, ...]) -> None:
             raise UsageError(f"--report-to {name} needs the package: pip install {name}")
 
 
-def place_trackers(settings: TrainSettings) -> None:
-    """Let TensorBoard's files lie in OUT itself, not with the checkpoints; before a trainer is built."""
-    if "tensorboard" in settings.fit.report_to:
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(settings.out / TRACKING)
+def place_trackers(settings: TrainSettings) -> bool:
+    """Let TensorBoard's files lie in OUT itself, not with the checkpoints, and return whether there will be any.
+
+    To be called before a trainer is built.
+    """
+    if "tensorboard" not in settings.fit.report_to:
+        return False
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(settings.out / TRACKING)
+    return True
 
 
 def evaluates(examples: Examples) -> bool:
@@ -63,7 +68,6 @@ def shared_arguments(settings: TrainSettings, hardware: Hardware, examples: Exam
         "logging_strategy": "steps",
         "logging_nan_inf_filter": False,  # it would log a loss that is no number as another
         "save_strategy": "steps",
-        "save_total_limit": _KEPT_CHECKPOINTS,
         "eval_strategy": "steps" if measured else "no",
         "load_best_model_at_end": measured,
         "metric_for_best_model": "eval_loss" if measured else None,

@@ -1,25 +1,37 @@
 """What happens between a trainer's steps: checkpoints are marked whole, patience runs out, an interrupt is heard."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from cai.train.checkpoints import mark_complete
+from cai.train.folder import Folder
 from cai.train.interrupt import Interrupt
 from cai.train.metrics import losses
 
 
 class CheckpointMarks(TrainerCallback):  # type: ignore[misc]  # transformers is not followed
-    """Marks a checkpoint complete once every process has written its share of it."""
+    """Announces a checkpoint, and marks it complete once every process has written its share of it.
+
+    To be added after every callback that may ask for one.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        """Announce the checkpoint that is about to be written, before any process writes to it."""
+        if control.should_save:
+            if state.is_world_process_zero:
+                self._folder.begin_checkpoint(state.global_step)
+            PartialState().wait_for_everyone()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """Wait for all and leave the mark."""
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
-            mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            self._folder.complete_checkpoint(state.global_step, state.best_model_checkpoint)
 
 
 class Patience(TrainerCallback):  # type: ignore[misc]  # transformers is not followed

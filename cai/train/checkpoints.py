@@ -8,7 +8,6 @@ about a second a gigabyte, once when a checkpoint is written and once when train
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,45 +15,88 @@ from typing import Any
 import orjson
 
 from cai.errors import RunError
-from cai.store.files import sync_file, write_atomically
+from cai.store.files import sync_file
+from cai.store.owned import Owned
 
+CHECKPOINTS = "checkpoints"
 MARK = "complete"
+_KEPT = 2  # the newest, and the best or the one before
+_CARD = "README.md"
 _NAME = re.compile(r"checkpoint-(\d+)")
 _STATE = "trainer_state.json"
 
 
-def mark_complete(checkpoint: Path) -> None:
-    """Make a checkpoint durable and say inside it what it holds."""
+def begin_checkpoint(owned: Owned, step: int) -> None:
+    """Put a checkpoint on record that the trainer is about to write; raises RunError where another's files lie."""
+    owned.remove_below(_name(step))
+    owned.own(f"{CHECKPOINTS}/{_CARD}")  # TRL leaves a card there
+    owned.tree(_name(step))
+
+
+def complete_checkpoint(owned: Owned, step: int) -> None:
+    """Make a checkpoint durable, and say inside it what it holds."""
+    _mark(owned, owned.path / _name(step))
+
+
+def discard_others(owned: Owned, step: int, best: str | None) -> None:
+    """Remove checkpoints that are not to be kept beside the newest; `best` is the best one's path, as the trainer's."""
+    found = _found(owned)
+    kept = {step, *(number for number, path in found.items() if best is not None and path.name == Path(best).name)}
+    for number in sorted(found, reverse=True):
+        if len(kept) < _KEPT:
+            kept.add(number)
+        if number not in kept:
+            owned.remove_below(_name(number))
+
+
+def _mark(owned: Owned, checkpoint: Path) -> None:
     files = {}
     for path in _files(checkpoint):
         sync_file(path)
         files[str(path.relative_to(checkpoint))] = [path.stat().st_size, _digest(path)]
-    write_atomically(checkpoint / MARK, orjson.dumps({"files": files}))
+    name = f"{CHECKPOINTS}/{checkpoint.name}"
+    owned.settle(name)
+    owned.write(f"{name}/{MARK}", orjson.dumps({"files": files}))
 
 
-def newest_checkpoint(directory: Path, say: Callable[[str], None]) -> Path | None:
+def require_ours(owned: Owned) -> None:
+    """Raise RunError when there is a checkpoint that cai did not write: training would write over it."""
+    owned.require_ours(_found(owned).values())
+
+
+def newest_checkpoint(owned: Owned, say: Callable[[str], None]) -> Path | None:
     """Return the newest whole checkpoint, or None; those that are torn or damaged are removed, damaged ones told.
 
     One whose best weights so far (another checkpoint, with a test split) are damaged is as good as damaged: training
     would end with other weights than it says. Raises RunError when a checkpoint cannot be read at all.
     """
-    found = {int(name[1]): path for path in directory.glob("checkpoint-*") if (name := _NAME.fullmatch(path.name))}
+    found = _found(owned)
     damaged: list[str] = []
     for step in sorted(found, reverse=True):
         path = found[step]
         try:
             torn = not (path / MARK).is_file()
-            fault = None if torn else _fault(path) or _fault_of_best(path)
+            fault = None if torn else _fault(path) or _fault_of_best(owned, path)
             if not torn and fault is None:
                 _tell(damaged, f"training goes on from step {step}", say)
                 return path
             if fault is not None:
                 damaged.append(f"{path.name} is damaged ({fault})")
-            shutil.rmtree(path)
+            owned.remove_below(_name(step))
         except OSError as error:
             raise RunError(f"the checkpoint {path} cannot be read: {error.strerror or error}.") from error
     _tell(damaged, "training begins again at step 0", say)
     return None
+
+
+def _name(step: int) -> str:
+    return f"{CHECKPOINTS}/checkpoint-{step}"
+
+
+def _found(owned: Owned) -> dict[int, Path]:
+    """Return the checkpoints that are there, by step."""
+    paths = (owned.path / CHECKPOINTS).glob("checkpoint-*")
+    return {int(name[1]): path for path in paths if (name := _NAME.fullmatch(path.name))}
 
 
 def _tell(damaged: list[str], then: str, say: Callable[[str], None]) -> None:
@@ -82,7 +124,7 @@ def _fault(checkpoint: Path) -> str | None:
     return None
 
 
-def _fault_of_best(checkpoint: Path) -> str | None:
+def _fault_of_best(owned: Owned, checkpoint: Path) -> str | None:
     """Return what is wrong with the checkpoint that holds the best weights so far, or None.
 
     Its place is written down as it was when training began; OUT may lie elsewhere now, and is noted anew then.
@@ -95,8 +137,9 @@ def _fault_of_best(checkpoint: Path) -> str | None:
     if best != checkpoint and (fault := _fault(best)) is not None:
         return f"its best weights are those of {best.name}, and there {fault}"
     if Path(recorded) != best:
-        write_atomically(checkpoint / _STATE, json.dumps(state | {"best_model_checkpoint": str(best)}).encode())
-        mark_complete(checkpoint)
+        name = f"{CHECKPOINTS}/{checkpoint.name}/{_STATE}"
+        owned.write(name, json.dumps(state | {"best_model_checkpoint": str(best)}).encode())
+        _mark(owned, checkpoint)
     return None
 
 

@@ -16,7 +16,6 @@ from transformers import PrinterCallback, Trainer
 from cai.errors import CaiError
 from cai.settings import FitSettings
 from cai.train.callbacks import CheckpointMarks, Patience, StopWhenAsked
-from cai.train.checkpoints import newest_checkpoint
 from cai.train.folder import Folder
 from cai.train.interrupt import Interrupt
 from cai.train.metrics import MetricsFile, measured
@@ -46,12 +45,12 @@ def fit(trainer: Trainer, folder: Folder, settings: FitSettings, name: str, say:
     enough, StoreError when the disk refuses.
     """
     _settle_intervals(trainer, settings)
-    chosen = [newest_checkpoint(folder.checkpoints, say) if trainer.is_world_process_zero() else None]
+    chosen = [folder.newest_checkpoint(say) if trainer.is_world_process_zero() else None]
     broadcast_object_list(chosen)
     checkpoint = chosen[0]
     interrupt, progress = Interrupt(), ProgressLine(name)
     trainer.remove_callback(PrinterCallback)
-    for callback in (MetricsFile(folder), CheckpointMarks(), StopWhenAsked(interrupt), progress):
+    for callback in (MetricsFile(folder), StopWhenAsked(interrupt), CheckpointMarks(folder), progress):
         trainer.add_callback(callback)
     if settings.patience is not None:
         trainer.add_callback(Patience(settings.patience))

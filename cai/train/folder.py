@@ -4,76 +4,117 @@ OUT/train.json        what was trained, from what, and how it went; written last
 OUT/*.safetensors …   the model or the adapter, moved in whole; config.json or adapter_config.json comes last
 OUT/metrics.jsonl     one line a logged step or evaluation          OUT/loss.png, OUT/README.md   for people
 OUT/checkpoints/      identity.json (what they belong to) and checkpoint-N/, see checkpoints.py
-OUT/train.lock        held by the process that trains
+OUT/runs/             TensorBoard's files, where it was asked for
+OUT/.cai/             the record of what cai wrote here, and the model until it is moved in (`cai.store.claim`)
 """
 
-import shutil
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from cai.errors import RunError
-from cai.store.files import refusal, sync_file, sync_folder, write_atomically
-from cai.store.lock import Lock
+from cai.store.claim import claim
+from cai.store.files import refusal
 from cai.store.manifest import require_identity
+from cai.store.owned import Owned
+from cai.train.checkpoints import (
+    CHECKPOINTS,
+    begin_checkpoint,
+    complete_checkpoint,
+    discard_others,
+    newest_checkpoint,
+    require_ours,
+)
 
 MANIFEST = "train.json"
 METRICS = "metrics.jsonl"
 FIGURE = "loss.png"
 CARD = "README.md"
-CHECKPOINTS = "checkpoints"
 TRACKING = "runs"
-_LOCK = "train.lock"
-_IDENTITY = "identity.json"
-_STAGING = ".model"
+_IDENTITY = f"{CHECKPOINTS}/identity.json"
 _CONFIGS = ("config.json", "adapter_config.json")
-_LEFTOVERS = (MANIFEST, *_CONFIGS, METRICS, FIGURE, CARD)
-_MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt", "*.tmp")
 
 
 class Folder:
-    """OUT. Made by `enter`, which locks it until `release`; processes beside the main one hold no lock."""
+    """OUT, which `enter` claims until `release`.
 
-    def __init__(self, out: Path, lock: Lock | None) -> None:
+    Processes beside the main one write no more than their shares of checkpoints and of the staged model: they have no
+    `owned` and call nothing else.
+    """
+
+    def __init__(self, out: Path, staging: Path, owned: Owned | None = None) -> None:
+        """`staging` is where the model is written before it is moved into OUT; nothing lies there yet."""
         self.out = out
-        self._lock = lock
+        self.staging = staging
+        self._claimed = owned
+
+    @property
+    def _owned(self) -> Owned:
+        assert self._claimed is not None, "only the main process writes"  # noqa: S101
+        return self._claimed
 
     @property
     def checkpoints(self) -> Path:
         """Where the trainer writes its checkpoints."""
         return self.out / CHECKPOINTS
 
-    @property
-    def staging(self) -> Path:
-        """Where the model is written before it is moved into OUT."""
-        return self.out / _STAGING
-
     def finished(self) -> dict[str, Any] | None:
         """Return what train.json says, or None while training has not ended; raises RunError when it is damaged."""
-        return _read(self.out / MANIFEST)
+        return _read(self.out / MANIFEST) if self._owned.has(MANIFEST) else None
+
+    def begin_checkpoint(self, step: int) -> None:
+        """Expect the trainer to write a checkpoint; see `cai.train.checkpoints`, here and below."""
+        begin_checkpoint(self._owned, step)
+
+    def complete_checkpoint(self, step: int, best: str | None) -> None:
+        """Keep a checkpoint that is whole now, the best one so far, and no more than needed beside them."""
+        complete_checkpoint(self._owned, step)
+        discard_others(self._owned, step, best)
+
+    def newest_checkpoint(self, say: Callable[[str], None]) -> Path | None:
+        """Return the newest whole checkpoint, or None."""
+        return newest_checkpoint(self._owned, say)
+
+    def expect_tracking(self) -> None:
+        """Expect TensorBoard to write into OUT/runs until `release`."""
+        self._owned.tree(TRACKING)
 
     def publish(self) -> list[str]:
-        """Move what was staged into OUT, its configuration last, and return the names; raises StoreError."""
+        """Move what was staged into OUT, its configuration last, and return the names.
+
+        Raises StoreError, and RunError when something of somebody else's has one of the names: nothing is moved then.
+        """
         try:
-            paths = sorted(self.staging.iterdir(), key=lambda path: path.name in _CONFIGS)
-            for path in paths:
-                sync_file(path)
-            for path in paths:
-                path.replace(self.out / path.name)
-            self.staging.rmdir()
-            sync_folder(self.out)
+            paths = sorted(
+                (path for path in self.staging.rglob("*") if path.is_file()),
+                key=lambda path: (path.name in _CONFIGS, path.as_posix()),
+            )
         except OSError as error:
             raise refusal(self.out, error) from error
-        return [path.name for path in paths]
+        names = [path.relative_to(self.staging).as_posix() for path in paths]
+        for folder in sorted({parent.as_posix() for name in names for parent in Path(name).parents} - {"."}):
+            self._owned.folder(folder)
+        self._owned.own(*names)
+        for path, name in zip(paths, names, strict=True):
+            self._owned.place(path, name)
+        return names
 
     def write(self, name: str, data: bytes) -> None:
         """Write one file whole; raises StoreError."""
+        self._owned.write(name, data)
+
+    def append(self, name: str, data: bytes) -> None:
+        """Add to a file that `write` made; raises StoreError."""
+        (path,) = self._owned.own(name)
         try:
-            write_atomically(self.out / name, data)
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            with os.fdopen(descriptor, "ab") as file:
+                file.write(data)
         except OSError as error:
-            raise refusal(self.out / name, error) from error
+            raise refusal(path, error) from error
 
     def discard_staged_model(self) -> None:
         """Remove weights and configuration from the staging folder; the tokenizer stays."""
@@ -83,73 +124,52 @@ class Folder:
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints of a run whose train.json is written; they hold the optimiser and are large."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        self._owned.remove_below(CHECKPOINTS)
 
     def release(self) -> None:
         """Let another process in."""
-        if self._lock is not None:
-            self._lock.release()
+        if self._claimed is not None:
+            self._claimed.settle(TRACKING)
+            self._claimed.close()
 
 
 def enter(out: Path, identity: Mapping[str, str], *, fresh: bool) -> Folder:
-    """Lock OUT for a run of this identity; with `fresh` what an earlier run left there is removed first.
+    """Claim OUT for a run of this identity; with `fresh` what an earlier run left there is removed first.
 
     Raises RunError when OUT holds something else, a run of another identity, or a run that another process is at.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise RunError(f"{out} is a file; give --out a directory.") from error
-    except OSError as error:
-        raise refusal(out, error) from error
-    marker = out / CHECKPOINTS / _IDENTITY
-    foreign = sorted({path.name for path in out.iterdir()} - {_LOCK})
-    if foreign and not marker.is_file() and not (out / MANIFEST).is_file():
-        raise RunError(
-            f"{out} is not a training run and not empty (it holds {foreign[0]}); give --out a new or empty directory."
-        )
-    lock = Lock(out / _LOCK)
+    owned = claim(out, "training", fresh=fresh)
     try:
         if fresh:
-            _clear(out)
-        recorded = _read(out / MANIFEST) or _read(marker)
-        if recorded is not None:
+            owned.clear()
+        owned.settle(TRACKING)  # of a process that was killed
+        recorded = next((_read(out / name) for name in (MANIFEST, _IDENTITY) if owned.has(name)), None)
+        if recorded is None:
+            owned.folder(CHECKPOINTS)
+            owned.write(_IDENTITY, orjson.dumps({"identity": dict(identity)}, option=orjson.OPT_INDENT_2))
+        else:
             require_identity(out, recorded["identity"], identity)
-        if not marker.is_file() and not (out / MANIFEST).is_file():
-            marker.parent.mkdir(exist_ok=True)
-            write_atomically(marker, orjson.dumps({"identity": dict(identity)}, option=orjson.OPT_INDENT_2))
-        shutil.rmtree(out / _STAGING, ignore_errors=True)
+        owned.require_free(MANIFEST, METRICS, FIGURE, CARD)  # before any work is done
+        require_ours(owned)
+        return Folder(out, owned.temporary(), owned)
     except OSError as error:
-        lock.release()
+        owned.close()
         raise refusal(out, error) from error
     except BaseException:
-        lock.release()
+        owned.close()
         raise
-    return Folder(out, lock)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any]:
+    """Return train.json or identity.json, which are cai's; raises RunError when they are damaged."""
     try:
         value = orjson.loads(path.read_bytes())
         identity = value["identity"]
         if not all(isinstance(item, str) for item in identity.values()):
             raise TypeError("its identity is not made of words")
-    except FileNotFoundError:
-        return None
-    except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError) as error:
+    except (OSError, KeyError, TypeError, AttributeError, orjson.JSONDecodeError) as error:
         raise RunError(
             f"{path} is damaged: {error}; restore it, or start over with --fresh or another --out."
         ) from error
     assert isinstance(value, dict)  # noqa: S101  (it has an identity)
     return value
-
-
-def _clear(out: Path) -> None:
-    """Remove what a training run writes, train.json first; files of other origin stay. Raises OSError."""
-    for name in _LEFTOVERS:
-        (out / name).unlink(missing_ok=True)
-    for name in (CHECKPOINTS, _STAGING, TRACKING):
-        shutil.rmtree(out / name, ignore_errors=True)
-    for pattern in _MODEL_FILES:
-        for path in out.glob(pattern):
-            path.unlink()

@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from cai.store.files import refusal
 from cai.train.folder import METRICS, Folder
 
 
@@ -30,12 +29,7 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]  # transformers is not
         """Append the newest entry."""
         if not state.is_world_process_zero or not measured(state.log_history[-1:]):
             return
-        path = self._folder.out / METRICS
-        try:
-            with path.open("ab") as file:
-                file.write(line(state.log_history[-1]))
-        except OSError as error:
-            raise refusal(path, error) from error
+        self._folder.append(METRICS, line(state.log_history[-1]))
 
 
 def line(entry: dict[str, Any]) -> bytes:
