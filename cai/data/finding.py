@@ -6,7 +6,8 @@
 | a path, or a URL that fsspec knows | a file, a directory of files, or a dataset saved by `datasets` |
 | `owner/name` that is no path | a dataset on the hub |
 
-Of a directory every file of a known kind is read, in sorted order, those in its directories too; hidden ones are not.
+Of a directory every file of a known kind is read, in sorted order, those in its directories too; hidden ones are not,
+and what cai wrote itself is not.
 """
 
 import os
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from cai import mark
 from cai.data.rows import Source
 from cai.data.text_files import TextForm, TextSource, open_plain
 from cai.errors import InputError
@@ -57,14 +59,25 @@ def suffix_of(name: str) -> str | None:
     return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
 
 
-def files_in(directory: Path) -> dict[str, Path]:
+def files_in(directory: Path) -> tuple[dict[str, Path], str | None]:
     """Return the files that can be read in a directory and below, by the names that places in them are called.
 
-    Raises OSError where a directory cannot be listed, and InputError when two names cannot be told apart.
+    What cai wrote is no input: a directory that it fills (`cai.mark`) is left out with all below it. The second value
+    is a line that says so, where there is one. Raises OSError where a directory cannot be listed, and InputError when
+    two names cannot be told apart, or `directory` itself is one that cai fills.
     """
+    if (kind := mark.kind_of(directory)) is not None:
+        raise InputError(
+            f"{printable(str(directory))} is what cai wrote itself (the mark in it says: {kind}), which is not read as "
+            "input; name a file in it if you mean that."
+        )
     files: list[Path] = []
+    filled: list[str] = []
     for parent, directories, names in os.walk(directory, onerror=_refuse):
         directories[:] = [name for name in directories if not name.startswith(".")]
+        for name in [name for name in directories if mark.kind_of(Path(parent, name)) is not None]:
+            directories.remove(name)
+            filled.append(printable(Path(parent, name).relative_to(directory).as_posix()))
         files += [Path(parent, name) for name in names if not name.startswith(".") and suffix_of(name) is not None]
     named: dict[str, Path] = {}
     for path in sorted(files):
@@ -74,7 +87,8 @@ def files_in(directory: Path) -> dict[str, Path]:
         if name in named:
             raise InputError(f"{printable(str(directory))} has two files whose names are written {name}; rename one.")
         named[name] = path
-    return named
+    left_out = f"{printable(str(directory))}: left out what cai wrote there itself: {', '.join(sorted(filled))}"
+    return named, left_out if filled else None
 
 
 def open_file(path: Path, name: str) -> Source:

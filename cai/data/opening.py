@@ -28,7 +28,7 @@ def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
             raise InputError(f"There is no file or directory {name} to read prompts from.")
         if options.split is not None and kind not in ("saved", "hub"):
             raise InputError(f"--split is for datasets saved on disk or on the hub; {name} is neither.")
-        sources = _open(place, kind, options)
+        sources, left_out = _open(place, kind, options)
     except OSError as error:
         # Sources say their own; this is about names: too long, in a directory that is closed.
         raise InputError(f"{name[:200]} cannot be opened: {error.strerror}.") from error
@@ -41,10 +41,11 @@ def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
     ]
     # A directory of one file is not that file: what is added to it later must not make the same prompts others.
     content = sources[0].fingerprint if kind != "directory" else fingerprint([opened.fingerprint for opened in sources])
-    return Prompts(parts, content, options, shuffle=options.shuffle and kind != "hub")
+    return Prompts(parts, content, options, shuffle=options.shuffle and kind != "hub", left_out=left_out)
 
 
-def _open(place: str, kind: Kind, options: InputOptions) -> Sequence[Source]:
+def _open(place: str, kind: Kind, options: InputOptions) -> tuple[Sequence[Source], str | None]:
+    """Return the sources, and the line that tells what was left out."""
     path = Path(place).expanduser()
     if kind in ("saved", "hub"):
         # Only here, because datasets takes seconds to import.
@@ -54,15 +55,15 @@ def _open(place: str, kind: Kind, options: InputOptions) -> Sequence[Source]:
             splits = saved_splits(path, place)
         else:
             splits = hub_splits(place, seed=options.seed if options.shuffle else None)
-        return [splits[choose_split(list(splits), options.split, place)]()]
+        return [splits[choose_split(list(splits), options.split, place)]()], None
     if kind == "stdin":
-        return [open_stdin()]
+        return [open_stdin()], None
     if kind == "file":
-        return [open_file(path, printable(path.name))]
-    files = files_in(path)
+        return [open_file(path, printable(path.name))], None
+    files, left_out = files_in(path)
     if not files:
         raise InputError(f"{printable(str(path))} holds no prompt file ({', '.join(SUFFIXES)}).")
-    return [open_file(file, name) for name, file in files.items()]
+    return [open_file(file, name) for name, file in files.items()], left_out
 
 
 def choose_split(splits: Sequence[str], wanted: str | None, name: str) -> str:

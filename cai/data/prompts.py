@@ -55,8 +55,20 @@ class Prompts:
     file first.
     """
 
-    def __init__(self, parts: Sequence[Part], content: str, options: InputOptions, *, shuffle: bool) -> None:
-        """Read the parts one after the other, shuffling their rows here if `shuffle`; `content` is the fingerprint."""
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        content: str,
+        options: InputOptions,
+        *,
+        shuffle: bool,
+        left_out: str | None = None,
+    ) -> None:
+        """Read the parts one after the other, shuffling their rows here if `shuffle`; `content` is the fingerprint.
+
+        `left_out` is a line about files beside the parts that are not read.
+        """
+        self._left_out = left_out
         self.fingerprint = content
         sizes = [part.source.size for part in parts]
         self.size = None if None in sizes else sum(size for size in sizes if size is not None)
@@ -73,7 +85,7 @@ class Prompts:
         sources = [part.source for part in self._parts]
         told = [f"{source.name} {source.remark}" for source in sources if source.remark is not None]
         columns = tell_columns([part.used for part in self._parts], sources, (*PROMPT_COLUMNS, *METADATA))
-        return (*told, *([] if columns is None else [columns]))
+        return (*told, *(line for line in (columns, self._left_out) if line is not None))
 
     def __iter__(self) -> Iterator[Prompt | Failure]:
         """Read from the beginning, one iteration at a time; raises InputError when the source breaks off."""

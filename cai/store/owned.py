@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
-from cai.errors import RunError
+from cai.errors import RunError, StoreError
 from cai.mark import FOLDER, RECORD
 from cai.store.files import refusal, sync_file, sync_folder
 from cai.store.record import Record
@@ -29,6 +29,7 @@ class Owned:
         """Take over an open record that was read; `holds` says whether this process has its lock."""
         self.path = path
         self._record = record
+        self._holds = holds
         self._numbers = count()
         with _refusing(path):
             self._session = record.begin_session(holds=holds)
@@ -185,16 +186,19 @@ class Owned:
         Names under which nothing lies any more are forgotten; temporary files of processes that are gone are removed. A
         link, or anything else that is no file, in the place of a file of cai's is refused.
         """
-        absent = [name for name in self._record.names if not self._mode(name)]
-        for name in self._record.names - set(absent):
+        self._forget_absent()
+        for name in self._record.names:
             self._require_free_or_ours(name)
         for tree in self._record.trees:
             self._require_plain(f"{tree}/")
-        absent += [tree for tree in self._record.trees if not self._mode(tree)]
         with _refusing(self.path):
-            self._record.forget(absent)
             for path in self._left_behind():
                 _remove(path)
+
+    def _forget_absent(self) -> None:
+        known = self._record.names | self._record.trees
+        with _refusing(self.path):
+            self._record.forget([name for name in known if not self._mode(name)])
 
     def _left_behind(self) -> Iterator[Path]:
         """Yield the temporary files of processes that are gone."""
@@ -265,8 +269,13 @@ class Owned:
                 )
 
     def close(self) -> None:
-        """Let another process in."""
-        self._record.close()
+        """Let another process in; names that were expected, or under which nothing lies any more, are free again."""
+        try:
+            if self._holds:
+                with suppress(StoreError):  # the next process does it
+                    self._forget_absent()
+        finally:
+            self._record.close()
 
 
 @contextmanager

@@ -31,6 +31,8 @@ class Table:
     name: str
     sources: Sequence[Source]
     held_out: frozenset[int]
+    left_out: str | None = None
+    """A line about files beside the sources that are not read."""
 
 
 class TableSource:
@@ -50,7 +52,8 @@ class TableSource:
         sources = self._table.sources
         told = [f"{source.name} {source.remark}" for source in sources if source.remark is not None]
         columns = tell_columns([shape.used for shape in self._shapes], sources, PLAIN_COLUMNS)
-        return (*told, *([] if columns is None else [f"{self.name}: {columns}"]))
+        used = None if columns is None else f"{self.name}: {columns}"
+        return (*told, *(line for line in (used, self._table.left_out) if line is not None))
 
     def examples(self, left_out: Counter[str]) -> Iterator[tuple[dict[str, Any], bool | None]]:
         """Yield each example and whether it is held out (None: the prompt's hash decides); count what is left out."""
@@ -93,7 +96,7 @@ def open_table(named: DataSource, split: str | None) -> Table:
         raise InputError(f"{source} is empty: it holds no rows to learn from.")
     filled = [number for number, opened in enumerate(table.sources) if opened.size != 0]
     held_out = frozenset(place for place, number in enumerate(filled) if number in table.held_out)
-    return Table(source, [table.sources[number] for number in filled], held_out)
+    return Table(source, [table.sources[number] for number in filled], held_out, table.left_out)
 
 
 def has_splits(source: DataSource) -> bool:
@@ -107,7 +110,7 @@ def has_splits(source: DataSource) -> bool:
 
 
 def _open_directory(directory: Path, name: str) -> Table:
-    files = files_in(directory)
+    files, left_out = files_in(directory)
     if not files:
         raise InputError(
             f"{name} is neither a run nor a saved dataset, and no file in it can be read ({', '.join(SUFFIXES)})."
@@ -117,7 +120,7 @@ def _open_directory(directory: Path, name: str) -> Table:
         raise InputError(f"{name} holds files of several kinds ({', '.join(kinds)}); name those you mean one by one.")
     held_out = frozenset(number for number, file in enumerate(files.values()) if _HELD_OUT.match(file.name))
     sources = [open_file(file, called) for called, file in files.items()]
-    return Table(name, sources, held_out if len(held_out) < len(sources) else frozenset())
+    return Table(name, sources, held_out if len(held_out) < len(sources) else frozenset(), left_out)
 
 
 def _choose_splits(splits: Splits, split: str | None, name: str) -> Table:
