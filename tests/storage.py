@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -9,6 +10,7 @@ import orjson
 from cai.identity import fingerprint
 from cai.records import Failure, Message, Prompt, Provenance, Round, Row, Trace, Usage, Verdict
 from cai.store import Run
+from cai.store.claim import join
 from cai.store.journal import journal_salt
 from cai.store.lines import make_line
 
@@ -57,6 +59,12 @@ def make_failure(number: int, *, retryable: bool = False, stage: str = "request"
 def journal_line(row: Row) -> bytes:
     """Return a row's line in the journals of a run with IDENTITY."""
     return make_line(orjson.dumps(row), journal_salt(fingerprint(IDENTITY)))
+
+
+def put(directory: Path, name: str, data: bytes) -> None:
+    """Write a file of a run as if the run had."""
+    with closing(join(directory, "run")) as owned:
+        owned.write(name, data)
 
 
 def open_run(directory: Path, *, fresh: bool = False) -> Run:

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -19,11 +18,10 @@ from cai.export import ExportOptions, export_run
 from cai.records import Prompt, Row, Usage
 from cai.store import Run
 from cai.store import run as run_module
-from cai.store.claim import join
 from cai.store.documents import make_document
-from cai.store.layout import SERIES, journal_numbers, journal_path, shard_numbers, shard_path
+from cai.store.layout import SERIES, journal_numbers, shard_numbers, shard_path
 from cai.store.merge import merge
-from tests.storage import IDENTITY, fill, journal_line, make_failure, make_row, open_run
+from tests.storage import IDENTITY, fill, journal_line, make_failure, make_row, open_run, put
 
 
 @pytest.fixture
@@ -106,8 +104,7 @@ def test_a_prompt_has_one_row_the_first(tmp_path: Path) -> None:
 def test_a_stale_journal_beside_its_shard_counts_once(tmp_path: Path, small_journals: None) -> None:
     rows = [make_row(number) for number in range(10)]
     fill(tmp_path, rows)
-    with journal_path(tmp_path, 1).open("wb") as file:
-        file.writelines(map(journal_line, rows))
+    put(tmp_path, "journal/000001.jsonl", b"".join(map(journal_line, rows)))
     assert list(Run.read(tmp_path).rows()) == rows
     assert Run.read(tmp_path).count() == 10
     run = open_run(tmp_path)
@@ -309,8 +306,7 @@ def test_closing_twice_changes_nothing(tmp_path: Path) -> None:
 
 def test_no_number_is_given_twice_when_a_series_is_used_up(tmp_path: Path) -> None:
     open_run(tmp_path).close("interrupted")
-    with closing(join(tmp_path, "run")) as owned:
-        owned.write(f"journal/{SERIES - 1}.jsonl", journal_line(make_row(0)))
+    put(tmp_path, f"journal/{SERIES - 1}.jsonl", journal_line(make_row(0)))
     open_run(tmp_path).close("done")
     for number in range(1, 4):
         fill(tmp_path, [make_row(number)])

@@ -17,7 +17,7 @@ from cai.store import shards as shards_module
 from cai.store.journal import Journal
 from cai.store.layout import journal_numbers, journal_path, shard_numbers
 from cai.store.manifest import Status
-from tests.storage import fill, journal_line, make_failure, make_row, open_run
+from tests.storage import fill, journal_line, make_failure, make_row, open_run, put
 
 ROWS = [make_row(number) for number in range(12)]
 LINES = [journal_line(row) for row in ROWS]
@@ -45,7 +45,7 @@ run.close("done")
 def test_a_journal_cut_anywhere_loses_only_its_torn_line(tmp_path_factory: pytest.TempPathFactory, size: int) -> None:
     directory = tmp_path_factory.mktemp("run") / "run"
     open_run(directory).close("interrupted")
-    journal_path(directory, 1).write_bytes(b"".join(LINES)[:size])
+    put(directory, "journal/000001.jsonl", b"".join(LINES)[:size])
     whole = sum(sum(map(len, LINES[: count + 1])) <= size for count in range(len(LINES)))
     assert list(Run.read(directory).rows()) == ROWS[:whole]
     run = open_run(directory)
@@ -60,7 +60,7 @@ def test_a_journal_cut_anywhere_loses_only_its_torn_line(tmp_path_factory: pytes
 @pytest.mark.parametrize("tail", [b"\0" * 500, LINES[3][:-1], LINES[3][:1], b"null"])
 def test_a_torn_tail_is_cut_off_without_a_word(tmp_path: Path, tail: bytes) -> None:
     open_run(tmp_path).close("interrupted")
-    journal_path(tmp_path, 1).write_bytes(b"".join(LINES[:3]) + tail)
+    put(tmp_path, "journal/000001.jsonl", b"".join(LINES[:3]) + tail)
     assert list(Run.read(tmp_path).rows()) == ROWS[:3]
     run = open_run(tmp_path)
     assert (run.finished, run.repairs) == (3, ())
@@ -291,7 +291,6 @@ def test_a_commit_tells_what_stopped_the_sealing(tmp_path: Path, monkeypatch: py
         run.commit(ROWS[2])
     with pytest.raises(StoreError):
         run.close("done")
-    (tmp_path / "rows").mkdir()
     run = open_run(tmp_path)
     run.close("done")
     assert list(run.rows()) == ROWS[:2]
