@@ -1,5 +1,6 @@
 """No password, key or signature that a command is given is ever written, printed or logged, whatever becomes of it."""
 
+import asyncio
 import base64
 import copy
 import json
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 
 from cai.addresses import DataSource
 from cai.cli.main import main
+from cai.engines import open_engine
+from cai.engines.base import Request, Sampling
 from cai.errors import CaiError, ModelError
 from cai.modelspec import LabelledModel, ModelSpec
 from cai.redaction import redact
@@ -131,7 +134,9 @@ def test_a_run_its_copy_and_its_exports(cai: Run, server: Echoing) -> None:
     assert recorded["prompts"] == f"http://{server.host}/prompts.jsonl"
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 422])
+@pytest.mark.parametrize(
+    "status", [400, pytest.param(404, marks=pytest.mark.chaos), pytest.param(422, marks=pytest.mark.chaos), 401]
+)
 def test_a_server_that_repeats_what_it_was_told(cai: Run, server: Echoing, status: int) -> None:
     server.fails = status
     prompts = ("--prompts", signed(server, "prompts.jsonl"))
@@ -288,11 +293,17 @@ def test_an_engine_option_that_is_a_secret(cai: Run) -> None:
     assert cai(*GENERATE, "--model", "vllm:m", "--engine-option", "hf-token=s3cr3t-typed", "--dry-run") == 2
 
 
-def test_a_password_may_be_typed_as_it_is(cai: Run, server: Echoing) -> None:
+def test_a_password_may_be_typed_as_it_is(server: Echoing) -> None:
+    async def ask(typed: str) -> None:
+        engine = await open_engine(ModelSpec.parse(typed))
+        try:
+            await engine.complete(Request(({"role": "user", "content": "Hello?"},), Sampling(), 0))
+        finally:
+            await engine.close()
+
     for password in ("p@ss", "p/w:0", "p,w?x#y", "p%40ss", "é한"):
-        typed = f"openai:m@http://ann:s3cr3t-typed{password}@{server.host}/v1"
         server.told.clear()
-        assert cai("models", "check", typed, "--json") in (0, 1)
+        asyncio.run(ask(f"openai:m@http://ann:s3cr3t-typed{password}@{server.host}/v1"))
         told = base64.b64encode(f"ann:s3cr3t-typed{urllib.parse.unquote(password)}".encode()).decode()
         assert server.told == {f"Basic {told}"}
 
