@@ -58,8 +58,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Row], dict[str
 
 @pytest.mark.parametrize(
     ("group", "rate"),
-    [("all", 0.002), ("all", 0.01), ("all", 0.2), ("slow", 0.2), ("busy", 0.2)]
-    + [(group, 0.2) for group in GROUPS if LONG_LANE and group not in ("slow", "busy")],
+    [("all", 0.002), ("all", 0.01), ("all", 0.2), *((group, 0.2) for group in GROUPS if LONG_LANE)],
 )
 def test_a_run_ends_with_the_rows_of_a_quiet_one(
     group: str, rate: float, quiet: tuple[list[Row], dict[str, bytes]], tmp_path: Path
