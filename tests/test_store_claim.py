@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.errors import CaiError, RunError, UsageError
+from cai.addresses import DataSource
+from cai.data import InputOptions, open_prompts
+from cai.errors import CaiError, InputError, RunError, UsageError
 from cai.evaluate import folder as evaluation
 from cai.export import ExportOptions, export_run
 from cai.loop.record import Record, write_record
@@ -321,6 +323,20 @@ def test_a_copied_or_planted_origin_is_nobody_s(tmp_path: Path, monkeypatch: pyt
     beside.parent.mkdir(parents=True)
     planted.rename(beside)
     assert read_origin(beside) is None, "not where the copy of that URL lies"
+
+
+def test_what_cai_wrote_is_no_input(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"prompt": "hello"}\n')
+    before = open_prompts(DataSource.parse(str(tmp_path)), InputOptions())
+    assert before.remarks == ()
+    generate(tmp_path / "deep" / "run", False)
+    evaluate(tmp_path / "evaluation", False)
+    after = open_prompts(DataSource.parse(str(tmp_path)), InputOptions())
+    assert after.fingerprint == before.fingerprint
+    assert len(list(after)) == 1
+    assert after.remarks == (f"{tmp_path}: left out what cai wrote there itself: deep/run, evaluation",)
+    with pytest.raises(InputError, match="is what cai wrote itself"):
+        open_prompts(DataSource.parse(str(tmp_path / "deep" / "run")), InputOptions())
 
 
 def test_unusable_places_are_one_sentence(tmp_path: Path) -> None:
