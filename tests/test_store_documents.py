@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.errors import DamageError, RunError
+from cai.evaluate.folder import Folder as EvaluationFolder
 from cai.loop.record import Record, read_record, write_record
 from cai.store import Run
 from cai.store.claim import claim
 from cai.store.documents import DocumentError, make_document, parse_document, read_bounded
 from cai.store.manifest import parse_manifest
+from cai.train.folder import Folder as TrainingFolder
+from cai.train.folder import enter as enter_training
 from tests.storage import fill, make_row
 
 JSON = st.recursive(
@@ -134,3 +137,42 @@ def test_a_stage_s_record_is_told_alike(tmp_path: Path, change: dict[str, Any], 
         path.write_bytes(make_document({**orjson.loads(path.read_bytes()), **change}))
         with pytest.raises(RunError, match=says):
             read_record(owned, "sft")
+
+
+def evaluation(path: Path) -> EvaluationFolder:
+    return EvaluationFolder.open(path, {"judge": "scripted"}, {}, fresh=False)
+
+
+def training(path: Path) -> TrainingFolder:
+    return enter_training(path, {"model": "tiny"}, fresh=False)
+
+
+@pytest.mark.parametrize("kind", ["evaluation", "training"])
+def test_an_evaluation_s_and_a_training_s_document_are_told_alike(tmp_path: Path, kind: str) -> None:
+    def again() -> None:
+        if kind == "evaluation":
+            evaluation(tmp_path).close()
+        else:
+            training(tmp_path).release()
+
+    again()
+    path = next(tmp_path.rglob("evaluation.json" if kind == "evaluation" else "identity.json"))
+    again()
+    data = path.read_bytes()
+    identities = [make_document({**orjson.loads(data), "identity": value}) for value in (None, 1, [1], {"model": 1})]
+    for other in (
+        *identities,
+        b"",
+        b"\0" * 99,
+        b"[]",
+        b"[" * 99_999,
+        data[:-9],
+        data.replace(b"identity", b"Identity"),
+    ):
+        path.write_bytes(other)
+        with pytest.raises(RunError) as caught:
+            again()
+        assert str(caught.value).startswith(str(path))
+        assert "\n" not in str(caught.value)
+    path.write_bytes(data)
+    again()

@@ -15,12 +15,12 @@ import orjson
 
 from cai.errors import RunError
 from cai.store.claim import claim
-from cai.store.files import refusal
+from cai.store.documents import DocumentError, make_document, parse_document, read_bounded
 from cai.store.layout import names_of
 from cai.store.manifest import now, require_identity
 from cai.store.owned import Owned
 
-FORMAT = 1
+FORMAT = 2
 DOCUMENT = "evaluation.json"
 RESPONSES, COMPARISONS = "responses", "comparisons"
 _IMAGES = {"png": "evaluation.png", "svg": "evaluation.svg"}
@@ -97,19 +97,16 @@ class Folder:
         self._owned.close()
 
     def _write(self, document: dict[str, Any]) -> None:
-        self._owned.write(DOCUMENT, orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+        self._owned.write(DOCUMENT, make_document(document))
         self._document = document
 
 
 def _read(path: Path) -> dict[str, Any]:
     place = path / DOCUMENT
     try:
-        document = orjson.loads(place.read_bytes())
-        if document["format"] != FORMAT:
-            raise RunError(f"{place} has format {document['format']}, this cai reads format {FORMAT}.")
-        found: dict[str, Any] = {**document, "identity": dict(document["identity"]), "models": dict(document["models"])}
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{place} is not an evaluation's: {error}; give --out another directory or --fresh.") from error
+        fields = parse_document(read_bounded(place), FORMAT)
+        return {**fields.values, "identity": fields.words("identity"), "models": fields.words("models")}
+    except DocumentError as error:
+        raise RunError(f"{place} {error}; restore it, or start over with --fresh or another --out.") from error
     except OSError as error:
-        raise refusal(place, error) from error
-    return found
+        raise RunError(f"{place} cannot be read: {error.strerror}.") from error

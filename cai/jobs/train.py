@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import jinja2
-import orjson
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
@@ -19,6 +18,7 @@ from transformers import set_seed
 
 from cai.report.training import draw_training
 from cai.settings import AdapterSettings, TrainSettings
+from cai.store.documents import make_document
 from cai.train.adapter import adapter_config
 from cai.train.arguments import place_trackers, shared_arguments
 from cai.train.card import model_card
@@ -147,7 +147,7 @@ def _finish(plan: TrainPlan, folder: Folder, fitted: Fitted, summary: TrainSumma
     recorded = manifest(plan, summary, files)
     folder.write(FIGURE, draw_training(fitted.history, f"{plan.settings.method}: {recorded['name']}"))
     folder.write(CARD, model_card(recorded, FIGURE).encode())
-    folder.write(MANIFEST, orjson.dumps(recorded, option=orjson.OPT_INDENT_2) + b"\n")
+    folder.write(MANIFEST, make_document(recorded))
     folder.forget_checkpoints()
 
 

@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from cai.errors import RunError
 from cai.store.claim import claim
+from cai.store.documents import DocumentError, make_document, parse_document, read_bounded
 from cai.store.files import refusal
 from cai.store.manifest import require_identity
 from cai.store.owned import Owned
@@ -30,6 +29,7 @@ from cai.train.checkpoints import (
 )
 
 MANIFEST = "train.json"
+FORMAT = 2
 METRICS = "metrics.jsonl"
 FIGURE = "loss.png"
 CARD = "README.md"
@@ -146,7 +146,7 @@ def enter(out: Path, identity: Mapping[str, str], *, fresh: bool) -> Folder:
         recorded = next((_read(out / name) for name in (MANIFEST, _IDENTITY) if owned.has(name)), None)
         if recorded is None:
             owned.folder(CHECKPOINTS)
-            owned.write(_IDENTITY, orjson.dumps({"identity": dict(identity)}, option=orjson.OPT_INDENT_2))
+            owned.write(_IDENTITY, make_document({"format": FORMAT, "identity": dict(identity)}))
         else:
             require_identity(out, recorded["identity"], identity)
         owned.require_free(MANIFEST, METRICS, FIGURE, CARD)  # before any work is done
@@ -163,13 +163,9 @@ def enter(out: Path, identity: Mapping[str, str], *, fresh: bool) -> Folder:
 def _read(path: Path) -> dict[str, Any]:
     """Return train.json or identity.json, which are cai's; raises RunError when they are damaged."""
     try:
-        value = orjson.loads(path.read_bytes())
-        identity = value["identity"]
-        if not all(isinstance(item, str) for item in identity.values()):
-            raise TypeError("its identity is not made of words")
-    except (OSError, KeyError, TypeError, AttributeError, orjson.JSONDecodeError) as error:
-        raise RunError(
-            f"{path} is damaged: {error}; restore it, or start over with --fresh or another --out."
-        ) from error
-    assert isinstance(value, dict)  # noqa: S101  (it has an identity)
-    return value
+        fields = parse_document(read_bounded(path), FORMAT)
+        return {**fields.values, "identity": fields.words("identity")}
+    except DocumentError as error:
+        raise RunError(f"{path} {error}; restore it, or start over with --fresh or another --out.") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error

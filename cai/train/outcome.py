@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from cai.store.manifest import now, this_writer
 from cai.train.fit import Fitted
+from cai.train.folder import FORMAT
 from cai.train.metrics import losses, tokens_seen
 from cai.train.plan import TrainPlan, settings_as_json
 
-FORMAT = 1
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 
