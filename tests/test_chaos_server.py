@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -25,27 +26,36 @@ pytestmark = pytest.mark.chaos
 
 CASES = int(os.environ.get("CAI_CHAOS_CASES", "2000"))
 LONG_LANE = CASES > 2000
+SEED = 20261125
 ROWS = 200
 LONGEST = 120.0
 """Seconds; a run that hangs takes longer."""
 
 
-def generated(out: Path, modes: Sequence[str], rate: float) -> tuple[list[Row], dict[str, bytes], str]:
-    """Return the rows in the order of their prompts, without their usage, the files for trainers, and what was said."""
+def command(out: Path, url: str) -> list[str]:
+    """Return the command that makes the rows; its prompts are written beside OUT."""
     prompts = out.parent / "prompts.jsonl"
     lines = [json.dumps({"id": f"p{number}", "prompt": f"What about matter {number}?"}) for number in range(ROWS)]
     prompts.write_text("\n".join(lines))
+    return [
+        sys.executable, "-m", "cai", "generate", "--constitution", "harmless", "--prompts", str(prompts),
+        "--model", f"openai:any@{url}", "--out", str(out), "--samples", "1", "--concurrency", "32", "--timeout", "1",
+    ]  # fmt: skip
+
+
+def found(out: Path) -> tuple[list[Row], dict[str, bytes]]:
+    """Return the rows in the order of their prompts, without their usage, and the files for trainers."""
+    rows = sorted(Run.read(out).rows(), key=lambda row: row.prompt.ordinal)
+    return [replace(row, usage=Usage(0, 0, 0, 0)) for row in rows], exports(out)
+
+
+def generated(out: Path, modes: Sequence[str], rate: float) -> tuple[list[Row], dict[str, bytes], str]:
+    """Return what an undisturbed process finds at a server that misbehaves, and what it said."""
     with misbehaving_beside(modes, rate, seed=7) as server:
-        command = [
-            sys.executable, "-m", "cai", "generate", "--constitution", "harmless", "--prompts", str(prompts),
-            "--model", f"openai:any@{server.url}", "--out", str(out), "--samples", "1",
-            "--concurrency", "32", "--timeout", "1",
-        ]  # fmt: skip
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LONGEST)
+        done = subprocess.run(command(out, server.url), check=False, capture_output=True, text=True, timeout=LONGEST)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    rows = sorted(Run.read(out).rows(), key=lambda row: row.prompt.ordinal)
-    return [replace(row, usage=Usage(0, 0, 0, 0)) for row in rows], exports(out), done.stderr
+    return *found(out), done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +75,25 @@ def test_a_run_ends_with_the_rows_of_a_quiet_one(
 ) -> None:
     rows, files, said = generated(tmp_path / "run", tuple(MODES if group == "all" else GROUPS[group]), rate)
     assert (rows, files) == quiet, said
+
+
+def test_killed_at_any_moment_and_served_ill_it_ends_with_the_rows_of_a_quiet_one(
+    quiet: tuple[list[Row], dict[str, bytes]], tmp_path: Path
+) -> None:
+    draw, out, kills = random.Random(SEED), tmp_path / "run", 0
+    with misbehaving_beside(tuple(MODES), 0.05, seed=7) as server:
+        while True:
+            process = subprocess.Popen(command(out, server.url), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            try:
+                said, _ = process.communicate(timeout=draw.uniform(0.3, 3.0) if kills < 12 else LONGEST)
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                kills += 1
+    assert process.returncode == 0, said
+    assert kills > 2
+    assert found(out) == quiet
 
 
 def test_answers_changed_at_random_are_read_or_refused() -> None:
