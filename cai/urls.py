@@ -18,6 +18,7 @@ from cai.redaction import revealed
 TEMPORARY = ".tmp"
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.+")
+_BEGINNING = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "hf", "abfs", "abfss", "az"})
 """Where one upload appears whole or not at all, and where there are no folders to make."""
 
@@ -25,6 +26,11 @@ _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "hf", "abfs", "abfss", "az
 def is_url(text: str) -> bool:
     """Tell whether a person means a place on a filesystem of fsspec, and not a local path."""
     return _URL.fullmatch(text) is not None
+
+
+def is_almost_url(text: str) -> bool:
+    """Tell whether a text begins as a URL does and is none: `s3:/bucket`, which would be a strange local path."""
+    return _BEGINNING.match(text) is not None and not is_url(text)
 
 
 class RemoteFolder:

@@ -126,6 +126,28 @@ def test_mistakes_with_urls_are_one_sentence(machines: Machines, cai: Cai, monke
         assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        (*GENERATE, "1", "--out"),
+        ("show",),
+        ("train", "sft", "--data", "runs/x", "--out"),
+        ("evaluate", "tiny", "--constitution", "medical", "--out"),
+        ("loop", "--constitution", "medical", "--out"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_url_with_one_slash_is_no_path(
+    cai: Cai, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for typed in ("s3:/x", "file:/x/y", "s3://"):
+        code, _, err = cai(*command, typed)
+        assert code == 2
+        assert f"{typed} looks like a URL with one slash, or without a name; write it like s3://bucket/folder" in err
+    assert list(tmp_path.iterdir()) == []
+
+
 def spawn(*arguments: str) -> subprocess.Popen[str]:
     """Start the command line in a process of its own."""
     command = [sys.executable, "-m", "cai", *arguments]

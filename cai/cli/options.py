@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from cai.settings import EngineSettings, JudgeSettings
-from cai.urls import is_url
+from cai.urls import is_almost_url, is_url
 from cai.yamlfile import Problem, YamlFile, read_yaml
 
 SEED = click.IntRange(0, 2**63 - 1)
@@ -50,6 +50,17 @@ class FiniteRange(click.FloatRange):
         return super().convert(number, param, ctx)
 
 
+def require_no_slip(kind: click.Path, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> None:
+    """Refuse a path that was meant as a URL, as `s3:/bucket/run` was."""
+    if isinstance(value, str) and is_almost_url(value):
+        kind.fail(
+            f"{value} looks like a URL with one slash, or without a name; write it like s3://bucket/folder, or "
+            f"./{value} if you mean a path.",
+            param,
+            ctx,
+        )
+
+
 class LocalFolder(click.Path):
     """A directory on this machine, where no URL will do."""
 
@@ -57,6 +68,7 @@ class LocalFolder(click.Path):
         """Refuse a URL, which would otherwise become a directory with a strange name."""
         if isinstance(value, str) and is_url(value):
             self.fail(f"{value} is a URL; give a directory on this machine (only runs may be at a URL).", param, ctx)
+        require_no_slip(self, value, param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cai.addresses import DataSource
+from cai.cli.options import require_no_slip
 from cai.store import checkout, working_copy
 
 
@@ -19,6 +20,7 @@ class _NewRun(click.Path):
         """Return the directory to write in; asks nobody whether the URL can be reached."""
         if isinstance(value, str) and (named := DataSource.parse(value)).is_url:
             return working_copy(str(named))
+        require_no_slip(self, value, param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -29,6 +31,7 @@ class _ExistingRun(click.Path):
         """Return the directory to read from, with all that is at the URL; raises as `checkout` does."""
         if isinstance(value, str) and (named := DataSource.parse(value)).is_url:
             return checkout(str(named))
+        require_no_slip(self, value, param, ctx)
         return super().convert(value, param, ctx)
 
 
