@@ -7,6 +7,7 @@ nothing of runs or prompts.
 """
 
 import re
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,11 +37,14 @@ def is_almost_url(text: str) -> bool:
 class RemoteFolder:
     """The files below a URL; their names are relative to it, with slashes, and `""` is the URL itself, as a file."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, temporaries: str = ".") -> None:
         """Raise UsageError when no filesystem is known for the URL, or its package is not installed.
 
         `url` is without secrets, as `addresses.DataSource` shows it; here, where it is connected to, they come in.
+        `temporaries` is what the names of temporary files begin with, where the filesystem needs some; the rest is
+        drawn, so that nobody else's has it.
         """
+        self._temporaries = temporaries
         self.url = url.rstrip("/")
         self._filesystem, self._root = _open(self.url)
         protocol = self.url.partition("://")[0].lower()
@@ -59,6 +63,12 @@ class RemoteFolder:
         """Return the content of a small file."""
         with _one_line():
             data: bytes = self._filesystem.cat_file(self._place(name))
+            return data
+
+    def read_beginning(self, name: str, size: int) -> bytes:
+        """Return so many bytes of a file, or all where it has less."""
+        with _one_line():
+            data: bytes = self._filesystem.cat_file(self._place(name), start=0, end=size)
             return data
 
     def get(self, name: str, path: Path) -> None:
@@ -95,9 +105,13 @@ class RemoteFolder:
         if self._uploads_whole:
             yield place
             return
-        self._filesystem.makedirs(place.rpartition("/")[0], exist_ok=True)
-        yield place + TEMPORARY
-        self._filesystem.mv(place + TEMPORARY, place)
+        temporary = self._place(f"{self._temporaries}{secrets.token_hex(8)}{TEMPORARY}")
+        for path in (temporary, place):
+            self._filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+        if self._filesystem.isdir(place):  # into which the file would be moved
+            raise IsADirectoryError(f"{name} is a folder")
+        yield temporary
+        self._filesystem.mv(temporary, place)
 
     def _place(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root

@@ -91,9 +91,9 @@ class Machines:
 
 
 def contents(url: str) -> dict[str, bytes]:
-    """Return what lies at a URL, by name."""
+    """Return what lies at a URL, by name; records of who sent it aside."""
     folder = RemoteFolder(url)
-    return {name: folder.read(name) for name in folder.sizes()}
+    return {name: folder.read(name) for name in folder.sizes() if not name.startswith(".cai/")}
 
 
 def open_at(url: str, *, fresh: bool = False) -> Run:

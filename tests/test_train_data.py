@@ -20,7 +20,7 @@ from cai.export import ExportOptions, export_run
 from cai.records import Round, Row, Trace
 from cai.settings import DataSettings
 from cai.store import Run
-from tests.storage import PROVENANCE, abstention, fill, make_row, verdict
+from tests.storage import PROVENANCE, abstention, fill, make_row, put, verdict
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import
@@ -594,8 +594,7 @@ def test_runs_that_cannot_give_examples_are_told(tmp_path: Path) -> None:
     (tmp_path / "unjudged" / "sft" / "test.parquet").write_bytes(b"torn")
     with pytest.raises(RunError, match="cai export"):
         load("supervised", str(tmp_path / "unjudged"))
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "run.json").write_text("{}")
+    put(tmp_path / "x", "run.json", b"{}")
     with pytest.raises(RunError, match="is not as it was written"):
         load("supervised", str(tmp_path / "x"))
 

@@ -66,7 +66,7 @@ def files_in(directory: Path) -> tuple[dict[str, Path], str | None]:
     is a line that says so, where there is one. Raises OSError where a directory cannot be listed, and InputError when
     two names cannot be told apart, or `directory` itself is one that cai fills.
     """
-    if (kind := mark.kind_of(directory)) is not None:
+    if (kind := mark.kind_of_any(directory)) is not None:
         raise InputError(
             f"{printable(str(directory))} is what cai wrote itself (the mark in it says: {kind}), which is not read as "
             "input; name a file in it if you mean that."
@@ -75,7 +75,7 @@ def files_in(directory: Path) -> tuple[dict[str, Path], str | None]:
     filled: list[str] = []
     for parent, directories, names in os.walk(directory, onerror=_refuse):
         directories[:] = [name for name in directories if not name.startswith(".")]
-        for name in [name for name in directories if mark.kind_of(Path(parent, name)) is not None]:
+        for name in [name for name in directories if mark.kind_of_any(Path(parent, name)) is not None]:
             directories.remove(name)
             filled.append(printable(Path(parent, name).relative_to(directory).as_posix()))
         files += [Path(parent, name) for name in names if not name.startswith(".") and suffix_of(name) is not None]

@@ -22,7 +22,10 @@ def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
     """
     name = printable(str(source))
     try:
-        place = str(fetch(str(source), SUFFIXES)) if source.is_url else source.reveal()
+        place, elsewhere = source.reveal(), None
+        if source.is_url:
+            copy, elsewhere = fetch(str(source), SUFFIXES)
+            place = str(copy)
         kind = kind_of(place)
         if kind is None:
             raise InputError(f"There is no file or directory {name} to read prompts from.")
@@ -41,7 +44,7 @@ def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
     ]
     # A directory of one file is not that file: what is added to it later must not make the same prompts others.
     content = sources[0].fingerprint if kind != "directory" else fingerprint([opened.fingerprint for opened in sources])
-    return Prompts(parts, content, options, shuffle=options.shuffle and kind != "hub", left_out=left_out)
+    return Prompts(parts, content, options, shuffle=options.shuffle and kind != "hub", left_out=elsewhere or left_out)
 
 
 def _open(place: str, kind: Kind, options: InputOptions) -> tuple[Sequence[Source], str | None]:

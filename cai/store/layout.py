@@ -32,7 +32,7 @@ _FAILURES = re.compile(r"failures(-\d+)?\.jsonl")
 _SHARD = re.compile(rf"{ROWS}/(\d{{6,}})\.parquet")
 _AT_URL = re.compile(
     rf"({MANIFEST}|{CARD}|{_FAILURES.pattern}|{_SHARD.pattern}"
-    rf"|({SFT}|{PREFERENCE})/({'|'.join(SPLITS)})\.parquet)({re.escape(TEMPORARY)}|{re.escape(DAMAGED)})?"
+    rf"|({SFT}|{PREFERENCE})/({'|'.join(SPLITS)})\.parquet)({re.escape(DAMAGED)})?"
 )
 
 

@@ -104,10 +104,10 @@ class Record:
     def read(self) -> None:
         """Take in what the file says now."""
         self.names, self.trees, self.sessions = set(), set(), {}
-        for entry in self._entries():
+        for entry in parse_entries(os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)):
             name = entry.get("wrote") or entry.get("tree") or entry.get("removed")
             if name is not None:
-                if not _stays_inside(name):
+                if not stays_inside(name):
                     continue
                 for known in (self.names, self.trees):
                     known.discard(name)
@@ -115,14 +115,6 @@ class Record:
                     (self.trees if "tree" in entry else self.names).add(name)
             elif (session := _session(entry)) is not None:
                 self.sessions[session.prefix] = session
-
-    def _entries(self) -> Iterator[dict[str, Any]]:
-        size = os.fstat(self._descriptor).st_size
-        for line in os.pread(self._descriptor, size, 0).splitlines()[1:]:
-            with suppress(ValueError, RecursionError):
-                value = json.loads(line)
-                if isinstance(value, dict):
-                    yield value
 
     def begin_session(self, *, holds: bool) -> str:
         """Note that this process writes here, and return the beginning of its temporary files' names."""
@@ -185,6 +177,15 @@ class Record:
         os.close(self._descriptor)
 
 
+def parse_entries(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield what the lines after the mark say; those that say nothing are passed over."""
+    for line in data.splitlines()[1:]:
+        with suppress(ValueError, RecursionError):
+            value = json.loads(line)
+            if isinstance(value, dict):
+                yield value
+
+
 def _session(entry: dict[str, Any]) -> Session | None:
     prefix, process, host, holds = (entry.get(name) for name in ("session", "process", "host", "holds"))
     if not (isinstance(prefix, str) and isinstance(process, int) and isinstance(host, str)):
@@ -193,7 +194,7 @@ def _session(entry: dict[str, Any]) -> Session | None:
     return Session(prefix, process, host, holds is True) if is_ours else None
 
 
-def _stays_inside(name: object) -> bool:
+def stays_inside(name: object) -> bool:
     """Tell whether something names a place below a directory, and none that cai keeps for itself."""
     if not isinstance(name, str) or "\0" in name:
         return False

@@ -12,6 +12,8 @@ Nothing that comes from a URL is trusted, and nothing sent taken for granted: a 
 compared when it has come, and what was sent is read back. A shard that is damaged here is fetched again; one that is
 damaged there is set aside at both ends once its rows are owed (`recovery.py`); who still has it whole sends it anew.
 
+What lies at the URL and is not on record there (`remote_owned.py`) is neither fetched, nor replaced, nor removed.
+
 There is no lock at a URL. Two machines that fill one run at the same time lose nothing, and may do some work twice.
 """
 
@@ -19,7 +21,7 @@ import fcntl
 import filecmp
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -36,7 +38,6 @@ from cai.store.layout import (
     SERIES,
     SFT,
     SPLITS,
-    TEMPORARY,
     damaged_shard_numbers,
     failures_path,
     is_failures,
@@ -49,8 +50,8 @@ from cai.store.layout import (
 from cai.store.manifest import Manifest, parse_manifest, read_manifest
 from cai.store.origin import Origin, read_origin
 from cai.store.owned import Owned
+from cai.store.remote_owned import RemoteOwned
 from cai.store.waiting import interruptible
-from cai.urls import RemoteFolder
 
 _HELD_OUT = tuple(split_path(Path(), kind, "test").as_posix() for kind in (SFT, PREFERENCE))
 """The exported rows kept for testing: whoever trains on the run must know them (`cai.train.data.runs`)."""
@@ -65,7 +66,8 @@ class RemoteRun:
         self.url = origin.url
         self.series = origin.series
         with self._answering():
-            self._folder = RemoteFolder(origin.url)
+            self._there = RemoteOwned(origin.url, origin.series)
+        self._folder = self._there.folder
         self._sent: set[int] = set()
 
     def pull_manifest(self, owned: Owned) -> None:
@@ -77,8 +79,7 @@ class RemoteRun:
         data = self._read_manifest()
         here = read_manifest(self.directory) if (self.directory / MANIFEST).exists() else None
         if data is None:
-            if here is None:
-                self._refuse_foreign(self._sizes())
+            self._refuse_foreign()
             return
         there = parse_manifest(data, self.url)
         if here is not None:
@@ -87,9 +88,9 @@ class RemoteRun:
             with self._pulling():
                 owned.write(MANIFEST, data)
 
-    def _refuse_foreign(self, names: Iterable[str]) -> None:
-        """Raise RunError when a place that holds no run holds something else; half a run.json is a run's beginning."""
-        if foreign := sorted(set(names) - {MANIFEST + TEMPORARY}):
+    def _refuse_foreign(self) -> None:
+        """Raise RunError when a place that is no run's holds something; half a record is a run's beginning."""
+        if not self._there.is_run and (foreign := self._there.others()):
             raise RunError(
                 f"{self.url} is not a run and not empty (it holds {foreign[0] or 'a file'}); give --out a new or empty "
                 "place."
@@ -101,8 +102,11 @@ class RemoteRun:
         Raises as `pull_manifest` does. What was fetched stays, wherever this stops.
         """
         with self._pulling():
-            for name, size in self._sizes().items():
+            self._look()
+            for name, size in self._there.sizes.items():
                 number = shard_number(name)
+                if not self._there.has(name):
+                    continue
                 if self._is_newer(name, size) if number is None else self._is_only_there(number, size):
                     self._fetch(name, size, owned)
 
@@ -146,15 +150,16 @@ class RemoteRun:
         damaged = [number for number in damaged_shard_numbers(self.directory) if number in self._sent]
         if owed or damaged:
             self._require_still_ours()
+            names = {number: f"{ROWS}/{shard_path(self.directory, number).name}" for number in (*owed, *damaged)}
+            with self._recording():
+                self._there.own([*(names[number] for number in owed), *(names[number] + DAMAGED for number in damaged)])
         for number in owed:
-            path = shard_path(self.directory, number)
-            self._put_whole(f"{ROWS}/{path.name}", path)
+            self._put_whole(names[number], shard_path(self.directory, number))
             self._sent.add(number)
         for number in damaged:
-            name = f"{ROWS}/{shard_path(self.directory, number).name}"
-            with self._writing():
-                if name in self._folder.sizes():
-                    self._folder.move(name, name + DAMAGED)
+            if self._there.has(names[number]):
+                with self._writing():
+                    self._folder.move(names[number], names[number] + DAMAGED)
             self._sent.discard(number)
         return bool(owed)
 
@@ -172,6 +177,8 @@ class RemoteRun:
     def push_manifest(self) -> None:
         """Send run.json as it is now; raises as `push_rows` does."""
         self._require_still_ours()
+        with self._recording():
+            self._there.own([MANIFEST])
         with self._writing():
             self._folder.write(MANIFEST, (self.directory / MANIFEST).read_bytes())
 
@@ -180,6 +187,8 @@ class RemoteRun:
         path = failures_path(self.directory, self.series)
         if _size(path):
             self._require_still_ours()
+            with self._recording():
+                self._there.own([path.name])
             with self._writing():
                 self._folder.put(path.name, path)
 
@@ -187,23 +196,36 @@ class RemoteRun:
         """Send the exports, the card last, and remove those that are no longer made; raises as `push_rows` does."""
         self._require_still_ours()
         names = [split_path(Path(), kind, split).as_posix() for kind in (SFT, PREFERENCE) for split in SPLITS]
-        gone = [name for name in names if not (self.directory / name).is_file()]
+        files = {name: self.directory / name for name in (*names, CARD) if (self.directory / name).is_file()}
+        gone = [name for name in names if name not in files]
+        with self._recording():
+            self._there.look()
+            for name in gone:
+                self._there.require_free(name)
+            self._there.own(files=files)
         with self._writing():
             for name in names:
-                if name not in gone:
-                    self._folder.put(name, self.directory / name)
-            self._folder.remove(set(gone) & set(self._folder.sizes()))
-            self._folder.put(CARD, self.directory / CARD)
+                if name in files:
+                    self._folder.put(name, files[name])
+            self._there.remove(gone)
+            self._folder.put(CARD, files[CARD])
 
     def clear(self) -> None:
-        """Remove what cai wrote at the URL, run.json last, and nothing else; raises as `pull_manifest` does."""
-        there = self._sizes()
-        if MANIFEST not in there and not (self.directory / MANIFEST).exists():
-            self._refuse_foreign(there)
-        names = [name for name in there if is_written_at_url(name)]
-        with self._writing():
-            self._folder.remove(name for name in names if name != MANIFEST)
-            self._folder.remove(name for name in names if name == MANIFEST)
+        """Remove what is on record at the URL, run.json last, and nothing else; raises as `pull_manifest` does.
+
+        Where something else has a name that a run may need, that is refused and nothing removed.
+        """
+        data = self._read_manifest()
+        self._refuse_foreign()
+        if data is not None:
+            parse_manifest(data, self.url)
+        for name in self._there.others():
+            if is_written_at_url(name):
+                with self._reading():
+                    self._there.require_free(name)
+        if self._there.is_run:
+            with self._recording():
+                self._there.clear(last=MANIFEST)
         self._sent.clear()
 
     def _require_still_ours(self) -> None:
@@ -223,19 +245,20 @@ class RemoteRun:
             )
 
     def holds_run(self) -> bool:
-        """Tell whether there is a run at the URL; raises as `pull_manifest` does."""
+        """Tell whether there is a run at the URL, by its mark and its run.json; raises as `pull_manifest` does."""
         return self._read_manifest() is not None
 
     def _read_manifest(self) -> bytes | None:
+        """Look at the URL and return the run.json that is on record there, or None."""
+        self._look()
+        if not self._there.has(MANIFEST):
+            return None
         with self._reading():
-            try:
-                return self._folder.read(MANIFEST)
-            except FileNotFoundError:
-                return None
+            return self._folder.read(MANIFEST)
 
-    def _sizes(self) -> dict[str, int]:
+    def _look(self) -> None:
         with self._reading():
-            return self._folder.sizes()
+            self._there.look()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -268,18 +291,29 @@ class RemoteRun:
             ) from error
 
     @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Keep other processes from changing the same copy's record at the URL."""
+        with self._writing(), self._alone():
+            yield
+
+    @contextmanager
     def _pulling(self) -> Iterator[None]:
         """Keep other processes from fetching into the same copy."""
         try:
-            descriptor = os.open(self.directory / ORIGIN, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                with self._answering():  # another process, which waits for the URL
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with self._alone():
                 yield
-            finally:
-                os.close(descriptor)
         except OSError as error:
             raise refusal(self.directory, error) from error
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        descriptor = os.open(self.directory / ORIGIN, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            with self._answering():  # another process, which waits for the URL
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def remote_of(directory: Path) -> RemoteRun | None:

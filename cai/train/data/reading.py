@@ -76,7 +76,10 @@ def open_table(named: DataSource, split: str | None) -> Table:
     """Open what `source` names; raises InputError when it cannot be read as a table with rows."""
     source = printable(str(named))
     try:
-        place = str(fetch(str(named), SUFFIXES)) if named.is_url else named.reveal()
+        place, elsewhere = named.reveal(), None
+        if named.is_url:
+            copy, elsewhere = fetch(str(named), SUFFIXES)
+            place = str(copy)
         kind = kind_of(place)
         path = Path(place).expanduser()
         if kind == "file":
@@ -96,7 +99,7 @@ def open_table(named: DataSource, split: str | None) -> Table:
         raise InputError(f"{source} is empty: it holds no rows to learn from.")
     filled = [number for number, opened in enumerate(table.sources) if opened.size != 0]
     held_out = frozenset(place for place, number in enumerate(filled) if number in table.held_out)
-    return Table(source, [table.sources[number] for number in filled], held_out, table.left_out)
+    return Table(source, [table.sources[number] for number in filled], held_out, elsewhere or table.left_out)
 
 
 def has_splits(source: DataSource) -> bool:

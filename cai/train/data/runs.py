@@ -20,11 +20,12 @@ from cai.export.preference import preference_pairs
 from cai.export.sft import sft_examples
 from cai.export.splits import SALT
 from cai.identity import draw
+from cai.mark import kind_of_any
 from cai.records import Row
 from cai.settings import DataSettings
 from cai.store import Run, checkout
 from cai.store.checkout import has_run
-from cai.store.layout import MANIFEST, PREFERENCE, SFT, split_path
+from cai.store.layout import PREFERENCE, SFT, split_path
 from cai.train.data.labels import gate_label
 from cai.train.data.shaping import COLUMNS, NEEDS, Layout, label_pair
 
@@ -45,9 +46,9 @@ def is_run(source: DataSource) -> bool:
         # A web address can be read only, so no run was written there; one may be signed for a single file.
         return not source.is_web and has_run(str(source))
     try:
-        return (Path(source.reveal()).expanduser() / MANIFEST).is_file()
-    except OSError:
-        return False  # a name that no file can have, or a closed directory: whoever opens it says so
+        return kind_of_any(Path(source.reveal()).expanduser()) == "run"
+    except RuntimeError:
+        return False  # the home of nobody: whoever opens it says so
 
 
 class RunSource:
