@@ -26,7 +26,7 @@ from tests.storage import fill, journal_line, make_failure, make_row, open_run
 
 TOTAL, DONE, FAILED = 40, 33, (35, 38)
 ROWS = [make_row(number) for number in range(TOTAL) if number not in FAILED]
-CASES = int(os.environ.get("CAI_CHAOS_CASES", "2000")) * 2 // 5
+CASES = int(os.environ.get("CAI_CHAOS_CASES", "2000")) // 10
 
 
 @pytest.fixture(scope="module", autouse=True)
