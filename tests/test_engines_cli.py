@@ -125,3 +125,9 @@ def _open_in_fresh_process(before: str, spec: str) -> str:
 def test_without_torch_the_fix_is_named() -> None:
     said = _open_in_fresh_process("sys.modules['torch'] = None", "tiny")
     assert said == "a model in this process needs torch: pip install 'cai[local]'\n"
+
+
+def test_check_tells_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_TOLD_EVERY", 0.02)
+    result = CliRunner().invoke(command.models, ["check", "scripted?delay_ms=50"])
+    assert "cai: waiting for its first answer, for 0 s so far" in result.output

@@ -20,7 +20,7 @@ from cai.engines.attempts import AttemptError, Trial
 from cai.engines.base import Choice, Completion, Request, Sampling
 from cai.engines.chat import weigh_options
 from cai.engines.hosts import Host, Hosts
-from cai.engines.openai import OpenAIEngine
+from cai.engines.openai import OpenAIEngine, open_openai
 from cai.engines.refusals import is_overflow
 from cai.engines.retry import backoff, retry_after
 from cai.errors import ContextError, EngineGoneError, ModelError, RequestError
@@ -471,6 +471,34 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
 
     asyncio.run(main())
     assert server.headers[0]["Authorization"] == "Bearer sk-secret"
+
+
+@pytest.mark.parametrize("spelled", ["sk-secret/1", r"sk-secret\/1", r"sk\u002dsecret/1"])
+def test_an_answer_that_repeats_the_key_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, spelled: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret/1")
+    raw = orjson.dumps(_answer("your key is KEY")).decode().replace("KEY", spelled)
+    broken = raw.replace("is", "\\ud83d")  # a damaged text is kept where no better one comes
+    completion, server = _complete(_status(200, raw), _status(200, broken), _answer())
+    assert (completion.text, len(server.bodies)) == ("hi there", 3)
+    for text in (raw, broken):
+        with pytest.raises(RequestError) as caught:
+            _complete(_status(200, text), attempts=3)
+        assert "sk-secret" not in f"{caught.value} {caught.value.raw}"
+
+
+def test_no_beginning_of_a_key_ends_a_raw_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    with pytest.raises(RequestError) as caught:
+        _complete(_status(200, " " * 3_994 + "sk-secret"), attempts=1)
+    assert "sk-" not in caught.value.raw
+
+
+@pytest.mark.parametrize("key", ["sk-secret\n", "sk-\nsecret", "sk-secret\r", "sk-\udcff", "sk-\x00"])
+def test_a_key_that_no_header_can_hold_is_told(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": key})
+    with pytest.raises(ModelError, match="OPENAI_API_KEY holds a line break") as caught:
+        asyncio.run(open_openai("llama", ["http://127.0.0.1:9/v1"]))
+    assert "secret" not in str(caught.value)
 
 
 def test_a_password_in_the_address_is_used_and_hidden() -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from cai.engines.attempts import BusyError, Trial
 from cai.engines.base import Completion, Request, Sampling
 from cai.engines.hosts import Hosts
-from cai.engines.openai import OpenAIEngine
+from cai.engines.openai import OpenAIEngine, open_openai
 from cai.engines.pacing import Pace
-from cai.errors import RequestError
+from cai.errors import EngineGoneError, ModelError, RequestError
 from tests.virtual_time import run_ahead
 
 GOOD = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
@@ -169,6 +169,45 @@ def test_what_a_server_said_is_told_while_it_is_waited_for_and_not_too_often() -
     assert len(answered) == 100
     assert 3 <= len(told) <= 1 + log[-1][0] / 300
     assert re.fullmatch(r"waiting \d+ s: 127\.0\.0\.1:\d+ answered 429: Rate limit reached for requests", told[0])
+
+
+def test_a_person_is_told_why_a_server_is_asked_again_in_vain() -> None:
+    told: list[str] = []
+
+    async def main() -> None:
+        engine = OpenAIEngine("m", ["http://127.0.0.1:9/v1"], patience=60.0, say=told.append)
+        try:
+            with pytest.raises(EngineGoneError):
+                await engine.complete(request(1))
+        finally:
+            await engine.close()
+
+    run_ahead(main())
+    assert len(told) == 1
+    assert re.fullmatch(r"nothing answered for \d+ s, asking again: no connection to 127\.0\.0\.1:9 .*", told[0])
+
+
+def test_a_person_is_told_of_a_server_that_lists_its_models_slowly() -> None:
+    told: list[str] = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until nobody waits any more
+        writer.close()
+        left.set()
+
+    left = asyncio.Event()
+
+    async def main() -> None:
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ModelError, match="does not answer"):
+            await open_openai("m", [f"http://127.0.0.1:{port}/v1"], say=told.append)
+        await left.wait()
+        server.close()
+        await server.wait_closed()
+        assert told == [f"waiting for 127.0.0.1:{port} to list its models"]
+
+    run_ahead(main())
 
 
 def test_nothing_is_told_while_another_server_answers() -> None:

@@ -114,6 +114,33 @@ def test_a_judge_that_answers_nothing_ends_the_training_and_not_before() -> None
             reward(*batch)
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (RequestError("the server answered 400: no", retryable=False, kind="http 400"), "the server answered 400: no"),
+        (ContextError("does not fit"), "does not fit"),
+        (None, "Yes and No weigh too little"),
+    ],
+)
+def test_a_short_training_without_any_answer_is_told(fault: Exception | None, words: str) -> None:
+    silent = True
+
+    def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
+        if silent and fault is not None:
+            raise fault
+        return [0.1, 0.1] if silent else [0.25, 0.75]
+
+    with make_reward(weigh) as reward:
+        reward.require_answers()
+        batch = [[user("?")]], [[assistant("a")]], [WHOLE], lambda _name, _value: None
+        assert reward(*batch) == [None]
+        with pytest.raises(EngineGoneError, match=f"answered none of 2 questions, so nothing was learned: {words}"):
+            reward.require_answers()
+        silent = False
+        reward(*batch)
+        reward.require_answers()
+
+
 def test_what_is_not_answered_is_left_out_and_never_guessed() -> None:
     def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
         if "kind" in messages[-1]["content"]:

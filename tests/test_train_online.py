@@ -11,7 +11,7 @@ from peft import LoraConfig
 from trl import GRPOConfig, RLOOConfig
 
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import EngineGoneError, InputError, ModelError, UsageError
+from cai.errors import EngineGoneError, InputError, ModelError, RequestError, UsageError
 from cai.modelspec import ModelSpec
 from cai.prompts import Templates
 from cai.records import Message
@@ -121,6 +121,18 @@ def test_a_judge_that_is_gone_ends_training_with_its_own_words(tmp_path: Path) -
 
     with pytest.raises(EngineGoneError, match="the server is gone"):
         with_judge(online_context(tmp_path), weigh).train()
+
+
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+def test_no_checkpoint_is_kept_of_training_that_got_no_answer(tmp_path: Path, method: str) -> None:
+    def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
+        raise RequestError("the server answered 400", retryable=False, kind="http 400")
+
+    few = {"batch": 8, "rows": PROMPTS[:1]}  # fewer questions than end it by themselves
+    context = online_context(tmp_path, method, save_strategy="steps", **few)
+    with pytest.raises(EngineGoneError, match="answered none of 16 questions, so nothing was learned: the server"):
+        with_judge(context, weigh).train()
+    assert not list(tmp_path.rglob("checkpoint-*"))
 
 
 def test_the_embedded_model_judges_itself_under_a_shipped_constitution(tmp_path: Path) -> None:

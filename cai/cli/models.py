@@ -3,9 +3,10 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import TypeVar
 
 import click
 from rich.table import Table
@@ -19,6 +20,9 @@ from cai.errors import EngineGoneError, ModelError, RequestError
 from cai.modelspec import ModelSpec
 from cai.records import Message
 
+Result = TypeVar("Result")
+
+_TOLD_EVERY = 8.0  # seconds of waiting after which a person is told, and told again, what for
 _QUESTION = "Can I take ibuprofen with a cold?"
 _BURST_REQUESTS, _BURST_TOKENS = 32, 64
 _BURST_SECONDS = 20.0
@@ -90,14 +94,15 @@ def check(spec: ModelSpec, *, device: str, dtype: str, engine_option: tuple[str,
 
 async def _check(spec: ModelSpec, options: EngineOptions) -> Findings:
     began = time.perf_counter()
-    engine = await open_engine(spec, options)
+    engine = await _patiently("opening it", open_engine(spec, options))
     try:
         opened = time.perf_counter()
-        completion = await engine.complete(_request(0))
+        completion = await _patiently("waiting for its first answer", engine.complete(_request(0)))
         answered = time.perf_counter()
-        choices = await _why_no_choices(engine)
-        writing = await _burst(engine, _request)
-        reading = await _burst(engine, partial(_long_request, secrets.token_hex(4)))
+        choices = await _patiently("waiting for its log-probabilities", _why_no_choices(engine))
+        writing = await _patiently("measuring how fast it writes", _burst(engine, _request))
+        long_request = partial(_long_request, secrets.token_hex(4))
+        reading = await _patiently("measuring how fast it reads", _burst(engine, long_request))
         return Findings(
             name=engine.name,
             opened_in=opened - began,
@@ -113,7 +118,17 @@ async def _check(spec: ModelSpec, options: EngineOptions) -> Findings:
             failure=writing.failure or reading.failure,
         )
     finally:
-        await engine.close()
+        await _patiently("closing it", engine.close())
+
+
+async def _patiently(what: str, work: Awaitable[Result]) -> Result:
+    """Return what `work` returns, and tell a person every few seconds what is waited for."""
+    task = asyncio.ensure_future(work)
+    waited = 0.0
+    while not (await asyncio.wait({task}, timeout=_TOLD_EVERY))[0]:
+        waited += _TOLD_EVERY
+        say(f"cai: {what}, for {waited:.0f} s so far", err=True)
+    return task.result()
 
 
 def _request(seed: int) -> Request:

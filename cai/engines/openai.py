@@ -13,7 +13,7 @@ import base64
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from yarl import URL
 
@@ -39,7 +39,7 @@ from cai.redaction import forms, hide_secrets, know
 Result = TypeVar("Result")
 
 _SLOTS_PER_HOST = 288  # an eighth above vLLM's usual 256 sequences, so that a freed one finds work waiting
-_TOLD_FROM, _TOLD_EVERY = 5.0, 300.0  # seconds of waiting that a person is told of, and how often at most
+_TOLD_FROM, _TOLD_EVERY = 5.0, 300.0  # seconds in vain that a person is told of, and how often at most
 _SHORTEST_REPEATED = 8  # characters of a key below which an answer may hold it by chance
 _OPEN_TIMEOUT = 30.0  # seconds to list a server's models
 _OPEN_ATTEMPTS = 5
@@ -51,7 +51,7 @@ class OpenAIEngine:
 
     `urls` end before `/chat/completions`. `timeout` is seconds an attempt may take in all, `attempts` how many a
     request gets; `patience` and `busy_patience` are seconds as in `hosts`, `backoff_base` as in `retry`. `say` tells a
-    person which server is waited for, and what it said.
+    person which server is waited for, or asked in vain, and what it said.
     Made by `open_openai`; needs a running event loop.
     """
 
@@ -81,6 +81,7 @@ class OpenAIEngine:
         self._timeout = timeout
         self._say = say
         self._told_at = -math.inf
+        self._failing_since: float | None = None
         self._loop = asyncio.get_running_loop()
         self._hosts = Hosts(names, patience, most=self.concurrency, busy_patience=busy_patience)
         self._bases = {host.name: url.with_user(None) for host, url in zip(self._hosts.all, addresses, strict=True)}
@@ -88,7 +89,7 @@ class OpenAIEngine:
         self._headers = {name: _headers(url) for name, url in zip(names, addresses, strict=True)}
         secrets = _secrets(addresses)
         know(secrets)
-        repeated = (form.encode() for secret in secrets for form in forms(secret))
+        repeated = (form for secret in secrets for form in forms(secret))
         self._never_said = frozenset(form for form in repeated if len(form) >= _SHORTEST_REPEATED)
         self._slots = asyncio.Semaphore(self.concurrency)
         self._given: set[str] = set()
@@ -118,6 +119,7 @@ class OpenAIEngine:
         Raises ModelError when no server can be reached, the key is refused, or an address lacks its /v1.
         """
         told = await asyncio.gather(*(self._model_length(host) for host in self._hosts.all), return_exceptions=True)
+        self._told_at = -math.inf  # what was told of this says nothing of what comes
         for answer in told:
             if isinstance(answer, BaseException) and not isinstance(answer, AttemptError):
                 raise answer
@@ -133,6 +135,7 @@ class OpenAIEngine:
         base, failures = self._bases[host.name], 0
         while True:
             failures += 1
+            waiting = self._loop.call_later(_TOLD_FROM, self._tell, f"waiting for {host.name} to list its models")
             try:
                 async with asyncio.timeout(min(_OPEN_TIMEOUT, self._timeout)):
                     reply = await self._wire.send(
@@ -149,6 +152,8 @@ class OpenAIEngine:
                     return self._listed_length(reply)
                 if failures == _OPEN_ATTEMPTS:
                     raise ModelError(mistake)
+            finally:
+                waiting.cancel()
             await asyncio.sleep(backoff(failures, self._backoff_base))
 
     def _mistake(self, host: Host, status: int) -> str | None:
@@ -188,6 +193,7 @@ class OpenAIEngine:
                 try:
                     result = await self._attempt(host, body, limit, read)
                     host.pace.answer(turn)
+                    self._failing_since = None
                     self._given.add(sort)
                     return result
                 except AttemptError as error:
@@ -211,17 +217,21 @@ class OpenAIEngine:
         )
         self._hosts.reached(host)
         status = reply.status
-        if 200 <= status < 300 and any(form in reply.raw for form in self._never_said):
-            raise RequestError(
-                f"{host.name} repeats the key it was sent in its answer, which is not kept", retryable=False, kind="key"
-            )
         try:
             if 200 <= status < 300:
-                return read(reply.raw)
+                result = read(reply.raw)
+                if self._repeats_key(result):
+                    raise AttemptError(
+                        f"{host.name} repeats the key it was sent in its answer, which is not kept",
+                        kind="key",
+                        retryable=False,
+                        refused=True,
+                    )
+                return result
         except ErrorInsideError as error:
             status = error.status
-        except RequestError as error:
-            error.raw = hide_secrets(error.raw)
+        except AttemptError as error:
+            error.kept = None if self._repeats_key(error.kept) else error.kept
             raise
         raise refusal(
             status,
@@ -231,6 +241,10 @@ class OpenAIEngine:
             wait=retry_after(reply.retry_after),
         )
 
+    def _repeats_key(self, result: Any) -> bool:
+        """Return whether a text holds a key; it is looked for in the text, which JSON may spell in many ways."""
+        return isinstance(result, Completion) and any(form in result.text for form in self._never_said)
+
     def _delay(self, host: Host, turn: int, error: AttemptError, trial: Trial, *, given: bool) -> float:
         """Return how long to wait before the next attempt, or raise what the last one failed with.
 
@@ -239,32 +253,38 @@ class OpenAIEngine:
         now = self._loop.time()
         if isinstance(error, BusyError):
             hopeless = self._hosts.refused(host, turn, error)
-            self._tell(self._hosts.notice(now, _TOLD_FROM), now)
+            self._tell(self._hosts.notice(now, _TOLD_FROM))
             if hopeless or trial.is_too_large(host.pace.answered, now, host.pace.patience):
-                raise _told(error, f"and nothing else for {host.pace.patience:g} s") from error
+                raise _told(host, error, f"and nothing else for {host.pace.patience:g} s") from error
             return 0.0
+        if self._failing_since is None:
+            self._failing_since = now
+        if now - self._failing_since >= _TOLD_FROM:
+            self._tell(f"nothing answered for {now - self._failing_since:.0f} s, asking again: {error}")
         another = isinstance(error, BrokenError) and self._hosts.unreachable(host, now)
         waits_for_all = isinstance(error, UnreachableError) and self._hosts.all_failing
         if not waits_for_all and trial.is_over(error, given=given):
-            raise _told(error, f"asked {trial.failures} times") from error
+            raise _told(host, error, f"asked {trial.failures} times") from error
         if another:
             return 0.0
         if isinstance(error, BrokenError):
             return backoff(host.failures, self._backoff_base, cap=self._patience / 4)
         return backoff(trial.failures, self._backoff_base)
 
-    def _tell(self, notice: str, now: float) -> None:
-        """Tell a person whom everything waits for, once in a while."""
+    def _tell(self, notice: str) -> None:
+        """Tell a person why nothing comes, once in a while."""
+        now = self._loop.time()
         if notice and self._say is not None and now - self._told_at >= _TOLD_EVERY:
             self._told_at = now
             self._say(notice)
 
 
-def _told(error: AttemptError, how: str) -> RequestError:
-    """Return what a request fails with whose attempts ended so."""
+def _told(host: Host, error: AttemptError, how: str) -> RequestError:
+    """Return what a request fails with whose last attempt ended so at `host`, which is named."""
     if error.kind == "server error" and is_overflow(str(error)):  # said again and again, so it is believed
         return ContextError("the request does not fit the model's context", raw=error.raw)
-    return RequestError(f"{error}, {how}", retryable=error.retryable, kind=error.kind, raw=error.raw)
+    said = str(error) if host.name in str(error) else f"{host.name}: {error}"
+    return RequestError(f"{said}, {how}", retryable=error.retryable, kind=error.kind, raw=error.raw)
 
 
 async def open_openai(
@@ -306,6 +326,8 @@ def _headers(url: URL) -> dict[str, str]:
         pair = f"{url.user}:{url.password or ''}".encode()
         headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
     elif key:
+        if not key.isprintable():
+            raise ModelError("OPENAI_API_KEY holds a line break or another sign that is in no key: set it without")
         headers["Authorization"] = f"Bearer {key}"
     return headers
 

@@ -12,6 +12,7 @@ from typing import Any
 from cai.engines.attempts import AttemptError, BusyError
 from cai.engines.fields import first, mapping, parse
 from cai.errors import ContextError, RequestError
+from cai.redaction import hide_secrets
 
 _BUSY = frozenset({429, 503, 529})
 _OF_THE_REQUEST = frozenset({400, 413, 415, 422})
@@ -85,8 +86,8 @@ def is_overflow(body: str) -> bool:
 
 
 def clip(raw: bytes) -> str:
-    """Return the beginning of an answer as text, for a failure's record."""
-    return raw[:_RAW_LIMIT].decode(errors="replace")
+    """Return the beginning of an answer as text, for a failure's record; no secret's beginning ends it."""
+    return hide_secrets(raw[: 2 * _RAW_LIMIT].decode(errors="replace"))[:_RAW_LIMIT]
 
 
 def _event(raw: bytes) -> Any:

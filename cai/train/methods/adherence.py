@@ -6,7 +6,8 @@ weighing its weight times its severity (critical 4, major 2, minor 1). An answer
 together is no answer: that principle is left out of that response's mean, and a response without any is not scored at
 all (None: TRL then leaves it out of the group's baseline). What cannot be answered is never guessed. A question that
 failed is one without an answer, and counted beside them; after `SUSPICIOUS` of them since the last batch with an answer
-in it, training stops: a judge that answers nothing rewards nothing.
+in it, training stops: a judge that answers nothing rewards nothing. `require_answers` tells of a shorter training that
+got no answer at all.
 
 Constitutional AI trains on a preference model's scores (arXiv 2212.08073, section 4.1); asking the judge directly, each
 response on its own, is RLAIF's "direct" reward (2309.00267, section 2.2.2).
@@ -56,9 +57,12 @@ class AdherenceReward:
         self._judge = judge
         self._ends = ends
         self._failures = 0  # since the last batch with an answer in it
+        self._asked = self._answered = 0  # since this was opened
+        self._said = "Yes and No weigh too little in its answers"
 
     def __enter__(self) -> Self:
         self._judge.__enter__()
+        self._asked = self._answered = 0
         return self
 
     def __exit__(
@@ -98,10 +102,20 @@ class AdherenceReward:
         ]
 
     def _stop_if_all_fail(self, kept: Sequence[Sequence[float | None]], errors: Sequence[RequestError]) -> None:
-        answered = any(value is not None for row in kept for value in row)
+        answered = sum(value is not None for row in kept for value in row)
+        self._asked += sum(len(row) for row in kept)
+        self._answered += answered
+        self._said = str(errors[-1]) if errors else self._said
         self._failures = 0 if answered else self._failures + len(errors)
         if self._failures >= SUSPICIOUS:
             raise EngineGoneError(f"the last {self._failures} questions to the judge failed: {errors[-1]}")
+
+    def require_answers(self) -> None:
+        """Raise EngineGoneError when the judge was asked since this was opened, and answered nothing."""
+        if self._asked and not self._answered:
+            raise EngineGoneError(
+                f"the judge answered none of {self._asked} questions, so nothing was learned: {self._said}"
+            )
 
     async def _ask(
         self,
@@ -121,7 +135,8 @@ class AdherenceReward:
             async with room:
                 try:
                     choice = await engine.choose((*dialogue, question), self._templates.gate_options)
-                except ContextError:
+                except ContextError as error:
+                    self._said = str(error)
                     return None
                 except RequestError as error:
                     errors.append(error)

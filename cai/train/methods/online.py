@@ -115,6 +115,15 @@ class _Judged(StopsAtNan):
         with self._reward:
             return super().train(*positional, **keywords)
 
+    def _save_checkpoint(self, *positional: Any, **keywords: Any) -> None:
+        """Write one, but none of steps that nothing was learned in: the same command would take them for done.
+
+        Raises EngineGoneError when the judge has answered nothing so far.
+        """
+        if isinstance(self._reward, AdherenceReward):
+            self._reward.require_answers()
+        super()._save_checkpoint(*positional, **keywords)
+
     def _answerable(self, context: Context, configuration: Any) -> Dataset:
         """Return the prompts that leave room; raises InputError when they do not make one batch."""
         text_config, prompts = context.model.config.get_text_config(), context.examples.train
