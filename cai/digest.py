@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from cai.paths import open_file
+
 State = Literal["whole", "damaged", "unsealed"]
 
 MARK = b"cai blake2b:"
@@ -36,7 +38,7 @@ def add_digest(path: Path) -> None:
 
 def check_digest(path: Path) -> State:
     """Tell whether a file is as `add_digest` left it; `unsealed`: without a digest, or no Parquet. Raises OSError."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         start = _footer_start(file)
         if start is None or start < len(_MAGIC) + _SEAL_SIZE:
             return "unsealed"

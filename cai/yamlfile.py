@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from cai.paths import open_file
+
 Location = tuple[str | int, ...]
 
 _LARGEST = 16 << 20
@@ -98,7 +100,7 @@ class _Loader(yaml.SafeLoader):
 def read_yaml(path: Path) -> YamlFile:
     """Read `path`; whatever is wrong with it, short of a bug here, comes back in `problems`."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             content = file.read(_LARGEST + 1)
         if len(content) > _LARGEST:
             return _unreadable(path, 1, f"is larger than {_LARGEST >> 20} MiB, which no file of this kind is")

@@ -16,6 +16,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "resources",
         "arrow",
         "digest",
+        "paths",
         "keyset",
         "mark",
         "yamlfile",

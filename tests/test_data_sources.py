@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -344,3 +345,48 @@ def test_reading_jsonl_imports_no_table_library(tmp_path: Path) -> None:
         "assert not {'pyarrow', 'datasets', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz"])
+@pytest.mark.parametrize("when", ["before the first row", "after it"])
+def test_a_file_that_changes_while_it_is_read_is_told(tmp_path: Path, name: str, when: str) -> None:
+    path = save(tmp_path / name)
+    prompts = open_prompts(DataSource.parse(str(path)), InputOptions())
+    items = iter(prompts)
+    if when == "after it":
+        next(items)
+    save(tmp_path / f"new-{name}", [*ROWS, {"id": "more", "prompt": "More?", "tags": "dose"}]).replace(path)
+    with pytest.raises(InputError, match=rf"{name} (was changed while it was read|cannot be read beyond row)"):
+        list(items)
+    save(path)
+    assert len(list(open_prompts(DataSource.parse(str(path)), InputOptions()))) == 4
+
+
+def test_a_file_that_is_only_touched_is_the_same(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jsonl")
+    prompts = open_prompts(DataSource.parse(str(path)), InputOptions())
+    items = iter(prompts)
+    next(items)
+    os.utime(path, (1, 1))
+    assert len(list(items)) == 3
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.csv.gz", "a.txt.gz"])
+def test_lines_that_end_in_carriage_returns_alone_are_not_read_as_one(tmp_path: Path, name: str) -> None:
+    data = b"prompt\rone\rtwo\r"
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    with pytest.raises(InputError, match="end in carriage returns alone; save it with"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_table_parted_by_other_marks_is_told(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "a.csv").write_text(f"prompt{mark}id\nhi{mark}1\n")
+    with pytest.raises(InputError, match="CSV parts columns by commas"):
+        read(tmp_path / "a.csv")
+
+
+def test_a_file_without_an_object_says_what_its_first_line_is(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes('{"prompt": "café"}\n'.encode("latin-1"))
+    with pytest.raises(InputError, match=r"a\.jsonl:1: the line is not UTF-8"):
+        read(tmp_path / "a.jsonl")

@@ -211,7 +211,7 @@ def test_a_bad_line_among_failures_is_asked_again(directory: Path) -> None:
     path = directory / "failures.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0].replace(b"raw text", b"raw test") + lines[1])
-    with pytest.raises(RunError, match=r"failures\.jsonl has damaged lines"):
+    with pytest.raises(RunError, match=r"failures\.jsonl has damaged lines; the command that made this"):
         list(Run.read(directory).failures())
     run = open_run(directory)
     assert [run.is_finished(f"prompt-{number}") for number in FAILED] == [False, True]

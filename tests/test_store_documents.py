@@ -112,11 +112,11 @@ def test_neither_a_long_file_nor_a_pipe_is_waited_for(tmp_path: Path) -> None:
         Run.read(tmp_path)
     (tmp_path / "run.json").unlink()
     os.mkfifo(tmp_path / "run.json")
-    with pytest.raises(RunError, match=r"run\.json is no file"):
+    with pytest.raises(RunError, match=r"run\.json cannot be read: it is a pipe or a device"):
         Run.read(tmp_path)
     (tmp_path / "run.json").unlink()
     (tmp_path / "run.json").mkdir()
-    with pytest.raises(RunError, match=r"run\.json"):
+    with pytest.raises(RunError, match=r"run\.json cannot be read: it is a directory"):
         Run.read(tmp_path)
 
 

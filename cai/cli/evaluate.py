@@ -1,6 +1,5 @@
 """`cai evaluate MODEL…`: what a constitution's judge, and where there is one the oracle, say of models."""
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ from cai.cli.console import Screen
 from cai.cli.evaluation import print_evaluation
 from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
+    EXISTING_FOLDER,
     LOCAL_FOLDER,
     RETRY_FAILED,
     SEED,
@@ -63,9 +63,7 @@ except ModuleNotFoundError as error:
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a response at most.")
 @judge_options
 @engine_options
-@click.option(
-    "--prompts-dir", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Your own request templates."
-)
+@click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
 @click.option("--out", type=LOCAL_FOLDER, help="Directory (default: evaluations/<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the directory holds and start over.")
 @RETRY_FAILED
@@ -85,9 +83,9 @@ def evaluate(models: tuple[LabelledModel, ...], as_json: bool, **options: Any) -
     check_engine_options(specs, settings.engine.engine_option)
     if settings.fresh:
         confirm_fresh(plan.out)
+    if settings.prompts is not None:
+        print_remarks(plan.prompts.remarks)
     if not as_json:
-        if settings.prompts is not None:
-            print_remarks(plan.prompts.remarks)
         if settings.judge is None:
             which = "the baseline" if plan.baseline is not None else "the first model"
             say(f"cai: judged by {plan.judge}, {which}; choose with --judge", err=True)

@@ -1,7 +1,6 @@
 """`cai generate`: the main job."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ from cai.cli.console import Screen
 from cai.cli.costs import rate_options, take_rates, tell_estimate
 from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
+    EXISTING_FOLDER,
     RETRY_FAILED,
     ROUNDS,
     SAMPLES,
@@ -72,9 +72,7 @@ from cai.store.origin import location
 @click.option("--cluster", metavar="auto|local|HOST:PORT", help="Make the rows on a Ray cluster (cai[ray]).")
 @click.option("--replicas", type=Count(), help="Copies of the models on the cluster (default: 1).")
 @click.option("--gpus-per-replica", type=FiniteRange(0), help="GPUs for each, or a part of one (default: 0).")
-@click.option(
-    "--prompts-dir", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Your own request templates."
-)
+@click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
 @click.option("--out", type=NEW_RUN, help="Run directory, or its URL: s3://… (default: runs/<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the run directory holds and start over.")
 @RETRY_FAILED
@@ -98,7 +96,7 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
     check_engine_options((settings.model, settings.judge or settings.model), settings.engine.engine_option)
     plan = plan_generate(settings)
     console = Screen()
-    if not as_json:
+    if not (dry_run and as_json):  # which tells them itself
         print_remarks(plan.prompts.remarks)
     if dry_run:
         estimate = asyncio.run(estimate_generate(plan, settings))

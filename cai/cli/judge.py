@@ -1,6 +1,5 @@
 """`cai judge RUN`: new verdicts on old traces."""
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -8,6 +7,7 @@ import click
 from cai.cli.console import Screen
 from cai.cli.fresh import confirm_fresh
 from cai.cli.options import (
+    EXISTING_FOLDER,
     RETRY_FAILED,
     SEED,
     Count,
@@ -37,9 +37,7 @@ from cai.settings import RejudgeSettings
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a reasoning at most.")
 @judge_options
 @engine_options
-@click.option(
-    "--prompts-dir", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Your own request templates."
-)
+@click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
 @click.option("--out", type=NEW_RUN, help="Run directory, or its URL (default: RUN-judged-<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the run directory holds and start over.")
 @RETRY_FAILED

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import click
@@ -13,6 +12,7 @@ from cai.addresses import DataSource
 from cai.cli.console import Screen, shown
 from cai.cli.evaluation import print_evaluation
 from cai.cli.options import (
+    EXISTING_FOLDER,
     LOCAL_FOLDER,
     RETRY_FAILED,
     SAMPLES,
@@ -51,8 +51,7 @@ class _Screen:
     quiet: bool
 
     def say(self, line: str) -> None:
-        if not self.quiet:
-            say(f"cai: {line}", err=True)
+        say(f"cai: {line}", err=True)
 
     def watched(self, job: Callable[[Watch], Awaitable[Result]]) -> Result:
         return run_watched(job, quiet=self.quiet)
@@ -120,9 +119,7 @@ def _stage_options(command: Command) -> Command:
 @click.option("--quantize", is_flag=True, help="Keep the base in 4 bits under the adapter (GPU).")
 @click.option("--template", help="Chat template for a model without one: chatml, alpaca or plain.")
 @engine_options
-@click.option(
-    "--prompts-dir", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Your own request templates."
-)
+@click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
 @click.option("--out", type=LOCAL_FOLDER, help="Directory (default: loops/<constitution>).")
 @RETRY_FAILED
 @click.option("--dry-run", is_flag=True, help="Print the stages and their settings; run nothing.")

@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
 
@@ -82,7 +83,7 @@ def cai() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
-    _fill_standard_descriptors()
+    _open_standard_streams()
     watch_libraries()
     try:
         _require_text(sys.argv[1:] if arguments is None else arguments)
@@ -97,7 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:  # the output's disk is full, a terminal is gone
-        say(f"cai: {error.strerror or error}", err=True)
+        place = f"{error.filename} cannot be read or written" if error.filename else "the output cannot be written"
+        say(f"cai: {place}: {error.strerror or error}", err=True)
+        sys.exit(1)
+    except MemoryError:
+        say("cai: The memory is used up; give less at once, or run it on a machine with more", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         say("cai: interrupted", err=True)
@@ -106,8 +111,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _require_text(arguments: Sequence[str]) -> None:
-    """Raise UsageError for words and a working directory that are no UTF-8: no file of cai's could name them."""
-    for argument in (*arguments, str(Path.cwd())):
+    """Raise UsageError for words and a working directory that are no UTF-8: no file of cai's could name them.
+
+    So for a working directory that is gone: no path could be told from it.
+    """
+    try:
+        here = str(Path.cwd())
+    except OSError as error:
+        raise UsageError(f"the working directory is gone ({error.strerror}); change into another one") from error
+    for argument in (*arguments, here):
         if not argument.isascii() and argument != (shown := argument.encode("utf-8", "replace").decode()):
             raise UsageError(f"{shown!r} is not UTF-8 text; give the file or directory another name")
 
@@ -126,10 +138,19 @@ def _imported(name: str) -> ModuleType:
     return module
 
 
-def _fill_standard_descriptors() -> None:
-    """Point closed standard descriptors at nothing, or the next file to be opened would take their place."""
-    for descriptor in range(3):
+def _open_standard_streams() -> None:
+    """Have three standard streams that take every character.
+
+    Closed descriptors are pointed at nothing, or the next file to be opened would take their place; characters that the
+    terminal's encoding lacks are printed as escapes.
+    """
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

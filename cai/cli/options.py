@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from cai.paths import expand
 from cai.settings import EngineSettings, JudgeSettings
 from cai.urls import is_almost_url, is_url
 from cai.yamlfile import Problem, YamlFile, read_yaml
@@ -61,7 +62,20 @@ def require_no_slip(kind: click.Path, value: Any, param: click.Parameter | None,
         )
 
 
-class LocalFolder(click.Path):
+class WrittenPath(click.Path):
+    """A path as a person writes it, in a config file too, where no shell reads it first: `~` is the home."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an empty name, which would be the working directory, whatever lies there."""
+        if value == "":
+            self.fail("the name is empty; give one, or leave the option out.", param, ctx)
+        return super().convert(str(expand(value)) if isinstance(value, str) else value, param, ctx)
+
+
+EXISTING_FOLDER = WrittenPath(file_okay=False, exists=True, path_type=Path)
+
+
+class LocalFolder(WrittenPath):
     """A directory on this machine, where no URL will do."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -157,7 +171,7 @@ def config_option(command: Command) -> Command:
     """Add `--config FILE`."""
     return click.option(
         "--config",
-        type=click.Path(dir_okay=False, exists=True, path_type=Path),
+        type=WrittenPath(dir_okay=False, exists=True, path_type=Path),
         is_eager=True,
         expose_value=False,
         callback=_read_config,

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from cai.addresses import DataSource
-from cai.cli.options import require_no_slip
+from cai.cli.options import WrittenPath, require_no_slip
 from cai.store import checkout, working_copy
 
 
-class _NewRun(click.Path):
+class _NewRun(WrittenPath):
     """Where a run is written."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -24,7 +24,7 @@ class _NewRun(click.Path):
         return super().convert(value, param, ctx)
 
 
-class _ExistingRun(click.Path):
+class _ExistingRun(WrittenPath):
     """A run to be read."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

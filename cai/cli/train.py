@@ -87,7 +87,7 @@ def _run(settings: TrainSettings, *, dry_run: bool, as_json: bool) -> None:
         confirm_fresh(settings.out)
     if settings.model.kind == "tiny" and main and not as_json:
         say("cai: training the embedded miniature; choose a model with --model", err=True)
-    summary = train_job(settings, lambda line: say(f"cai: {line}", err=True) if main and not as_json else None)
+    summary = train_job(settings, lambda line: say(f"cai: {line}", err=True) if main else None)
     if main:
         if as_json:
             print_json(summary.as_json())

@@ -2,13 +2,12 @@
 
 import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from cai.addresses import DataSource
-from cai.cli.options import LOCAL_FOLDER, SEED, Count, FiniteRange, config_option
+from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, SEED, Count, FiniteRange, config_option
 from cai.modelspec import ModelSpec
 from cai.settings import (
     AdapterSettings,
@@ -156,9 +155,7 @@ online_options = _all(
         metavar="MODEL",
         help="The model that judges (default: the model as it was before training).",
     ),
-    click.option(
-        "--reward-model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="From `cai train reward`."
-    ),
+    click.option("--reward-model", type=EXISTING_FOLDER, help="From `cai train reward`."),
     click.option("--group", type=Count(2), default=8, show_default=True, help="Responses a prompt."),
     click.option("--temperature", type=FiniteRange(0, min_open=True), default=1.0, show_default=True),
     click.option("--max-tokens", type=Count(), default=256, show_default=True, help="Tokens a response."),

@@ -12,6 +12,7 @@ from typing import Any
 from cai.constitution.model import Constitution, Exemplar, Principle
 from cai.constitution.source import Source, items, nearest, read_source
 from cai.errors import ConstitutionError
+from cai.paths import expand
 from cai.resources import shipped
 from cai.yamlfile import Problem
 
@@ -156,7 +157,7 @@ def _unknown_principles(source: Source, ids: set[str]) -> list[Problem]:
 
 def _find(name: str, directory: Path) -> Path | None:
     """Return the file that `name` means: a path from `directory`, with or without `.yaml`, else a shipped one."""
-    for candidate in (directory / name, directory / f"{name}.yaml"):
+    for candidate in (directory / expand(name), directory / expand(f"{name}.yaml")):
         try:
             if candidate.is_file():
                 return candidate

@@ -64,10 +64,16 @@ def find_prompt(columns: Collection[str], wanted: str | None, name: str) -> Prom
     main = wanted if wanted is not None else next((column for column in PROMPT_COLUMNS if column in columns), None)
     if main is None:
         raise InputError(
-            f"{name} has no prompt column: {found}; name one with --prompt-column, or call it one of "
-            f"{', '.join(PROMPT_COLUMNS)}."
+            f"{name} has no prompt column: {found}; {_other_parting(columns)}name one with --prompt-column, or call it "
+            f"one of {', '.join(PROMPT_COLUMNS)}."
         )
     return prompt_columns(main, columns, name)
+
+
+def _other_parting(columns: Collection[str]) -> str:
+    """Return the hint that a table's one column looks like several."""
+    (only,) = columns if len(columns) == 1 else ("",)
+    return "CSV parts columns by commas, so save it with these; or " if {";", "\t", "|"} & set(only) else ""
 
 
 def prompt_columns(main: str, columns: Collection[str], name: str) -> PromptColumns:

@@ -77,6 +77,18 @@ def require_text(file: BinaryIO, name: str) -> None:
         raise InputError(f"{name} {kind}.")
 
 
+def require_line_feeds(open_file: Callable[[], BinaryIO], name: str) -> None:
+    """Raise InputError when a file has carriage returns and not one line feed: its lines would be read as one."""
+    has_return = False
+    with open_file() as file:
+        while chunk := file.read(_CHUNK):
+            if b"\n" in chunk:
+                return
+            has_return = has_return or b"\r" in chunk
+    if has_return:
+        raise InputError(f"{name} has lines that end in carriage returns alone; save it with the line ends of Unix.")
+
+
 def survey(open_file: Callable[[], BinaryIO]) -> tuple[str, str]:
     """Return the content's digest, without the mark that some editors put first, and the name of its encoding.
 

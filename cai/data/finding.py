@@ -10,6 +10,7 @@ Of a directory every file of a known kind is read, in sorted order, those in its
 and what cai wrote itself is not.
 """
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from cai import mark
 from cai.data.rows import Source
 from cai.data.text_files import TextForm, TextSource, open_plain
 from cai.errors import InputError
+from cai.paths import expand
 
 Kind = Literal["stdin", "file", "directory", "saved", "hub"]
 
@@ -38,17 +40,23 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def kind_of(place: str) -> Kind | None:
-    """Return what the place is, or None when nothing is there; raises OSError for names that no file can have."""
+    """Return what the place is, or None when nothing is there.
+
+    Raises OSError for names that no file can have, and for pipes and devices, which cannot be read twice.
+    """
     if place == "-":
         return "stdin"
-    if "\0" in place:
+    if not place or "\0" in place:
         return None
-    path = Path(place).expanduser()
+    path = expand(place)
     if path.is_file():
         return "file"
     if path.is_dir():
         is_saved = (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
         return "saved" if is_saved else "directory"
+    if path.exists():
+        reason = "it is a pipe or a device, and no file; write what comes out of it to a file first"
+        raise OSError(errno.EINVAL, reason, place)
     if _HUB_NAME.fullmatch(place) and suffix_of(place) is None:
         return "hub"
     return None

@@ -1,7 +1,6 @@
 """From what the user wrote after --prompts to prompts: `-`, a file, a directory, a saved dataset, a URL, the hub."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from cai.addresses import DataSource
 from cai.data.columns import find_prompt
@@ -12,6 +11,7 @@ from cai.data.rows import Source
 from cai.data.text_files import open_stdin
 from cai.errors import InputError
 from cai.identity import fingerprint
+from cai.paths import expand
 
 
 def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
@@ -20,7 +20,7 @@ def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
     A hub dataset is shuffled through a buffer by `datasets`, everything else as a whole. Raises InputError when nothing
     there can be read as prompts: the message says what was found and what is needed.
     """
-    name = printable(str(source))
+    name = printable(str(source)) or "''"
     try:
         place, elsewhere = source.reveal(), None
         if source.is_url:
@@ -49,7 +49,7 @@ def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
 
 def _open(place: str, kind: Kind, options: InputOptions) -> tuple[Sequence[Source], str | None]:
     """Return the sources, and the line that tells what was left out."""
-    path = Path(place).expanduser()
+    path = expand(place)
     if kind in ("saved", "hub"):
         # Only here, because datasets takes seconds to import.
         from cai.data.hub import hub_splits, saved_splits  # noqa: PLC0415

@@ -4,8 +4,11 @@ Text stays text: no type is inferred anywhere. CSV and plain text have nothing b
 tables have what their columns are. What a row means is for its reader to say (`cai.data.drafts`, `cai.train.data`).
 """
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
+
+from cai.errors import InputError
 
 RAW_LIMIT = 500
 """Characters kept of the text of a row that could not be used."""
@@ -74,6 +77,18 @@ def broken(place: str, cause: str, raw: str | bytes) -> BrokenRow:
 def is_something(value: object) -> bool:
     """Tell whether a cell holds anything at all."""
     return value is not None and value != "" and value != [] and value != {}
+
+
+def file_state(status: os.stat_result) -> tuple[int, ...]:
+    """Return what is another once somebody has written to a file, or put another in its place."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def changed(name: str) -> InputError:
+    """Return what is told of a file whose content is not what it was when it was opened."""
+    return InputError(
+        f"{name} was changed while it was read, so its rows may be of both; leave it as it is while a command reads it."
+    )
 
 
 def check_text(text: str) -> str:

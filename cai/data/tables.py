@@ -11,7 +11,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from cai.data.encodings import SIGNATURE_BYTES, foreign_kind
-from cai.data.rows import BrokenRow, RawRow, broken
+from cai.data.rows import BrokenRow, RawRow, broken, changed, file_state
 from cai.digest import check_digest
 from cai.errors import InputError
 from cai.identity import fingerprint
@@ -47,19 +47,26 @@ class ParquetSource:
         except (OSError, *_UNREADABLE) as error:
             raise InputError(f"{name} is not a Parquet file that can be read: {_first_line(error)}.") from error
         require_distinct(schema.names, name)
+        self._state = file_state(path.stat())
         self.fingerprint = hash_files([path])
         self.columns = self._count(schema)
 
     def rows(self, columns: Collection[str]) -> Iterator[RawRow | BrokenRow]:
-        """Read these columns of every row; the places count rows from 1."""
+        """Read these columns of every row; the places count rows from 1. Raises InputError as `TextSource` does."""
         start = 1
         wanted = [column for column in self.columns if column in columns]
         try:
+            self._require_unchanged()
             for batch in self._batches(wanted):
                 yield from table_rows(batch, self.name, start)
                 start += len(batch)
+            self._require_unchanged()
         except (OSError, *_UNREADABLE) as error:
             raise InputError(f"{self.name} cannot be read beyond row {start - 1}: {_first_line(error)}.") from error
+
+    def _require_unchanged(self) -> None:
+        if file_state(self._path.stat()) != self._state and hash_files([self._path]) != self.fingerprint:
+            raise changed(self.name)
 
     def _batches(self, columns: list[str]) -> Iterator[pyarrow.RecordBatch]:
         # Buffered, or whole column chunks of a row group would enter memory.

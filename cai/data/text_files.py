@@ -17,8 +17,17 @@ from typing import BinaryIO, Literal, cast
 from weakref import finalize
 
 from cai.data import csv_rows, json_rows
-from cai.data.encodings import GZIP, Reader, line_fault, open_as_utf8, read_lines, require_text, survey
-from cai.data.rows import BrokenRow, RawRow, broken, is_something
+from cai.data.encodings import (
+    GZIP,
+    Reader,
+    line_fault,
+    open_as_utf8,
+    read_lines,
+    require_line_feeds,
+    require_text,
+    survey,
+)
+from cai.data.rows import BrokenRow, RawRow, broken, changed, file_state, is_something
 from cai.errors import InputError, StoreError
 from cai.identity import fingerprint
 
@@ -41,19 +50,33 @@ class TextSource:
         with self._told():
             with open_file() as file:
                 require_text(file, name)
-            digest, self._encoding = survey(open_file)
+            self._state = self._look()
+            self._digest, self._encoding = survey(open_file)
+            if form != "json":
+                require_line_feeds(open_file, name)
         self.remark = None if self._encoding == "utf-8" else f"was read as {self._encoding.upper()}"
         self._form: TextForm | Literal["array"] = form
         if form == "json":
             with self._reading() as file:
                 self._form = "array" if json_rows.is_array(file) else "json"
-        self.fingerprint = fingerprint([{"json": "jsonl"}.get(self._form, self._form), digest])
+        self.fingerprint = fingerprint([{"json": "jsonl"}.get(self._form, self._form), self._digest])
         self.columns, self.size = self._count()
 
     def rows(self, columns: Collection[str]) -> Iterator[RawRow | BrokenRow]:
-        """Read these columns of every row."""
+        """Read these columns of every row; raises InputError when the file was changed since it was opened."""
+        self._require_unchanged()
         with self._reading() as file:
             yield from self._parse(file, columns)
+        self._require_unchanged()
+
+    def _look(self) -> tuple[int, ...]:
+        with self._open() as file:
+            return file_state(os.fstat(file.fileno()))
+
+    def _require_unchanged(self) -> None:
+        with self._told():
+            if self._look() != self._state and survey(self._open)[0] != self._digest:
+                raise changed(self.name)
 
     def _parse(self, file: Reader, columns: Collection[str] | None) -> Iterator[RawRow | BrokenRow]:
         """Read the rows from an open file; None stands for all columns."""
@@ -68,6 +91,7 @@ class TextSource:
     def _count(self) -> tuple[dict[str, int], int]:
         filled: dict[str, int] = {TEXT_COLUMN: 0} if self._form == "text" else {}
         size = objects = 0
+        fault = ""
         with self._reading() as file:
             if self._form == "csv":
                 filled = dict.fromkeys(csv_rows.header(read_lines(file), self.name), 0)
@@ -75,6 +99,7 @@ class TextSource:
             for row in self._parse(file, None):
                 size += 1
                 if isinstance(row, BrokenRow):
+                    fault = fault or f"{row.place}: {row.cause}"
                     continue
                 objects += 1
                 for column, value in row.values.items():
@@ -83,7 +108,8 @@ class TextSource:
         if size and not objects and self._form in ("json", "array"):
             unit = "line" if self._form == "json" else "element"
             raise InputError(
-                f"{self.name} is not JSONL: no {unit} of it is a JSON object; a file of plain prompts is named .txt."
+                f"{self.name} is not JSONL: no {unit} of it is a JSON object ({fault}); a file of plain prompts is "
+                "named .txt."
             )
         return filled, size
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.errors import ModelError
+from cai.paths import expand, open_file
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -17,10 +18,10 @@ def split_adapter(model: str) -> tuple[str, Path | None]:
 
     A `+` that belongs to a directory's name is left in it. Raises ModelError when no adapter lies where one is named.
     """
-    if "+" not in model or Path(model).expanduser().is_dir():
+    if "+" not in model or expand(model).is_dir():
         return model, None
     for place in (index for index, letter in enumerate(model) if letter == "+"):
-        directory = Path(model[place + 1 :]).expanduser()
+        directory = expand(model[place + 1 :])
         if place and (directory / ADAPTER_CONFIG).is_file():
             return model[:place], directory
     raise ModelError(f"{model.partition('+')[2]} is no adapter: a directory with {ADAPTER_CONFIG} belongs after the +")
@@ -50,15 +51,19 @@ def lora_rank(directory: Path) -> int:
     kind = "DORA" if config.get("use_dora") else config.get("peft_type")
     if kind != "LORA" or not isinstance(config.get("r"), int):
         raise ModelError(f"{directory} is an adapter of the kind {kind}, and only LoRA is served beside its base")
-    ranks: list[int] = [config["r"], *(config.get("rank_pattern") or {}).values()]
+    pattern = config.get("rank_pattern") or {}
+    if not isinstance(pattern, dict) or not all(isinstance(rank, int) for rank in pattern.values()):
+        raise ModelError(f"{directory / ADAPTER_CONFIG} does not say which ranks it has: rank_pattern is {pattern!r}")
+    ranks: list[int] = [config["r"], *pattern.values()]
     return max(ranks)
 
 
 def _read(directory: Path) -> dict[str, Any]:
     path = directory / ADAPTER_CONFIG
     try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        with open_file(path) as file:
+            config = json.load(file)
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} does not say which model it adapts: {error}") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path} does not say which model it adapts: it is no mapping")

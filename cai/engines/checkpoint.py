@@ -12,6 +12,7 @@ from typing import Any
 
 from cai.engines.adapters import ADAPTER_CONFIG
 from cai.errors import ModelError
+from cai.paths import open_file
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _READ = frozenset({".json", ".jinja", ".safetensors", ".bin", ".model", ".txt"})
@@ -74,9 +75,7 @@ def _check_files(directory: Path) -> dict[str, dict[str, Any]]:
         for path in sorted(directory.iterdir()):
             if path.suffix not in _READ:
                 continue
-            if path.is_dir():
-                raise ModelError(f"{path} is a directory, and a file of the model belongs there")
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 begins = file.read(len(_POINTER))
             if begins == _POINTER:
                 raise ModelError(

@@ -23,6 +23,7 @@ from cai.engines.opening import open_tokenizer, open_weights, require_rows
 from cai.engines.probing import check_template
 from cai.engines.weights import model_label
 from cai.errors import ModelError
+from cai.paths import expand
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -47,7 +48,7 @@ def load(name: str, device: str, dtype: str) -> Loaded:
     if adapter is not None:
         check_foldable(adapter)
         return _load_adapted(find_model(base), adapter, place, dtype)
-    directory = Path(name).expanduser()
+    directory = expand(name)
     if (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file():
         return _load_adapted(adapter_base(directory), directory, place, dtype)
     source = find_model(name)
@@ -57,7 +58,7 @@ def load(name: str, device: str, dtype: str) -> Loaded:
 
 def find_model(name: str) -> str:
     """Return the directory or hub id that `name` is; raises ModelError when it can be neither."""
-    directory = Path(name).expanduser()
+    directory = expand(name)
     if directory.is_dir():
         if not (directory / "config.json").is_file():
             raise ModelError(f"{directory} is no model: it has no config.json")

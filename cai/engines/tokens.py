@@ -9,7 +9,6 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 from cai.engines import TINY
@@ -18,6 +17,7 @@ from cai.engines.probing import check_template
 from cai.engines.turns import Turns
 from cai.errors import ModelError
 from cai.modelspec import ModelSpec
+from cai.paths import expand
 from cai.records import Message, RoleName
 
 BYTES_PER_TOKEN = 4
@@ -103,7 +103,7 @@ def _tokenizer(model: str) -> Any:
     except ModuleNotFoundError as error:
         raise ModelError("counting this model's tokens needs transformers: pip install 'cai[local]'") from error
     base, adapter = split_adapter(model)
-    directory = Path(model).expanduser()
+    directory = expand(model)
     if (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file():
         base, adapter = adapter_base(directory), directory
     own = adapter is not None and (adapter / "tokenizer_config.json").is_file()

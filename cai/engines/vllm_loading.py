@@ -30,6 +30,7 @@ from cai.engines.vllm_options import SAME_ANSWERS, engine_arguments, read_option
 from cai.engines.vllm_worker import OWNER, OwnedWorker
 from cai.engines.weights import model_label
 from cai.errors import ModelError
+from cai.paths import expand
 
 _HOST = {
     "kv_cache_memory_bytes": 4 << 30,  # otherwise vLLM takes nearly all of the memory
@@ -95,7 +96,7 @@ def open_model(name: str, device: str, dtype: str, options: tuple[str, ...]) -> 
 def _parts(name: str) -> tuple[str, Path | None]:
     """Return the base, a directory or hub id, and the adapter that goes on it."""
     base, adapter = split_adapter(name)
-    directory = Path(name).expanduser()
+    directory = expand(name)
     if (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file():
         base, adapter = adapter_base(directory), directory
     found = find_model(base)

@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+from cai.paths import expand, resolve
+
 _NOTES = frozenset({"train.json", "training.json"})  # how and when the weights were made, not what they are
 _SUFFIXES = frozenset({".safetensors", ".bin", ".json", ".jinja", ".model"})
 _EDGE = 1 << 20  # bytes read at each end of a file too large to read whole
@@ -11,10 +13,10 @@ _WHOLE = 64 << 20
 
 def model_label(name: str, commit: str | None = None) -> str:
     """Return how provenance names a checkpoint: a directory by its files, a hub id by its commit if that is known."""
-    directory = Path(name).expanduser()
+    directory = expand(name)
     if directory.is_dir():
         # Two parts of the path, not all: the same checkpoint is the same model wherever it lies.
-        return f"{'/'.join(directory.resolve().parts[-2:])}#{weights_hash(directory)}"
+        return f"{'/'.join(resolve(directory).parts[-2:])}#{weights_hash(directory)}"
     return f"{name}#{commit[:12]}" if commit else name
 
 

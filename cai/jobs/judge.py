@@ -13,6 +13,7 @@ from cai.jobs.watch import Summary, Watch
 from cai.jobs.work import fill, judge_identity, label, open_closing, rules
 from cai.judge import Bench
 from cai.modelspec import ModelSpec
+from cai.paths import resolve
 from cai.pipeline import Pipeline
 from cai.prompts import Templates
 from cai.rows import Judging
@@ -49,7 +50,7 @@ def plan_judge(settings: RejudgeSettings) -> Plan:
     judge = settings.judge or ModelSpec.parse(str(named))
     templates = Templates.load(constitution.language, directory)
     out = settings.out or beside(settings.run, f"judged-{constitution.name}")
-    if out.resolve() == settings.run.resolve():
+    if resolve(out) == resolve(settings.run):
         raise RunError(f"{location(out)} is the run to be judged; name another directory with --out")
     if not settings.fresh:
         refresh(out)

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from cai import __version__
 from cai.constitution import load_constitution
 from cai.engines.weights import weights_hash
+from cai.errors import UsageError
 from cai.evaluate.results import Evaluation
 from cai.export import ExportOptions, export_run
 from cai.jobs.evaluate import evaluate, plan_evaluate
@@ -22,6 +23,7 @@ from cai.jobs.watch import Watch
 from cai.loop.record import Record, changes, identity, read_record, write_record
 from cai.loop.stages import Settings, stages
 from cai.modelspec import LabelledModel
+from cai.paths import expand
 from cai.settings import EvaluateSettings, GenerateSettings, LoopSettings, TrainSettings
 from cai.store.claim import claim
 from cai.store.owned import Owned
@@ -51,6 +53,9 @@ class Outcome:
 
 def run_loop(settings: LoopSettings, hand: Stagehand) -> Outcome:
     """Bring every stage to its end; raises what the stages raise, with all finished work kept."""
+    for option, source in (("prompts", settings.prompts), ("evaluation-prompts", settings.evaluation_prompts)):
+        if source is not None and str(source) == "-":
+            raise UsageError(f"--{option} is standard input, which is read once; a loop needs a file to come back to")
     out = default_out(settings)
     content = _content(settings)
     with closing(claim(out, "loop")) as owned:
@@ -134,7 +139,7 @@ def _content(settings: LoopSettings) -> Mapping[str, str]:
         "prompts-content": prompts,
         "evaluation-prompts-content": evaluation,
     }
-    model = Path(settings.model.model)
+    model = expand(settings.model.model)
     if settings.model.model and model.is_dir():
         found["model-content"] = weights_hash(model)
     return found

@@ -3,10 +3,12 @@
 What cannot be read raises TemplateError in one sentence, with file and line where there is one.
 """
 
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from cai.errors import TemplateError
+from cai.paths import open_file
 from cai.yamlfile import read_yaml
 
 Words = dict[str, tuple[str, str]]
@@ -35,7 +37,8 @@ def read_texts(folder: Path) -> dict[str, str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        with TextIOWrapper(open_file(path), "utf-8") as file:
+            return file.read()
     except FileNotFoundError:
         raise TemplateError(f"{path}: this template is missing; start from a copy of the shipped one") from None
     except OSError as error:

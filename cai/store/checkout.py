@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 
 from cai.errors import RunError
+from cai.paths import resolve
 from cai.store.claim import is_claimed, join
 from cai.store.layout import MANIFEST, ORIGIN
 from cai.store.origin import Origin, copy_path, new_origin, read_origin
@@ -70,5 +71,5 @@ def beside(directory: Path, ending: str) -> Path:
     origin = read_origin(directory)
     if origin is not None:
         return working_copy(f"{origin.url}-{ending}")
-    directory = directory.resolve()
+    directory = resolve(directory)
     return directory.with_name(f"{directory.name}-{ending}")

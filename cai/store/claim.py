@@ -126,7 +126,8 @@ def _refuse_foreign(path: Path, kind: Kind) -> None:
         foreign += [f"{FOLDER}/{name}" for name in names if name != RECORD or not _is_blank(path)]
     if foreign:
         raise RunError(
-            f"{path} is not {_CALLED[kind]} and not empty (it holds {foreign[0]}); give --out a new or empty directory."
+            f"{path} is not {_CALLED[kind]} and not empty (it holds {foreign[0]}); give --out a new or empty directory "
+            f"(a copy of a run needs its {FOLDER} too)."
         )
 
 

@@ -4,16 +4,16 @@ A document ends in a checksum of the rest, so that a changed letter is noticed. 
 out anew; who edits one has damaged it.
 """
 
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any, TypeVar
 
 import orjson
+
+from cai.paths import open_file
 
 LONGEST = 64 * 2**20
 """Bytes: a constitution of 5,000 principles takes three million."""
@@ -30,12 +30,8 @@ class DocumentError(ValueError):
 
 
 def read_bounded(path: Path) -> bytes:
-    """Return what a file holds; raises OSError, and DocumentError when it is no file or too long for a document."""
-    # Without O_NONBLOCK a pipe of that name would be waited for.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:  # noqa: PTH123  (a descriptor)
-        if not S_ISREG(os.fstat(descriptor).st_mode):
-            raise DocumentError("is no file")
+    """Return what a file holds; raises OSError, and DocumentError when it is too long for a document."""
+    with open_file(path) as file:
         data = file.read(LONGEST + 1)
     if len(data) > LONGEST:
         raise DocumentError(f"is longer than {LONGEST / 2**20:.0f} MB")

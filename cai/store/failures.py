@@ -15,6 +15,7 @@ import orjson
 from cai.errors import DamageError
 from cai.identity import key
 from cai.keyset import KeySet
+from cai.paths import open_file
 from cai.records import INPUT, Failure
 from cai.store.layout import FAILURES, failure_files
 from cai.store.lines import LineFile, mend, read_lines, salt
@@ -108,7 +109,7 @@ def read_failures(directory: Path, run: str, finished: KeySet) -> Iterator[Failu
 def _entries(files: Iterable[tuple[Path, int]], run: str) -> Iterator[Failure]:
     """Yield what the whole lines in the files' first bytes say; raises DamageError as `read_failures` does."""
     for path, size in files:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             for line in read_lines(file, failures_salt(run)):
                 if line.end > size:
                     break

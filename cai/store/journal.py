@@ -14,6 +14,7 @@ import orjson
 
 from cai.errors import DamageError, RowError
 from cai.identity import key
+from cai.paths import open_file
 from cai.records import Row, Usage, row_from_dict
 from cai.store.layout import journal_path
 from cai.store.lines import LineFile, check_line, mend, read_lines, salt
@@ -85,7 +86,7 @@ class JournalReader:
         self.path = path
         self.damaged = 0
         self._salt = journal_salt(run)
-        self._file = path.open("rb")
+        self._file = open_file(path)
         self._places = sorted(self._entries())
 
     def _entries(self) -> Iterator[tuple[int, int, int]]:

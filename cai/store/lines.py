@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from cai.errors import StoreError
+from cai.paths import open_file
 from cai.store.files import refusal, sync_file, sync_folder
 from cai.store.layout import DAMAGED, TEMPORARY
 
@@ -125,7 +126,7 @@ def mend(path: Path, start: int, keep: Callable[[bytes], bool]) -> int:
     damaged: list[tuple[int, int]] = []
     count = end = 0
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             for line in read_lines(file, start):
                 is_good = line.data is not None and keep(line.data)
                 _extend(kept if is_good else damaged, line)
@@ -155,7 +156,7 @@ def _extend(places: list[tuple[int, int]], line: Line) -> None:
 def _copy(path: Path, places: list[tuple[int, int]], target: Path, flag: int) -> None:
     """Copy stretches of a file to the end of another, durably; raises OSError, also when that is a symbolic link."""
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flag, 0o644)
-    with path.open("rb") as source, open(descriptor, "ab") as file:  # noqa: PTH123  (a descriptor)
+    with open_file(path) as source, open(descriptor, "ab") as file:  # noqa: PTH123  (a descriptor)
         for start, end in places:
             source.seek(start)
             while start < end and (block := source.read(min(end - start, _BLOCK))):

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 import cai
 from cai.errors import DamageError, RunError
+from cai.mark import kind_of_any
 from cai.records import Usage
 from cai.store.documents import DocumentError, Fields, make_document, parse_document, read_bounded
 from cai.store.layout import MANIFEST
@@ -66,7 +67,7 @@ def read_manifest(directory: Path) -> Manifest:
     """Return what run.json says; raises RunError when the directory is no run, DamageError when it cannot be told."""
     path = directory / MANIFEST
     try:
-        return parse_manifest(read_bounded(path), str(path))
+        return _parse(read_bounded(path))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(
             f"{directory} is not a run: it has no {MANIFEST}; name a directory that `cai generate` made."
@@ -74,29 +75,39 @@ def read_manifest(directory: Path) -> Manifest:
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     except DocumentError as error:
-        raise _damaged(str(path), error) from error
+        if kind_of_any(directory) is None:
+            raise RunError(
+                f"{path} {error}, and nothing marks it as cai's; name a directory that `cai generate` made."
+            ) from error
+        raise DamageError(
+            f"{path} {error}; restore it, or move it away and give the command that made this run again: its rows stay."
+        ) from error
 
 
 def parse_manifest(data: bytes, place: str) -> Manifest:
     """Return what a run.json that lies at `place` says; raises DamageError when this version cannot read it."""
     try:
-        fields = parse_document(data, FORMAT)
-        fields.require([field.name for field in dataclass_fields(Manifest)])
-        return Manifest(
-            format=fields.count("format"),
-            status=fields.one_of("status", _STATUSES),
-            started=fields.time("started"),
-            updated=fields.time("updated"),
-            identity=fields.words("identity"),
-            settings=fields.fields("settings").values,
-            writers=tuple(_writer(item) for item in fields.list_of_fields("writers")),
-            rows=fields.count("rows"),
-            failures=fields.count("failures"),
-            usage=_usage(fields.fields("usage")),
-            lost_usage=_usage(fields.fields("lost_usage")),
-        )
+        return _parse(data)
     except DocumentError as error:
-        raise _damaged(place, error) from error
+        raise DamageError(f"{place} {error}; restore it, or give --out another directory.") from error
+
+
+def _parse(data: bytes) -> Manifest:
+    fields = parse_document(data, FORMAT)
+    fields.require([field.name for field in dataclass_fields(Manifest)])
+    return Manifest(
+        format=fields.count("format"),
+        status=fields.one_of("status", _STATUSES),
+        started=fields.time("started"),
+        updated=fields.time("updated"),
+        identity=fields.words("identity"),
+        settings=fields.fields("settings").values,
+        writers=tuple(_writer(item) for item in fields.list_of_fields("writers")),
+        rows=fields.count("rows"),
+        failures=fields.count("failures"),
+        usage=_usage(fields.fields("usage")),
+        lost_usage=_usage(fields.fields("lost_usage")),
+    )
 
 
 def _writer(fields: Fields) -> Writer:
@@ -110,10 +121,6 @@ def _writer(fields: Fields) -> Writer:
 
 def _usage(fields: Fields) -> Usage:
     return Usage(*(fields.count(field.name) for field in dataclass_fields(Usage)))
-
-
-def _damaged(place: str, error: DocumentError) -> DamageError:
-    return DamageError(f"{place} {error}; restore it, or give --out another directory.")
 
 
 def write_manifest(owned: Owned, manifest: Manifest) -> None:

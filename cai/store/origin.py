@@ -17,6 +17,7 @@ import orjson
 
 from cai.errors import RunError
 from cai.identity import fingerprint
+from cai.paths import expand, resolve
 from cai.store.layout import ORIGIN
 
 _ALL_SERIES = 10**9
@@ -37,8 +38,16 @@ def copy_path(url: str) -> Path:
 
 
 def copies() -> Path:
-    """Return where all working copies lie."""
-    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "cai" / "runs"
+    """Return where all working copies lie; raises RunError when nobody knows a home for them."""
+    found = _copies()
+    if found is None:
+        raise RunError("There is no home directory to keep the copies of runs at URLs in; set XDG_STATE_HOME to one.")
+    return found
+
+
+def _copies() -> Path | None:
+    state = expand(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
+    return None if state.parts[:1] == ("~",) else state / "cai" / "runs"
 
 
 def new_origin(url: str) -> Origin:
@@ -53,14 +62,15 @@ def is_copy(directory: Path) -> bool:
 
 def read_origin(directory: Path) -> Origin | None:
     """Return what a directory is the working copy of, or None; raises RunError when that cannot be read."""
-    if directory.resolve().parent != copies().resolve():
+    home = _copies()
+    if home is None or resolve(directory).parent != resolve(home):
         return None
     path = directory / ORIGIN
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             origin = Origin(**orjson.loads(file.read()))
-        lies_elsewhere = copy_path(origin.url).resolve() != directory.resolve()
+        lies_elsewhere = resolve(copy_path(origin.url)) != resolve(directory)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -98,6 +98,8 @@ class RunReader:
             except FileNotFoundError:
                 shards.add(number)
                 continue
+            except OSError as error:
+                raise RunError(f"{error.filename} cannot be read: {error.strerror}; mend that first.") from error
             readers[number] = reader
             if reader.damaged:
                 damaged.append(f"{reader.path} has damaged lines: {reader.damaged:,}")
@@ -122,7 +124,11 @@ class RunReader:
         Raises as `rows` does.
         """
         if any(path.stat().st_size for path in failure_files(self.directory)):
-            yield from read_failures(self.directory, self._run, self._finished_keys())
+            finished = self._finished_keys()
+            try:
+                yield from read_failures(self.directory, self._run, finished)
+            except DamageError as error:
+                raise RunError(f"{error}; {AGAIN}") from error
 
     def failure_counts(self) -> Counter[tuple[str, str]]:
         """Return how many prompts failed, by stage and cause."""

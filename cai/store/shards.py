@@ -19,6 +19,7 @@ from cai.arrow import ROW, table_from_json
 from cai.digest import add_digest, is_whole
 from cai.errors import DamageError, RunError, StoreError
 from cai.identity import key
+from cai.paths import open_file
 from cai.records import Row, Usage, row_from_dict
 from cai.store.files import refusal, sync_file, sync_folder
 from cai.store.journal import journal_salt
@@ -70,7 +71,7 @@ def seal(journal: Path, shard: Path, run: str, number: int) -> None:
 
 def _whole_lines(journal: Path, run: str) -> bytes:
     """Return the JSON lines of a journal without their checksums; raises StoreError when one was damaged since."""
-    with journal.open("rb") as file:
+    with open_file(journal) as file:
         lines = [line.data for line in read_lines(file, journal_salt(run))]
     if None in lines:
         raise StoreError(f"{journal} was damaged while its rows were made; the same command sets the lines aside.")

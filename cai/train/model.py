@@ -21,6 +21,7 @@ from cai.engines.pretrained import load_pretrained
 from cai.engines.weights import weights_hash
 from cai.errors import ModelError
 from cai.modelspec import ModelSpec
+from cai.paths import expand, resolve
 from cai.settings import AdapterSettings
 from cai.train.adapter import lora_parameters, quantization
 
@@ -52,7 +53,7 @@ class Shape:
 def find_source(model: ModelSpec, adapter: AdapterSettings) -> Source:
     """Return where the model lies."""
     name = str(TINY) if model.kind == "tiny" else model.model
-    directory = Path(name).expanduser().resolve()
+    directory = resolve(expand(name))
     if not directory.is_dir():
         if name.startswith(("/", ".", "~")) or name.count("/") > 1:
             raise ModelError(f"there is no model directory {name}")

@@ -19,6 +19,7 @@ from cai.data.opening import choose_split
 from cai.data.remote import fetch
 from cai.data.rows import BrokenError, BrokenRow, Source
 from cai.errors import InputError
+from cai.paths import expand
 from cai.train.data.shaping import PLAIN_COLUMNS, Layout, Shape
 
 _HELD_OUT = re.compile(r"(test|validation|valid|dev|eval)(?![A-Za-z])", re.IGNORECASE)
@@ -74,14 +75,14 @@ class TableSource:
 
 def open_table(named: DataSource, split: str | None) -> Table:
     """Open what `source` names; raises InputError when it cannot be read as a table with rows."""
-    source = printable(str(named))
+    source = printable(str(named)) or "''"
     try:
         place, elsewhere = named.reveal(), None
         if named.is_url:
             copy, elsewhere = fetch(str(named), SUFFIXES)
             place = str(copy)
         kind = kind_of(place)
-        path = Path(place).expanduser()
+        path = expand(place)
         if kind == "file":
             table = Table(source, [open_file(path, printable(path.name))], frozenset())
         elif kind == "directory":

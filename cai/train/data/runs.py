@@ -21,6 +21,7 @@ from cai.export.sft import sft_examples
 from cai.export.splits import SALT
 from cai.identity import draw
 from cai.mark import kind_of_any
+from cai.paths import expand
 from cai.records import Row
 from cai.settings import DataSettings
 from cai.store import Run, checkout
@@ -45,10 +46,7 @@ def is_run(source: DataSource) -> bool:
     if source.is_url:
         # A web address can be read only, so no run was written there; one may be signed for a single file.
         return not source.is_web and has_run(str(source))
-    try:
-        return kind_of_any(Path(source.reveal()).expanduser()) == "run"
-    except RuntimeError:
-        return False  # the home of nobody: whoever opens it says so
+    return kind_of_any(expand(source.reveal())) == "run"
 
 
 class RunSource:
@@ -60,7 +58,7 @@ class RunSource:
         """Look at the run; raises RunError when it holds nothing yet, InputError when it cannot give the kind."""
         if kind == "scored":
             raise InputError(f"{source} is a run, and runs have no scores; training on scores needs {NEEDS[kind]}.")
-        directory = checkout(str(source)) if source.is_url else Path(source.reveal()).expanduser()
+        directory = checkout(str(source)) if source.is_url else expand(source.reveal())
         self.name = str(source)
         self.layout = _LAYOUTS[kind]
         self.distinct = kind == "labelled"
