@@ -105,6 +105,7 @@ def test_ranks_that_are_none_are_told(tmp_path: Path, pattern: object) -> None:
     [
         (["--prompts", f"{NOBODY}.jsonl"], "There is no file or directory"),
         (["--model", f"transformers:{NOBODY}"], "there is no model directory"),
+        (["--model", "transformers:pipe"], "pipe is a file; a model is a directory"),
         (["--out", "circle"], "circle is a file"),
         (["--prompts", "pipe"], "pipe cannot be opened: it is a pipe"),
         (["--config", "pipe"], "pipe:1: cannot be read: it is a pipe"),

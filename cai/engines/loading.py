@@ -63,6 +63,8 @@ def find_model(name: str) -> str:
         if not (directory / "config.json").is_file():
             raise ModelError(f"{directory} is no model: it has no config.json")
         return str(directory)
+    if directory.exists():
+        raise ModelError(f"{directory} is a file; a model is a directory with its config.json, or a hub id")
     if name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise ModelError(f"there is no model directory {name}")
     return name

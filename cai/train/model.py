@@ -55,6 +55,8 @@ def find_source(model: ModelSpec, adapter: AdapterSettings) -> Source:
     name = str(TINY) if model.kind == "tiny" else model.model
     directory = resolve(expand(name))
     if not directory.is_dir():
+        if directory.exists():
+            raise ModelError(f"{directory} is a file; a model is a directory with its config.json, or a hub id")
         if name.startswith(("/", ".", "~")) or name.count("/") > 1:
             raise ModelError(f"there is no model directory {name}")
         return Source(name, None, name)
