@@ -16,7 +16,6 @@ from cai.cli.main import main
 from cai.engines.adapters import adapter_base, lora_rank
 from cai.engines.checkpoint import check_checkpoint
 from cai.errors import ModelError, RunError, UsageError
-from cai.loop.run import Stagehand, run_loop
 from cai.paths import expand, open_file, resolve
 from cai.settings import LoopSettings
 from cai.store import Run
@@ -148,6 +147,8 @@ def test_a_home_is_meant_where_no_shell_says_so(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_loop_needs_prompts_that_can_be_read_again() -> None:
+    from cai.loop.run import Stagehand, run_loop  # noqa: PLC0415  (torch takes seconds to import)
+
     settings = LoopSettings("harmless", prompts=DataSource.parse("-"))
     with pytest.raises(UsageError, match="--prompts is standard input"):
         run_loop(settings, cast("Stagehand", None))
