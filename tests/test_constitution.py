@@ -374,7 +374,9 @@ def test_what_is_extended_and_is_no_constitution_is_not_quoted(write: Write, con
         (VALID + "name2: &x [a]\nname3: *x\n", "9: not YAML: the alias `*x` is not read; write out what it stands for"),
         (VALID + "summary: [a\n", "9: not YAML: "),
         (VALID + "<<: {language: ko}\n", "8: unknown key `<<`"),
-        (VALID.replace("house", "../up"), "1: `name` is '../up'; a name has no spaces, no slashes"),
+        (VALID.replace("house", "../up"), "1: `name` is '../up'; a name has no spaces, slashes"),
+        (VALID.replace("house", '"a\\eb"'), "1: `name` is 'a\\x1bb'; a name has no spaces, slashes or unseen"),
+        (VALID.replace("house", "a\u202eb"), "1: `name` is 'a\\u202eb'; a name has no spaces, slashes or unseen"),
         (VALID.replace("house", "h" * 101), "1: `name` is longer than 100 characters"),
         (
             VALID + "exemplars:\n  - {prompt: a, response: b, principle: knd, critique: c, revision: d}\n",

@@ -13,8 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, String
 from cai.identity import fingerprint
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\s./\\][^\s/\\]*$")]
-"""Names become parts of paths and columns: no spaces, no slashes, no leading dot."""
+_UNSEEN = r"\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=100, pattern=rf"^[^\s./\\{_UNSEEN}][^\s/\\{_UNSEEN}]*$")
+]
+"""Names become parts of paths and columns: no spaces, no slashes, no characters that nobody sees, no leading dot."""
 
 
 class Severity(StrEnum):

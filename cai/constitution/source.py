@@ -109,7 +109,7 @@ def _problem(file: YamlFile, details: ErrorDetails) -> Problem:
             quotes = "; put it in quotes" if isinstance(value, bool | int | float) else ""
             message = f"{key} must be text, not {_kind(value)}{quotes}"
         case "string_pattern_mismatch":
-            message = f"{key} is {value!r}; a name has no spaces, no slashes and no dot at its start"
+            message = f"{key} is {value!r}; a name has no spaces, slashes or unseen characters, and no dot at its start"
         case "string_too_long":
             message = f"{key} is longer than {context['max_length']} characters"
         case "greater_than":
