@@ -51,9 +51,10 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# One thread for torch: its threads spin, and take the cores from the processes that the tests start.
+# One thread for torch: its threads spin, and take the cores from the processes that the tests start. Two workers, each
+# with whole files, so that what a file prepares is prepared once.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

@@ -50,7 +50,10 @@ def cai(capsys: pytest.CaptureFixture[str]) -> Cai:
     return Cai(capsys)
 
 
-def test_a_run_is_called_by_its_url_from_beginning_to_end(tmp_path: Path, machines: Machines, cai: Cai) -> None:
+def test_a_run_is_called_by_its_url_from_beginning_to_end(
+    tmp_path: Path, machines: Machines, cai: Cai, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # however long the temporary directory's name is
     url = (tmp_path / "share" / "run").as_uri()
     code, told, err = cai(*GENERATE, "6", "--out", url)
     assert code == 0, err

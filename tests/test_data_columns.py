@@ -221,7 +221,10 @@ def test_a_directory_s_columns_are_told_in_one_line(tmp_path: Path) -> None:
     )
 
 
-def test_generate_and_train_say_what_they_do_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate_and_train_say_what_they_do_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # however long the temporary directory's name is
     source = write(tmp_path / "a.jsonl", [{**DOLLY, "instruction": f"When {number}?"} for number in range(40)])
     line = "columns used: instruction, context; not used: response (100 % of rows), category (100 % of rows)"
     command = ["generate", "--constitution", "medical", "--model", "scripted", "--prompts", source, "--dry-run"]
