@@ -6,6 +6,7 @@ out of `reveal` alone, which only whoever connects may call.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Self
 from urllib.parse import parse_qsl, quote, unquote
@@ -19,7 +20,7 @@ _SHORTEST_VALUE = 6
 """Characters a value in a query has at least that is remembered as a secret: `?v=1` is left out, and `1` is none."""
 
 
-class Redacted:
+class Redacted(ABC):
     """What was typed (`reveal`) behind a text that may be shown."""
 
     __slots__ = ("_shown", "_typed")
@@ -52,9 +53,9 @@ class Redacted:
         return hash(self._typed)
 
     @classmethod
+    @abstractmethod
     def parse(cls, typed: str) -> Self:
         """Return what was typed as an object of this kind."""
-        raise NotImplementedError
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let pickle, copy and deepcopy carry what may be shown, and nothing else."""

@@ -14,6 +14,7 @@ from cai.addresses import DataSource
 from cai.engines import EngineOptions, open_engine
 from cai.engines.base import Completion, Request, Sampling
 from cai.engines.loading import load
+from cai.errors import UsageError
 from cai.jobs.train import train
 from cai.modelspec import ModelSpec
 from cai.settings import AdapterSettings, DataSettings, FitSettings, TrainSettings
@@ -112,8 +113,8 @@ def test_a_model_trained_with_a_shipped_template_stops_where_it_learned_to(tmp_p
     tokenizer = make_tokenizer(template)
     try:
         ends = prepare_template(tokenizer, None, need_markers=False).ends
-    except Exception as refused:  # told before anything is trained
-        pytest.skip(str(refused))
+    except UsageError:  # refused in one sentence, before anything is trained: the other thing that may come of it
+        return
     end = tokenizer.convert_ids_to_tokens(ends[0])
     out = run(tmp_path, base_model(tmp_path / "model", template, end))
     assert say(f"transformers:{out}").finish_reason == "stop"
