@@ -115,11 +115,11 @@ gpu-check: install
 
 # Retrains the embedded model from its seed; the model card says how long that takes.
 tiny: install
-	$(BIN)/python -m cai.tiny.train --seed 0
-	$(BIN)/python -m cai.tiny.measure
+	$(BIN)/python -m benchmarks.embedded.train --seed 0
+	$(BIN)/python -m benchmarks.embedded.measure
 
 tiny-card: install
-	$(BIN)/python -m cai.tiny.measure
+	$(BIN)/python -m benchmarks.embedded.measure
 
 clean:
 	rm -rf .venv .venv-vllm* .venv-lock build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

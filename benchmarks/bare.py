@@ -16,7 +16,7 @@ import orjson
 import uvloop
 
 from cai.constitution import load_constitution
-from cai.prompts import Templates
+from cai.method.templates import Templates
 
 ROWS_IN_FLIGHT = 288
 MAX_TOKENS = 64

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cai.constitution import Constitution
-from cai.prompts import Templates
-from cai.records import Message, Row, Trace
-from cai.store import Run
+from cai.core.records import Message, Row, Trace
+from cai.method.templates import Templates
+from cai.rundir import Run
 
 STAGES = ("response", "critique", "revision")
 """What is written, in this order; judgements follow."""

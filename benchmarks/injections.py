@@ -20,16 +20,17 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.embedded import dialogue
 from cai.constitution import Constitution, Principle, RevisionPlan, load_constitution
-from cai.critique import CLEARLY_KEPT, Method, ask_gate
-from cai.engines import open_engine
-from cai.engines.asking import Asker
-from cai.engines.base import Engine, Sampling
-from cai.judge import Bench, Rules, judge
-from cai.modelspec import ModelSpec
-from cai.prompts import Templates
-from cai.records import Comparison, Message, Verdict
-from cai.tiny import dialogue, oracle, wordings
+from cai.core.records import Comparison, Message, Verdict
+from cai.method.critique import CLEARLY_KEPT, Method, ask_gate
+from cai.method.judge import Bench, Rules, judge
+from cai.method.templates import Templates
+from cai.models import open_engine
+from cai.models.asking import Asker
+from cai.models.base import Engine, Sampling
+from cai.models.spec import ModelSpec
+from cai.tiny import oracle, wordings
 from cai.tiny.world import KINDS
 
 INJECTIONS = {

@@ -27,14 +27,14 @@ from typing import Any
 import click
 import orjson
 
+from benchmarks.embedded.train import CHECKPOINT
 from benchmarks.figures import Figure, print_figures
 from benchmarks.processes import CAI, MeasuringError, timed
 from benchmarks.prompts import write_prompts
 from benchmarks.where import taken
 from benchmarks.wordllama import vocabulary, write_word_llama
 from cai.constitution import load_constitution
-from cai.resources import shipped
-from cai.tiny.train import CHECKPOINT
+from cai.core.resources import shipped
 
 RESULTS = Path(__file__).parent / "inprocess.json"
 TARGET = 1.5

@@ -33,7 +33,7 @@ from benchmarks.prompts import write_prompts
 from benchmarks.where import taken
 from benchmarks.wordllama import SHAPE, vocabulary, write_word_llama
 from cai.constitution import load_constitution
-from cai.records import Message
+from cai.core.records import Message
 
 RESULTS = Path(__file__).parent / "limit.json"
 CONSTITUTION = "harmless"

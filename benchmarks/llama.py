@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from cai.tiny.train import CHECKPOINT
+from benchmarks.embedded.train import CHECKPOINT
 
 _COMMON = {
     "vocab_size": 128_256,

@@ -19,8 +19,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from cai.evaluate.drawing import Group, draw_evaluation
 from cai.evaluate.results import Figure
-from cai.report.evaluation import Group, draw_evaluation
 
 ROOT = Path(__file__).parent.parent
 RECIPE = Path(__file__).parent / "loop.yaml"

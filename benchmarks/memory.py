@@ -16,8 +16,8 @@ import click
 from benchmarks.figures import Figure, print_figures
 from benchmarks.processes import CAI, MeasuringError, resident_memory
 from benchmarks.prompts import write_prompts
-from cai.store.layout import journal_numbers, journal_path, shard_numbers
-from cai.store.run import JOURNAL_ROWS
+from cai.rundir.layout import journal_numbers, journal_path, shard_numbers
+from cai.rundir.run import JOURNAL_ROWS
 
 FEW, MANY = 50_000, 500_000
 LONGEST_RESUME = 10.0

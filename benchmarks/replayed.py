@@ -20,7 +20,7 @@ from vllm import LLM, SamplingParams
 
 from benchmarks.chains import STAGES, Chains
 from cai.constitution import load_constitution
-from cai.records import Message
+from cai.core.records import Message
 
 
 @dataclass(slots=True)

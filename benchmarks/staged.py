@@ -18,10 +18,10 @@ import torch
 import transformers
 
 from cai.constitution import Constitution, Principle, load_constitution
-from cai.critique import pick_principle
-from cai.identity import draw
-from cai.prompts import Templates
-from cai.records import Message
+from cai.core.identity import draw
+from cai.core.records import Message
+from cai.method.critique import pick_principle
+from cai.method.templates import Templates
 
 Conversation = list[dict[str, str]]
 

@@ -13,9 +13,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from cai.export import ExportOptions, export_run
-from cai.records import Row
-from cai.store import Run
+from cai.core.records import Row
+from cai.data.export import ExportOptions, export_run
+from cai.rundir import Run
 from tests.storage import make_row, open_run
 
 DIFFERENT = 2000

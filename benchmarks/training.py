@@ -26,11 +26,11 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoTokenizer
 
+from benchmarks.embedded.train import CHECKPOINT
 from benchmarks.examples import Method, useful_tokens, write_examples
 from benchmarks.processes import MeasuringError
 from benchmarks.trainers import PACKAGES, Took, Work, train_with_cai, train_with_trl
 from benchmarks.where import taken
-from cai.tiny.train import CHECKPOINT
 
 RESULTS = Path(__file__).parent / "training.json"
 METHODS: tuple[Method, ...] = ("sft", "dpo")

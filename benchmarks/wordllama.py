@@ -19,8 +19,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from benchmarks.prompts import WORDS
 from cai.constitution import Constitution
-from cai.prompts import Templates
-from cai.records import Message
+from cai.core.records import Message
+from cai.method.templates import Templates
 
 _VOCABULARY = 2048
 _SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|unknown|>")

@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable, Sequence
 
 from cai.constitution import Constitution, Principle, RevisionPlan
-from cai.critique import Method
-from cai.engines.base import Request, Sampling
-from cai.engines.scripted import ScriptedEngine
-from cai.judge import Bench, Rules
-from cai.prompts import Templates
-from cai.records import Comparison, Message, Prompt
+from cai.core.records import Comparison, Message, Prompt
+from cai.method.critique import Method
+from cai.method.judge import Bench, Rules
+from cai.method.templates import Templates
+from cai.models.base import Request, Sampling
+from cai.models.scripted import ScriptedEngine
 
 TEMPLATES = Templates.load("en")
 

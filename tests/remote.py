@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from cai.store import Run, working_copy
-from cai.urls import RemoteFolder
+from cai.core.urls import RemoteFolder
+from cai.rundir import Run, working_copy
 from tests.storage import open_run
 
 BUCKET = "tests"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import orjson
 
-from cai.identity import fingerprint
-from cai.records import Failure, Message, Prompt, Provenance, Round, Row, Trace, Usage, Verdict
-from cai.store import Run
-from cai.store.claim import join
-from cai.store.journal import journal_salt
-from cai.store.lines import make_line
+from cai.core.identity import fingerprint
+from cai.core.records import Failure, Message, Prompt, Provenance, Round, Row, Trace, Usage, Verdict
+from cai.rundir import Run
+from cai.rundir.claim import join
+from cai.rundir.journal import journal_salt
+from cai.rundir.lines import make_line
 
 IDENTITY = {"model": "scripted", "constitution": "test 1 0123456789abcdef", "seed": "0"}
 WORDS = ("alpha", "beta", "gamma", "delta", "Grüße", "약", "\n", '"quoted"')

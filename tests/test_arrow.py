@@ -8,8 +8,8 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from cai.arrow import ROW
-from cai.records import PartFailure, Row, row_from_dict
+from cai.core.arrow import ROW
+from cai.core.records import PartFailure, Row, row_from_dict
 from tests.storage import make_row
 
 SCALARS: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}

@@ -26,7 +26,7 @@ from benchmarks.pipeline import measure_bare, measure_cai
 from benchmarks.processes import MeasuringError, resident_memory, timed
 from benchmarks.prompts import write_prompts
 from benchmarks.server import listen
-from cai.store import Run, run
+from cai.rundir import Run, run
 
 FAST = Costs(slots=8, prefill_us=0.0, decode_us=10.0)
 
@@ -256,7 +256,7 @@ def test_a_profile_is_of_the_command_and_goes_to_rooms(tmp_path: Path) -> None:
     assert Run.read(tmp_path / "run").count() == 20
     assert len(shares) == overhead.SHOWN
     assert 50 < sum(figure.value for figure in shares) <= 100
-    assert overhead.room(run.__file__) == "cai/store/run"
+    assert overhead.room(run.__file__) == "cai/rundir/run"
     assert overhead.room(click.__file__) == "click"
 
 

@@ -13,7 +13,7 @@ from benchmarks.inprocess import Took
 from benchmarks.prompts import WORDS
 from benchmarks.wordllama import vocabulary, write_word_llama
 from cai.constitution import load_constitution
-from cai.prompts import Templates
+from cai.method.templates import Templates
 
 _SMALL = {
     "hidden_size": 64,

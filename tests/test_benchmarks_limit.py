@@ -13,10 +13,10 @@ from benchmarks.chains import STAGES, Chains
 from benchmarks.prefixes import Asked, least_computed
 from cai.cli.generate import generate
 from cai.constitution import load_constitution
-from cai.engines import scripted
-from cai.engines.base import Request
-from cai.records import Message
-from cai.store import Run
+from cai.core.records import Message
+from cai.models import scripted
+from cai.models.base import Request
+from cai.rundir import Run
 
 TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=24)
 REQUESTS = st.lists(st.builds(Asked, TOKENS, st.lists(st.integers(0, 2), max_size=8)), max_size=12)

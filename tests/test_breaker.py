@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.breaker import SUSPICIOUS, TESTS
 from cai.constitution import RevisionPlan
-from cai.engines.base import Choice, Completion, Request
-from cai.engines.meter import Tally
-from cai.errors import ContextError, EngineGoneError, RequestError
-from cai.judge import FAILED
-from cai.pipeline import ROWS_PER_SLOT, Pipeline
-from cai.records import Failure, Message, Prompt, Provenance, Row
-from cai.rows import Generation, Judging
+from cai.core.errors import ContextError, EngineGoneError, RequestError
+from cai.core.records import Failure, Message, Prompt, Provenance, Row
+from cai.method.judge import FAILED
+from cai.method.row import Generation, Judging
+from cai.models.base import Choice, Completion, Request
+from cai.models.meter import Tally
+from cai.pipeline.breaker import SUSPICIOUS, TESTS
+from cai.pipeline.pipeline import ROWS_PER_SLOT, Pipeline
 from tests.building import make_bench, make_method, make_prompt
 
 PROVENANCE = Provenance("m", "m", "c", "c", "t", "t", "i", 0, 0)

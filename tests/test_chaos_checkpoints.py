@@ -16,9 +16,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from cai.engines.loading import Loaded, load
-from cai.engines.turns import Turns
-from cai.errors import CaiError
+from cai.core.errors import CaiError
+from cai.models.local.loading import Loaded, load
+from cai.models.turns import Turns
 from tests.test_engines_checkpoint import make_adapter, put_pointer
 from tests.train_context import CHECKPOINT
 

@@ -14,7 +14,7 @@ import pytest
 
 from cai.cli.main import COMMANDS, cai, main
 from cai.constitution import shipped_constitutions
-from cai.resources import shipped
+from cai.core.resources import shipped
 
 pytestmark = pytest.mark.chaos
 

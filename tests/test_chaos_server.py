@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from cai.engines.base import Choice, Completion
-from cai.errors import EngineError
-from cai.records import Row, Usage
-from cai.store import Run
+from cai.core.errors import EngineError
+from cai.core.records import Row, Usage
+from cai.models.base import Choice, Completion
+from cai.rundir import Run
 from tests.disturbing import exports
 from tests.misbehaving import misbehaving, misbehaving_beside
 from tests.misbehaviours import GROUPS, MODES

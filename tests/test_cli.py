@@ -12,10 +12,10 @@ import orjson
 import pytest
 
 from cai.cli.main import COMMANDS, cai, main
-from cai.jobs.judge import judge_again, plan_judge
-from cai.jobs.watch import Watch
-from cai.settings import RejudgeSettings
-from cai.store.documents import make_document
+from cai.judging.run import judge_again, plan_judge
+from cai.judging.settings import RejudgeSettings
+from cai.pipeline.watch import Watch
+from cai.rundir.documents import make_document
 
 CAI = [sys.executable, "-m", "cai"]
 SCRIPTED = ["generate", "--constitution", "harmless", "--model", "scripted"]

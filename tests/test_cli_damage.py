@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cai.cli.main import main
-from cai.store.documents import make_document
-from cai.store.layout import shard_path
+from cai.rundir.documents import make_document
+from cai.rundir.layout import shard_path
 from tests.storage import fill, make_row
 
 Harm = Callable[[Path], object]

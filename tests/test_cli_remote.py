@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from cai.cli.main import main
-from cai.store import Run
-from cai.store.origin import copy_path
+from cai.rundir import Run
+from cai.rundir.origin import copy_path
 from tests.disturbing import exports, finish, wait_until
 from tests.remote import BUCKET, S3, Machines, contents
 

@@ -15,8 +15,7 @@ from cai.cluster import check_cluster, open_cluster
 from cai.cluster.pool import BARREN_HIRES, LOSSES_A_ROW, LostError, Pool
 from cai.cluster.replica import Carried, Opened, Outcome, Place, Replica
 from cai.constitution import RevisionPlan
-from cai.engines.meter import Tally
-from cai.errors import (
+from cai.core.errors import (
     CaiError,
     ContextError,
     EngineGoneError,
@@ -25,12 +24,13 @@ from cai.errors import (
     RowError,
     UsageError,
 )
-from cai.jobs.making import Recipe
-from cai.modelspec import ModelSpec
-from cai.pipeline import Pipeline
-from cai.prompts import Templates
-from cai.records import Failure, Prompt, Provenance, Row, Usage
-from cai.settings import EngineSettings
+from cai.core.records import Failure, Prompt, Provenance, Row, Usage
+from cai.generate.maker import Recipe
+from cai.method.templates import Templates
+from cai.models.meter import Tally
+from cai.models.settings import EngineSettings
+from cai.models.spec import ModelSpec
+from cai.pipeline.pipeline import Pipeline
 from tests.building import make_bench, make_method, make_prompt
 
 PROVENANCE = Provenance("m", "m", "c", "c", "t", "t", "i", 0, 0)

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 import pytest
 
-from cai.errors import RunError
-from cai.store import Run
+from cai.core.errors import RunError
+from cai.rundir import Run
 from tests.disturbing import PATIENCE, exports, finish, start, wait_until
 
 pytestmark = pytest.mark.ray

@@ -24,8 +24,8 @@ from cai.constitution import (
     origins,
     shipped_constitutions,
 )
-from cai.errors import ConstitutionError
-from cai.resources import shipped
+from cai.core.errors import ConstitutionError
+from cai.core.resources import shipped
 
 SHIPPED = ("coding", "harmless", "harmless-ko", "helpful", "medical")
 VALID = """\

@@ -8,8 +8,8 @@ from click.testing import CliRunner, Result
 
 from cai.cli.constitution import constitution
 from cai.constitution import load_constitution, shipped_constitutions
-from cai.errors import ConstitutionError
-from cai.resources import shipped
+from cai.core.errors import ConstitutionError
+from cai.core.resources import shipped
 
 GOOD = """\
 name: house

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cai.hygiene.constitution as lint_constitution
+import cai.constitution.lint as lint_constitution
 from cai.constitution import load_constitution, load_sources, shipped_constitutions
-from cai.hygiene.constitution import lint
-from cai.resources import shipped
+from cai.constitution.lint import lint
+from cai.core.resources import shipped
 
 HEAD = "name: house\nversion: '1'\nprompts: coding\n"
 

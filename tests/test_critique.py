@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from cai.constitution import RevisionPlan
-from cai.critique import respond_and_revise, schedule_principles
-from cai.engines.asking import ATTEMPTS
-from cai.engines.base import Completion, Request
-from cai.engines.scripted import ScriptedEngine
-from cai.errors import ContextError, RequestError, RowError
-from cai.records import Message, Prompt, Trace
+from cai.core.errors import ContextError, RequestError, RowError
+from cai.core.records import Message, Prompt, Trace
+from cai.method.critique import respond_and_revise, schedule_principles
+from cai.models.asking import ATTEMPTS
+from cai.models.base import Completion, Request
+from cai.models.scripted import ScriptedEngine
 from tests.building import assistant, make_engine, make_method, make_prompt, user
 
 WALK = RevisionPlan(schedule="walk", rounds=1, gate=False)

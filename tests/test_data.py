@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cai.addresses import DataSource
+from cai.core.addresses import DataSource
+from cai.core.errors import InputError, StoreError
+from cai.core.identity import fingerprint
+from cai.core.records import Failure, Message, Prompt
 from cai.data import InputOptions, Prompts, open_prompts
-from cai.errors import InputError, StoreError
-from cai.identity import fingerprint
-from cai.records import Failure, Message, Prompt
 
 
 def write_jsonl(path: Path, rows: list[Any]) -> str:

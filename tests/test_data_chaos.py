@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cai.addresses import DataSource
+from cai.core.addresses import DataSource
+from cai.core.errors import CaiError
+from cai.core.records import Failure, Prompt
 from cai.data import InputOptions, open_prompts
-from cai.errors import CaiError
-from cai.records import Failure, Prompt
-from cai.settings import DataSettings
+from cai.train.settings import DataSettings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import

@@ -7,12 +7,12 @@ from typing import Any
 import orjson
 import pytest
 
-from cai.addresses import DataSource
 from cai.cli.main import main
+from cai.core.addresses import DataSource
+from cai.core.errors import InputError
+from cai.core.records import Failure, Prompt
 from cai.data import InputOptions, open_prompts
-from cai.errors import InputError
-from cai.records import Failure, Prompt
-from cai.settings import DataSettings
+from cai.train.settings import DataSettings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import

@@ -7,10 +7,10 @@ import datasets
 import orjson
 import pytest
 
-from cai.addresses import DataSource
+from cai.core.addresses import DataSource
+from cai.core.errors import InputError
+from cai.core.records import Failure, Prompt
 from cai.data import InputOptions, open_prompts
-from cai.errors import InputError
-from cai.records import Failure, Prompt
 
 ROWS = [
     {"id": number, "prompt": [{"role": "user", "content": f"question {number}"}], "tags": ["dose"], "other": 1.5}

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cai.addresses import DataSource
+from cai.core.addresses import DataSource
+from cai.core.identity import fingerprint
+from cai.core.records import Failure, Prompt, Row
 from cai.data import InputOptions, open_prompts
-from cai.identity import fingerprint
-from cai.records import Failure, Prompt, Row
-from cai.store import Run
+from cai.rundir import Run
 from tests.storage import make_row, open_run
 
 CONTENTS = ["p", "q", "r"]

@@ -15,15 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cai.addresses import DataSource
 from cai.cli.main import main
+from cai.core.addresses import DataSource
+from cai.core.errors import InputError, UsageError
+from cai.core.settings import plain
+from cai.core.urls import RemoteFolder
 from cai.data import InputOptions, open_prompts
-from cai.errors import InputError, UsageError
-from cai.settings import TINY, DataSettings, GenerateSettings, TrainSettings, plain
-from cai.store import working_copy
+from cai.generate.settings import GenerateSettings
+from cai.models.settings import DEFAULT_MODEL
+from cai.rundir import working_copy
 from cai.train.data.examples import load_examples
 from cai.train.plan import settings_as_json
-from cai.urls import RemoteFolder
+from cai.train.settings import DataSettings, TrainSettings
 from tests.remote import BUCKET, S3, Machines
 from tests.storage import fill, make_row
 
@@ -183,7 +186,7 @@ def test_a_name_cannot_lead_out_of_the_copy(tmp_path: Path, monkeypatch: pytest.
 def test_the_copy_goes_with_the_process(tmp_path: Path) -> None:
     lines(tmp_path / "p.jsonl")
     program = (
-        "import sys\nfrom cai.addresses import DataSource\nfrom cai.data import InputOptions, open_prompts\n"
+        "import sys\nfrom cai.core.addresses import DataSource\nfrom cai.data import InputOptions, open_prompts\n"
         "assert len(list(open_prompts(DataSource.parse(sys.argv[1]), InputOptions()))) == 21"
     )
     own = tmp_path / "tmp"
@@ -217,7 +220,7 @@ def test_the_signature_of_a_web_address_is_kept_nowhere(
     url = f"{web}/p.jsonl"
     data = DataSettings((DataSource.parse(f"{url}?signature=secret"),))
     assert load_examples("supervised", data, 0).parts[0].name == url
-    assert settings_as_json(TrainSettings("sft", TINY, tmp_path / "out", data))["data"] == [url]
+    assert settings_as_json(TrainSettings("sft", DEFAULT_MODEL, tmp_path / "out", data))["data"] == [url]
     command = ["generate", "--constitution", "medical", "--dry-run", "--json", "--prompts", f"{url}?signature=secret"]
     with pytest.raises(SystemExit) as left:
         main(command)

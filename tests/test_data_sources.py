@@ -14,10 +14,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from cai.addresses import DataSource
+from cai.core.addresses import DataSource
+from cai.core.errors import InputError, StoreError
+from cai.core.records import Failure, Prompt
 from cai.data import InputOptions, open_prompts
-from cai.errors import InputError, StoreError
-from cai.records import Failure, Prompt
 
 TEXTS = ["How are you?", 'A "quoted"\nsecond line, with comma', "Grüße, 안녕", "0042"]
 ROWS: list[dict[str, Any]] = [{"id": f"r{number}", "prompt": text, "tags": "dose"} for number, text in enumerate(TEXTS)]
@@ -340,7 +340,7 @@ def test_a_full_disk_under_standard_input_is_told(monkeypatch: pytest.MonkeyPatc
 def test_reading_jsonl_imports_no_table_library(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jsonl")
     program = (
-        "import sys; from cai.addresses import *; from cai.data import *; "
+        "import sys; from cai.core.addresses import *; from cai.data import *; "
         f"assert len(list(open_prompts(DataSource.parse({str(path)!r}), InputOptions(shuffle=True)))) == 4; "
         "assert not {'pyarrow', 'datasets', 'torch'} & set(sys.modules)"
     )

@@ -16,14 +16,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from cai.addresses import DataSource
+from cai.core.addresses import DataSource
+from cai.core.errors import InputError
+from cai.core.identity import fingerprint
+from cai.core.records import Failure, Prompt
 from cai.data import InputOptions, open_prompts
 from cai.data.json_rows import elements
 from cai.data.rows import RawRow
-from cai.errors import InputError
-from cai.identity import fingerprint
-from cai.records import Failure, Prompt
-from cai.settings import DataSettings
+from cai.train.settings import DataSettings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import

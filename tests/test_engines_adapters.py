@@ -12,12 +12,12 @@ import pytest
 import torch
 import transformers
 
-from cai.engines import EngineOptions, check_engine_options, open_engine
-from cai.engines.adapters import lora_rank, split_adapter
-from cai.engines.base import Choice, Completion, Request, Sampling
-from cai.errors import ModelError
-from cai.modelspec import ModelSpec
-from cai.records import Message
+from cai.core.errors import ModelError
+from cai.core.records import Message
+from cai.models import EngineOptions, check_engine_options, open_engine
+from cai.models.base import Choice, Completion, Request, Sampling
+from cai.models.checkpoint.adapters import lora_rank, split_adapter
+from cai.models.spec import ModelSpec
 
 CHECKPOINT = Path(__file__).parent.parent / "cai" / "tiny" / "checkpoint"
 QUESTION: tuple[Message, ...] = ({"role": "user", "content": "Can I take ibuprofen with a cold?"},)
@@ -97,7 +97,8 @@ def test_the_command_line_passes_them_on_and_refuses_them() -> None:
 def test_without_vllm_the_fix_is_named() -> None:
     program = (
         "import asyncio, sys\nsys.modules['vllm'] = None\n"
-        "from cai.engines import open_engine\nfrom cai.errors import ModelError\nfrom cai.modelspec import ModelSpec\n"
+        "from cai.core.errors import ModelError\nfrom cai.models import open_engine\n"
+        "from cai.models.spec import ModelSpec\n"
         "try:\n    asyncio.run(open_engine(ModelSpec.parse('vllm:org/model')))\nexcept ModelError as error:\n"
         "    print(error)\n"
     )

@@ -11,14 +11,15 @@ import pytest
 import torch
 import transformers
 
-from cai.engines import batching, reading
-from cai.engines.base import Choice
-from cai.engines.batching import Batcher
-from cai.engines.prefixes import Prefixes
-from cai.engines.queued import Generation, Limits, Scoring
-from cai.engines.sampling import stream
-from cai.engines.tape import Tape
-from cai.errors import ContextError
+from cai.core.errors import ContextError
+from cai.models.base import Choice
+from cai.models.local import prefill as reading
+from cai.models.local import scheduler as batching
+from cai.models.local.kv_cache import Tape
+from cai.models.local.prefix_cache import Prefixes
+from cai.models.local.queue import Generation, Limits, Scoring
+from cai.models.local.sampling import stream
+from cai.models.local.scheduler import Batcher
 from tests.small_model import small_model
 
 _VOCABULARY = 60

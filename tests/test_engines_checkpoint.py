@@ -11,13 +11,13 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from cai.engines.checkpoint import check_adapter, check_checkpoint
-from cai.engines.loading import load
-from cai.errors import ModelError
-from cai.modelspec import ModelSpec
-from cai.settings import AdapterSettings
+from cai.core.errors import ModelError
+from cai.models.checkpoint.files import check_adapter, check_checkpoint
+from cai.models.local.loading import load
+from cai.models.spec import ModelSpec
 from cai.train.methods.scorer import load_reward_model
 from cai.train.model import find_source, load_model
+from cai.train.settings import AdapterSettings
 from tests.train_context import CHECKPOINT, make_model
 from tests.training import save_model
 

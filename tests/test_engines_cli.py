@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from cai.cli import models as command
-from cai.engines import EngineOptions
-from cai.engines.base import Completion, Engine, Request
-from cai.engines.scripted import ScriptedEngine
-from cai.errors import EngineGoneError, ModelError, RequestError
-from cai.modelspec import ModelSpec
-from cai.records import Message
+from cai.core.errors import EngineGoneError, ModelError, RequestError
+from cai.core.records import Message
+from cai.models import EngineOptions
+from cai.models.base import Completion, Engine, Request
+from cai.models.scripted import ScriptedEngine
+from cai.models.spec import ModelSpec
 
 
 def _check(*arguments: str) -> Any:
@@ -114,8 +114,8 @@ def test_check_passes_a_models_error_on() -> None:
 
 def _open_in_fresh_process(before: str, spec: str) -> str:
     code = (
-        f"import asyncio, os, sys\n{before}\nfrom cai.engines import open_engine\nfrom cai.errors import ModelError\n"
-        "from cai.modelspec import ModelSpec\n"
+        f"import asyncio, os, sys\n{before}\nfrom cai.models import open_engine\n"
+        "from cai.core.errors import ModelError\nfrom cai.models.spec import ModelSpec\n"
         f"try:\n    asyncio.run(open_engine(ModelSpec.parse({spec!r})))\nexcept ModelError as error:\n"
         "    print(error)\n"
     )

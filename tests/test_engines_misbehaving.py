@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from cai.engines.asking import NO_TEXT
-from cai.engines.base import Choice, Completion, Engine, Request, Sampling
-from cai.engines.openai import OpenAIEngine
-from cai.errors import EngineError, ModelError, RequestError
+from cai.core.errors import EngineError, ModelError, RequestError
+from cai.models.asking import NO_TEXT
+from cai.models.base import Choice, Completion, Engine, Request, Sampling
+from cai.models.openai.engine import OpenAIEngine
 from tests.misbehaving import misbehaving
 from tests.misbehaviours import CHOICE, CONNECTION, GROUPS, HARMLESS_CHOICE, QUICK
 

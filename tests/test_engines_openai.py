@@ -15,17 +15,17 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.engines import EngineOptions, open_engine
-from cai.engines.attempts import AttemptError, Trial
-from cai.engines.base import Choice, Completion, Request, Sampling
-from cai.engines.chat import weigh_options
-from cai.engines.hosts import Host, Hosts
-from cai.engines.openai import OpenAIEngine, open_openai
-from cai.engines.refusals import is_overflow
-from cai.engines.retry import backoff, retry_after
-from cai.errors import ContextError, EngineGoneError, ModelError, RequestError
-from cai.modelspec import ModelSpec
-from cai.records import Message
+from cai.core.errors import ContextError, EngineGoneError, ModelError, RequestError
+from cai.core.records import Message
+from cai.models import EngineOptions, open_engine
+from cai.models.base import Choice, Completion, Request, Sampling
+from cai.models.openai.attempts import AttemptError, Trial
+from cai.models.openai.chat import weigh_options
+from cai.models.openai.engine import OpenAIEngine, open_openai
+from cai.models.openai.hosts import Host, Hosts
+from cai.models.openai.refusals import is_overflow
+from cai.models.openai.retry import backoff, retry_after
+from cai.models.spec import ModelSpec
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

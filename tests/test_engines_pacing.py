@@ -11,12 +11,12 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.engines.attempts import BusyError, Trial
-from cai.engines.base import Completion, Request, Sampling
-from cai.engines.hosts import Hosts
-from cai.engines.openai import OpenAIEngine, open_openai
-from cai.engines.pacing import Pace
-from cai.errors import EngineGoneError, ModelError, RequestError
+from cai.core.errors import EngineGoneError, ModelError, RequestError
+from cai.models.base import Completion, Request, Sampling
+from cai.models.openai.attempts import BusyError, Trial
+from cai.models.openai.engine import OpenAIEngine, open_openai
+from cai.models.openai.hosts import Hosts
+from cai.models.openai.pacing import Pace
 from tests.virtual_time import run_ahead
 
 GOOD = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}

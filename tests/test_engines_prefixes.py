@@ -10,12 +10,12 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.engines.attention import share_heads
-from cai.engines.base import Choice
-from cai.engines.batching import Batcher
-from cai.engines.prefixes import BLOCK, Prefixes
-from cai.engines.queued import Generation, Limits, Scoring
-from cai.engines.sampling import stream
+from cai.models.base import Choice
+from cai.models.local.attention import share_heads
+from cai.models.local.prefix_cache import BLOCK, Prefixes
+from cai.models.local.queue import Generation, Limits, Scoring
+from cai.models.local.sampling import stream
+from cai.models.local.scheduler import Batcher
 from tests.small_model import small_model
 
 _VOCABULARY = 60

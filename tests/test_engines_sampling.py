@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.engines.sampling import draw_tokens, stream
-from cai.engines.scoring import exclusive, paths, weigh
-from cai.errors import RequestError
+from cai.core.errors import RequestError
+from cai.models.local.sampling import draw_tokens, stream
+from cai.models.scoring import exclusive, paths, weigh
 
 _LOGITS = [2.0, 0.5, -1.0, 1.0, float("-inf")]
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.engines import EngineOptions, open_engine
-from cai.engines.base import Choice, Completion, Request, Sampling
-from cai.engines.scripted import ScriptedEngine, default_script
-from cai.errors import EngineGoneError, ModelError, RequestError
-from cai.modelspec import ModelSpec
-from cai.records import Message
+from cai.core.errors import EngineGoneError, ModelError, RequestError
+from cai.core.records import Message
+from cai.models import EngineOptions, open_engine
+from cai.models.base import Choice, Completion, Request, Sampling
+from cai.models.scripted import ScriptedEngine, default_script
+from cai.models.spec import ModelSpec
 
 
 def _messages(text: str) -> tuple[Message, ...]:

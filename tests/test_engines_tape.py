@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.engines.tape import Tape, footprint
+from cai.models.local.kv_cache import Tape, footprint
 
 _HEADS, _SIZE = 2, 1
 

@@ -13,15 +13,15 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from cai.engines import EngineOptions, open_engine
-from cai.engines.base import Completion, Request, Sampling
-from cai.engines.batching import Batcher
-from cai.engines.loading import Loaded, load
-from cai.engines.queued import Limits
-from cai.engines.transformers import TransformersEngine
-from cai.errors import EngineGoneError, ModelError, RequestError
-from cai.modelspec import ModelSpec
-from cai.records import Message
+from cai.core.errors import EngineGoneError, ModelError, RequestError
+from cai.core.records import Message
+from cai.models import EngineOptions, open_engine
+from cai.models.base import Completion, Request, Sampling
+from cai.models.local.engine import TransformersEngine
+from cai.models.local.loading import Loaded, load
+from cai.models.local.queue import Limits
+from cai.models.local.scheduler import Batcher
+from cai.models.spec import ModelSpec
 from tests.small_model import small_model
 
 _TEMPLATE = (

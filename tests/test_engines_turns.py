@@ -7,10 +7,10 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.engines import TINY
-from cai.engines.turns import Turns
-from cai.records import Message
-from cai.tiny.tokenizer import load_tokenizer
+from benchmarks.embedded.tokenizer import load_tokenizer
+from cai.core.records import Message
+from cai.models import TINY
+from cai.models.turns import Turns
 
 TOKENIZER = load_tokenizer(TINY)
 TURNS = Turns(TOKENIZER, None)

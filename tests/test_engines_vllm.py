@@ -15,12 +15,12 @@ import orjson
 import pytest
 import transformers
 
-from cai.engines import EngineOptions, open_engine
-from cai.engines.base import Choice, Completion, Engine, Request, Sampling
-from cai.errors import ContextError, ModelError, RunError
-from cai.modelspec import ModelSpec
-from cai.records import Message
-from cai.store import Run
+from cai.core.errors import ContextError, ModelError, RunError
+from cai.core.records import Message
+from cai.models import EngineOptions, open_engine
+from cai.models.base import Choice, Completion, Engine, Request, Sampling
+from cai.models.spec import ModelSpec
+from cai.rundir import Run
 
 pytestmark = [
     pytest.mark.vllm,

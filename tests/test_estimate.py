@@ -10,22 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.constitution import RevisionPlan
-from cai.critique import Method
-from cai.engines.base import Request, Sampling
-from cai.engines.meter import Tally
-from cai.engines.scripted import ScriptedEngine
-from cai.engines.tokens import WordCounter
-from cai.errors import UsageError
-from cai.jobs.estimate import SAMPLED_PROMPTS, Estimate, Measured, estimate
-from cai.jobs.generate import generate, plan_generate
-from cai.jobs.rates import Rates
-from cai.jobs.rehearsal import Cast, Load
-from cai.jobs.watch import Summary, Watch
-from cai.judge import Bench, Rules
-from cai.prompts import Templates
-from cai.records import Failure, Message, Prompt, Provenance, Usage
-from cai.rows import Generation, Judging
-from cai.settings import EngineSettings, GenerateSettings
+from cai.core.errors import UsageError
+from cai.core.records import Failure, Message, Prompt, Provenance, Usage
+from cai.generate.dry_run import Cast, Load
+from cai.generate.estimate import SAMPLED_PROMPTS, Estimate, Measured, estimate
+from cai.generate.prices import Rates
+from cai.generate.run import generate, plan_generate
+from cai.generate.settings import GenerateSettings
+from cai.method.critique import Method
+from cai.method.judge import Bench, Rules
+from cai.method.row import Generation, Judging
+from cai.method.templates import Templates
+from cai.models.base import Request, Sampling
+from cai.models.meter import Tally
+from cai.models.scripted import ScriptedEngine
+from cai.models.settings import EngineSettings
+from cai.models.tokens import WordCounter
+from cai.pipeline.watch import Summary, Watch
 from tests.building import make_constitution, make_prompt
 
 LIMIT = 30

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from cai.engines import TINY
-from cai.engines.tokens import ByteCounter, TemplateCounter, WordCounter, open_counter
-from cai.errors import ModelError, RequestError
-from cai.modelspec import ModelSpec
-from cai.records import Message
+from cai.core.errors import ModelError, RequestError
+from cai.core.records import Message
+from cai.models import TINY
+from cai.models.spec import ModelSpec
+from cai.models.tokens import ByteCounter, TemplateCounter, WordCounter, open_counter
 from tests.building import assistant, user
 
 tokenizer = AutoTokenizer.from_pretrained(str(TINY))

@@ -13,20 +13,21 @@ from typing import Any
 import orjson
 import pytest
 
-from cai.addresses import DataSource
 from cai.cli.main import main
-from cai.engines.asking import ATTEMPTS
-from cai.engines.base import Request
-from cai.engines.scripted import ScriptedEngine
-from cai.errors import EngineGoneError, RequestError, RunError, UsageError
+from cai.core.addresses import DataSource
+from cai.core.errors import EngineGoneError, RequestError, RunError, UsageError
+from cai.core.records import Message
+from cai.evaluate import run as job
+from cai.evaluate.contestants import contestants
 from cai.evaluate.results import Evaluation
-from cai.jobs import evaluate as job
-from cai.jobs.contestants import contestants
-from cai.jobs.evaluate import evaluate, plan_evaluate
-from cai.jobs.watch import Watch
-from cai.modelspec import LabelledModel, ModelSpec
-from cai.records import Message
-from cai.settings import EngineSettings, EvaluateSettings
+from cai.evaluate.run import evaluate, plan_evaluate
+from cai.evaluate.settings import EvaluateSettings
+from cai.models.asking import ATTEMPTS
+from cai.models.base import Request
+from cai.models.scripted import ScriptedEngine
+from cai.models.settings import EngineSettings
+from cai.models.spec import LabelledModel, ModelSpec
+from cai.pipeline.watch import Watch
 from tests.building import shown_answers
 
 Answer = Callable[[Request], str]

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
 
-from cai.report import evaluation
-from cai.report.evaluation import Group, draw_evaluation
+from cai.evaluate import drawing as evaluation
+from cai.evaluate.drawing import Group, draw_evaluation
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cai.constitution import Principle
+from cai.core.records import Usage
 from cai.evaluate.bootstrap import differences, exact_ends, ratios
 from cai.evaluate.bradley_terry import ELO_MEAN, elo, strengths
 from cai.evaluate.calibration import calibrate, check_detector
@@ -16,7 +17,6 @@ from cai.evaluate.figures import tabulate
 from cai.evaluate.records import Answer, Gate, Reading
 from cai.evaluate.significance import mcnemar
 from cai.evaluate.text import distinct_shares, repeated, repetition
-from cai.records import Usage
 from cai.tiny.referee import Oracle
 
 SOME = st.lists(st.floats(0, 1), min_size=2, max_size=30)

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from cai.addresses import DataSource
+from benchmarks.embedded import seeds
 from cai.constitution import load_constitution, shipped_constitutions
+from cai.core.addresses import DataSource
+from cai.core.identity import fingerprint
+from cai.core.records import Message, Prompt
+from cai.core.resources import shipped
 from cai.data import InputOptions, open_prompts
-from cai.identity import fingerprint
-from cai.records import Message, Prompt
-from cai.resources import shipped
-from cai.tiny import oracle, seeds
+from cai.tiny import oracle
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITTEN = {"harmless": 200, "medical": 200, "helpful": 40, "coding": 40}
@@ -160,7 +161,7 @@ def test_written_prompts_are_not_near_duplicates_of_each_other_or_of_generation_
 
 
 def test_the_tiny_set_is_current_and_means_what_its_tags_say() -> None:
-    assert rows("tiny") == seeds.evaluation_prompts(), "run python -m cai.tiny.seeds"
+    assert rows("tiny") == seeds.evaluation_prompts(), "run python -m benchmarks.embedded.seeds"
     for row in rows("tiny"):
         question = oracle.understand(row["prompt"])
         assert question is not None

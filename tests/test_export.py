@@ -14,13 +14,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.errors import RunError, UsageError
-from cai.export import ExportOptions, export_run
-from cai.export import splits as splits_module
-from cai.export.preference import preference_pairs
-from cai.export.sft import sft_examples
-from cai.records import TIE_LEAD, Prompt, Round, Row, Trace, Usage, Verdict
-from cai.store import run as run_module
+from cai.core.errors import RunError, UsageError
+from cai.core.records import TIE_LEAD, Prompt, Round, Row, Trace, Usage, Verdict
+from cai.data.export import ExportOptions, export_run
+from cai.data.export import splits as splits_module
+from cai.data.export.preference import preference_pairs
+from cai.data.export.sft import sft_examples
+from cai.rundir import run as run_module
 from tests.storage import PROVENANCE, abstention, fill, make_failure, make_row, open_run, user, verdict
 
 

@@ -11,9 +11,9 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from cai.export import ExportOptions, export_run
-from cai.records import TIE_LEAD, Row, Verdict
-from cai.store import Run
+from cai.core.records import TIE_LEAD, Row, Verdict
+from cai.data.export import ExportOptions, export_run
+from cai.rundir import Run
 from tests.small_model import small_model
 from tests.storage import fill, make_row
 

@@ -10,10 +10,10 @@ import torch
 import transformers
 
 from cai.cli.main import main
-from cai.engines import EngineOptions, check_engine_options
-from cai.engines.pretrained import load_pretrained
-from cai.errors import ModelError
-from cai.modelspec import ModelSpec
+from cai.core.errors import ModelError
+from cai.models import EngineOptions, check_engine_options
+from cai.models.checkpoint.pretrained import load_pretrained
+from cai.models.spec import ModelSpec
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "cai" / "tiny" / "checkpoint"
@@ -109,7 +109,7 @@ def test_nobody_calls_a_loader_but_through_the_one_that_says_no() -> None:
                 owner = called.value.id if isinstance(called.value, ast.Name) else ast.unparse(called.value)
                 if owner not in FIXED:
                     strays.append(f"{path.relative_to(ROOT)}:{node.lineno} {owner}.{called.attr}")
-    assert not strays, "call them through cai.engines.pretrained.load_pretrained"
+    assert not strays, "call them through cai.models.checkpoint.pretrained.load_pretrained"
 
 
 @pytest.mark.parametrize(

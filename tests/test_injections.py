@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.injections import INJECTIONS, Outcome, Pair, gate_outcomes, injected_outcomes, world_pairs
 from cai.constitution import RevisionPlan
-from cai.engines.scripted import ScriptedEngine
-from cai.records import Message
+from cai.core.records import Message
+from cai.models.scripted import ScriptedEngine
 from tests.building import PRINCIPLES, make_bench, make_engine, make_method, user
 
 PAIRS = [Pair((user("How do I sleep better?"),), f"good {number}", "bad", PRINCIPLES[0]) for number in range(4)]

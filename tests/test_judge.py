@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.engines.base import Request
-from cai.judge import CONTRADICTION, IDENTICAL, LOW_MASS, TIE, UNREADABLE, Bench, Rules, draw_principles, judge
-from cai.records import Comparison, Message, Verdict
+from cai.core.records import Comparison, Message, Verdict
+from cai.method.judge import CONTRADICTION, IDENTICAL, LOW_MASS, TIE, UNREADABLE, Bench, Rules, draw_principles, judge
+from cai.models.base import Request
 from tests.building import PRINCIPLES, make_bench, make_comparison, make_engine, shown_answers
 
 Preference = Callable[[str, str], float]

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.keyset import KeySet
+from cai.core.keyset import KeySet
 
 # A small range beside the full one, so that repeated keys are common.
 KEYS = st.one_of(st.integers(0, 40), st.integers(0, 2**64 - 1), st.sampled_from([0, 2**63, 2**64 - 1]))

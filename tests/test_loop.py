@@ -13,13 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.errors import RunError
+from cai.core.errors import RunError
+from cai.evaluate.settings import EvaluateSettings
+from cai.generate.settings import GenerateSettings
 from cai.loop.record import Record, changes, identity, read_record, write_record
+from cai.loop.settings import LoopSettings
 from cai.loop.stages import Stage, stages
-from cai.modelspec import LabelledModel, ModelSpec
-from cai.settings import AdapterSettings, EvaluateSettings, GenerateSettings, LoopSettings, TrainSettings
-from cai.store import Run
-from cai.store.claim import claim
+from cai.models.spec import LabelledModel, ModelSpec
+from cai.rundir import Run
+from cai.rundir.claim import claim
+from cai.train.settings import AdapterSettings, TrainSettings
 
 PATIENCE = 240.0
 LOOP = [

@@ -6,11 +6,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.export.card import dataset_card
-from cai.export.summary import Adherence, ExportOptions, ExportSummary, SplitCounts
-from cai.markdown import code, escaped, front_matter, table
-from cai.records import Usage
-from cai.store.manifest import Manifest, this_writer
+from cai.core.markdown import code, escaped, front_matter, table
+from cai.core.records import Usage
+from cai.data.export.card import dataset_card
+from cai.data.export.summary import Adherence, ExportOptions, ExportSummary, SplitCounts
+from cai.rundir.manifest import Manifest, this_writer
 from cai.train.card import model_card
 
 HOSTILE = (

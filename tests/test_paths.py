@@ -11,16 +11,16 @@ from typing import cast
 import orjson
 import pytest
 
-from cai.addresses import DataSource
 from cai.cli.main import main
-from cai.engines.adapters import adapter_base, lora_rank
-from cai.engines.checkpoint import check_checkpoint
-from cai.errors import ModelError, RunError, UsageError
-from cai.paths import expand, open_file, resolve
-from cai.settings import LoopSettings
-from cai.store import Run
-from cai.store.origin import copies, read_origin
-from cai.store.shards import Shard
+from cai.core.addresses import DataSource
+from cai.core.errors import ModelError, RunError, UsageError
+from cai.core.paths import expand, open_file, resolve
+from cai.loop.settings import LoopSettings
+from cai.models.checkpoint.adapters import adapter_base, lora_rank
+from cai.models.checkpoint.files import check_checkpoint
+from cai.rundir import Run
+from cai.rundir.origin import copies, read_origin
+from cai.rundir.shards import Shard
 
 NOBODY = "~nobody-of-this-name/x"
 GENERATE = ("generate", "--constitution", "harmless", "--model", "scripted", "--rounds", "0", "--samples", "1")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cai.errors import ContextError, EngineGoneError, InputError, ModelError, RequestError, RowError, StoreError
-from cai.pipeline import Pipeline
-from cai.records import Failure, Prompt, Provenance, Row, Usage
+from cai.core.errors import ContextError, EngineGoneError, InputError, ModelError, RequestError, RowError, StoreError
+from cai.core.records import Failure, Prompt, Provenance, Row, Usage
+from cai.pipeline.pipeline import Pipeline
 from tests.building import make_prompt
 
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.errors import RowError, TemplateError
-from cai.prompts import Templates
-from cai.prompts.fencing import escaper
-from cai.records import Message
-from cai.resources import shipped
+from cai.core.errors import RowError, TemplateError
+from cai.core.records import Message
+from cai.core.resources import shipped
+from cai.method.templates import Templates
+from cai.method.templates.fencing import escaper
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.prompts.fencing import escaper
-from cai.records import Message
+from cai.core.records import Message
+from cai.method.templates.fencing import escaper
 from tests.building import PRINCIPLES, TEMPLATES, shown_answers, user
 
 HISTORY: list[Message] = [user("How do I sleep better?")]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cai.resources import shipped
+from cai.core.resources import shipped
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,8 +31,8 @@ def test_a_wheel_has_what_ships(tmp_path: Path) -> None:
     program = (
         "import cai\n"
         "from cai.constitution import load_constitution, shipped_constitutions\n"
-        "from cai.prompts import Templates\n"
-        "from cai.resources import shipped\n"
+        "from cai.method.templates import Templates\n"
+        "from cai.core.resources import shipped\n"
         "print(cai.__file__)\n"
         "print(shipped('prompts', 'sets', 'coding.jsonl').is_file())\n"
         "print(*[load_constitution(name).name for name in shipped_constitutions()])\n"

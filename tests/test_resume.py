@@ -11,8 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cai.errors import RunError
-from cai.store import Run
+from cai.core.errors import RunError
+from cai.rundir import Run
 from tests.disturbing import PATIENCE, exports, finish, start, wait_until
 
 ROWS = 100

@@ -7,14 +7,14 @@ import orjson
 import pytest
 
 from cai.cli.main import main
-from cai.engines.base import Request
-from cai.engines.scripted import ScriptedEngine
-from cai.errors import RequestError
-from cai.jobs import judge as judge_job
-from cai.jobs import making
-from cai.judge import FAILED
-from cai.records import Message, Row
-from cai.store import Run
+from cai.core.errors import RequestError
+from cai.core.records import Message, Row
+from cai.generate import maker as making
+from cai.judging import run as judge_job
+from cai.method.judge import FAILED
+from cai.models.base import Request
+from cai.models.scripted import ScriptedEngine
+from cai.rundir import Run
 
 PROMPTS = 12
 

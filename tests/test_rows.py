@@ -8,16 +8,16 @@ import orjson
 import pytest
 
 from cai.constitution import RevisionPlan, load_constitution
-from cai.critique import Method
-from cai.engines.base import Engine, Request, Sampling
-from cai.engines.meter import Tally
-from cai.engines.scripted import default_script
-from cai.errors import RequestError, RowError
-from cai.identity import derive_seed
-from cai.judge import FAILED, Bench, Rules
-from cai.prompts import Templates
-from cai.records import Message, Prompt, Provenance, Row, row_from_dict
-from cai.rows import Generation, Judging
+from cai.core.errors import RequestError, RowError
+from cai.core.identity import derive_seed
+from cai.core.records import Message, Prompt, Provenance, Row, row_from_dict
+from cai.method.critique import Method
+from cai.method.judge import FAILED, Bench, Rules
+from cai.method.row import Generation, Judging
+from cai.method.templates import Templates
+from cai.models.base import Engine, Request, Sampling
+from cai.models.meter import Tally
+from cai.models.scripted import default_script
 from tests.building import make_bench, make_engine, make_method, make_prompt
 
 PROVENANCE = Provenance("model", "judge", "c", "c", "t", "t", "i", 0, 0)

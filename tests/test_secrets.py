@@ -16,14 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.addresses import DataSource
 from cai.cli.main import main
-from cai.engines import open_engine
-from cai.engines.base import Request, Sampling
-from cai.errors import CaiError, ModelError
-from cai.modelspec import LabelledModel, ModelSpec
-from cai.redaction import redact
-from cai.settings import DataSettings, EvaluateSettings, GenerateSettings, plain
+from cai.core.addresses import DataSource
+from cai.core.errors import CaiError, ModelError
+from cai.core.redaction import redact
+from cai.core.settings import plain
+from cai.evaluate.settings import EvaluateSettings
+from cai.generate.settings import GenerateSettings
+from cai.models import open_engine
+from cai.models.base import Request, Sampling
+from cai.models.spec import LabelledModel, ModelSpec
+from cai.train.settings import DataSettings
 from tests.echoing import Echoing, echoing
 
 PASSWORD = "p@ss/w:0,rd%41?é#"
@@ -51,7 +54,7 @@ def found_in(data: bytes) -> list[str]:
 @pytest.fixture(autouse=True)
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what one test knows be no secret in another, and every drawn password a secret of its own test only."""
-    monkeypatch.setattr("cai.redaction._known", Bounded())
+    monkeypatch.setattr("cai.core.redaction._known", Bounded())
 
 
 class Bounded(set[str]):

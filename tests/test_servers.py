@@ -21,12 +21,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cai.engines import open_engine
-from cai.engines.base import Choice, Completion, Engine, Request, Sampling
-from cai.errors import ContextError, RequestError, RunError
-from cai.modelspec import ModelSpec
-from cai.records import Message
-from cai.store import Run
+from cai.core.errors import ContextError, RequestError, RunError
+from cai.core.records import Message
+from cai.models import open_engine
+from cai.models.base import Choice, Completion, Engine, Request, Sampling
+from cai.models.spec import ModelSpec
+from cai.rundir import Run
 from tests.disturbing import finish, start, wait_until
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default")]

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.errors import RowError, RunError
-from cai.export import ExportOptions, export_run
-from cai.records import Prompt, Row, Usage
-from cai.store import Run
-from cai.store import run as run_module
-from cai.store.documents import make_document
-from cai.store.layout import SERIES, journal_numbers, shard_numbers, shard_path
-from cai.store.merge import merge
+from cai.core.errors import RowError, RunError
+from cai.core.records import Prompt, Row, Usage
+from cai.data.export import ExportOptions, export_run
+from cai.rundir import Run
+from cai.rundir import run as run_module
+from cai.rundir.documents import make_document
+from cai.rundir.layout import SERIES, journal_numbers, shard_numbers, shard_path
+from cai.rundir.merge import merge
 from tests.storage import IDENTITY, fill, journal_line, make_failure, make_row, open_run, put
 
 
@@ -224,7 +224,7 @@ def test_another_format_is_told(tmp_path: Path) -> None:
 
 def test_the_name_of_a_new_run_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr("cai.store.claim.sync_folder", synced.append)
+    monkeypatch.setattr("cai.rundir.claim.sync_folder", synced.append)
     open_run(tmp_path / "all" / "run").close("done")
     assert {tmp_path, tmp_path / "all", tmp_path / "all" / "run", tmp_path / "all" / "run" / ".cai"} == set(synced)
     synced.clear()
@@ -235,7 +235,8 @@ def test_the_name_of_a_new_run_is_durable(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from tests.storage import open_run; from cai.errors import RunError\n"
+        "import sys; from pathlib import Path; from tests.storage import open_run\n"
+        "from cai.core.errors import RunError\n"
         "try: open_run(Path(sys.argv[1]))\n"
         "except RunError as error: print(error)"
     )

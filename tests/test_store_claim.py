@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.addresses import DataSource
+from cai.core.addresses import DataSource
+from cai.core.errors import CaiError, InputError, RunError, UsageError
+from cai.core.mark import Kind, kind_of, mark
 from cai.data import InputOptions, open_prompts
-from cai.errors import CaiError, InputError, RunError, UsageError
+from cai.data.export import ExportOptions, export_run
 from cai.evaluate import folder as evaluation
-from cai.export import ExportOptions, export_run
 from cai.loop.record import Record, write_record
-from cai.mark import Kind, kind_of, mark
-from cai.store import Run
-from cai.store.claim import claim, is_claimed, join
-from cai.store.origin import copy_path, read_origin
+from cai.rundir import Run
+from cai.rundir.claim import claim, is_claimed, join
+from cai.rundir.origin import copy_path, read_origin
 from cai.train import folder as training
 from tests.storage import IDENTITY, fill, make_failure, make_row, open_run
 
@@ -299,7 +299,7 @@ def test_a_held_directory_is_told(tmp_path: Path) -> None:
 
 
 def test_a_mark_says_what_it_is_and_nothing_else_does() -> None:
-    from cai.mark import parse_mark  # noqa: PLC0415
+    from cai.core.mark import parse_mark  # noqa: PLC0415
 
     assert parse_mark(mark("run", "1.0") + b'\n{"wrote": "a"}') == "run"
     house = b'{"cai": "house", "format": 1}\n'

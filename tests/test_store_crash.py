@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cai.errors import StoreError
-from cai.store import Run
-from cai.store import shards as shards_module
-from cai.store.journal import Journal
-from cai.store.layout import journal_numbers, journal_path, shard_numbers
-from cai.store.manifest import Status
+from cai.core.errors import StoreError
+from cai.rundir import Run
+from cai.rundir import shards as shards_module
+from cai.rundir.journal import Journal
+from cai.rundir.layout import journal_numbers, journal_path, shard_numbers
+from cai.rundir.manifest import Status
 from tests.storage import fill, journal_line, make_failure, make_row, open_run, put
 
 ROWS = [make_row(number) for number in range(12)]
@@ -25,7 +25,7 @@ LINES = [journal_line(row) for row in ROWS]
 WRITER = """
 import sys
 from pathlib import Path
-from cai.store import run as run_module
+from cai.rundir import run as run_module
 from tests.storage import make_row, open_run
 run_module.JOURNAL_ROWS = 40
 run = open_run(Path(sys.argv[1]))
@@ -112,7 +112,7 @@ def test_a_run_killed_again_and_again_ends_like_an_undisturbed_one(tmp_path: Pat
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from cai.errors import StoreError
+from cai.core.errors import StoreError
 from tests.storage import make_row, open_run
 run = open_run(Path(sys.argv[1]))
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -176,8 +176,8 @@ def fill_device(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     run = open_run(directory)
     with monkeypatch.context() as patched:
-        patched.setattr("cai.store.run.JOURNAL_ROWS", 5)
-        patched.setattr("cai.store.run.Journal", OnAFullDevice)
+        patched.setattr("cai.rundir.run.JOURNAL_ROWS", 5)
+        patched.setattr("cai.rundir.run.Journal", OnAFullDevice)
         for _ in range(2):
             with pytest.raises(StoreError, match="the disk is full"):
                 commit_all(run, len(ROWS))
@@ -267,7 +267,7 @@ def open_files(directory: Path) -> set[str]:
 def test_a_run_whose_sealing_stopped_has_failed_and_leaves_nothing_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Status
 ) -> None:
-    monkeypatch.setattr("cai.store.run.JOURNAL_ROWS", 1)
+    monkeypatch.setattr("cai.rundir.run.JOURNAL_ROWS", 1)
     run = open_run(tmp_path)
     (tmp_path / "rows").rmdir()
     run.commit(ROWS[0])
@@ -281,7 +281,7 @@ def test_a_run_whose_sealing_stopped_has_failed_and_leaves_nothing_open(
 
 
 def test_a_commit_tells_what_stopped_the_sealing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cai.store.run.JOURNAL_ROWS", 1)
+    monkeypatch.setattr("cai.rundir.run.JOURNAL_ROWS", 1)
     run = open_run(tmp_path)
     (tmp_path / "rows").rmdir()
     run.commit(ROWS[0])

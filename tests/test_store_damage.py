@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cai.addresses import DataSource
-from cai.arrow import ROW
+from cai.core.addresses import DataSource
+from cai.core.arrow import ROW
+from cai.core.digest import add_digest, check_digest
+from cai.core.errors import CaiError, InputError, RunError
+from cai.data.export import ExportOptions, export_run
 from cai.data.tables import ParquetSource
-from cai.digest import add_digest, check_digest
-from cai.errors import CaiError, InputError, RunError
-from cai.export import ExportOptions, export_run
-from cai.settings import DataSettings
-from cai.store import Run
-from cai.store import run as run_module
-from cai.store.layout import journal_path, shard_path, split_path
+from cai.rundir import Run
+from cai.rundir import run as run_module
+from cai.rundir.layout import journal_path, shard_path, split_path
 from cai.train.data.runs import RunSource
+from cai.train.settings import DataSettings
 from tests.disturbing import exports
 from tests.storage import fill, journal_line, make_failure, make_row, open_run
 

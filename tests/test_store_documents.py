@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.errors import DamageError, RunError
+from cai.core.errors import DamageError, RunError
 from cai.evaluate.folder import Folder as EvaluationFolder
 from cai.loop.record import Record, read_record, write_record
-from cai.store import Run
-from cai.store.claim import claim
-from cai.store.documents import DocumentError, make_document, parse_document, read_bounded
-from cai.store.manifest import parse_manifest
+from cai.rundir import Run
+from cai.rundir.claim import claim
+from cai.rundir.documents import DocumentError, make_document, parse_document, read_bounded
+from cai.rundir.manifest import parse_manifest
 from cai.train.folder import Folder as TrainingFolder
 from cai.train.folder import enter as enter_training
 from tests.storage import fill, make_row

@@ -12,16 +12,16 @@ from types import FrameType
 import orjson
 import pytest
 
-from cai.errors import InterruptError, RunError, StoreError, UsageError
-from cai.export import ExportOptions, export_run
-from cai.records import Row
-from cai.store import Run, checkout, uploader, working_copy
-from cai.store import run as run_module
-from cai.store.documents import make_document
-from cai.store.layout import SERIES, journal_numbers, shard_numbers, shard_path
-from cai.store.origin import copy_path
-from cai.store.remote import remote_of
-from cai.urls import RemoteFolder, is_url
+from cai.core.errors import InterruptError, RunError, StoreError, UsageError
+from cai.core.records import Row
+from cai.core.urls import RemoteFolder, is_url
+from cai.data.export import ExportOptions, export_run
+from cai.rundir import Run, checkout, uploader, working_copy
+from cai.rundir import run as run_module
+from cai.rundir.documents import make_document
+from cai.rundir.layout import SERIES, journal_numbers, shard_numbers, shard_path
+from cai.rundir.origin import copy_path
+from cai.rundir.remote import remote_of
 from tests.remote import BUCKET, S3, Machines, contents, kill, open_at
 from tests.storage import IDENTITY, fill, make_failure, make_row
 
@@ -238,7 +238,7 @@ def test_a_copy_of_a_run_that_was_started_over_elsewhere_is_refused(
     commit(run, ROWS[:3])
     run.close("done")
     machines.use("b")
-    monkeypatch.setattr("cai.store.entry.now", lambda: "2100-01-01T00:00:00+00:00")
+    monkeypatch.setattr("cai.rundir.entry.now", lambda: "2100-01-01T00:00:00+00:00")
     open_at(share, fresh=True).close("done")
     machines.use("a")
     for go_on in (open_at, checkout):
@@ -255,7 +255,7 @@ def test_a_run_that_is_started_over_elsewhere_meanwhile_gets_none_of_the_old_row
     commit(old, ROWS[:2])
     machines.use("b")
     with monkeypatch.context() as patch:
-        patch.setattr("cai.store.entry.now", lambda: "2100-01-01T00:00:00+00:00")
+        patch.setattr("cai.rundir.entry.now", lambda: "2100-01-01T00:00:00+00:00")
         new = open_at(share, fresh=True)
     with pytest.raises(RunError, match="was started over elsewhere, on 2100-01-01"):
         commit(old, map(make_row, range(2, 1_000_000)))
@@ -277,7 +277,7 @@ def test_a_run_that_was_started_over_elsewhere_gets_none_of_the_old_failures_and
     old.fail(make_failure(1))
     machines.use("b")
     with monkeypatch.context() as patch:
-        patch.setattr("cai.store.entry.now", lambda: "2100-01-01T00:00:00+00:00")
+        patch.setattr("cai.rundir.entry.now", lambda: "2100-01-01T00:00:00+00:00")
         open_at(share, fresh=True).close("interrupted")
     machines.use("a")
     for leave in (lambda: old.close("done"), lambda: export_run(old.directory, ExportOptions())):
@@ -593,7 +593,7 @@ def test_what_is_a_url() -> None:
 def test_local_runs_need_no_fsspec(tmp_path: Path) -> None:
     program = (
         "import sys\nfrom pathlib import Path\nfrom tests.storage import fill, make_row\n"
-        "from cai.store import Run\nout = Path(sys.argv[1])\n"
+        "from cai.rundir import Run\nout = Path(sys.argv[1])\n"
         "fill(out, [make_row(0)])\nassert Run.read(out).count() == 1\n"
         "assert 'fsspec' not in sys.modules"
     )
@@ -607,7 +607,7 @@ def test_local_runs_need_no_fsspec(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from cai.store import run as run_module
+from cai.rundir import run as run_module
 from tests.remote import open_at
 from tests.storage import make_row
 run_module.JOURNAL_ROWS = 20

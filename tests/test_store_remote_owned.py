@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.addresses import DataSource
+from cai.core.addresses import DataSource
+from cai.core.errors import CaiError, InputError, RunError
+from cai.core.mark import mark
+from cai.core.urls import RemoteFolder
 from cai.data import InputOptions, open_prompts
-from cai.errors import CaiError, InputError, RunError
-from cai.export import ExportOptions, export_run
-from cai.mark import mark
-from cai.settings import DataSettings
-from cai.store import Run, checkout, uploader
-from cai.store.checkout import has_run, publish
-from cai.store.layout import SERIES, shard_numbers
+from cai.data.export import ExportOptions, export_run
+from cai.rundir import Run, checkout, uploader
+from cai.rundir.checkout import has_run, publish
+from cai.rundir.layout import SERIES, shard_numbers
 from cai.train.data.examples import load_examples
 from cai.train.data.runs import is_run
-from cai.urls import RemoteFolder
+from cai.train.settings import DataSettings
 from tests.remote import Machines, contents, open_at
 from tests.storage import fill, make_failure, make_row
 from tests.test_store_claim import CONTENTS, LINKS, NAMES, look, plant
@@ -231,7 +231,7 @@ def test_at_other_kinds_of_filesystem_it_is_the_same(tmp_path: Path, monkeypatch
 
 KILLED = """
 import os, signal, sys
-from cai.urls import RemoteFolder
+from cai.core.urls import RemoteFolder
 from tests.test_store_remote_owned import VERBS, go_on
 
 left = int(sys.argv[3])

@@ -20,7 +20,7 @@ import cai as cai_package
 from cai.cli.console import Screen, assembled, shown
 from cai.cli.main import main
 from cai.cli.terminal import clean, print_json
-from cai.text import is_hidden, visible
+from cai.core.text import is_hidden, visible
 from tests.echoing import Echoing, echoing
 
 OSC = "\x1b]52;c;aGFja2Vk\x07"

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.prompts import Templates
-from cai.records import Message
-from cai.resources import shipped
-from cai.tiny import dialogue, findings, offworld, oracle, seeds, wordings, world
-from cai.tiny.card import Figure, card
-from cai.tiny.measure import Measurer
-from cai.tiny.probe import Probe
-from cai.tiny.tokenizer import ROLES, load_tokenizer
-from cai.tiny.train import CHECKPOINT
+from benchmarks.embedded import dialogue, findings, offworld, seeds
+from benchmarks.embedded.card import Figure, card
+from benchmarks.embedded.measure import Measurer
+from benchmarks.embedded.probe import Probe
+from benchmarks.embedded.tokenizer import ROLES, load_tokenizer
+from benchmarks.embedded.train import CHECKPOINT
+from cai.core.records import Message
+from cai.core.resources import shipped
+from cai.method.templates import Templates
+from cai.tiny import oracle, wordings, world
 
 INTENTS = tuple(world.intents().values())
 TOKENIZER = load_tokenizer(CHECKPOINT)

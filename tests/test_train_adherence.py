@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.engines.scripted import ScriptedEngine
-from cai.errors import ContextError, EngineGoneError, ModelError, RequestError, UsageError
-from cai.prompts import Templates
-from cai.records import Message
+from cai.core.errors import ContextError, EngineGoneError, ModelError, RequestError, UsageError
+from cai.core.records import Message
+from cai.method.templates import Templates
+from cai.models.scripted import ScriptedEngine
 from cai.train.methods.adherence import AdherenceReward, weighted_mean
 from cai.train.methods.engine_thread import EngineThread
 from tests.building import PRINCIPLES, assistant, make_constitution, user

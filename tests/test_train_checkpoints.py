@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cai.errors import RunError
-from cai.jobs.train import train
-from cai.store.claim import join
+from cai.core.errors import RunError
+from cai.rundir.claim import join
 from cai.train.checkpoints import CHECKPOINTS, MARK, begin_checkpoint, complete_checkpoint, newest_checkpoint
+from cai.train.run import train
 from tests.training import approximately, curve, make_settings
 
 

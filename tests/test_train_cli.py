@@ -15,7 +15,7 @@ import cai
 from cai.cli.main import main
 from cai.cli.train import train as group
 from cai.cli.training import take_train_settings
-from cai.settings import TINY
+from cai.models.settings import DEFAULT_MODEL
 from tests.training import curve, make_settings, save_model, write_rows
 
 LAUNCH = Path(cai.__file__).parent / "launch"
@@ -66,7 +66,7 @@ def test_options_become_settings() -> None:
         "dpo", parsed("dpo", "--data", "runs/a:0.7 'my file.jsonl:0.3'", "--data", "b", "--out", "x", "--sft-term", "1")
     )
     assert tuple(map(str, settings.data.data)) == ("runs/a:0.7", "my file.jsonl:0.3", "b")
-    assert (settings.preference.sft_term, settings.preference.beta, settings.model) == (1.0, 0.1, TINY)
+    assert (settings.preference.sft_term, settings.preference.beta, settings.model) == (1.0, 0.1, DEFAULT_MODEL)
     online = take_train_settings("grpo", parsed("grpo", "--data", "a", "--out", "x", "--kl-penalty", "0"))
     assert (online.online.kl_penalty, online.online.group, online.preference.beta) == (0.0, 8, 0.1)
 
@@ -168,7 +168,7 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
     assert (summary["status"], summary["steps"]) == ("done", 4)
     assert "2 processes" in summary["hardware"]
     assert (settings.out / "model.safetensors").exists()
-    from cai.jobs.train import train  # noqa: PLC0415  (torch is not needed by the tests above)
+    from cai.train.run import train  # noqa: PLC0415  (torch is not needed by the tests above)
 
     train(alone, lambda _: None)
     # Both see the same batches, so the losses are those of one process.

@@ -9,13 +9,13 @@ import pytest
 import transformers
 from datasets import Dataset
 
-from cai.addresses import DataSource
-from cai.errors import InputError
-from cai.jobs.train import train
-from cai.settings import DataSettings, TrainMethod, TrainSettings
+from cai.core.addresses import DataSource
+from cai.core.errors import InputError
 from cai.train.cutting import Cut, count_cut
 from cai.train.data.examples import Examples, Kind
 from cai.train.plan import plan_train
+from cai.train.run import train
+from cai.train.settings import DataSettings, TrainMethod, TrainSettings
 from tests.train_context import CHECKPOINT, assistant, user
 from tests.training import make_settings
 

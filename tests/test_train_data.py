@@ -13,13 +13,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cai.addresses import DataSource
 from cai.cli.main import main
-from cai.errors import CaiError, RunError
-from cai.export import ExportOptions, export_run
-from cai.records import Round, Row, Trace
-from cai.settings import DataSettings
-from cai.store import Run
+from cai.core.addresses import DataSource
+from cai.core.errors import CaiError, RunError
+from cai.core.records import Round, Row, Trace
+from cai.data.export import ExportOptions, export_run
+from cai.rundir import Run
+from cai.train.settings import DataSettings
 from tests.storage import PROVENANCE, abstention, fill, make_row, put, verdict
 
 with warnings.catch_warnings():

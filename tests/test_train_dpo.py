@@ -12,12 +12,12 @@ from datasets import Dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cai.errors import InputError
-from cai.jobs.train import train
-from cai.settings import AdapterSettings, PreferenceSettings
+from cai.core.errors import InputError
 from cai.train.adapter import adapter_config
 from cai.train.methods.dpo import ALIKE, PROBABILITY, TOO_LONG, build_dpo
 from cai.train.methods.supervised import build_supervised
+from cai.train.run import train
+from cai.train.settings import AdapterSettings, PreferenceSettings
 from tests.train_context import (
     BAD,
     CHECKPOINT,

@@ -10,15 +10,15 @@ import pytest
 import torch
 import transformers
 
-from cai.addresses import DataSource
-from cai.engines import EngineOptions, open_engine
-from cai.engines.base import Completion, Request, Sampling
-from cai.engines.loading import load
-from cai.errors import UsageError
-from cai.jobs.train import train
-from cai.modelspec import ModelSpec
-from cai.settings import AdapterSettings, DataSettings, FitSettings, TrainSettings
+from cai.core.addresses import DataSource
+from cai.core.errors import UsageError
+from cai.models import EngineOptions, open_engine
+from cai.models.base import Completion, Request, Sampling
+from cai.models.local.loading import load
+from cai.models.spec import ModelSpec
 from cai.train.methods.supervised import build_supervised
+from cai.train.run import train
+from cai.train.settings import AdapterSettings, DataSettings, FitSettings, TrainSettings
 from cai.train.template.preparing import prepare_template
 from tests.test_train_templates import CHATML, make_tokenizer
 from tests.train_context import GOOD, QUESTIONS, assistant, make_context, make_model, user

@@ -9,14 +9,14 @@ import torch
 from transformers import TrainerCallback
 
 from cai.cli.main import main
-from cai.errors import CaiError
-from cai.jobs.train import train
+from cai.core.errors import CaiError
 from cai.train.context import Context
 from cai.train.methods.dpo import build_dpo
 from cai.train.methods.kto import build_kto
 from cai.train.methods.orpo import build_orpo
 from cai.train.methods.reward import build_reward
 from cai.train.methods.supervised import build_supervised
+from cai.train.run import train
 from tests.test_train_kto import labelled
 from tests.test_train_online import online_context, with_judge
 from tests.train_context import (

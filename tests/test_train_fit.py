@@ -14,13 +14,13 @@ import orjson
 import pytest
 import transformers
 
-from cai.errors import CaiError, RunError, UsageError
-from cai.jobs.train import train
-from cai.report.training import draw_training
-from cai.settings import TrainMethod
+from cai.core.errors import CaiError, RunError, UsageError
 from cai.train.callbacks import waited
+from cai.train.drawing import draw_training
 from cai.train.folder import enter
 from cai.train.metrics import tokens_seen
+from cai.train.run import train
+from cai.train.settings import TrainMethod
 from tests.training import approximately, command, curve, make_settings
 
 IDENTITY = {"method": "sft"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig
 
-from cai.errors import InputError, UsageError
+from cai.core.errors import InputError, UsageError
 from cai.train.methods.kto import TOO_LONG, balanced_weights, build_kto
 from tests.train_context import BAD, GOOD, QUESTIONS, assistant, liking, make_context, make_model, one_thread, user  # noqa: F401
 

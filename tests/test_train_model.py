@@ -13,16 +13,16 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.engines import EngineOptions, open_engine
-from cai.engines.base import Request, Sampling
-from cai.errors import ModelError, UsageError
-from cai.jobs.train import train
-from cai.modelspec import ModelSpec
-from cai.settings import AdapterSettings, PreferenceSettings
+from cai.core.errors import ModelError, UsageError
+from cai.models import EngineOptions, open_engine
+from cai.models.base import Request, Sampling
+from cai.models.spec import ModelSpec
 from cai.train.adapter import check_adapter, lora_parameters
 from cai.train.hardware import Load, Wish, settle
 from cai.train.machine import Machine, find_machine
 from cai.train.model import find_source, load_model, load_tokenizer, measure
+from cai.train.run import train
+from cai.train.settings import AdapterSettings, PreferenceSettings
 from tests.building import user
 from tests.train_context import make_model
 from tests.training import curve, make_settings, save_model

@@ -10,12 +10,12 @@ import transformers
 from peft import LoraConfig
 from trl import GRPOConfig, RLOOConfig
 
-from cai.engines.scripted import ScriptedEngine
-from cai.errors import EngineGoneError, InputError, ModelError, RequestError, UsageError
-from cai.modelspec import ModelSpec
-from cai.prompts import Templates
-from cai.records import Message
-from cai.settings import TINY, OnlineSettings
+from cai.core.errors import EngineGoneError, InputError, ModelError, RequestError, UsageError
+from cai.core.records import Message
+from cai.method.templates import Templates
+from cai.models.scripted import ScriptedEngine
+from cai.models.settings import DEFAULT_MODEL
+from cai.models.spec import ModelSpec
 from cai.train.context import Context
 from cai.train.methods.adherence import AdherenceReward
 from cai.train.methods.engine_thread import EngineThread
@@ -28,6 +28,7 @@ from cai.train.methods.online import (
     end_tokens,
     online_arguments,
 )
+from cai.train.settings import OnlineSettings
 from tests.building import make_constitution
 from tests.train_context import CHECKPOINT, QUESTIONS, make_context, make_model, one_thread, user  # noqa: F401
 
@@ -180,7 +181,7 @@ def test_prompts_that_leave_no_room_are_counted_and_too_few_are_refused(tmp_path
         ({"constitution": None}, "grpo needs a reward"),
         ({"reward_model": Path("here")}, "grpo needs a reward"),
         (
-            {"constitution": None, "reward_model": Path("here"), "judge": TINY},
+            {"constitution": None, "reward_model": Path("here"), "judge": DEFAULT_MODEL},
             "--judge goes with --constitution",
         ),
         ({"group": 3}, "--batch-size 16 counts responses: give a multiple of --group, which is 3"),

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from cai.errors import InputError
-from cai.settings import PreferenceSettings
+from cai.core.errors import InputError
 from cai.train.methods.orpo import TOO_LONG, build_orpo
+from cai.train.settings import PreferenceSettings
 from tests.train_context import BAD, GOOD, QUESTIONS, lesson, liking, make_context, one_thread, pair  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("one_thread")

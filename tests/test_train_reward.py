@@ -9,10 +9,10 @@ import transformers
 from peft import LoraConfig
 from trl import RewardConfig, RewardTrainer
 
-from cai.errors import InputError, ModelError
-from cai.settings import PreferenceSettings
+from cai.core.errors import InputError, ModelError
 from cai.train.methods.reward import TOO_LONG, build_reward
 from cai.train.methods.scorer import RewardModel
+from cai.train.settings import PreferenceSettings
 from tests.train_context import (  # noqa: F401
     BAD,
     GOOD,

@@ -9,11 +9,11 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.errors import InputError
-from cai.settings import TrainMethod
+from cai.core.errors import InputError
 from cai.train.lengths import LengthSampler
 from cai.train.methods.supervised import TOO_LONG, build_supervised
 from cai.train.rates import batch_size, learning_rate
+from cai.train.settings import TrainMethod
 from tests.train_context import CHECKPOINT, GOOD, QUESTIONS, assistant, make_context, user
 
 END = "<|end|>"

@@ -11,9 +11,9 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.engines.probing import check_template
-from cai.errors import ModelError, UsageError
-from cai.records import Message
+from cai.core.errors import ModelError, UsageError
+from cai.core.records import Message
+from cai.models.template_check import check_template
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import
@@ -218,7 +218,7 @@ def test_a_template_that_closes_nothing_itself_is_replaced_by_trl_s_that_does() 
 
 
 def test_a_template_that_never_ends_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cai.engines.probing._SECONDS", 0.1)
+    monkeypatch.setattr("cai.models.template_check._SECONDS", 0.1)
     endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
     with pytest.raises(UsageError, match="TimeoutError: it does not end within"):
         prepare_template(make_tokenizer(endless), None, need_markers=False)

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.yamlfile import Location, YamlFile, read_yaml
+from cai.core.yamlfile import Location, YamlFile, read_yaml
 
 
 def read(tmp_path: Path, content: str | bytes) -> YamlFile:

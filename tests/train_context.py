@@ -10,20 +10,13 @@ import transformers
 from datasets import Dataset
 
 import cai
-from cai.addresses import DataSource
-from cai.modelspec import ModelSpec
-from cai.records import Message
-from cai.settings import (
-    DataSettings,
-    FitSettings,
-    OnlineSettings,
-    PreferenceSettings,
-    TrainMethod,
-    TrainSettings,
-)
+from cai.core.addresses import DataSource
+from cai.core.records import Message
+from cai.models.spec import ModelSpec
 from cai.train.context import Context
 from cai.train.data.examples import Examples, Kind
 from cai.train.hardware import Hardware
+from cai.train.settings import DataSettings, FitSettings, OnlineSettings, PreferenceSettings, TrainMethod, TrainSettings
 
 CHECKPOINT = Path(cai.__file__).parent / "tiny" / "checkpoint"
 QUESTIONS = ("Can I rest?", "What helps a cough?", "Is tea fine?", "How long is a nap?")

@@ -8,10 +8,17 @@ import orjson
 import pytest
 import transformers
 
-from cai.addresses import DataSource
-from cai.modelspec import ModelSpec
-from cai.settings import AdapterSettings, DataSettings, FitSettings, PreferenceSettings, TrainMethod, TrainSettings
+from cai.core.addresses import DataSource
+from cai.models.spec import ModelSpec
 from cai.train.quiet import quiet
+from cai.train.settings import (
+    AdapterSettings,
+    DataSettings,
+    FitSettings,
+    PreferenceSettings,
+    TrainMethod,
+    TrainSettings,
+)
 from tests.train_context import BAD, CHECKPOINT, GOOD, make_model
 
 WORDS = ("rest", "tea", "walk", "sleep", "cough", "fever", "doctor", "water", "soup", "nap", "cold", "throat", "voice")

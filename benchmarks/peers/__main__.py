@@ -29,7 +29,7 @@ from benchmarks.peers.tables import OURS, Results, as_json, figures, print_kills
 from benchmarks.processes import MeasuringError
 from benchmarks.prompts import write_prompts
 from benchmarks.where import taken
-from cai.resources import shipped
+from cai.core.resources import shipped
 
 RESULTS = Path(__file__).parents[1] / "peers.json"
 VLLM_ROWS = 200

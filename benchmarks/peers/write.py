@@ -7,7 +7,7 @@ import yaml
 
 from benchmarks.peers.servers import Server
 from cai.constitution import load_constitution
-from cai.prompts import Templates
+from cai.method.templates import Templates
 
 MAX_TOKENS = 64
 

@@ -8,8 +8,8 @@ from rich.panel import Panel
 from rich.text import Text
 
 from cai.cli.console import assembled, shown
-from cai.records import PartFailure, Row, Trace, Verdict
-from cai.text import visible
+from cai.core.records import PartFailure, Row, Trace, Verdict
+from cai.core.text import visible
 
 
 def print_row(console: Console, row: Row) -> None:

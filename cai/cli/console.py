@@ -12,8 +12,8 @@ from rich.segment import Segment
 from rich.text import Text
 
 from cai.cli.terminal import clean
-from cai.redaction import hide_secrets
-from cai.text import visible
+from cai.core.redaction import hide_secrets
+from cai.core.text import visible
 
 
 def shown(text: str, style: str = "") -> Text:

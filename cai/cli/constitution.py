@@ -19,8 +19,8 @@ from cai.constitution import (
     resolve,
     shipped_constitutions,
 )
-from cai.errors import ConstitutionError
-from cai.hygiene.constitution import lint
+from cai.constitution.lint import lint
+from cai.core.errors import ConstitutionError
 
 _COLOURS = {"critical": "red", "major": "yellow", "minor": "cyan"}
 

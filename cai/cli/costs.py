@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cai.cli.options import Command, FiniteRange
-from cai.jobs.estimate import Estimate
-from cai.jobs.rates import Rates
-from cai.jobs.rehearsal import Load
-from cai.jobs.watch import Summary
+from cai.generate.dry_run import Load
+from cai.generate.estimate import Estimate
+from cai.generate.prices import Rates
+from cai.pipeline.watch import Summary
 
 _UNITS = ((86_400, "days"), (3_600, "h"), (60, "min"))
 _BOUNDS = ("least", "expected", "most")

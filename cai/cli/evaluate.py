@@ -4,7 +4,6 @@ from typing import Any
 
 import click
 
-from cai.addresses import DataSource
 from cai.cli.console import Screen
 from cai.cli.evaluation import print_evaluation
 from cai.cli.fresh import confirm_fresh
@@ -24,14 +23,15 @@ from cai.cli.options import (
 from cai.cli.outcome import print_remarks
 from cai.cli.screen import run_watched
 from cai.cli.terminal import print_json, say
-from cai.engines import check_engine_options
-from cai.errors import ModelError
-from cai.modelspec import LabelledModel, ModelSpec
-from cai.settings import EvaluateSettings
+from cai.core.addresses import DataSource
+from cai.core.errors import ModelError
+from cai.evaluate.settings import EvaluateSettings
+from cai.models import check_engine_options
+from cai.models.spec import LabelledModel, ModelSpec
 
 try:
-    from cai.jobs.evaluate import evaluate as evaluate_job
-    from cai.jobs.evaluate import plan_evaluate
+    from cai.evaluate.run import evaluate as evaluate_job
+    from cai.evaluate.run import plan_evaluate
 except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] != "matplotlib":
         raise

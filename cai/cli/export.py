@@ -9,7 +9,7 @@ from cai.cli.console import Screen
 from cai.cli.outcome import print_export
 from cai.cli.places import EXISTING_RUN
 from cai.cli.terminal import print_json
-from cai.export import ExportOptions, export_run
+from cai.data.export import ExportOptions, export_run
 
 
 @click.command()

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from cai.addresses import DataSource
 from cai.cli.console import Screen
 from cai.cli.costs import rate_options, take_rates, tell_estimate
 from cai.cli.fresh import confirm_fresh
@@ -28,13 +27,16 @@ from cai.cli.places import NEW_RUN
 from cai.cli.screen import run_watched
 from cai.cli.terminal import print_json, say
 from cai.cluster import check_cluster
-from cai.engines import check_engine_options
-from cai.errors import UsageError
-from cai.jobs.generate import estimate_generate, plan_generate
-from cai.jobs.generate import generate as generate_job
-from cai.modelspec import ModelSpec
-from cai.settings import ClusterSettings, GenerateSettings, plain
-from cai.store.origin import location
+from cai.cluster.settings import ClusterSettings
+from cai.core.addresses import DataSource
+from cai.core.errors import UsageError
+from cai.core.settings import plain
+from cai.generate.run import estimate_generate, plan_generate
+from cai.generate.run import generate as generate_job
+from cai.generate.settings import GenerateSettings
+from cai.models import check_engine_options
+from cai.models.spec import ModelSpec
+from cai.rundir.origin import location
 
 
 @click.command()
@@ -122,7 +124,7 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
             "cai: using the embedded miniature, which knows only its micro-world; choose a model with --model", err=True
         )
     summary = run_watched(lambda watch: generate_job(settings, plan, watch), quiet=as_json)
-    from cai.export import ExportOptions, export_run  # noqa: PLC0415  (needs Arrow, which nobody waits for at the start)
+    from cai.data.export import ExportOptions, export_run  # noqa: PLC0415  (needs Arrow, which nobody waits for at the start)
 
     exported = export_run(summary.out, ExportOptions(all_revisions=settings.all_revisions))
     finish(console, summary, exported, as_json=as_json, rates=rates)

@@ -20,11 +20,11 @@ from cai.cli.options import (
 from cai.cli.outcome import finish
 from cai.cli.places import EXISTING_RUN, NEW_RUN
 from cai.cli.screen import run_watched
-from cai.engines import check_engine_options
-from cai.export import ExportOptions, export_run
-from cai.jobs.judge import judge_again, plan_judge
-from cai.modelspec import ModelSpec
-from cai.settings import RejudgeSettings
+from cai.data.export import ExportOptions, export_run
+from cai.judging.run import judge_again, plan_judge
+from cai.judging.settings import RejudgeSettings
+from cai.models import check_engine_options
+from cai.models.spec import ModelSpec
 
 
 @click.command()

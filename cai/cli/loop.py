@@ -8,7 +8,6 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cai.addresses import DataSource
 from cai.cli.console import Screen, shown
 from cai.cli.evaluation import print_evaluation
 from cai.cli.options import (
@@ -25,20 +24,16 @@ from cai.cli.options import (
 )
 from cai.cli.screen import run_watched
 from cai.cli.terminal import print_json, say
-from cai.engines import check_engine_options
-from cai.jobs.watch import Watch
+from cai.core.addresses import DataSource
+from cai.core.settings import plain
 from cai.loop.run import default_out, run_loop
+from cai.loop.settings import LoopMethod, LoopSettings
 from cai.loop.stages import stages
-from cai.modelspec import ModelSpec
-from cai.settings import (
-    AdapterSettings,
-    EngineSettings,
-    FitSettings,
-    LoopMethod,
-    LoopSettings,
-    PreferenceSettings,
-    plain,
-)
+from cai.models import check_engine_options
+from cai.models.settings import EngineSettings
+from cai.models.spec import ModelSpec
+from cai.pipeline.watch import Watch
+from cai.train.settings import AdapterSettings, FitSettings, PreferenceSettings
 
 Result = TypeVar("Result")
 Command = TypeVar("Command", bound=Callable[..., Any])

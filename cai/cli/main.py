@@ -18,7 +18,7 @@ import click
 
 from cai import __version__
 from cai.cli.terminal import say, show_error, watch_libraries
-from cai.errors import CaiError, UsageError
+from cai.core.errors import CaiError, UsageError
 
 COMMANDS = {
     "generate": ("cai.cli.generate", "Answer, critique, revise and judge: prompts in, SFT and preference data out."),

@@ -14,11 +14,11 @@ from rich.table import Table
 from cai.cli.console import Screen, shown
 from cai.cli.options import ENGINE_OPTION
 from cai.cli.terminal import print_json, say
-from cai.engines import EngineOptions, check_engine_options, open_engine
-from cai.engines.base import Completion, Engine, Request, Sampling
-from cai.errors import EngineGoneError, ModelError, RequestError
-from cai.modelspec import ModelSpec
-from cai.records import Message
+from cai.core.errors import EngineGoneError, ModelError, RequestError
+from cai.core.records import Message
+from cai.models import EngineOptions, check_engine_options, open_engine
+from cai.models.base import Completion, Engine, Request, Sampling
+from cai.models.spec import ModelSpec
 
 Result = TypeVar("Result")
 

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from cai.paths import expand
-from cai.settings import EngineSettings, JudgeSettings
-from cai.urls import is_almost_url, is_url
-from cai.yamlfile import Problem, YamlFile, read_yaml
+from cai.core.paths import expand
+from cai.core.urls import is_almost_url, is_url
+from cai.core.yamlfile import Problem, YamlFile, read_yaml
+from cai.method.settings import JudgeSettings
+from cai.models.settings import EngineSettings
 
 SEED = click.IntRange(0, 2**63 - 1)
 

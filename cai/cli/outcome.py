@@ -13,14 +13,14 @@ from rich.table import Table
 from cai.cli.console import assembled, shown
 from cai.cli.costs import print_comparison, print_estimate, tell_summary
 from cai.cli.terminal import print_json, say
-from cai.jobs.estimate import Estimate
-from cai.jobs.rates import Rates
-from cai.jobs.watch import Summary
-from cai.store.layout import failures_path
-from cai.store.origin import location, read_origin
+from cai.generate.estimate import Estimate
+from cai.generate.prices import Rates
+from cai.pipeline.watch import Summary
+from cai.rundir.layout import failures_path
+from cai.rundir.origin import location, read_origin
 
 if TYPE_CHECKING:
-    from cai.export import ExportSummary  # needs Arrow, which nobody waits for at the start
+    from cai.data.export import ExportSummary  # needs Arrow, which nobody waits for at the start
 
 CAUSES_SHOWN = 10
 

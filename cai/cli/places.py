@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from cai.addresses import DataSource
 from cai.cli.options import WrittenPath, require_no_slip
-from cai.store import checkout, working_copy
+from cai.core.addresses import DataSource
+from cai.rundir import checkout, working_copy
 
 
 class _NewRun(WrittenPath):

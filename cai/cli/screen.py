@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from cai.cli.console import Screen
 from cai.cli.terminal import say
-from cai.jobs.watch import Watch
+from cai.pipeline.watch import Watch
 
 Result = TypeVar("Result")
 REFRESH_SECONDS = 0.25

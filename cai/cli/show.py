@@ -12,10 +12,10 @@ from cai.cli.console import Screen
 from cai.cli.options import Count
 from cai.cli.places import EXISTING_RUN
 from cai.cli.terminal import print_json, say
-from cai.errors import RunError
-from cai.records import Row
-from cai.store import Run
-from cai.store.origin import location
+from cai.core.errors import RunError
+from cai.core.records import Row
+from cai.rundir import Run
+from cai.rundir.origin import location
 
 
 @click.command()

@@ -1,7 +1,8 @@
 """The one way to standard output and standard error: everything that is printed goes through here.
 
-Secrets are taken out (`cai.redaction`), and what a terminal would obey or not show becomes visible (`cai.text`), in a
-pipe as well: what is printed today is looked at on a terminal tomorrow. Nothing in square brackets is markup.
+Secrets are taken out (`cai.core.redaction`), and what a terminal would obey or not show becomes visible
+(`cai.core.text`), in a pipe as well: what is printed today is looked at on a terminal tomorrow. Nothing in square
+brackets is markup.
 """
 
 import logging
@@ -13,8 +14,8 @@ from typing import Any, TextIO
 
 import click
 
-from cai.redaction import redact
-from cai.text import is_hidden, visible
+from cai.core.redaction import redact
+from cai.core.text import is_hidden, visible
 
 _PERHAPS_HIDDEN = re.compile(r"[^\n\x20-\x7e]")
 

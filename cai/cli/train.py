@@ -19,8 +19,8 @@ from cai.cli.training import (
     preference_options,
     take_train_settings,
 )
-from cai.errors import ModelError
-from cai.settings import TrainMethod, TrainSettings
+from cai.core.errors import ModelError
+from cai.train.settings import TrainMethod, TrainSettings
 
 if TYPE_CHECKING:
     from cai.train.outcome import TrainSummary
@@ -67,8 +67,8 @@ _command("rloo", "REINFORCE with a leave-one-out baseline, rewarded by a judge o
 
 def _run(settings: TrainSettings, *, dry_run: bool, as_json: bool) -> None:
     try:
-        from cai.jobs.train import train as train_job  # noqa: PLC0415  (torch and TRL are optional, and slow to import)
         from cai.train.plan import plan_train  # noqa: PLC0415
+        from cai.train.run import train as train_job  # noqa: PLC0415  (torch and TRL are optional, and slow to import)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _PACKAGES:

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from cai.addresses import DataSource
 from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, SEED, Count, FiniteRange, config_option
-from cai.modelspec import ModelSpec
-from cai.settings import (
+from cai.core.addresses import DataSource
+from cai.models.spec import ModelSpec
+from cai.train.settings import (
     AdapterSettings,
     DataSettings,
     FitSettings,

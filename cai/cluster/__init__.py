@@ -17,7 +17,7 @@ to be in Ray's store before it starts, where ours is read as it is needed, and i
 
 from cai.cluster.pool import Pool
 from cai.cluster.replica import Maker, Recipe
-from cai.errors import UsageError
+from cai.core.errors import UsageError
 
 __all__ = ["Maker", "Pool", "Recipe", "check_cluster", "open_cluster"]
 

@@ -14,10 +14,10 @@ from typing import Protocol
 
 from cai import __version__
 from cai.cluster.replica import Carried, Opened, Outcome, Place
-from cai.engines.meter import Tally
-from cai.errors import CaiError, EngineError, EngineGoneError, ModelError, RequestError
-from cai.pipeline import ROWS_PER_SLOT
-from cai.records import Prompt, Provenance, Row, Usage
+from cai.core.errors import CaiError, EngineError, EngineGoneError, ModelError, RequestError
+from cai.core.records import Prompt, Provenance, Row, Usage
+from cai.models.meter import Tally
+from cai.pipeline.pipeline import ROWS_PER_SLOT
 
 LOSSES_A_ROW = 5
 """A row that lost so many replicas may be what kills them; it is owed."""

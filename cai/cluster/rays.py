@@ -25,8 +25,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from cai.cluster.pool import LostError
 from cai.cluster.replica import Carried, Opened, Outcome, Place, Recipe, Replica
-from cai.errors import ModelError, UsageError
-from cai.records import Prompt, Provenance
+from cai.core.errors import ModelError, UsageError
+from cai.core.records import Prompt, Provenance
 
 CONNECTING_SECONDS = 5.0
 CALLS_AT_ONCE = 65_536

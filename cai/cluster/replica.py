@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cai import __version__
-from cai.engines.meter import Tally
-from cai.errors import CaiError
-from cai.records import Prompt, Provenance, Row, Usage
+from cai.core.errors import CaiError
+from cai.core.records import Prompt, Provenance, Row, Usage
+from cai.models.meter import Tally
 
 
 class Maker(Protocol):

@@ -11,10 +11,10 @@ from typing import Any
 
 from cai.constitution.model import Constitution, Exemplar, Principle
 from cai.constitution.source import Source, items, nearest, read_source
-from cai.errors import ConstitutionError
-from cai.paths import expand
-from cai.resources import shipped
-from cai.yamlfile import Problem
+from cai.core.errors import ConstitutionError
+from cai.core.paths import expand
+from cai.core.resources import shipped
+from cai.core.yamlfile import Problem
 
 
 def shipped_constitutions() -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
 
-from cai.identity import fingerprint
+from cai.core.identity import fingerprint
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 _UNSEEN = r"\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"

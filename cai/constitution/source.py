@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cai.constitution.model import Constitution, Exemplar, Principle, RevisionPlan
-from cai.yamlfile import Location, Problem, YamlFile, read_yaml
+from cai.core.yamlfile import Location, Problem, YamlFile, read_yaml
 
 _SEARCHED = 20_000
 """Letters that a misspelt word is compared with at most: a file may have thousands of such words and of known ones."""

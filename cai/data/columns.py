@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cai.core.errors import InputError
 from cai.data.rows import BrokenError, Source
-from cai.errors import InputError
 
 PROMPT_COLUMNS = ("prompt", "messages", "instruction", "question", "text", "init_prompt")
 """Columns that hold the prompt when no other is named; the first that is there counts."""

@@ -6,9 +6,9 @@ Cells may hold line breaks inside quotes; blank lines are no rows.
 import csv
 from collections.abc import Collection, Iterator
 
+from cai.core.errors import InputError
 from cai.data.encodings import Line, line_fault
 from cai.data.rows import BrokenRow, RawRow, broken
-from cai.errors import InputError
 
 _CELL_LIMIT = 1 << 24
 """Characters in a cell; a quote that is never closed must not draw the rest of a large file into memory."""

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, cast
 
 import orjson
 
+from cai.core.records import Message
 from cai.data.columns import PromptColumns
 from cai.data.rows import BrokenError, BrokenRow, RawRow, broken, check_text
-from cai.records import Message
 
 BROKEN = "broken row "
 """How the id of a row that is no prompt begins; no prompt's own id may, or a broken row would stand for a good one."""

@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple, Protocol
 
-from cai.errors import InputError
+from cai.core.errors import InputError
 
 LINE_LIMIT = 1 << 24
 """Bytes of a line (characters, where it is not UTF-8); what is longer must not enter memory."""

@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from cai import mark
+from cai.core import mark
+from cai.core.errors import InputError
+from cai.core.paths import expand
 from cai.data.rows import Source
 from cai.data.text_files import TextForm, TextSource, open_plain
-from cai.errors import InputError
-from cai.paths import expand
 
 Kind = Literal["stdin", "file", "directory", "saved", "hub"]
 
@@ -70,9 +70,9 @@ def suffix_of(name: str) -> str | None:
 def files_in(directory: Path) -> tuple[dict[str, Path], str | None]:
     """Return the files that can be read in a directory and below, by the names that places in them are called.
 
-    What cai wrote is no input: a directory that it fills (`cai.mark`) is left out with all below it. The second value
-    is a line that says so, where there is one. Raises OSError where a directory cannot be listed, and InputError when
-    two names cannot be told apart, or `directory` itself is one that cai fills.
+    What cai wrote is no input: a directory that it fills (`cai.core.mark`) is left out with all below it. The second
+    value is a line that says so, where there is one. Raises OSError where a directory cannot be listed, and InputError
+    when two names cannot be told apart, or `directory` itself is one that cai fills.
     """
     if (kind := mark.kind_of_any(directory)) is not None:
         raise InputError(

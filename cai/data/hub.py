@@ -11,10 +11,10 @@ from pathlib import Path
 
 import datasets
 
+from cai.core.errors import InputError
+from cai.core.identity import fingerprint
 from cai.data.rows import BrokenRow, RawRow, Source
 from cai.data.tables import BATCH_ROWS, count_filled, hash_files, require_distinct, table_rows
-from cai.errors import InputError
-from cai.identity import fingerprint
 
 _SHUFFLE_BUFFER = 10_000
 """Rows of a hub dataset that are in memory while it is shuffled: a stream has no end to permute to."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
+from cai.core.errors import InputError
 from cai.data import encodings
 from cai.data.encodings import Line, Reader, line_fault, read_lines
 from cai.data.rows import BrokenRow, RawRow, broken
-from cai.errors import InputError
 
 _CHUNK = 1 << 18
 

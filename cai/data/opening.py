@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from cai.addresses import DataSource
+from cai.core.addresses import DataSource
+from cai.core.errors import InputError
+from cai.core.identity import fingerprint
+from cai.core.paths import expand
 from cai.data.columns import find_prompt
 from cai.data.finding import SUFFIXES, Kind, files_in, kind_of, open_file, printable
 from cai.data.prompts import InputOptions, Part, Prompts
 from cai.data.remote import fetch
 from cai.data.rows import Source
 from cai.data.text_files import open_stdin
-from cai.errors import InputError
-from cai.identity import fingerprint
-from cai.paths import expand
 
 
 def open_prompts(source: DataSource, options: InputOptions) -> Prompts:

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from cai.core.errors import InputError
+from cai.core.identity import fingerprint, key
+from cai.core.keyset import KeySet
+from cai.core.records import Failure, Prompt
 from cai.data.columns import METADATA, PROMPT_COLUMNS, PromptColumns, tell_columns
 from cai.data.drafts import BROKEN, Draft, parse
 from cai.data.rows import BrokenRow, Source, broken
 from cai.data.shuffling import shuffled
-from cai.errors import InputError
-from cai.identity import fingerprint, key
-from cai.keyset import KeySet
-from cai.records import Failure, Prompt
 
 
 @dataclass(frozen=True, slots=True)

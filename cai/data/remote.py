@@ -10,10 +10,10 @@ import tempfile
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from cai.core.errors import InputError
+from cai.core.mark import LONGEST, folder_of_record, parse_mark
+from cai.core.urls import RemoteFolder
 from cai.data.finding import printable
-from cai.errors import InputError
-from cai.mark import LONGEST, folder_of_record, parse_mark
-from cai.urls import RemoteFolder
 
 _SAVED = frozenset({"state.json", "dataset_dict.json"})
 """One of these lies in a directory that `datasets` saved; all its files belong to it."""

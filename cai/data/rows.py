@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from cai.errors import InputError
+from cai.core.errors import InputError
 
 RAW_LIMIT = 500
 """Characters kept of the text of a row that could not be used."""

@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 import orjson
 
+from cai.core.errors import StoreError
+from cai.core.identity import derive_seed
 from cai.data.drafts import Draft
 from cai.data.rows import BrokenRow
-from cai.errors import StoreError
-from cai.identity import derive_seed
 
 
 def shuffled(rows: Iterable[Draft | BrokenRow], seed: int) -> Iterator[Draft | BrokenRow]:

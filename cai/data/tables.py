@@ -10,11 +10,11 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
+from cai.core.digest import check_digest
+from cai.core.errors import InputError
+from cai.core.identity import fingerprint
 from cai.data.encodings import SIGNATURE_BYTES, foreign_kind
 from cai.data.rows import BrokenRow, RawRow, broken, changed, file_state
-from cai.digest import check_digest
-from cai.errors import InputError
-from cai.identity import fingerprint
 
 BATCH_ROWS = 256
 

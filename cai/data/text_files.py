@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 from weakref import finalize
 
+from cai.core.errors import InputError, StoreError
+from cai.core.identity import fingerprint
 from cai.data import csv_rows, json_rows
 from cai.data.encodings import (
     GZIP,
@@ -28,8 +30,6 @@ from cai.data.encodings import (
     survey,
 )
 from cai.data.rows import BrokenRow, RawRow, broken, changed, file_state, is_something
-from cai.errors import InputError, StoreError
-from cai.identity import fingerprint
 
 TextForm = Literal["json", "csv", "text"]
 

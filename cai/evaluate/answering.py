@@ -6,16 +6,16 @@ Every model draws with the same seed for the same prompt, so that differences be
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cai.critique import Method, ask_gate, respond_and_revise
-from cai.engines.asking import NO_TEXT, Asker
-from cai.engines.base import Engine
-from cai.engines.meter import Meter, Tally
-from cai.errors import RowError
+from cai.core.errors import RowError
+from cai.core.evidence import part_failure
+from cai.core.records import Message, Prompt, Provenance, Round, Row, Trace
 from cai.evaluate.records import Answer, Gate, Reading
 from cai.evaluate.referee import Referee
 from cai.evaluate.refusals import refuses
-from cai.evidence import part_failure
-from cai.records import Message, Prompt, Provenance, Round, Row, Trace
+from cai.method.critique import Method, ask_gate, respond_and_revise
+from cai.models.asking import NO_TEXT, Asker
+from cai.models.base import Engine
+from cai.models.meter import Meter, Tally
 
 
 @dataclass(frozen=True, slots=True)

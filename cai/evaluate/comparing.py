@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from cai.engines.base import Engine
-from cai.engines.meter import Meter, Tally
-from cai.errors import RowError
+from cai.core.errors import RowError
+from cai.core.evidence import part_failure
+from cai.core.records import TIE_LEAD, Comparison, PartFailure, Prompt, Provenance, Row, Verdict
 from cai.evaluate.records import Answer, Decision
-from cai.evidence import part_failure
-from cai.judge import FAILED, TIE, Bench, draw_principles, failed_verdict, judge
-from cai.records import TIE_LEAD, Comparison, PartFailure, Prompt, Provenance, Row, Verdict
+from cai.method.judge import FAILED, TIE, Bench, draw_principles, failed_verdict, judge
+from cai.models.base import Engine
+from cai.models.meter import Meter, Tally
 
 NO_PRINCIPLE = "no principle applies"
 

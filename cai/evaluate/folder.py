@@ -4,7 +4,7 @@ evaluation.json              identity and settings from the start, everything th
 evaluation.png, .svg         the figure
 responses/<label>.jsonl      a line a prompt: response, gates, refusal
 comparisons/<a>~<b>.jsonl    a line a prompt: which of the two answers the judge prefers
-.cai/                        the record of what cai wrote here (`cai.store.claim`)
+.cai/                        the record of what cai wrote here (`cai.rundir.claim`)
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from typing import Any, Self
 
 import orjson
 
-from cai.errors import RunError
-from cai.store.claim import claim
-from cai.store.documents import DocumentError, make_document, parse_document, read_bounded
-from cai.store.layout import names_of
-from cai.store.manifest import now, require_identity
-from cai.store.owned import Owned
+from cai.core.errors import RunError
+from cai.rundir.claim import claim
+from cai.rundir.documents import DocumentError, make_document, parse_document, read_bounded
+from cai.rundir.layout import names_of
+from cai.rundir.manifest import now, require_identity
+from cai.rundir.owned import Owned
 
 FORMAT = 2
 DOCUMENT = "evaluation.json"

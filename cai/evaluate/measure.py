@@ -8,14 +8,14 @@ from itertools import combinations
 import numpy as np
 
 from cai.constitution import Principle
+from cai.core.records import Failure, PartFailure, Prompt
 from cai.evaluate.bootstrap import Numbers, differences, interval, ratios, resample
 from cai.evaluate.bradley_terry import elo, strengths
 from cai.evaluate.figures import Table, tabulate
 from cai.evaluate.records import Answer, Decision
 from cai.evaluate.results import Discordance, Figure, ModelResult, PairResult
 from cai.evaluate.significance import mcnemar
-from cai.judge import IDENTICAL, TIE
-from cai.records import Failure, PartFailure, Prompt
+from cai.method.judge import IDENTICAL, TIE
 
 TIES = frozenset({TIE, IDENTICAL})
 """Reasons for not deciding that say something about the answers: they are equally good. The others say nothing."""

@@ -13,11 +13,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import orjson
 
-from cai.errors import RowError
-from cai.records import Failure, PartFailure, Row
-from cai.store.files import refusal
-from cai.store.layout import DAMAGED
-from cai.store.lines import LineFile, mend, salt
+from cai.core.errors import RowError
+from cai.core.records import Failure, PartFailure, Row
+from cai.rundir.files import refusal
+from cai.rundir.layout import DAMAGED
+from cai.rundir.lines import LineFile, mend, salt
 
 
 class Named(Protocol):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cai.records import Message, PartFailure, Usage, Verdict, read_part_failures, read_verdict
+from cai.core.records import Message, PartFailure, Usage, Verdict, read_part_failures, read_verdict
 
 CLEARLY_BROKEN = 0.5
 """Above this gate probability a response counts as breaking the principle."""

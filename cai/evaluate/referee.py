@@ -6,7 +6,7 @@ The oracle of the embedded world is one. Nothing here knows how it knows.
 from collections.abc import Collection
 from typing import Protocol
 
-from cai.prompts import PrincipleTexts
+from cai.method.templates import PrincipleTexts
 
 
 class Ruling(Protocol):

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
-from cai.errors import RunError
-from cai.identity import fingerprint
+from cai.core.errors import RunError
+from cai.core.identity import fingerprint
+from cai.core.settings import plain
 from cai.loop.stages import Stage
-from cai.settings import plain
-from cai.store.documents import DocumentError, make_document, parse_document, read_bounded
-from cai.store.owned import Owned
+from cai.rundir.documents import DocumentError, make_document, parse_document, read_bounded
+from cai.rundir.owned import Owned
 
 _FOLDER = "stages"
 

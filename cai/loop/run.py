@@ -12,21 +12,24 @@ from typing import Protocol, TypeVar
 
 from cai import __version__
 from cai.constitution import load_constitution
-from cai.engines.weights import weights_hash
-from cai.errors import UsageError
+from cai.core.errors import UsageError
+from cai.core.paths import expand
+from cai.data.export import ExportOptions, export_run
 from cai.evaluate.results import Evaluation
-from cai.export import ExportOptions, export_run
-from cai.jobs.evaluate import evaluate, plan_evaluate
-from cai.jobs.generate import generate, plan_generate
-from cai.jobs.train import train
-from cai.jobs.watch import Watch
+from cai.evaluate.run import evaluate, plan_evaluate
+from cai.evaluate.settings import EvaluateSettings
+from cai.generate.run import generate, plan_generate
+from cai.generate.settings import GenerateSettings
 from cai.loop.record import Record, changes, identity, read_record, write_record
+from cai.loop.settings import LoopSettings
 from cai.loop.stages import Settings, stages
-from cai.modelspec import LabelledModel
-from cai.paths import expand
-from cai.settings import EvaluateSettings, GenerateSettings, LoopSettings, TrainSettings
-from cai.store.claim import claim
-from cai.store.owned import Owned
+from cai.models.checkpoint.weights import weights_hash
+from cai.models.spec import LabelledModel
+from cai.pipeline.watch import Watch
+from cai.rundir.claim import claim
+from cai.rundir.owned import Owned
+from cai.train.run import train
+from cai.train.settings import TrainSettings
 
 Result = TypeVar("Result")
 

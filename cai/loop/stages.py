@@ -10,19 +10,13 @@ generate → sft → [pairs → (reward) → second] a number of times → evalu
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cai.addresses import DataSource
-from cai.modelspec import LabelledModel, ModelSpec
-from cai.settings import (
-    AdapterSettings,
-    DataSettings,
-    EvaluateSettings,
-    GenerateSettings,
-    JudgeSettings,
-    LoopSettings,
-    OnlineSettings,
-    TrainMethod,
-    TrainSettings,
-)
+from cai.core.addresses import DataSource
+from cai.evaluate.settings import EvaluateSettings
+from cai.generate.settings import GenerateSettings
+from cai.loop.settings import LoopSettings
+from cai.method.settings import JudgeSettings
+from cai.models.spec import LabelledModel, ModelSpec
+from cai.train.settings import AdapterSettings, DataSettings, OnlineSettings, TrainMethod, TrainSettings
 
 Settings = GenerateSettings | TrainSettings | EvaluateSettings
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cai.prompts import PrincipleTexts
+from cai.method.templates import PrincipleTexts
 from cai.tiny import oracle
 from cai.tiny.wordings import SHIPPED
 from cai.tiny.world import Kind, Question

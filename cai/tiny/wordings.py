@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import yaml
 
-from cai.resources import shipped
-from cai.tiny import offworld, world
+from benchmarks.embedded import offworld
+from cai.core.resources import shipped
+from cai.tiny import world
 from cai.tiny.world import KINDS, Kind, sentence_case
 
 Topic = Kind | Literal["other"]

@@ -13,8 +13,8 @@ from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 
-from cai.errors import ModelError, UsageError
-from cai.settings import AdapterSettings, TrainMethod
+from cai.core.errors import ModelError, UsageError
+from cai.train.settings import AdapterSettings, TrainMethod
 
 
 def check_adapter(settings: AdapterSettings, method: TrainMethod) -> None:

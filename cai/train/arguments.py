@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from cai.errors import UsageError
-from cai.settings import TrainSettings
+from cai.core.errors import UsageError
 from cai.train.checkpoints import CHECKPOINTS
 from cai.train.data.examples import Examples
 from cai.train.folder import TRACKING
 from cai.train.hardware import Hardware
+from cai.train.settings import TrainSettings
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 _WARM_UP = 0.05

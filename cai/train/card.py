@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cai.markdown import code, escaped, front_matter, table
+from cai.core.markdown import code, escaped, front_matter, table
 
 _METHODS = {
     "sft": "supervised fine-tuning",

@@ -14,9 +14,9 @@ from typing import Any
 
 import orjson
 
-from cai.errors import RunError
-from cai.store.files import sync_file
-from cai.store.owned import Owned
+from cai.core.errors import RunError
+from cai.rundir.files import sync_file
+from cai.rundir.owned import Owned
 
 CHECKPOINTS = "checkpoints"
 MARK = "complete"

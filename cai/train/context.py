@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cai.settings import TrainSettings
 from cai.train.data.examples import Examples
 from cai.train.hardware import Hardware
+from cai.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from peft import PeftConfig

@@ -10,8 +10,8 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from cai.engines.probing import explain
-from cai.errors import InputError
+from cai.core.errors import InputError
+from cai.models.template_check import explain
 from cai.train.data.examples import Examples
 
 _ROWS = 1000

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import Trainer
 
-from cai.engines.opening import unfit_weight
-from cai.errors import CaiError
+from cai.core.errors import CaiError
+from cai.models.checkpoint.loading import unfit_weight
 
 _WAY_ON = (
     "nothing was written but the checkpoints before it; lower --learning-rate, or look for what is extreme in the data"

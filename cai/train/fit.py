@@ -13,13 +13,13 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 from transformers import PrinterCallback, Trainer
 
-from cai.errors import CaiError
-from cai.settings import FitSettings
+from cai.core.errors import CaiError
 from cai.train.callbacks import CheckpointMarks, Patience, StopWhenAsked
 from cai.train.folder import Folder
 from cai.train.interrupt import Interrupt
 from cai.train.metrics import MetricsFile, measured
 from cai.train.progress import ProgressLine
+from cai.train.settings import FitSettings
 
 _LINES = 500  # in metrics.jsonl, about: enough for a curve
 _EVALUATIONS, _APART = 10, 25

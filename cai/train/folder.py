@@ -5,7 +5,7 @@ OUT/*.safetensors …   the model or the adapter, moved in whole; config.json or
 OUT/metrics.jsonl     one line a logged step or evaluation          OUT/loss.png, OUT/README.md   for people
 OUT/checkpoints/      identity.json (what they belong to) and checkpoint-N/, see checkpoints.py
 OUT/runs/             TensorBoard's files, where it was asked for
-OUT/.cai/             the record of what cai wrote here, and the model until it is moved in (`cai.store.claim`)
+OUT/.cai/             the record of what cai wrote here, and the model until it is moved in (`cai.rundir.claim`)
 """
 
 import os
@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cai.errors import RunError
-from cai.store.claim import claim
-from cai.store.documents import DocumentError, make_document, parse_document, read_bounded
-from cai.store.files import refusal
-from cai.store.manifest import require_identity
-from cai.store.owned import Owned
+from cai.core.errors import RunError
+from cai.rundir.claim import claim
+from cai.rundir.documents import DocumentError, make_document, parse_document, read_bounded
+from cai.rundir.files import refusal
+from cai.rundir.manifest import require_identity
+from cai.rundir.owned import Owned
 from cai.train.checkpoints import (
     CHECKPOINTS,
     begin_checkpoint,

@@ -9,7 +9,7 @@ matrix); float32 doubles both. Nothing here looks at a device, so that every mac
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from cai.errors import UsageError
+from cai.core.errors import UsageError
 from cai.train.machine import Machine
 
 Precision = Literal["float32", "bfloat16"]

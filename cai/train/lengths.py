@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from torch.utils.data import Sampler
 
-from cai.errors import InputError
-from cai.identity import derive_seed
+from cai.core.errors import InputError
+from cai.core.identity import derive_seed
 from cai.train.finite import StopsAtNan
 
 LENGTH = "length"

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from transformers.utils import is_flash_attn_2_available
 
-from cai.errors import ModelError
+from cai.core.errors import ModelError
 
 DeviceKind = Literal["cpu", "cuda", "mps"]
 

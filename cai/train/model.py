@@ -12,18 +12,18 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cai.engines import TINY
-from cai.engines.adapters import ADAPTER_CONFIG, adapter_base
-from cai.engines.checkpoint import check_adapter, check_checkpoint
-from cai.engines.merging import merge_adapter
-from cai.engines.opening import Head, auto_class, open_config, open_tokenizer, open_weights, refusing
-from cai.engines.pretrained import load_pretrained
-from cai.engines.weights import weights_hash
-from cai.errors import ModelError
-from cai.modelspec import ModelSpec
-from cai.paths import expand, resolve
-from cai.settings import AdapterSettings
+from cai.core.errors import ModelError
+from cai.core.paths import expand, resolve
+from cai.models import TINY
+from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base
+from cai.models.checkpoint.files import check_adapter, check_checkpoint
+from cai.models.checkpoint.loading import Head, auto_class, open_config, open_tokenizer, open_weights, refusing
+from cai.models.checkpoint.merging import merge_adapter
+from cai.models.checkpoint.pretrained import load_pretrained
+from cai.models.checkpoint.weights import weights_hash
+from cai.models.spec import ModelSpec
 from cai.train.adapter import lora_parameters, quantization
+from cai.train.settings import AdapterSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cai.store.manifest import now, this_writer
+from cai.rundir.manifest import now, this_writer
 from cai.train.fit import Fitted
 from cai.train.folder import FORMAT
 from cai.train.metrics import losses, tokens_seen

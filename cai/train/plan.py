@@ -8,9 +8,9 @@ from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase
 
 from cai import __version__
-from cai.engines.opening import Head, require_rows
-from cai.errors import UsageError
-from cai.settings import TrainMethod, TrainSettings, json_value
+from cai.core.errors import UsageError
+from cai.core.settings import json_value
+from cai.models.checkpoint.loading import Head, require_rows
 from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
 from cai.train.cutting import Cut, count_cut
@@ -21,6 +21,7 @@ from cai.train.machine import Machine, find_machine
 from cai.train.model import Shape, Source, find_source, load_tokenizer, measure
 from cai.train.quiet import quiet
 from cai.train.rates import batch_size, epochs, learning_rate
+from cai.train.settings import TrainMethod, TrainSettings
 from cai.train.template.preparing import Prepared, prepare_template
 
 _KINDS: dict[TrainMethod, Kind] = {

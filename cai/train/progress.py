@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from cai.text import visible
+from cai.core.text import visible
 
 
 class ProgressLine(TrainerCallback):  # type: ignore[misc]  # transformers is not followed

@@ -15,7 +15,7 @@ fine-tuning ("LoRA Without Regret", Thinking Machines, 2025), measured on large 
 
 import math
 
-from cai.settings import AdapterKind, TrainMethod
+from cai.train.settings import AdapterKind, TrainMethod
 
 _SMALL, _LARGE = 2.6e6, 1e9
 _RATES: dict[TrainMethod, tuple[float, float]] = {

@@ -22,9 +22,9 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo
 from numpy.typing import NDArray
 
-from cai.export.splits import SALT
-from cai.identity import draw, fingerprint, key
-from cai.store.files import refusal
+from cai.core.identity import draw, fingerprint, key
+from cai.data.export.splits import SALT
+from cai.rundir.files import refusal
 from cai.train.data.shaping import Layout, features
 
 ROWS_PER_BATCH = 500

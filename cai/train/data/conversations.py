@@ -8,8 +8,8 @@ raises BrokenError with a short reason that rows are counted under.
 import re
 from typing import Any
 
+from cai.core.records import Message
 from cai.data.rows import BrokenError, check_text
-from cai.records import Message
 
 Turns = list[Message]
 

@@ -20,9 +20,8 @@ from typing import Literal
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
-from cai.errors import InputError
-from cai.identity import derive_seed, fingerprint
-from cai.settings import DataSettings
+from cai.core.errors import InputError
+from cai.core.identity import derive_seed, fingerprint
 from cai.train.data.collecting import Collected, collect, distinct
 from cai.train.data.mixing import Indices, choose, mixture_sizes, shuffle
 from cai.train.data.parts import Named, parse_parts, require_same_layout
@@ -30,6 +29,7 @@ from cai.train.data.reading import Table, TableSource, has_splits, open_table
 from cai.train.data.runs import RunSource, is_run
 from cai.train.data.shaping import Shape, as_completion, choose_shape
 from cai.train.quiet import quiet
+from cai.train.settings import DataSettings
 
 Kind = Literal["supervised", "pairs", "labelled", "scored", "prompts"]
 

@@ -10,9 +10,9 @@ import reprlib
 from decimal import Decimal
 from typing import Any
 
+from cai.core.errors import InputError
+from cai.core.records import Trace
 from cai.data.rows import BrokenError
-from cai.errors import InputError
-from cai.records import Trace
 
 GOOD_BELOW = 0.25
 BAD_ABOVE = 0.75

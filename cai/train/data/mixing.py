@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cai.errors import InputError
-from cai.identity import derive_seed
+from cai.core.errors import InputError
+from cai.core.identity import derive_seed
 
 MOST_PASSES = 1000
 """A part repeated more often than this is a slip of the pen, and its indices would not fit in memory."""

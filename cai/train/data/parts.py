@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cai.addresses import DataSource
-from cai.errors import InputError
-from cai.settings import DataSettings
+from cai.core.addresses import DataSource
+from cai.core.errors import InputError
+from cai.train.settings import DataSettings
 
 
 @dataclass(frozen=True, slots=True)

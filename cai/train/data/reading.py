@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cai.addresses import DataSource
+from cai.core.addresses import DataSource
+from cai.core.errors import InputError
+from cai.core.paths import expand
 from cai.data.columns import tell_columns
 from cai.data.finding import SUFFIXES, files_in, kind_of, open_file, printable, suffix_of
 from cai.data.hub import Splits, downloaded_splits, saved_splits
 from cai.data.opening import choose_split
 from cai.data.remote import fetch
 from cai.data.rows import BrokenError, BrokenRow, Source
-from cai.errors import InputError
-from cai.paths import expand
 from cai.train.data.shaping import PLAIN_COLUMNS, Layout, Shape
 
 _HELD_OUT = re.compile(r"(test|validation|valid|dev|eval)(?![A-Za-z])", re.IGNORECASE)

@@ -1,8 +1,8 @@
 """Examples from a run's rows, as `cai export` derives them: an export need not be there nor be of the same options.
 
 What an earlier export kept for testing stays out of training: prompts are held out in the order of their ids' hashes
-(`cai.export.splits`), so the last of the exported test prompts tells where the export drew the line. A larger share
-asked for here holds out more, and never less.
+(`cai.data.export.splits`), so the last of the exported test prompts tells where the export drew the line. A larger
+share asked for here holds out more, and never less.
 """
 
 from collections import Counter
@@ -13,22 +13,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cai.addresses import DataSource
-from cai.digest import check_digest
-from cai.errors import InputError, RunError
-from cai.export.preference import preference_pairs
-from cai.export.sft import sft_examples
-from cai.export.splits import SALT
-from cai.identity import draw
-from cai.mark import kind_of_any
-from cai.paths import expand
-from cai.records import Row
-from cai.settings import DataSettings
-from cai.store import Run, checkout
-from cai.store.checkout import has_run
-from cai.store.layout import PREFERENCE, SFT, split_path
+from cai.core.addresses import DataSource
+from cai.core.digest import check_digest
+from cai.core.errors import InputError, RunError
+from cai.core.identity import draw
+from cai.core.mark import kind_of_any
+from cai.core.paths import expand
+from cai.core.records import Row
+from cai.data.export.preference import preference_pairs
+from cai.data.export.sft import sft_examples
+from cai.data.export.splits import SALT
+from cai.rundir import Run, checkout
+from cai.rundir.checkout import has_run
+from cai.rundir.layout import PREFERENCE, SFT, split_path
 from cai.train.data.labels import gate_label
 from cai.train.data.shaping import COLUMNS, NEEDS, Layout, label_pair
+from cai.train.settings import DataSettings
 
 UNCLEAR = "the gates do not say whether it is good"
 TRUNCATED = "truncated"

@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 from datasets import Features, List, Value
 
+from cai.core.errors import InputError
 from cai.data.columns import METADATA, PROMPT_COLUMNS, PromptColumns, listed, prompt_columns, system_column, with_system
 from cai.data.rows import BrokenError, check_text
-from cai.errors import InputError
 from cai.train.data.conversations import (
     Turns,
     is_turn_of,

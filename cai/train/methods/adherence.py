@@ -23,13 +23,13 @@ from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from cai.breaker import SUSPICIOUS
 from cai.constitution import Constitution, Principle, Severity
-from cai.critique import MINIMUM_MASS
-from cai.engines.base import Engine
-from cai.errors import ContextError, EngineGoneError, RequestError, UsageError
-from cai.prompts import Templates
-from cai.records import Message
+from cai.core.errors import ContextError, EngineGoneError, RequestError, UsageError
+from cai.core.records import Message
+from cai.method.critique import MINIMUM_MASS
+from cai.method.templates import Templates
+from cai.models.base import Engine
+from cai.pipeline.breaker import SUSPICIOUS
 from cai.train.methods.engine_thread import EngineThread
 
 SEVERITY_WEIGHTS = {Severity.CRITICAL: 4.0, Severity.MAJOR: 2.0, Severity.MINOR: 1.0}

@@ -27,7 +27,7 @@ from transformers import PreTrainedModel, Trainer
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-from cai.errors import UsageError
+from cai.core.errors import UsageError
 from cai.train.context import Context
 from cai.train.lengths import Bucketed, sort_by_length
 from cai.train.methods.reference import add_reference

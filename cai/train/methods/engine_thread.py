@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from cai.engines.base import Engine
+from cai.models.base import Engine
 
 Answer = TypeVar("Answer")
 

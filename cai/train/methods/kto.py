@@ -18,7 +18,7 @@ from datasets import Dataset
 from transformers import Trainer
 from trl import KTOConfig, KTOTrainer
 
-from cai.errors import InputError, UsageError
+from cai.core.errors import InputError, UsageError
 from cai.train.context import Context
 from cai.train.finite import StopsAtNan
 from cai.train.methods.reference import add_reference

@@ -27,9 +27,9 @@ from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from cai.constitution import load_constitution
-from cai.engines import EngineOptions, open_engine
-from cai.errors import InputError, UsageError
-from cai.prompts import Templates
+from cai.core.errors import InputError, UsageError
+from cai.method.templates import Templates
+from cai.models import EngineOptions, open_engine
 from cai.train.context import Context
 from cai.train.finite import StopsAtNan
 from cai.train.methods.adherence import AdherenceReward

@@ -14,7 +14,7 @@ from datasets import Dataset
 from transformers import Trainer
 from trl.import_utils import TRLExperimentalWarning
 
-from cai.errors import InputError
+from cai.core.errors import InputError
 from cai.train.context import Context
 from cai.train.finite import StopsAtNan
 

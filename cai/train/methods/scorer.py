@@ -14,11 +14,11 @@ from typing import Any, Self
 import torch
 from transformers import PreTrainedModel
 
-from cai.engines.adapters import ADAPTER_CONFIG, adapter_base
-from cai.engines.merging import merge_adapter
-from cai.engines.opening import open_tokenizer, open_weights
-from cai.errors import ModelError
-from cai.records import Message
+from cai.core.errors import ModelError
+from cai.core.records import Message
+from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base
+from cai.models.checkpoint.loading import open_tokenizer, open_weights
+from cai.models.checkpoint.merging import merge_adapter
 
 _BATCH_TOKENS = 16_384
 

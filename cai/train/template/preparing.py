@@ -15,9 +15,9 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 from trl.chat_template_utils import get_training_chat_template
 
-from cai.engines.probing import RenderError, limited, render
-from cai.errors import ModelError, UsageError
-from cai.records import Message
+from cai.core.errors import ModelError, UsageError
+from cai.core.records import Message
+from cai.models.template_check import RenderError, limited, render
 from cai.train.template.ending import end_of_turn
 from cai.train.template.markers import has_markers, with_markers, without_markers
 

@@ -1,0 +1,108 @@
+"""Preference pairs of a row: one for each comparison that a judge decided, with its soft label.
+
+A comparison judged under several principles is one pair, labelled with the mean of their probabilities (arXiv
+2212.08073, section 4.1, samples one principle a comparison; RLAIF, 2309.00267, section 2.1.1, averages both orders,
+which verdicts have done).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+from typing import Any
+
+import pyarrow as pa
+
+from cai.core.arrow import MESSAGES
+from cai.core.errors import RunError
+from cai.core.records import TIE_LEAD, Message, Row, Verdict
+from cai.data.export.revisions import revisions
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("prompt", MESSAGES),
+        ("chosen", MESSAGES),
+        ("rejected", MESSAGES),
+        ("chosen_probability", pa.float64()),
+        ("source", pa.string()),
+        ("principles", pa.list_(pa.string())),
+        ("first", pa.list_(pa.float64())),
+        ("second", pa.list_(pa.float64())),
+        ("chosen_source", pa.string()),
+        ("rejected_source", pa.string()),
+    ]
+)
+
+ABSTAINED = "abstained"
+TIE = "tie"
+IDENTICAL = "identical"
+EMPTY = "empty"
+TRUNCATED = "truncated"
+
+
+def preference_pairs(row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+    """Yield the row's pairs in the columns of SCHEMA; comparisons that give none are counted in `left_out` by reason.
+
+    `first` and `second` hold, for each principle, the probability that the chosen answer is better when it was shown
+    first and when it was shown second. Raises RunError when a verdict names an answer that the row does not have.
+    """
+    texts = {f"response:{trace.sample}": trace.response for trace in row.traces}
+    texts |= {f"final:{trace.sample}": trace.final for trace in row.traces}
+    cut_short = {f"response:{trace.sample}" for trace in row.traces if trace.truncated}
+    cut_short |= {f"final:{trace.sample}" for trace in row.traces if revisions(trace)[-1].truncated}
+    comparisons: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in row.verdicts:
+        comparisons.setdefault((verdict.a_source, verdict.b_source), []).append(verdict)
+    for sources, verdicts in comparisons.items():
+        missing = [source for source in sources if source not in texts]
+        if missing:
+            raise RunError(f"the row of prompt {row.prompt.id!r} has a verdict on {missing[0]!r} but no such answer.")
+        decided = [verdict for verdict in verdicts if verdict.probability is not None]
+        a, b = (texts[source] for source in sources)
+        if a.strip() == b.strip():
+            left_out[IDENTICAL] += 1
+        elif not (a.strip() and b.strip()):
+            left_out[EMPTY] += 1
+        elif not cut_short.isdisjoint(sources):
+            left_out[TRUNCATED] += 1
+        elif not decided:
+            left_out[ABSTAINED] += 1
+        else:
+            probability = fmean(verdict.probability for verdict in decided if verdict.probability is not None)
+            if abs(probability - 0.5) >= TIE_LEAD:
+                yield _pair(row, decided, (a, b), probability)
+            else:
+                left_out[TIE] += 1
+
+
+def _pair(row: Row, decided: Sequence[Verdict], texts: tuple[str, str], probability: float) -> dict[str, Any]:
+    """Return the pair in the chosen answer's frame: what b wins a loses, with the orders exchanged."""
+    sources = decided[0].a_source, decided[0].b_source
+    first = [verdict.first for verdict in decided]
+    second = [verdict.second for verdict in decided]
+    if probability < 0.5:
+        sources, texts = sources[::-1], texts[::-1]
+        probability = 1.0 - probability
+        first, second = _complements(second), _complements(first)
+    same_sample = sources[0].partition(":")[2] == sources[1].partition(":")[2]
+    return {
+        "id": row.prompt.id,
+        "prompt": row.prompt.messages,
+        "chosen": _answer(texts[0]),
+        "rejected": _answer(texts[1]),
+        "chosen_probability": probability,
+        "source": "revision" if same_sample else "samples",
+        "principles": [verdict.principle_id for verdict in decided],
+        "first": first,
+        "second": second,
+        "chosen_source": sources[0],
+        "rejected_source": sources[1],
+    }
+
+
+def _complements(probabilities: Sequence[float | None]) -> list[float | None]:
+    return [None if probability is None else 1.0 - probability for probability in probabilities]
+
+
+def _answer(text: str) -> list[Message]:
+    return [{"role": "assistant", "content": text}]

@@ -1,0 +1,66 @@
+"""SFT examples of a row: the final revisions, or every revision that changed something.
+
+Constitutional AI fine-tunes on the responses of all revisional steps (arXiv 2212.08073, section 3.1); with a gate a
+response that needed no revision is its own final answer.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from cai.core.arrow import MESSAGES
+from cai.core.records import Message, Row, Trace
+from cai.data.export.revisions import Step, revisions
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("messages", MESSAGES),
+        ("prompt", MESSAGES),
+        ("completion", MESSAGES),
+        ("sample", pa.int64()),
+        ("round", pa.int64()),
+        ("principles", pa.list_(pa.string())),
+    ]
+)
+
+TRUNCATED = "truncated"
+EMPTY = "empty"
+DUPLICATE = "duplicate"
+
+
+def sft_examples(row: Row, all_revisions: bool, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+    """Yield the row's examples in the columns of SCHEMA; what is left out is counted in `left_out` by reason.
+
+    `round` counts from 1 in the order of the trace's rounds, 0 being the response itself; `principles` are those of
+    the rounds that changed the text so far.
+    """
+    seen: set[str] = set()
+    for trace in row.traces:
+        steps = revisions(trace)
+        # The response itself is an example only where nothing had to be revised.
+        for step in (steps[1:] or steps) if all_revisions else steps[-1:]:
+            if step.truncated:
+                left_out[TRUNCATED] += 1
+            elif not step.text.strip():
+                left_out[EMPTY] += 1
+            elif step.text in seen:
+                left_out[DUPLICATE] += 1
+            else:
+                seen.add(step.text)
+                yield _example(row, trace, step)
+
+
+def _example(row: Row, trace: Trace, step: Step) -> dict[str, Any]:
+    answer: Message = {"role": "assistant", "content": step.text}
+    return {
+        "id": row.prompt.id,
+        "messages": [*row.prompt.messages, answer],
+        "prompt": row.prompt.messages,
+        "completion": [answer],
+        "sample": trace.sample,
+        "round": step.round,
+        "principles": list(step.principles),
+    }

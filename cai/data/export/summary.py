@@ -1,0 +1,53 @@
+"""What an export is asked for and what it gave."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cai.core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """`all_revisions`: SFT examples of every round, not only the last; `test_share`: of the prompts, in [0, 1)."""
+
+    all_revisions: bool = False
+    test_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.test_share < 1.0:
+            raise UsageError(f"the test share is {self.test_share}, but must be at least 0 and less than 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitCounts:
+    """How many examples each split of a dataset has, and how many were left out, by reason."""
+
+    train: int
+    test: int
+    left_out: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Adherence:
+    """The mean probability that a principle was kept, over so many gates."""
+
+    mean: float
+    gates: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSummary:
+    """What an export holds: `rows` read, examples and pairs, verdicts that abstained by reason, failures by stage.
+
+    `failed_parts` are the samples and verdicts that rows lack because they failed, by stage; `lacking` of the rows do.
+    `adherence` is what the gates said: for each principle, how likely responses kept it when they came to its round.
+    """
+
+    rows: int
+    sft: SplitCounts
+    preference: SplitCounts
+    abstentions: Mapping[str, int]
+    failures: Mapping[str, int]
+    failed_parts: Mapping[str, int]
+    lacking: int
+    adherence: Mapping[str, Adherence]

@@ -1,0 +1,31 @@
+"""What a person may decide about an evaluation, under the options' names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cai.core.addresses import DataSource
+from cai.method.settings import JudgeSettings
+from cai.models.settings import EngineSettings
+from cai.models.spec import LabelledModel, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateSettings:
+    """One `cai evaluate`; None for `judge` means the baseline, or without one the first model."""
+
+    models: tuple[LabelledModel, ...]
+    constitution: str
+    engine: EngineSettings = EngineSettings()
+    judging: JudgeSettings = JudgeSettings()
+    baseline: LabelledModel | None = None
+    judge: ModelSpec | None = None
+    prompts: DataSource | None = None
+    limit: int | None = None
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 512
+    prompts_dir: Path | None = None
+    out: Path | None = None
+    fresh: bool = False
+    retry_failed: bool = False

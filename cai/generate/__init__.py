@@ -1,0 +1,1 @@
+"""`cai generate`: prompts in, revised responses and judged pairs out."""

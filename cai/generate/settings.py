@@ -1,0 +1,42 @@
+"""What a person may decide about a generation: the command line's options as plain values, under their names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cai.cluster.settings import ClusterSettings
+from cai.core.addresses import DataSource
+from cai.method.settings import JudgeSettings
+from cai.models.settings import DEFAULT_MODEL, EngineSettings
+from cai.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateSettings:
+    """One `cai generate`; None means what the constitution says, or for `judge` the model itself."""
+
+    constitution: str
+    engine: EngineSettings = EngineSettings()
+    judging: JudgeSettings = JudgeSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    model: ModelSpec = DEFAULT_MODEL
+    judge: ModelSpec | None = None
+    prompts: DataSource | None = None
+    prompt_column: str | None = None
+    split: str | None = None
+    limit: int | None = None
+    shuffle: bool = False
+    seed: int = 0
+    samples: int = 2
+    schedule: Literal["walk", "sample"] | None = None
+    rounds: int | None = None
+    gate: bool | None = None
+    few_shot: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 512
+    prompts_dir: Path | None = None
+    out: Path | None = None
+    fresh: bool = False
+    retry_failed: bool = False
+    all_revisions: bool = False

@@ -1,1 +1,0 @@
-"""Looks for what is wrong with data and constitutions before it costs anything; changes nothing."""

@@ -1,0 +1,1 @@
+"""`cai judge`: a run's pairs judged again."""

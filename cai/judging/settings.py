@@ -1,0 +1,25 @@
+"""What a person may decide about judging a run again, under the options' names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cai.method.settings import JudgeSettings
+from cai.models.settings import EngineSettings
+from cai.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RejudgeSettings:
+    """One `cai judge RUN`; None for `constitution` or `judge` means the ones the run was made with."""
+
+    run: Path
+    engine: EngineSettings = EngineSettings()
+    judging: JudgeSettings = JudgeSettings()
+    judge: ModelSpec | None = None
+    constitution: str | None = None
+    seed: int = 0
+    max_tokens: int = 512
+    prompts_dir: Path | None = None
+    out: Path | None = None
+    fresh: bool = False
+    retry_failed: bool = False

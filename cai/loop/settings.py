@@ -1,0 +1,46 @@
+"""What a person may decide about a whole loop, under the options' names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cai.core.addresses import DataSource
+from cai.models.settings import DEFAULT_MODEL, EngineSettings
+from cai.models.spec import ModelSpec
+from cai.train.settings import AdapterSettings, FitSettings, PreferenceSettings
+
+LoopMethod = Literal["dpo", "kto", "orpo", "grpo", "reward-grpo"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """One `cai loop`: both stages of Constitutional AI and the measurement; None is chosen as the commands choose it.
+
+    `method` is the second stage's. `sft` and `second` say how long and how fast each stage trains; `pair_samples` are
+    the responses a prompt that pairs are made of, `judge_principles` the principles that each pair is judged under.
+    """
+
+    constitution: str
+    model: ModelSpec = DEFAULT_MODEL
+    judge: ModelSpec | None = None
+    method: LoopMethod = "dpo"
+    iterations: int = 1
+    prompts: DataSource | None = None
+    limit: int | None = None
+    evaluation_prompts: DataSource | None = None
+    evaluation_limit: int | None = None
+    seed: int = 0
+    samples: int = 2
+    pair_samples: int = 4
+    judge_principles: int = 1
+    max_tokens: int = 512
+    engine: EngineSettings = EngineSettings()
+    adapter: AdapterSettings = AdapterSettings()
+    sft: FitSettings = FitSettings()
+    second: FitSettings = FitSettings()
+    preference: PreferenceSettings = PreferenceSettings()
+    group: int = 8
+    template: str | None = None
+    prompts_dir: Path | None = None
+    out: Path | None = None
+    retry_failed: bool = False

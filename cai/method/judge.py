@@ -1,0 +1,216 @@
+"""Judgement: which of two answers keeps a principle better, as a probability or an abstention, never a guess.
+
+The feedback step of Constitutional AI (arXiv 2212.08073, section 4.1): the label is the normalised probability of the
+two letters under one sampled principle. As in RLAIF (2309.00267, section 2.1.1) both orders are asked and averaged,
+because small judges lean on the position. With reasoning first, probabilities are over-confident and are clamped to
+40-60 % (2212.08073, 4.1).
+
+Only this module turns what was shown back into a's frame. A verdict abstains, with one of the reasons below, rather
+than say something the judge did not.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from cai.constitution import Constitution, Principle
+from cai.core.errors import RowError
+from cai.core.identity import derive_seed, draw, steady
+from cai.core.records import REASONING, TIE_LEAD, VERDICT, Comparison, Message, Verdict
+from cai.method.templates import Templates
+from cai.models.asking import NO_TEXT, Asker
+from cai.models.base import Engine, Request, Sampling
+
+IDENTICAL = "identical"
+LOW_MASS = "low mass"
+UNREADABLE = "unreadable"
+CONTRADICTION = "orders contradict"
+TIE = "tie"
+FAILED = "failed"
+
+CLAMP = (0.4, 0.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How to judge.
+
+    `principles`: how many are drawn per comparison. `orders`: `one` shows each pair once, in a drawn order: half the
+    cost, and the position's influence stays in the label. `by`: `text` reads the letter from the answer, for servers
+    without log-probabilities. `minimum_mass`: what the two letters must weigh together. `contradiction_margin`: how
+    far apart, in probability, two orders may be that prefer different answers.
+    """
+
+    principles: int = 1
+    orders: Literal["both", "one"] = "both"
+    by: Literal["logprobs", "text"] = "logprobs"
+    reasoning: bool = False
+    minimum_mass: float = 0.5
+    contradiction_margin: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """All that decides how a pair is judged, apart from the model and the pair."""
+
+    constitution: Constitution
+    templates: Templates
+    rules: Rules
+    sampling: Sampling
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Showing:
+    """What one order gave: the probability that the first shown is better, the letters' mass, the reasoning.
+
+    Without a probability, `unreadable` is what the judge said instead.
+    """
+
+    probability: float | None
+    mass: float | None
+    rationale: str | None
+    unreadable: str | None = None
+
+
+def draw_principles(
+    bench: Bench, prompt_id: str, tags: tuple[str, ...], pair: tuple[str, str]
+) -> tuple[Principle, ...]:
+    """Return the principles to judge a pair under, drawn by weight without repetition; empty when none applies.
+
+    The draw depends on the pair's sources, not on their order, so a swapped comparison is judged under the same ones.
+    """
+    left = list(bench.constitution.applicable(tags))
+    drawn: list[Principle] = []
+    while left and len(drawn) < bench.rules.principles:
+        place = draw(bench.seed, prompt_id, *sorted(pair), "judge", len(drawn)) * sum(item.weight for item in left)
+        for index, item in enumerate(left):
+            place -= item.weight
+            if place < 0 or index == len(left) - 1:
+                drawn.append(left.pop(index))
+                break
+    return tuple(drawn)
+
+
+async def judge(engine: Engine, bench: Bench, comparison: Comparison, principle: Principle, prompt_id: str) -> Verdict:
+    """Return the verdict on a comparison under a principle.
+
+    Law: judging `comparison.swap()` gives 1 - p, or the same abstention. Raises RowError, with the stage, when a
+    request fails, and EngineGoneError as the engine does; see `failed_verdict`.
+    """
+    if comparison.a.strip() == comparison.b.strip():
+        return _verdict(comparison, principle, None, None, None, IDENTICAL)
+    asker = Asker(engine)
+    a_first = b_first = None
+    if bench.rules.orders == "both" or _shows_a_first(bench, comparison, prompt_id):
+        a_first = await _show(asker, bench, comparison, principle, prompt_id)
+    if bench.rules.orders == "both" or a_first is None:
+        b_first = await _show(asker, bench, comparison.swap(), principle, prompt_id)
+    probability, abstained = _weigh(a_first, b_first, bench.rules)
+    return _verdict(comparison, principle, a_first, b_first, probability, abstained)
+
+
+def failed_verdict(comparison: Comparison, principle: Principle) -> Verdict:
+    """Return the verdict that stands for one which could not be had: an abstention like others, with its own reason."""
+    return _verdict(comparison, principle, None, None, None, FAILED)
+
+
+def _shows_a_first(bench: Bench, comparison: Comparison, prompt_id: str) -> bool:
+    sources = sorted((comparison.a_source, comparison.b_source))
+    shown_first = sources[0] if draw(bench.seed, prompt_id, *sources, "order") < 0.5 else sources[1]
+    return shown_first == comparison.a_source
+
+
+async def _show(asker: Asker, bench: Bench, shown: Comparison, principle: Principle, prompt_id: str) -> _Showing:
+    """Ask once, with a shown as the first answer."""
+    templates, rules = bench.templates, bench.rules
+    seed = derive_seed(bench.seed, prompt_id, "show", principle.id, shown.a_source, shown.b_source)
+    rationale = None
+    if rules.reasoning:
+        question = _user(templates.judge_reason(principle, shown.messages, shown.a, shown.b))
+        thought = await asker.write(REASONING, Request((question,), bench.sampling, seed))
+        rationale = thought.text
+        messages: tuple[Message, ...] = (
+            question,
+            Message(role="assistant", content=rationale),
+            _user(templates.judge_decide()),
+        )
+    else:
+        messages = (_user(templates.judge(principle, shown.messages, shown.a, shown.b)),)
+    if rules.by == "text":
+        said = await _say(asker, Request(messages, Sampling(temperature=0.0, max_tokens=8), seed))
+        probability = _read_letter(said, templates.judge_options)
+        return _Showing(probability, None, rationale, said if probability is None else None)
+    choice = await asker.choose(VERDICT, messages, templates.judge_options)
+    return _Showing(steady(choice.probabilities[0]), steady(choice.mass), rationale)
+
+
+async def _say(asker: Asker, request: Request) -> str:
+    """Return what the judge says, which may be nothing: that is no letter either."""
+    try:
+        return (await asker.write(VERDICT, request)).text
+    except RowError as error:
+        if error.kind != NO_TEXT:
+            raise
+        return error.raw
+
+
+def _read_letter(text: str, options: tuple[str, str]) -> float | None:
+    """Return 1 or 0 for a text that is one of the letters, brackets and stops aside; otherwise None."""
+    letter = re.sub(r"[\s().:*\"']", "", text)
+    return {options[0]: 1.0, options[1]: 0.0}.get(letter)
+
+
+def _in_frame_of_a(a_first: _Showing | None, b_first: _Showing | None) -> tuple[float | None, float | None]:
+    """Return the probabilities that a is better, where it was shown first and where it was shown second."""
+    first = a_first.probability if a_first else None
+    second = 1.0 - b_first.probability if b_first and b_first.probability is not None else None
+    return first, second
+
+
+def _weigh(a_first: _Showing | None, b_first: _Showing | None, rules: Rules) -> tuple[float | None, str | None]:
+    """Return the probability that a is better, or None and the reason for abstaining."""
+    showings = [showing for showing in (a_first, b_first) if showing is not None]
+    if any(showing.probability is None for showing in showings):
+        return None, UNREADABLE
+    if any(showing.mass is not None and showing.mass < rules.minimum_mass for showing in showings):
+        return None, LOW_MASS
+    known = [value for value in _in_frame_of_a(a_first, b_first) if value is not None]
+    disagree = min(known) < 0.5 < max(known)
+    if disagree and max(known) - min(known) > rules.contradiction_margin:
+        return None, CONTRADICTION
+    if rules.reasoning:
+        known = [min(max(value, CLAMP[0]), CLAMP[1]) for value in known]
+    probability = sum(known) / len(known)
+    if abs(probability - 0.5) < TIE_LEAD:
+        return None, TIE
+    return probability, None
+
+
+def _verdict(
+    comparison: Comparison,
+    principle: Principle,
+    a_first: _Showing | None,
+    b_first: _Showing | None,
+    probability: float | None,
+    abstained: str | None,
+) -> Verdict:
+    first, second = _in_frame_of_a(a_first, b_first)
+    showings = [showing for showing in (a_first, b_first) if showing is not None]
+    return Verdict(
+        a_source=comparison.a_source,
+        b_source=comparison.b_source,
+        principle_id=principle.id,
+        first=first,
+        second=second,
+        first_mass=a_first.mass if a_first else None,
+        second_mass=b_first.mass if b_first else None,
+        probability=probability,
+        abstained=abstained,
+        rationales=tuple(showing.rationale for showing in showings if showing.rationale is not None),
+        unreadable=tuple(showing.unreadable for showing in showings if showing.unreadable is not None),
+    )
+
+
+def _user(content: str) -> Message:
+    return {"role": "user", "content": content}

@@ -1,0 +1,157 @@
+"""A row: everything made from one prompt, in the order the method makes it.
+
+`Generation.row` samples responses, revises each, and has them judged: sample against sample, and final revision against
+first response. `Judging.row` keeps a row's traces and judges them anew. One row is one coroutine; how many run at once
+is the pipeline's business.
+
+A part that failed for good is that part's failure: the other samples live and are compared, the row says what is
+missing. A row without any sample fails, and so does one of which a part may succeed later (a time-out, an overloaded
+server): it is owed as a whole, because half of it would not be asked for again.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, TypeVar
+
+from cai.core.errors import RowError
+from cai.core.evidence import of_row, part_failure
+from cai.core.records import Comparison, PartFailure, Prompt, Provenance, Row, Trace
+from cai.method.critique import Method, respond_and_revise
+from cai.method.judge import Bench, draw_principles, failed_verdict, judge
+from cai.models.base import Engine
+from cai.models.meter import Meter, Tally
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """A judge at its bench; `tally` counts the tokens of all rows."""
+
+    engine: Engine
+    bench: Bench
+    tally: Tally
+
+    async def judged(self, row: Row, tally: Tally) -> Row:
+        """Return the row with a verdict for each comparison under each of its principles.
+
+        `tally` counts this row's tokens. Raises RowError when a verdict failed that may be had later.
+        """
+        engine = Meter(self.engine, tally, self.tally)
+        wanted = [
+            (comparison, principle)
+            for comparison in comparisons(row.prompt, row.traces)
+            for principle in draw_principles(
+                self.bench, row.prompt.id, row.prompt.tags, (comparison.a_source, comparison.b_source)
+            )
+        ]
+        outcomes = await _together(
+            _outcome(judge(engine, self.bench, comparison, principle, row.prompt.id))
+            for comparison, principle in wanted
+        )
+        verdicts = []
+        errors: dict[str, RowError] = {}
+        for (comparison, principle), outcome in zip(wanted, outcomes, strict=True):
+            if isinstance(outcome, RowError):
+                errors[f"verdict:{comparison.a_source}:{comparison.b_source}:{principle.id}"] = outcome
+                outcome = failed_verdict(comparison, principle)
+            verdicts.append(outcome)
+        judged = replace(row, verdicts=tuple(verdicts), failed=(*row.failed, *_failures(errors)))
+        if any(error.retryable for error in errors.values()):
+            raise _whole(errors, of_row(judged).answered)
+        return judged
+
+    async def row(self, row: Row) -> Row:
+        """Return the row with new verdicts and the tokens they took; its traces stay as they were."""
+        tally = Tally()
+        samples = tuple(part for part in row.failed if part.part.startswith("sample:"))
+        judged = await self.judged(replace(row, failed=samples), tally)
+        provenance = replace(
+            row.provenance,
+            judge=self.engine.name,
+            judge_constitution=self.bench.constitution.fingerprint,
+            judge_templates=self.bench.templates.fingerprint,
+            judge_seed=self.bench.seed,
+        )
+        return replace(judged, usage=tally.usage(), provenance=provenance)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A model and a method that make traces, and the judging that follows."""
+
+    engine: Engine
+    method: Method
+    samples: int
+    provenance: Provenance
+    judging: Judging
+
+    async def row(self, prompt: Prompt) -> Row:
+        """Make a row from a prompt; raises RowError or what an engine raises."""
+        tally = Tally()
+        engine = Meter(self.engine, tally, self.judging.tally)
+        outcomes = await _together(
+            _outcome(respond_and_revise(engine, self.method, prompt, sample)) for sample in range(self.samples)
+        )
+        traces = tuple(outcome for outcome in outcomes if isinstance(outcome, Trace))
+        errors = {f"sample:{number}": item for number, item in enumerate(outcomes) if isinstance(item, RowError)}
+        row = Row(prompt, traces, (), tally.usage(), self.provenance, _failures(errors))
+        if not traces or any(error.retryable for error in errors.values()):
+            raise _whole(errors, of_row(row).answered)
+        judged = await self.judging.judged(row, tally)
+        return replace(judged, usage=tally.usage())
+
+
+def comparisons(prompt: Prompt, traces: tuple[Trace, ...]) -> Iterator[Comparison]:
+    """Yield every pair of first responses, then each final revision against the response it came from."""
+    for one, other in combinations(traces, 2):
+        sources = f"response:{one.sample}", f"response:{other.sample}"
+        yield Comparison(prompt.messages, one.response, other.response, *sources)
+    for trace in traces:
+        if any(turn.revision is not None for turn in trace.rounds):
+            sources = f"final:{trace.sample}", f"response:{trace.sample}"
+            yield Comparison(prompt.messages, trace.final, trace.response, *sources)
+
+
+async def _outcome(work: Coroutine[Any, Any, Result]) -> Result | RowError:
+    """Await a part of a row; return its failure like any other outcome.
+
+    The other parts go on to their end, whatever becomes of this one: were they given up where one fails, failures,
+    which are quicker than answers, would seem to be more than they are.
+    """
+    try:
+        return await work
+    except RowError as error:
+        return error
+
+
+def _failures(errors: Mapping[str, RowError]) -> tuple[PartFailure, ...]:
+    return tuple(part_failure(part, error) for part, error in errors.items())
+
+
+def _whole(errors: Mapping[str, RowError], answered: frozenset[str]) -> RowError:
+    """Return the failure of the row that these failed parts are of.
+
+    It is owed if any of them is, and told by a part that stopped where no other came through, if there is one.
+    """
+    retryable = any(error.retryable for error in errors.values())
+    telling = [error for error in errors.values() if error.retryable == retryable]
+    told = next((error for error in telling if error.kind and error.stage not in answered), telling[0])
+    return RowError(str(told), stage=told.stage, retryable=retryable, kind=told.kind, raw=told.raw, answered=answered)
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, Result]]) -> tuple[Result, ...]:
+    """Await all, side by side; the first failure ends the others. One alone is awaited in place, without a task."""
+    waiting = list(work)
+    if len(waiting) == 1:
+        return (await waiting[0],)
+    tasks = [asyncio.ensure_future(item) for item in waiting]
+    try:
+        return tuple(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

@@ -1,0 +1,70 @@
+"""Reading a folder of templates: texts by request kind, and the words that answer them.
+
+What cannot be read raises TemplateError in one sentence, with file and line where there is one.
+"""
+
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from cai.core.errors import TemplateError
+from cai.core.paths import open_file
+from cai.core.yamlfile import read_yaml
+
+Words = dict[str, tuple[str, str]]
+"""The two answers to each question that is answered with a word."""
+
+KINDS = ("critique", "revision", "gate", "judge", "judge_reason", "judge_decide")
+"""A file each, KIND.j2."""
+
+
+def find_folder(root: Path, language: str) -> Path:
+    """Return the folder of `language`, which must be the plain name of one that is there."""
+    try:
+        present = sorted(entry.name for entry in root.iterdir() if (entry / "words.yaml").is_file())
+    except OSError as error:
+        raise TemplateError(f"{root}: the templates directory cannot be read: {error.strerror}") from None
+    if language not in present:
+        known = ", ".join(present) or "none (a language is a folder with the six .j2 files and words.yaml)"
+        raise TemplateError(f"{root}: no templates for the language {language!r}; present: {known}")
+    return root / language
+
+
+def read_texts(folder: Path) -> dict[str, str]:
+    """Return the text of every template by its kind."""
+    return {kind: _read(folder / f"{kind}.j2") for kind in KINDS}
+
+
+def _read(path: Path) -> str:
+    try:
+        with TextIOWrapper(open_file(path), "utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise TemplateError(f"{path}: this template is missing; start from a copy of the shipped one") from None
+    except OSError as error:
+        raise TemplateError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TemplateError(f"{path}: is not UTF-8 text; save the file as UTF-8") from None
+
+
+def read_words(path: Path) -> Words:
+    """Return the answers to `gate` and `judge`: two different words each."""
+    file = read_yaml(path)
+    if file.problems:
+        raise TemplateError("\n".join(map(file.describe, file.problems)))
+    data: Any = file.data
+    if not isinstance(data, dict) or set(data) != {"gate", "judge"}:
+        raise TemplateError(f"{path}: must hold the two keys `gate` and `judge`, each a list of two answers")
+    words: Words = {}
+    for kind, options in data.items():
+        line = file.line((kind,))
+        if not isinstance(options, list) or len(options) != 2:
+            raise TemplateError(f'{path}:{line}: `{kind}` must be a list of two answers, such as ["A", "B"]')
+        for option in options:
+            if not isinstance(option, str) or not option.strip():
+                raise TemplateError(f"{path}:{line}: the answers of `{kind}` must be text; put them in quotes")
+        first, second = (option.strip() for option in options)
+        if first == second:
+            raise TemplateError(f"{path}:{line}: the two answers of `{kind}` are the same")
+        words[kind] = (first, second)
+    return words

@@ -1,0 +1,125 @@
+"""The requests of one language: what is asked, ready to be rendered for a row."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from cai.core.identity import fingerprint
+from cai.core.records import Message
+from cai.core.resources import shipped
+from cai.method.templates.compiling import Render, compile_all
+from cai.method.templates.fencing import escaper
+from cai.method.templates.reading import Words, find_folder, read_texts, read_words
+
+
+class PrincipleTexts(Protocol):
+    """The part of a principle that templates see; what is None is left to the template's own words."""
+
+    @property
+    def id(self) -> str:
+        """The principle's name."""
+
+    @property
+    def text(self) -> str:
+        """The rule itself."""
+
+    @property
+    def critique(self) -> str | None:
+        """A question that points a critique, or None."""
+
+    @property
+    def revision(self) -> str | None:
+        """How to mend a response, or None."""
+
+    @property
+    def preference(self) -> str | None:
+        """The rule as a judge should read it, or None."""
+
+
+class Templates:
+    """The requests of one language.
+
+    `gate_options` are the answers "breaks the principle" and "keeps it", in this order; `judge_options` the names of
+    the first and the second response. `fingerprint` names all texts and words together.
+    """
+
+    def __init__(self, language: str, texts: dict[str, str], words: Words, renders: dict[str, Render]) -> None:
+        self.language = language
+        self.gate_options = words["gate"]
+        self.judge_options = words["judge"]
+        self.fingerprint = fingerprint({"language": language, "texts": texts, "words": words})
+        self._critique = _remember(renders["critique"])
+        self._revision = _remember(renders["revision"])
+        self._gate = _remember(renders["gate"])
+        self._escape = escaper(self.judge_options)
+        self._judge = renders["judge"]
+        self._judge_reason = renders["judge_reason"]
+        self._judge_decide = renders["judge_decide"]()
+        self._texts = texts
+        self._words = words
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as text: compiled templates cannot be pickled, and another machine may not have the files."""
+        return _compiled, (self.language, self._texts, self._words)
+
+    @classmethod
+    def load(cls, language: str, directory: Path | None = None) -> Self:
+        """Read and check the templates of `language` from `directory`, or the shipped ones.
+
+        Raises TemplateError, with file and line where there is one, when the language or a file is missing or a
+        template cannot work.
+        """
+        root = directory or shipped("prompts", "templates")
+        folder = find_folder(root, language)
+        words, texts = read_words(folder / "words.yaml"), read_texts(folder)
+        return cls(language, texts, words, compile_all(folder, texts, words))
+
+    def critique(self, principle: PrincipleTexts) -> str:
+        """Return the request to criticise the last response under `principle`."""
+        return self._critique(principle)
+
+    def revision(self, principle: PrincipleTexts) -> str:
+        """Return the request, made after a critique, to rewrite the response."""
+        return self._revision(principle)
+
+    def gate(self, principle: PrincipleTexts) -> str:
+        """Return the question whether the last response breaks `principle`; `gate_options` are its answers."""
+        return self._gate(principle)
+
+    def judge(self, principle: PrincipleTexts, messages: Sequence[Message], first: str, second: str) -> str:
+        """Return the question which response to `messages` is better; `judge_options` are its answers."""
+        return self._compare(self._judge, principle, messages, first, second)
+
+    def judge_reason(self, principle: PrincipleTexts, messages: Sequence[Message], first: str, second: str) -> str:
+        """Return the request to think about both responses before deciding."""
+        return self._compare(self._judge_reason, principle, messages, first, second)
+
+    def judge_decide(self) -> str:
+        """Return the question that ends the thinking; `judge_options` are its answers."""
+        return self._judge_decide
+
+    def _compare(
+        self, render: Render, principle: PrincipleTexts, messages: Sequence[Message], first: str, second: str
+    ) -> str:
+        """Return a request with both responses, each as `fencing` lets the judge see it."""
+        shown: list[Message] = [{"role": m["role"], "content": self._escape(m["content"])} for m in messages]
+        return render(principle=principle, messages=shown, first=self._escape(first), second=self._escape(second))
+
+
+def _remember(render: Render) -> Callable[[PrincipleTexts], str]:
+    """Return `render` for a principle alone; every row asks for the same few."""
+    known: dict[tuple[str | None, ...], str] = {}
+
+    def remembered(principle: PrincipleTexts) -> str:
+        key = (principle.id, principle.text, principle.critique, principle.revision, principle.preference)
+        text = known.get(key)
+        if text is None:
+            text = known[key] = render(principle=principle)
+        return text
+
+    return remembered
+
+
+def _compiled(language: str, texts: dict[str, str], words: Words) -> Templates:
+    """Return templates whose texts are known to work."""
+    return Templates(language, texts, words, compile_all(Path(language), texts, words))

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: looked at, loaded, merged and named."""

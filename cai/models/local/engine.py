@@ -1,0 +1,101 @@
+"""A model in this process, through transformers: CPU, CUDA or Metal.
+
+Conversations become token ids and back (`turns.py`) on the event loop's thread; `batching.py` does the rest in a thread
+of its own. A request's tokens depend on its messages, sampling and seed alone, up to rounding: neighbours in a
+batch, and whether a prompt's beginning was read for it or before, change the last bits of the logits, which matters
+only where two tokens are tied.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from cai.core.records import Message
+from cai.models.base import Choice, Completion, Request
+from cai.models.local.loading import Loaded, load
+from cai.models.local.queue import Generation, Limits, Scoring
+from cai.models.local.sampling import stream
+from cai.models.local.scheduler import Batcher
+from cai.models.turns import Turns
+
+_ROWS = {"cuda": 256}
+_DEFAULT_ROWS = 64
+_PREFILL_TOKENS = {"cuda": 32_768}
+_DEFAULT_PREFILL_TOKENS = 8_192
+_PASS_TOKENS = {"cuda": 1_024}
+_DEFAULT_PASS_TOKENS = 32
+_PREFIX_SHARE = 0.25  # of the cache, for what was read and written before, but no more than
+_PREFIX_TOKENS = 512  # a row: its next request comes soon, and what it shares with others is kept once
+_HOST_CACHE_BYTES = 4 << 30
+_CUDA_CACHE_SHARE = 0.6  # of what is free once the weights are loaded; the rest is for activations and moving the cache
+
+
+class TransformersEngine:
+    """An open checkpoint. Made by `open_transformers`; `limits` are for tests and unusual machines."""
+
+    def __init__(self, loaded: Loaded, concurrency: int | None = None, limits: Limits | None = None) -> None:
+        self.name = loaded.name
+        self.concurrency = concurrency or _ROWS.get(loaded.device.type, _DEFAULT_ROWS)
+        self.context_length = loaded.context_length
+        self._turns = Turns(loaded.tokenizer, loaded.context_length)
+        self._batcher = Batcher(
+            loaded.model, loaded.device, loaded.end_tokens, limits or _limits(loaded, self.concurrency)
+        )
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the assistant's next turn; `max_tokens` is cut to what the context still holds."""
+        prompt = self._turns.encode_prompt(request.messages)
+        sampling = request.sampling
+        limit = self._turns.room(len(prompt), sampling.max_tokens)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[tuple[list[int], bool]] = loop.create_future()
+        job = Generation(prompt, future, loop, sampling.temperature, sampling.top_p, limit, stream(request.seed))
+        self._batcher.submit(job)
+        tokens, ended = await future
+        text = self._turns.decode(tokens[:-1] if ended else tokens)
+        return Completion(text, "stop" if ended else "length", len(prompt), job.cached, len(tokens))
+
+    async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
+        """Return how likely each whole option is, options of several tokens included."""
+        spelled = self._turns.spell(options)
+        prompt = self._turns.encode_prompt(messages)
+        longest = max(len(spelling) for spellings in spelled for spelling in spellings)
+        self._turns.room(len(prompt), longest, least=longest)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Choice] = loop.create_future()
+        self._batcher.submit(Scoring(prompt, future, loop, spelled))
+        return await future
+
+    async def close(self) -> None:
+        """Stop the thread; requests that wait get EngineGoneError."""
+        await asyncio.to_thread(self._batcher.close)
+
+
+async def open_transformers(model: str, device: str, dtype: str, concurrency: int | None) -> TransformersEngine:
+    """Open a directory or hub id; raises ModelError in one sentence when that cannot be."""
+    # In a thread that ends: its OpenMP threads end with it. Were they left, OpenMP would count more threads than cores
+    # and put them to sleep between any two operations, which takes half as long again on a small model.
+    loader = ThreadPoolExecutor(1, thread_name_prefix="cai-load")
+    try:
+        loaded = await asyncio.get_running_loop().run_in_executor(loader, load, model, device, dtype)
+    finally:
+        loader.shutdown(wait=False)
+    return TransformersEngine(loaded, concurrency)
+
+
+def _limits(loaded: Loaded, rows: int) -> Limits:
+    kind = loaded.device.type
+    free = _HOST_CACHE_BYTES
+    if kind == "cuda":
+        free = int(torch.cuda.mem_get_info(loaded.device)[0] * _CUDA_CACHE_SHARE)
+    tokens = free // max(1, loaded.cache_bytes)
+    prefixes = min(int(tokens * _PREFIX_SHARE), rows * _PREFIX_TOKENS)
+    return Limits(
+        rows=rows,
+        cache_tokens=tokens - prefixes,
+        prefix_tokens=prefixes,
+        prefill_tokens=_PREFILL_TOKENS.get(kind, _DEFAULT_PREFILL_TOKENS),
+        pass_tokens=_PASS_TOKENS.get(kind, _DEFAULT_PASS_TOKENS),
+    )

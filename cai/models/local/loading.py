@@ -1,0 +1,174 @@
+"""Opening a checkpoint of transformers: where it is, what it can do, what it is called. Raises ModelError only.
+
+A directory with a PEFT adapter is its base with the adapter folded in, so that it runs as fast as any other model.
+Progress bars and advice that transformers prints while loading are silenced for that time.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.utils import logging
+
+from cai.core.errors import ModelError
+from cai.core.paths import expand
+from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base, check_foldable, split_adapter
+from cai.models.checkpoint.files import as_ends, declared_ends
+from cai.models.checkpoint.loading import open_tokenizer, open_weights, require_rows
+from cai.models.checkpoint.weights import model_label
+from cai.models.local.attention import share_heads
+from cai.models.local.linear import pack_linears
+from cai.models.template_check import check_template
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An open model; `cache_bytes` is what one token takes in its key-value cache."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    context_length: int | None
+    end_tokens: frozenset[int]
+    cache_bytes: int
+
+
+def load(name: str, device: str, dtype: str) -> Loaded:
+    """Open the directory or hub id `name`, or `BASE+ADAPTER`; `device` and `dtype` are torch's names, or auto."""
+    place = _device(device)
+    base, adapter = split_adapter(name)
+    if adapter is not None:
+        check_foldable(adapter)
+        return _load_adapted(find_model(base), adapter, place, dtype)
+    directory = expand(name)
+    if (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file():
+        return _load_adapted(adapter_base(directory), directory, place, dtype)
+    source = find_model(name)
+    model, tokenizer = _open(name, source, source, _dtype(dtype, place))
+    return _loaded(name, f"transformers:{_label(name, model)}", model, tokenizer, place)
+
+
+def find_model(name: str) -> str:
+    """Return the directory or hub id that `name` is; raises ModelError when it can be neither."""
+    directory = expand(name)
+    if directory.is_dir():
+        if not (directory / "config.json").is_file():
+            raise ModelError(f"{directory} is no model: it has no config.json")
+        return str(directory)
+    if directory.exists():
+        raise ModelError(f"{directory} is a file; a model is a directory with its config.json, or a hub id")
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise ModelError(f"there is no model directory {name}")
+    return name
+
+
+def _load_adapted(base: str, adapter: Path, place: torch.device, dtype: str) -> Loaded:
+    try:
+        from cai.models.checkpoint.merging import merge_adapter  # noqa: PLC0415  (peft is optional)
+    except ModuleNotFoundError as error:
+        raise ModelError(f"{adapter} is an adapter, which needs peft: pip install 'cai[train]'") from error
+    tokens = adapter if (adapter / "tokenizer_config.json").is_file() else base
+    model, tokenizer = _open(base, base, str(tokens), _dtype(dtype, place))
+    # The adapter's hash stands before the base's name, whose end says in which precision both run.
+    label = f"transformers:{model_label(str(adapter))} on transformers:{_label(base, model)}"
+    with _quiet():
+        model = merge_adapter(model, adapter)
+    return _loaded(str(adapter), label, model, tokenizer, place, declared_ends(adapter))
+
+
+def _open(name: str, source: str, tokens: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Return the model and the tokenizer, which has a chat template."""
+    with _quiet():
+        tokenizer = open_tokenizer(tokens)
+        check_template(tokenizer, name)
+        model = open_weights(source, dtype=dtype)
+    return model, tokenizer
+
+
+def _loaded(name: str, label: str, model: Any, tokenizer: Any, place: torch.device, ends: Sequence[int] = ()) -> Loaded:
+    require_rows(tokenizer, model.get_input_embeddings().weight.shape[0], name)
+    model = model.to(place).eval()
+    if place.type == "cpu":
+        share_heads(model)
+        pack_linears(model)
+    return Loaded(
+        name=label,
+        model=model,
+        tokenizer=tokenizer,
+        device=place,
+        context_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
+        end_tokens=_end_tokens(model, tokenizer, ends),
+        cache_bytes=_probe(name, model, place),
+    )
+
+
+def _label(name: str, model: Any) -> str:
+    commit = getattr(model.config, "_commit_hash", None)
+    # Rounding is part of what a model says.
+    return f"{model_label(name, commit)} {str(model.dtype).removeprefix('torch.')}"
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"device {name!r} is none of auto, cpu, cuda, cuda:N, mps") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device cuda: torch finds no usable CUDA device here")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ModelError("device mps: torch finds no Metal device here")
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in _DTYPES:
+        raise ModelError(f"dtype {name!r} is none of auto, {', '.join(_DTYPES)}")
+    return _DTYPES[name]
+
+
+def _end_tokens(model: Any, tokenizer: Any, more: Sequence[int]) -> frozenset[int]:
+    """Return what either of the two ends a turn with: after training, one may still name the base model's alone."""
+    declared = as_ends(model.generation_config.eos_token_id, "the generation configuration")
+    return frozenset(token for token in (*declared, *more, tokenizer.eos_token_id) if token is not None)
+
+
+def _probe(name: str, model: Any, device: torch.device) -> int:
+    """Return the bytes of one token's cache, after making sure that the cache is one a batch can share."""
+    layers = DynamicCache(config=model.config).layers
+    if not all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):
+        raise ModelError(
+            f"model {name} has layers that keep a state instead of a cache: serve it with vLLM and openai:"
+        )
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        raise ModelError(f"model {name} is of a kind too old for this engine: serve it with vLLM and openai:")
+    cache = DynamicCache()
+    with torch.inference_mode():
+        model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=device), past_key_values=cache, use_cache=True)
+    return int(sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)) // 2
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,86 @@
+"""What waits in front of a model in this process: prompts as token ids, and how many may be read and kept at once."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cai.models.scoring import Spelling
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A prompt that waits for its result; `future` belongs to `loop`, all else to the batching thread."""
+
+    prompt: list[int]
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+    read: int = field(default=0, init=False)
+
+    def note_read(self, known: int) -> None:
+        """Note a pass that read the prompt, and what follows it, but for the first `known` tokens."""
+        self.read = max(self.read, len(self.prompt) - max(0, known))
+
+    @property
+    def cached(self) -> int:
+        """Tokens of the prompt that were known before and never read for this job."""
+        return len(self.prompt) - self.read
+
+
+@dataclass(slots=True, eq=False)
+class Generation(Job):
+    """Tokens to draw, `limit` at most, numbers from `stream`; resolves to (tokens, ended by an end token)."""
+
+    temperature: float
+    top_p: float
+    limit: int
+    stream: np.random.Generator
+    tokens: list[int] = field(default_factory=list)
+    numbers: list[float] = field(default_factory=list)
+
+    @property
+    def context(self) -> list[int]:
+        """What the model has to read before the next token can be drawn."""
+        return self.prompt + self.tokens
+
+    @property
+    def reach(self) -> int:
+        """Tokens that this row occupies in the end."""
+        return len(self.prompt) + self.limit
+
+    def uniform(self) -> float:
+        """Return the number in [0, 1) that decides the next token: the same one when a step has to be done again."""
+        if self.temperature <= 0:
+            return 0.0
+        if len(self.numbers) == len(self.tokens):
+            self.numbers.append(self.stream.random(dtype=np.float32))
+        return self.numbers[-1]
+
+
+@dataclass(slots=True, eq=False)
+class Scoring(Job):
+    """Spellings of each option to weigh; resolves to a Choice."""
+
+    options: list[list[Spelling]]
+
+    @property
+    def spellings(self) -> list[Spelling]:
+        """Every spelling of every option."""
+        return [spelling for spellings in self.options for spelling in spellings]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is done and kept at once.
+
+    `rows` are decoded together, with `cache_tokens` in their cache; `prefix_tokens` are kept besides, of what was read
+    and written before. One forward pass reads prompts of `prefill_tokens`; reading `pass_tokens` takes about as long as
+    a pass takes for itself.
+    """
+
+    rows: int
+    cache_tokens: int
+    prefix_tokens: int
+    prefill_tokens: int
+    pass_tokens: int

@@ -1,0 +1,307 @@
+"""One thread that owns a model and keeps it busy with whatever requests are waiting.
+
+Requests join the running batch as they arrive and leave it when they are done; nobody waits for a stage or for the
+slowest neighbour. Every few steps the waiting choices are scored (one forward pass each, so they go first) and the
+waiting generations are taken in; `reading.py` reads the prompts of both. It knows token ids only, no text.
+
+When memory runs out, what is kept of former prompts goes first. Then what joins joins in halves; what does not fit
+alone waits until running rows have left, and fails by itself when none run. When memory runs out for the running batch,
+it is halved and its rows start over from the tokens they already have. Any other error of the model ends the engine.
+"""
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from cai.core.errors import ContextError, EngineError, EngineGoneError, RequestError
+from cai.models.local.kv_cache import Tape, footprint
+from cai.models.local.memory import refusal
+from cai.models.local.prefill import Reader, Reading
+from cai.models.local.queue import Generation, Job, Limits, Scoring
+from cai.models.local.sampling import draw_tokens
+from cai.models.scoring import Spelling, paths, weigh
+
+_JOIN_EVERY = 4  # decoding steps between two admissions
+_GROW_EVERY = 64  # decoding steps until one row more is tried after memory ran out
+
+_Job = TypeVar("_Job", Generation, Scoring)
+
+
+class Batcher:
+    """The queue and the thread; `model` is a causal language model of transformers in evaluation mode."""
+
+    def __init__(self, model: Any, device: torch.device, end_tokens: Iterable[int], limits: Limits) -> None:
+        self._model = model
+        self._device = device
+        self._end_tokens = frozenset(end_tokens)
+        self._limits = limits
+        self._max_rows = limits.rows  # fewer after memory ran out
+        self._crowd = math.inf  # running rows beside which a request did not fit: none is tried until fewer run
+        self._condition = threading.Condition()
+        self._generations: deque[Generation] = deque()
+        self._scorings: deque[Scoring] = deque()
+        self._rows: list[Generation] = []
+        self._open: set[Job] = set()  # submitted and not settled: all of them must be told when the engine ends
+        self._reader = Reader(model, device, limits)
+        self._tape = Tape()
+        self._settings: tuple[Tensor, Tensor] | None = None  # the rows' temperatures and top-ps on the device
+        self._ended: EngineGoneError | None = None
+        self._thread = threading.Thread(target=self._run, name="cai-model", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Generation | Scoring) -> None:
+        """Queue `job`; raises EngineGoneError after `close` or after the model broke."""
+        with self._condition:
+            if self._ended is not None:
+                raise self._ended
+            self._open.add(job)
+            if isinstance(job, Scoring):
+                self._scorings.append(job)
+            else:
+                self._generations.append(job)
+            self._condition.notify()
+
+    def close(self) -> None:
+        """Fail what waits and what runs with EngineGoneError, and wait for the thread to end."""
+        self._end(EngineGoneError("the engine was closed"))
+        self._thread.join()
+
+    def _end(self, error: EngineGoneError) -> None:
+        with self._condition:
+            self._ended = self._ended or error
+            self._condition.notify()
+
+    def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                self._serve()
+        except Exception as error:  # whatever broke the model must reach those who wait for it
+            self._end(EngineGoneError(f"the model broke: {type(error).__name__}: {error}"))
+        for job in list(self._open):
+            self._fail(job, self._ended or EngineGoneError("the engine was closed"))
+
+    def _serve(self) -> None:
+        steps = 0
+        while True:
+            with self._condition:
+                while self._ended is None and not (self._rows or self._generations or self._scorings):
+                    self._condition.wait()
+            if self._ended is not None:
+                return
+            if not self._rows:
+                self._tape = Tape()  # the old one keeps its buffers, though nothing is on it
+            if not self._rows or (steps % _JOIN_EVERY == 0 and len(self._rows) < self._crowd):
+                self._crowd = math.inf
+                self._score()
+                if len(self._rows) < self._crowd:
+                    self._join()
+            if self._rows and refusal(self._step) is not None:
+                self._retreat()
+            steps += 1
+            if steps % _GROW_EVERY == 0:
+                self._max_rows = min(self._max_rows + 1, self._limits.rows)
+
+    def _score(self) -> None:
+        jobs = [job for job in _drain(self._scorings) if not self._dropped(job)]
+        wanted = [Reading(job, [*job.prompt, *path], len(path) + 1) for job in jobs for path in paths(job.options)]
+        seen: dict[Job, dict[Spelling, float]] = {job: {} for job in jobs}
+        left = self._read_all(
+            wanted, lambda rows: self._read_paths(rows, seen), lambda _: len(self._rows) < self._crowd
+        )
+        for scored in jobs:
+            if len(seen[scored]) == len(scored.spellings):
+                try:
+                    choice = weigh(scored.options, seen[scored], len(scored.prompt))
+                except RequestError as error:
+                    self._fail(scored, error)
+                else:
+                    self._resolve(scored, replace(choice, cached_tokens=scored.cached))
+        postponed = {row.job for row in left}
+        self._scorings.extendleft(job for job in reversed(jobs) if job in postponed)
+
+    def _read_paths(self, rows: Sequence[Reading[Scoring]], seen: dict[Job, dict[Spelling, float]]) -> None:
+        """Read each prompt and the path behind it; note the probability of the spellings that run along the path."""
+        tape = Tape(slack=False)
+        tape.reserve(len(rows), max(len(row.tokens) for row in rows))
+        logprobs = torch.log_softmax(self._reader.read(rows, tape).float(), -1)
+        found: list[tuple[Scoring, Spelling]] = []
+        places: list[tuple[int, int, int]] = []  # row, column and token of every factor, spelling after spelling
+        for number, row in enumerate(rows):
+            path = tuple(row.tokens[len(row.job.prompt) :])
+            for spelling in row.job.spellings:
+                if spelling[:-1] == path[: len(spelling) - 1]:
+                    found.append((row.job, spelling))
+                    first = logprobs.shape[1] - row.kept
+                    places += [(number, first + i, token) for i, token in enumerate(spelling)]
+        factors = iter(logprobs[tuple(torch.tensor(places, device=self._device).T)].tolist())
+        for job, spelling in found:
+            seen[job][spelling] = math.exp(sum(islice(factors, len(spelling))))
+
+    def _join(self) -> None:
+        """Take in waiting generations, in order, while they fit beside the rows that run."""
+        wanted = [Reading(job, job.context) for job in self._admitted()]
+        if not (wanted and self._has_room(wanted)):
+            return
+        left = self._read_all(wanted, self._prefill, lambda rows: len(self._rows) + len(rows) <= self._max_rows)
+        # What is left was admitted when memory seemed to hold more rows.
+        self._generations.extendleft(row.job for row in reversed(left))
+
+    def _admitted(self) -> list[Generation]:
+        """Return the generations next in the queue that the limits allow beside the rows that run."""
+        taken: list[Generation] = []
+        reach = max((row.reach for row in self._rows), default=0)
+        while self._generations:
+            job = self._generations[0]
+            reach = max(reach, job.reach)
+            count = len(self._rows) + len(taken) + 1
+            if count > 1 and (count > self._max_rows or footprint(count, reach) > self._limits.cache_tokens):
+                break
+            self._generations.popleft()
+            if not self._dropped(job):
+                taken.append(job)
+        return taken
+
+    def _prefill(self, rows: Sequence[Reading[Generation]]) -> None:
+        if not self._has_room(rows):  # it had, unless memory ran out since
+            return
+        jobs = [row.job for row in rows]
+        tokens = self._draw(self._reader.read(rows, self._tape)[:, -1], *_settings(jobs, self._device), jobs)
+        self._tape.admit([len(row.tokens) for row in rows])
+        first = len(self._rows)
+        self._rows += jobs
+        self._settings = None
+        self._take(first, tokens)
+
+    def _has_room(self, rows: Sequence[Reading[Generation]]) -> bool:
+        """Make room for `rows` on the tape; without memory for it they retreat with those that run."""
+        if refusal(lambda: self._tape.reserve(len(rows), max(len(row.tokens) for row in rows))) is None:
+            return True
+        self._rows += [row.job for row in rows]
+        self._retreat()
+        return False
+
+    def _step(self) -> None:
+        """Draw one token for every row."""
+        inputs = self._tape.step_inputs()
+        last = torch.tensor([[row.tokens[-1]] for row in self._rows], device=self._device)
+        logits = self._model(input_ids=last, use_cache=True, **inputs).logits[:, -1]
+        self._settings = self._settings or _settings(self._rows, self._device)
+        tokens = self._draw(logits, *self._settings, self._rows)
+        self._tape.advance()
+        self._take(0, tokens)
+
+    def _draw(self, logits: Tensor, temperatures: Tensor, top_ps: Tensor, jobs: Sequence[Generation]) -> list[int]:
+        uniforms = torch.tensor([job.uniform() for job in jobs], dtype=torch.float32, device=self._device)
+        tokens: list[int] = draw_tokens(logits, temperatures, top_ps, uniforms).tolist()
+        return tokens
+
+    def _take(self, first: int, tokens: list[int]) -> None:
+        """Give the rows from `first` on their tokens, and let those leave that are done or no longer wanted."""
+        for index in range(len(tokens) - 1, -1, -1):  # backwards: a row that leaves is replaced by the last
+            row = self._rows[first + index]
+            row.tokens.append(tokens[index])
+            ended = tokens[index] in self._end_tokens
+            if ended or len(row.tokens) >= row.limit or row.future.cancelled():
+                self._leave(first + index)
+                self._resolve(row, (row.tokens, ended))
+
+    def _leave(self, index: int) -> None:
+        """Let a row go; all its tokens have been read but the last."""
+        self._reader.keep(self._rows[index].context[:-1], self._tape, index)
+        self._tape.remove(index)
+        self._rows[index] = self._rows[-1]
+        self._rows.pop()
+        self._settings = None
+
+    def _read_all(
+        self,
+        rows: Sequence[Reading[_Job]],
+        work: Callable[[Sequence[Reading[_Job]]], None],
+        fits: Callable[[Sequence[Reading[_Job]]], bool],
+    ) -> list[Reading[_Job]]:
+        """Do `work` for `rows`, group by group while it `fits`; return the rows for which it did not."""
+        left: list[Reading[_Job]] = []
+        for groups in self._reader.waves(rows):
+            waiting = deque(groups)
+            while waiting and fits(waiting[0]):
+                waiting.extendleft(reversed(self._left_of(waiting.popleft(), work)))
+            left += [row for group in waiting for row in group]
+        return left
+
+    def _left_of(
+        self, rows: list[Reading[_Job]], work: Callable[[Sequence[Reading[_Job]]], None]
+    ) -> list[list[Reading[_Job]]]:
+        """Do `work` for `rows`; return what is left of it when memory runs out: its halves, or a row that must wait.
+
+        What is kept of former prompts is given up first, and then all is tried again. A row that does not fit alone
+        waits for running rows to leave; when none run, it fails and nothing is left.
+        """
+        said = refusal(lambda: work(rows))
+        if said is None:
+            return []
+        if not self._rows:
+            self._tape = Tape()  # what was made of the old one is too large
+        if self._reader.give_up():
+            return [rows]
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            return [rows[:middle], rows[middle:]]
+        if self._rows:
+            self._max_rows = self._crowd = len(self._rows)
+            return [rows]
+        job = rows[0].job
+        self._fail(job, ContextError(f"a prompt of {len(job.prompt)} tokens does not fit in memory", raw=said))
+        return []
+
+    def _retreat(self) -> None:
+        """Give the caches back and queue the rows again, half as many at once for now if only rows held memory."""
+        rows, self._rows, self._tape, self._settings = self._rows, [], Tape(), None
+        if not self._reader.give_up():
+            if len(rows) == 1:
+                self._fail(rows[0], ContextError("the answer outgrew the memory"))
+                return
+            self._max_rows = max(1, len(rows) // 2)
+        self._generations.extendleft(reversed(rows))
+
+    def _dropped(self, job: Job) -> bool:
+        """Return whether nobody waits for `job` any more, and forget it then."""
+        if job.future.cancelled():
+            self._open.discard(job)
+            return True
+        return False
+
+    def _resolve(self, job: Job, result: Any) -> None:
+        self._open.discard(job)
+        _call(job, job.future.set_result, result)
+
+    def _fail(self, job: Job, error: EngineError) -> None:
+        self._open.discard(job)
+        _call(job, job.future.set_exception, error)
+
+
+def _settings(jobs: Sequence[Generation], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the temperatures and top-ps of `jobs`."""
+    temperatures = torch.tensor([job.temperature for job in jobs], dtype=torch.float32, device=device)
+    return temperatures, torch.tensor([job.top_p for job in jobs], dtype=torch.float32, device=device)
+
+
+def _drain(queue: deque[Scoring]) -> Iterator[Scoring]:
+    while queue:
+        yield queue.popleft()
+
+
+def _call(job: Job, settle: Callable[[Any], None], value: Any) -> None:
+    def unless_done() -> None:
+        if not job.future.done():
+            settle(value)
+
+    with suppress(RuntimeError):  # the loop is closed, perhaps this moment: nobody waits any more
+        job.loop.call_soon_threadsafe(unless_done)

@@ -1,0 +1,112 @@
+"""How many tokens a conversation is, counted without the model: only its tokenizer is loaded, never its weights.
+
+| spec | counted as |
+|---|---|
+| `tiny`, `transformers:MODEL`, `vllm:MODEL` | the model's own tokenizer and chat template do |
+| `openai:…` | 4 bytes of UTF-8 a token (so many letters of English, fewer of Korean), 4 tokens a turn: roughly |
+| `scripted` | words, which are that engine's tokens |
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+from cai.core.errors import ModelError
+from cai.core.paths import expand
+from cai.core.records import Message, RoleName
+from cai.models import TINY
+from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base, split_adapter
+from cai.models.spec import ModelSpec
+from cai.models.template_check import check_template
+from cai.models.turns import Turns
+
+BYTES_PER_TOKEN = 4
+TOKENS_PER_TURN = 4
+_REMEMBERED_TEXTS = 4096
+
+
+class TokenCounter(Protocol):
+    """Counts the tokens of requests to one model."""
+
+    @property
+    def basis(self) -> str:
+        """What the count rests on, as half a sentence for people."""
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Return the tokens of a request, chat template included; raises RequestError when the template refuses it."""
+
+
+class WordCounter:
+    """Counts the scripted engine's tokens: words between white space."""
+
+    basis = "tokens are the scripted engine's words"
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Return the words."""
+        return sum(len(message["content"].split()) for message in messages)
+
+
+class ByteCounter:
+    """Counts for a server, whose tokenizer is not known here."""
+
+    basis = f"a server's tokens are not known here: taken as {BYTES_PER_TOKEN} bytes each, and {TOKENS_PER_TURN} a turn"
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Return bytes by four, rounded up for each turn, and what is around a turn."""
+        return sum(-(-len(message["content"].encode()) // BYTES_PER_TOKEN) + TOKENS_PER_TURN for message in messages)
+
+
+class TemplateCounter:
+    """Counts with a tokenizer of transformers that has a chat template.
+
+    A request's count is the sum of its texts' and of what the template puts around turns of these roles. That is exact
+    where special tokens stand around every text, and a token off in places where a text melts into the template; in
+    return each text is tokenized once, in however many requests it appears.
+    """
+
+    basis = "tokens are counted by the model's own tokenizer and chat template"
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._turns = Turns(tokenizer, None)
+        self._text = lru_cache(_REMEMBERED_TEXTS)(self._encoded)
+        self._around = lru_cache(_REMEMBERED_TEXTS)(self._template)
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Return the tokens of the texts and of the template around them."""
+        return self._around(tuple(message["role"] for message in messages)) + sum(
+            self._text(message["content"]) for message in messages
+        )
+
+    def _encoded(self, text: str) -> int:
+        return len(self._tokenizer.encode(text, add_special_tokens=False, verbose=False))
+
+    def _template(self, roles: tuple[RoleName, ...]) -> int:
+        turns: list[Message] = [{"role": role, "content": "?"} for role in roles]
+        return len(self._turns.encode_prompt(turns)) - len(roles) * self._text("?")
+
+
+def open_counter(spec: ModelSpec) -> TokenCounter:
+    """Return the counter for the model that `spec` names; raises ModelError when its tokenizer cannot be opened."""
+    if spec.kind == "openai":
+        return ByteCounter()
+    if spec.kind == "scripted":
+        return WordCounter()
+    return TemplateCounter(_tokenizer(str(TINY) if spec.kind == "tiny" else spec.model))
+
+
+def _tokenizer(model: str) -> Any:
+    """Open the tokenizer of a directory, hub id or `BASE+ADAPTER`; an adapter without one of its own has its base's."""
+    try:
+        from cai.models.checkpoint.loading import open_tokenizer  # noqa: PLC0415
+        from cai.models.local.loading import find_model  # noqa: PLC0415  (transformers is optional, and seconds to import)
+    except ModuleNotFoundError as error:
+        raise ModelError("counting this model's tokens needs transformers: pip install 'cai[local]'") from error
+    base, adapter = split_adapter(model)
+    directory = expand(model)
+    if (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file():
+        base, adapter = adapter_base(directory), directory
+    own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
+    tokenizer = open_tokenizer(str(adapter) if own else find_model(base))
+    check_template(tokenizer, model)
+    return tokenizer

@@ -1,0 +1,1 @@
+"""Models in vLLM's own engine, in this process."""

@@ -1,0 +1,160 @@
+"""A model in vLLM's asynchronous engine: continuous batching and prefix caching, in processes of its own.
+
+A request goes to the engine the moment it is made and joins the running batch. Prompts that begin alike are read once:
+the samples of one prompt, and each further request of a row, find the beginning in the prefix cache.
+
+A per-request seed decides what is drawn, except on a CPU, where vLLM's engine dies of one: there it is left out, and
+the engine's name says `unseeded`.
+"""
+
+import asyncio
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from vllm import SamplingParams
+from vllm.exceptions import VLLMValidationError
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from cai.core.errors import EngineGoneError, ModelError, RequestError
+from cai.core.records import Message
+from cai.models.base import Choice, Completion, Request
+from cai.models.fields import log_probability
+from cai.models.scoring import Spelling, weigh
+from cai.models.turns import Turns
+from cai.models.vllm.loading import Opened, open_model
+
+_SPARE = 1.125  # requests held for each sequence that runs, so that a freed place finds work waiting
+
+
+class VllmEngine:
+    """An engine that runs. Made by `open_vllm`."""
+
+    def __init__(self, opened: Opened, concurrency: int | None = None) -> None:
+        self.name = opened.name
+        self.concurrency = concurrency or math.ceil(opened.sequences * _SPARE)
+        self.context_length: int | None = opened.context_length
+        self._engine = opened.engine
+        self._adapter = opened.adapter
+        self._seeds = opened.seeds
+        self._turns = Turns(opened.tokenizer, opened.context_length)
+        self._numbers = itertools.count()
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the assistant's next turn; `max_tokens` is cut to what the context still holds."""
+        prompt = self._turns.encode_prompt(request.messages)
+        sampling = request.sampling
+        answer = await self._ask(
+            prompt,
+            SamplingParams(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=self._turns.room(len(prompt), sampling.max_tokens),
+                seed=request.seed if self._seeds else None,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            ),
+        )
+        output = answer.outputs[0]
+        if output.finish_reason not in ("stop", "length"):
+            raise RequestError(f"vLLM ended the answer with {output.finish_reason}", retryable=True)
+        tokens = list(output.token_ids)
+        ended = output.finish_reason == "stop"
+        text = self._turns.decode(tokens[:-1] if ended else tokens)
+        return Completion(text, "stop" if ended else "length", len(prompt), answer.num_cached_tokens or 0, len(tokens))
+
+    async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
+        """Return how likely each whole option is, options of several tokens included.
+
+        One request of one token for each beginning that spellings share: a single one unless options have several
+        tokens, and then the prompt itself is read only once.
+        """
+        spelled = self._turns.spell(options)
+        spellings = [spelling for ways in spelled for spelling in ways]
+        prompt = self._turns.encode_prompt(messages)
+        longest = max(map(len, spellings))
+        self._turns.room(len(prompt), longest, least=longest)
+        nexts: dict[Spelling, dict[int, None]] = {}
+        for spelling in spellings:
+            for place, token in enumerate(spelling):
+                nexts.setdefault(spelling[:place], {})[token] = None
+        answers = await asyncio.gather(*(self._look(prompt, path, tokens) for path, tokens in nexts.items()))
+        seen = dict(zip(nexts, answers, strict=True))
+        probabilities = {
+            spelling: math.exp(sum(seen[spelling[:place]][0][token] for place, token in enumerate(spelling)))
+            for spelling in spellings
+        }
+        return replace(weigh(spelled, probabilities, len(prompt)), cached_tokens=seen[()][1])
+
+    async def close(self) -> None:
+        """End vLLM's processes; requests that wait get EngineGoneError."""
+        await asyncio.to_thread(self._engine.shutdown)
+
+    async def add_adapter(self) -> None:
+        """Load the adapter beside the base, if there is one; raises ModelError when they do not fit."""
+        if self._adapter is None:
+            return
+        try:
+            await self._engine.add_lora(self._adapter)
+        except Exception as error:  # vLLM passes on whatever its worker raised
+            raise ModelError(f"the adapter {self._adapter.path} does not fit its base: {_first_line(error)}") from error
+
+    async def _look(self, prompt: list[int], path: Spelling, tokens: Iterable[int]) -> tuple[dict[int, float], int]:
+        """Return the log-probability of each token behind the prompt and the path, and the prompt tokens cached."""
+        wanted = list(tokens)
+        answer = await self._ask(
+            [*prompt, *path],
+            SamplingParams(
+                temperature=0.0,
+                max_tokens=1,
+                logprob_token_ids=wanted,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            ),
+        )
+        logprobs = answer.outputs[0].logprobs
+        if not logprobs or not all(token in logprobs[0] for token in wanted):
+            raise RequestError("vLLM ended a choice without log-probabilities", retryable=True)
+        found = {token: log_probability(logprobs[0][token].logprob) for token in wanted}
+        return found, answer.num_cached_tokens or 0
+
+    async def _ask(self, prompt: list[int], parameters: SamplingParams) -> Any:
+        """Return vLLM's final answer."""
+        number = str(next(self._numbers))
+        try:
+            stream = self._engine.generate({"prompt_token_ids": prompt}, parameters, number, lora_request=self._adapter)
+            answers = [answer async for answer in stream]
+        except EngineDeadError as error:
+            raise EngineGoneError("vLLM's engine died; what it said about that stands above") from error
+        except EngineGenerateError as error:
+            cause = error.__cause__ or error
+            raise RequestError(f"vLLM failed at this request: {_first_line(cause)}", retryable=True) from error
+        except (ValueError, VLLMValidationError) as error:
+            raise RequestError(f"vLLM refuses this request: {_first_line(error)}", retryable=False) from error
+        if not answers or not answers[-1].outputs:
+            raise RequestError("vLLM ended without an answer", retryable=True)
+        return answers[-1]
+
+
+async def open_vllm(
+    model: str, device: str, dtype: str, concurrency: int | None, options: tuple[str, ...] = ()
+) -> VllmEngine:
+    """Open a directory, hub id or `BASE+ADAPTER`; raises ModelError in one sentence when that cannot be.
+
+    `options` are `key=value` texts for vLLM's engine, see `vllm_options`.
+    """
+    engine = VllmEngine(await asyncio.to_thread(open_model, model, device, dtype, options), concurrency)
+    try:
+        await engine.add_adapter()
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

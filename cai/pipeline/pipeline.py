@@ -1,0 +1,257 @@
+"""The only file that knows about concurrency: rows go in, finished rows are committed the moment they are done.
+
+A fixed number of workers each take the next prompt and carry it through all its steps before taking another: depth
+first, so that a row's next request finds its prefix still cached. The last rows all go in at once, so that the engine
+is full until the end. A row that fails is recorded and harms no other. The run stops, with its unfinished rows still
+owed, when the engine is gone, when the disk refuses, or when the breaker says that the failures are not the rows' own.
+"""
+
+import asyncio
+import gc
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from cai.core.errors import ContextError, EngineGoneError, RequestError, RowError
+from cai.core.evidence import Evidence, of_error, of_row
+from cai.core.records import Failure, Prompt, Row
+from cai.pipeline.breaker import Breaker
+
+ROWS_PER_SLOT = 1.125
+"""Rows in flight per request the engine holds: a few spare, so that a slot never waits while a row is committed."""
+
+REQUEST = "request"
+"""The stage of what failed outside any other; a row that was made came through it."""
+
+COLLECT_AFTER = 20_000
+"""New objects between two searches for reference cycles while rows are in flight: they make many objects, no cycles.
+At Python's own 700 the searches take a third of a request's processor time, in pauses of up to 50 ms."""
+
+BREATH = 1000
+"""Finished rows passed over between two looks at signals and the screen."""
+
+
+class Sink(Protocol):
+    """Where rows go (a run directory)."""
+
+    def is_finished(self, prompt_id: str) -> bool:
+        """Tell whether nothing is owed for this prompt any more."""
+
+    def commit(self, row: Row) -> None:
+        """Keep a finished row; raises RowError when it cannot be written down."""
+
+    def fail(self, failure: Failure) -> None:
+        """Keep a failure."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What happened so far in this process; read by whoever draws it."""
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    """Rows that were finished before this process started."""
+
+
+class Stop:
+    """A request to end early: `drain` lets the rows in flight finish."""
+
+    def __init__(self) -> None:
+        self.draining = False
+
+    def drain(self) -> None:
+        """Take no more rows."""
+        self.draining = True
+
+
+Item = TypeVar("Item", Prompt, Row)
+
+
+class _Ahead(Generic[Item]):
+    """Items, read `count` before they are asked for; `ending` is set when there is nothing more to read.
+
+    What made reading fail ends the items too, and is in `error`.
+    """
+
+    def __init__(self, items: Iterable[Item | Failure], count: int) -> None:
+        self.ending = asyncio.Event()
+        self.error: Exception | None = None
+        self._items: Iterator[Item | Failure] = iter(items)
+        self._count = count
+        self._read: deque[Item | Failure] = deque()
+
+    def __iter__(self) -> Iterator[Item | Failure]:
+        return self
+
+    def __next__(self) -> Item | Failure:
+        while len(self._read) <= self._count and not self.ending.is_set():
+            try:
+                self._read.append(next(self._items))
+            except StopIteration:
+                self.ending.set()
+            except Exception as error:
+                self.error = error
+                self.ending.set()
+        if self._read:
+            return self._read.popleft()
+        raise StopIteration
+
+
+@dataclass(slots=True)
+class Pipeline(Generic[Item]):
+    """Carries items through `work` into `sink`, about `concurrency` requests at a time.
+
+    Twice as many rows are in flight from when the last of them can be started. A row's requests follow each other; were
+    the last rows started one by one, as places become free, the engine would run empty while the last row still has
+    all of its requests before it.
+    """
+
+    work: Callable[[Item], Awaitable[Row]]
+    sink: Sink
+    concurrency: int
+    progress: Progress = field(default_factory=Progress)
+    stop: Stop = field(default_factory=Stop)
+    patience: float = 1.0
+    """Seconds between two tests of an engine that did answer before and seems not to any more."""
+    _breaker: Breaker[Item] = field(default_factory=Breaker)
+    _testing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _finished: asyncio.Event = field(default_factory=asyncio.Event)
+    _passed_over: int = 0
+
+    async def run(self, items: Iterable[Item | Failure]) -> None:
+        """Work until the items end or `stop` drains; returns when no row is in flight any more.
+
+        Raises EngineGoneError, UsageError or StoreError as soon as one makes further rows pointless; rows in flight are
+        dropped then, and owed. What made reading the items fail is raised too, once all rows before it are done.
+        """
+        rows = math.ceil(self.concurrency * ROWS_PER_SLOT)
+        source = _Ahead(items, rows)
+        workers = [asyncio.create_task(self._worker(source)) for _ in range(rows)]
+        workers += [asyncio.create_task(self._late_worker(source)) for _ in range(rows)]
+        try:
+            with _collecting_rarely():
+                await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        await self._settle_the_last()
+        if source.error is not None and not self.stop.draining:
+            raise source.error
+
+    async def _late_worker(self, source: _Ahead[Item]) -> None:
+        await source.ending.wait()
+        await self._worker(source)
+
+    async def _worker(self, source: _Ahead[Item]) -> None:
+        for item in source:
+            if self._testing.locked():
+                async with self._testing:
+                    pass
+            if self.stop.draining:
+                source.ending.set()  # the late workers must end too
+                return
+            if self.sink.is_finished(item.prompt.id if isinstance(item, Row) else item.id):
+                self.progress.skipped += 1
+                if not isinstance(item, Failure):
+                    self._breaker.skip(item)
+                await self._breathe()
+            elif isinstance(item, Failure):
+                self._record(item)
+                await self._breathe()
+            else:
+                await self._do(item)
+
+    async def _breathe(self) -> None:
+        """Let signals and the screen have their turn in a long stretch of rows that need no work."""
+        self._passed_over += 1
+        if self._passed_over % BREATH == 0:
+            await asyncio.sleep(0)
+
+    async def _do(self, item: Item) -> None:
+        number, outcome, evidence = await self._make(item)
+        self._breaker.finish(number, item, outcome, evidence)
+        self._finished.set()
+        self._keep(self._breaker.settled())
+        if self._breaker.suspect() is not None:
+            async with self._testing:
+                stage = self._breaker.suspect()  # perhaps tested meanwhile
+                if stage is not None:
+                    await self._find_out(stage, is_last=False)
+
+    async def _make(self, item: Item) -> tuple[int, Row | Failure, Evidence]:
+        """Return when a row was started, what came of it, and what that says of the engine."""
+        prompt: Prompt = item.prompt if isinstance(item, Row) else item
+        number = self._breaker.start()
+        try:
+            row = await self.work(item)
+        except RowError as error:
+            failure = Failure(prompt.id, prompt.ordinal, error.stage, str(error), error.raw, error.retryable)
+            return number, failure, of_error(error)
+        except RequestError as error:
+            failure = Failure(prompt.id, prompt.ordinal, REQUEST, str(error), error.raw, error.retryable)
+            own = isinstance(error, ContextError)
+            return number, failure, Evidence() if own else Evidence(failed={REQUEST: error.kind})
+        except BaseException:
+            self._breaker.abandon(number)
+            raise
+        evidence = of_row(row)
+        return number, row, Evidence(evidence.answered | {REQUEST}, evidence.failed)
+
+    async def _find_out(self, stage: str, *, is_last: bool) -> None:
+        """Make rows again until it is known whose the failures at a stage are; raises EngineGoneError: the run's."""
+        while self._breaker.is_waiting(stage):
+            self._finished.clear()
+            await self._finished.wait()
+        known = None
+        for place, trial in enumerate(self._breaker.tests(stage)):
+            if place and self._breaker.is_proven(stage):
+                await asyncio.sleep(self.patience)
+            if self.stop.draining:
+                return
+            number, outcome, evidence = await self._make(trial.item)
+            known = self._breaker.tested(trial, number, outcome, stage, evidence)
+            if known is not None:
+                break
+        if known == "broken" and (not is_last or self._breaker.is_the_runs(stage)):
+            raise EngineGoneError(self._breaker.describe(stage))
+        if known != "trusted":
+            self._keep(self._breaker.give_up_on(stage))
+        self._keep(self._breaker.settled())
+
+    async def _settle_the_last(self) -> None:
+        """Find out whose failures the held ones are, when no row is in flight any more."""
+        while not self.stop.draining and (stage := self._breaker.unsettled()) is not None:
+            await self._find_out(stage, is_last=True)
+
+    def _keep(self, outcomes: Iterable[Row | Failure]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                self._record(outcome)
+                continue
+            try:
+                self.sink.commit(outcome)
+            except RowError as error:
+                prompt = outcome.prompt
+                self._record(Failure(prompt.id, prompt.ordinal, error.stage, str(error), error.raw, error.retryable))
+            else:
+                self.progress.done += 1
+
+    def _record(self, failure: Failure) -> None:
+        self.sink.fail(failure)
+        self.progress.failed += 1
+
+
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Search for reference cycles once in `COLLECT_AFTER` objects while the block runs."""
+    before = gc.get_threshold()
+    gc.set_threshold(COLLECT_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

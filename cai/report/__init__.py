@@ -1,1 +1,0 @@
-"""Figures and tables that people look at: training curves, evaluations."""

@@ -1,0 +1,142 @@
+"""Reading a run directory, without a lock and while another process may be writing to it.
+
+Nothing is read around: where a file is damaged, or rows are missing, a reader refuses in one sentence that says how
+they are made again.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cai.core.errors import DamageError, RunError
+from cai.core.identity import fingerprint
+from cai.core.keyset import KeySet
+from cai.core.records import Failure, Row
+from cai.rundir.failures import read_failures
+from cai.rundir.journal import JournalReader
+from cai.rundir.layout import failure_files, journal_numbers, journal_path, shard_numbers, shard_path
+from cai.rundir.manifest import Manifest, read_manifest
+from cai.rundir.merge import merge
+from cai.rundir.origin import is_copy
+
+if TYPE_CHECKING:
+    from cai.rundir.shards import Shard
+
+AGAIN = "the command that made this run, given again, sets what is damaged aside and makes the missing rows anew."
+
+
+def open_shard(directory: Path, number: int, run: str) -> "Shard":
+    """Open a shard of a run, whose identity has this fingerprint; raises as `Shard` does.
+
+    Arrow is loaded only when there is one: the first request of a new run does not wait for it.
+    """
+    from cai.rundir.shards import Shard  # noqa: PLC0415
+
+    return Shard(shard_path(directory, number), run, number)
+
+
+class RunReader:
+    """What a run directory holds: sealed shards, and the whole lines of journals that are not sealed yet."""
+
+    def __init__(self, directory: Path) -> None:
+        """Look at a run; raises RunError when `directory` is not one."""
+        self.directory = directory
+        self._run = fingerprint(dict(read_manifest(directory).identity))
+
+    @property
+    def manifest(self) -> Manifest:
+        """What run.json says now."""
+        return read_manifest(self.directory)
+
+    def count(self) -> int:
+        """Return how many prompts have a row now; run.json may lag behind. Raises as `rows` does."""
+        return len(self._finished_keys())
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the finished rows by ordinal, each prompt's newest; memory does not grow with their number.
+
+        Rows that are finished after the first was asked for may be left out. Raises RunError when something is damaged
+        or missing, before the first row if that can be seen then.
+        """
+        with self._sources() as sources:
+            yield from merge(sources)
+
+    def row(self, prompt_id: str) -> Row | None:
+        """Return the row of a prompt, or None when it has none (yet); raises as `rows` does."""
+        with self._sources() as sources:
+            rows = (source.row(prompt_id) for source in sources)
+            return next((row for row in rows if row is not None), None)
+
+    @contextmanager
+    def _sources(self) -> "Iterator[list[Shard | JournalReader]]":
+        """Lend everything that holds rows; raises RunError when some of it is damaged or missing."""
+        recorded = read_manifest(self.directory).rows  # before looking, because rows may be added meanwhile
+        with ExitStack() as stack:
+            sources, damaged = self._open_sources(stack)
+            missing = 0 if is_copy(self.directory) else recorded - sum(map(len, sources))
+            try:
+                if damaged or missing > 0:
+                    raise DamageError(self._damage(damaged, missing, recorded))
+                yield sources
+            except DamageError as error:
+                raise RunError(f"{error}; {AGAIN}") from error
+
+    def _open_sources(self, stack: ExitStack) -> "tuple[list[Shard | JournalReader], list[str]]":
+        """Open all that can be, newest first, and return what is to be said of the rest."""
+        # Journals are listed before shards: one that is sealed in between shows up as a shard, never as neither.
+        journals = journal_numbers(self.directory)
+        shards = set(shard_numbers(self.directory))
+        readers: dict[int, Shard | JournalReader] = {}
+        damaged: list[str] = []
+        for number in journals:
+            if number in shards:
+                continue
+            try:
+                reader = stack.enter_context(JournalReader(journal_path(self.directory, number), self._run))
+            except FileNotFoundError:
+                shards.add(number)
+                continue
+            except OSError as error:
+                raise RunError(f"{error.filename} cannot be read: {error.strerror}; mend that first.") from error
+            readers[number] = reader
+            if reader.damaged:
+                damaged.append(f"{reader.path} has damaged lines: {reader.damaged:,}")
+        for number in sorted(shards):
+            try:
+                readers[number] = open_shard(self.directory, number, self._run)
+            except DamageError as error:
+                damaged.append(str(error))
+        return [readers[number] for number in sorted(readers, reverse=True)], damaged
+
+    def _damage(self, damaged: list[str], missing: int, recorded: int) -> str:
+        """Return what is to be said of a run that is not whole."""
+        lost = f"{missing:,} of the {recorded:,} rows that run.json counts are missing" if missing > 0 else ""
+        if not damaged:
+            return f"{self.directory}: {lost}"
+        more = f" and {len(damaged) - 1:,} more files" if len(damaged) > 1 else ""
+        return f"{damaged[0]}{more}{f', and {lost}' if lost else ''}"
+
+    def failures(self) -> Iterator[Failure]:
+        """Yield the failures that count now, in the order they happened; a row supersedes its prompt's failures.
+
+        Raises as `rows` does.
+        """
+        if any(path.stat().st_size for path in failure_files(self.directory)):
+            finished = self._finished_keys()
+            try:
+                yield from read_failures(self.directory, self._run, finished)
+            except DamageError as error:
+                raise RunError(f"{error}; {AGAIN}") from error
+
+    def failure_counts(self) -> Counter[tuple[str, str]]:
+        """Return how many prompts failed, by stage and cause."""
+        return Counter((failure.stage, failure.cause) for failure in self.failures())
+
+    def _finished_keys(self) -> KeySet:
+        keys = KeySet()
+        with self._sources() as sources:
+            for source in sources:
+                keys.update(source.finished()[0])
+        return keys

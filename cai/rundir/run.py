@@ -1,0 +1,241 @@
+"""A run directory that is being written: rows and failures go in, the same command again goes on where it stopped.
+
+One process holds a run, one thread calls its methods. A row counts from the moment `commit` returns: it outlives this
+process at once, and a failing machine about half a second later.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cai.core.errors import CaiError, InterruptError, StoreError
+from cai.core.identity import fingerprint, key
+from cai.core.keyset import KeySet
+from cai.core.records import Failure, Row, Usage
+from cai.rundir.entry import enter
+from cai.rundir.failures import FailureFile, Tally, read_failures
+from cai.rundir.files import remove
+from cai.rundir.journal import Journal
+from cai.rundir.layout import failures_path, journal_path, names_of, shard_path
+from cai.rundir.manifest import Manifest, Status, now, write_manifest
+from cai.rundir.merge import merge
+from cai.rundir.origin import is_copy
+from cai.rundir.owned import Owned
+from cai.rundir.reader import RunReader
+from cai.rundir.recovery import recover
+from cai.rundir.remote import RemoteRun, remote_of
+from cai.rundir.sealer import Sealer
+from cai.rundir.uploader import Uploader
+from cai.rundir.usage import add_usage
+
+JOURNAL_ROWS = 4096
+JOURNAL_BYTES = 64 * 2**20
+"""A journal that holds so much is full: it is sealed, and the next one begins."""
+
+
+class Run(RunReader):
+    """An open run; made by `open`, ended by `close`. Every method may raise StoreError when the disk refuses.
+
+    `repairs` says, in a sentence each, what was found damaged or missing when the run was opened.
+    """
+
+    def __init__(self, owned: Owned, manifest: Manifest, remote: RemoteRun | None, *, retry_failed: bool) -> None:
+        """Take stock of a directory that `enter` has made ready; callers use `open`."""
+        directory = owned.path
+        super().__init__(directory)
+        self._owned = owned
+        self._manifest = manifest
+        self._open = True
+        series = 0 if remote is None else remote.series
+        run = self._run = fingerprint(dict(manifest.identity))
+        recovered = recover(directory, run, series)
+        self._finished = recovered.finished
+        self._usage = recovered.usage
+        self.repairs = tuple(self._tell_repairs(recovered.repairs, manifest.rows - len(self._finished)))
+        self._lost_usage = manifest.lost_usage
+        self._failure_file = FailureFile(failures_path(directory, series), run)
+        self._failed = Tally(read_failures(directory, run, self._finished), retry_failed=retry_failed)
+        self._again = self._with_failed_parts() if retry_failed else set()
+        self._journal = self._new_journal(recovered.next_number)
+        self._uploader = None if remote is None else Uploader(remote)
+        self._sealer = Sealer(directory, run, (self._journal, self._failure_file), self._note_sealed)
+        for journal in recovered.unsealed:
+            self._seal(journal)
+
+    def _tell_repairs(self, repairs: list[str], missing: int) -> Iterator[str]:
+        """Yield a sentence for each thing that was damaged, and one for the rows that are owed again because of it."""
+        yield from repairs
+        if missing > 0 and not is_copy(self.directory):
+            yield f"{self.directory}: {missing:,} rows that were finished before are missing, and made again"
+
+    def _with_failed_parts(self) -> set[int]:
+        """Return the keys of the prompts whose rows lack something."""
+        with ExitStack() as stack:
+            sources, _ = self._open_sources(stack)
+            return {key(row.prompt.id) for row in merge(sources) if row.failed}
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        identity: Mapping[str, str],
+        settings: Mapping[str, Any],
+        *,
+        fresh: bool = False,
+        retry_failed: bool = False,
+    ) -> "Run":
+        """Begin a run in a new or empty directory, or go on with the one that is there.
+
+        `identity` is what all rows of a run share; `settings` are recorded for readers and must be what JSON can say.
+        `fresh` removes what cai wrote there and begins anew; where anything else lies it refuses. With `retry_failed`
+        prompts that failed for good are owed again, and so are those whose rows lack a part, until they have a new row.
+        Raises RunError when the directory holds other things, is another process's, or has another identity. All of it
+        goes for both ends of the working copy of a run at a URL (`cai.rundir.remote`), which also raises StoreError
+        when nobody answers there.
+        """
+        remote = remote_of(directory)
+        owned, manifest = enter(directory, remote, identity, settings, fresh)
+        try:
+            return cls(owned, manifest, remote, retry_failed=retry_failed)
+        except BaseException:
+            owned.close()
+            raise
+
+    @staticmethod
+    def read(directory: Path) -> RunReader:
+        """Look at a run without a lock, even while it is being written; raises RunError when it is not one."""
+        return RunReader(directory)
+
+    def is_finished(self, prompt_id: str) -> bool:
+        """Tell whether nothing is owed for this prompt: it has a row, or a failure that asking again cannot mend."""
+        name = key(prompt_id)
+        return (name in self._finished and name not in self._again) or name in self._failed
+
+    def commit(self, row: Row) -> None:
+        """Keep a finished row; a prompt's first row stays if it has one already and is not to be made again.
+
+        Raises StoreError when the disk refuses (then or earlier, in the background), RowError when a text of the row
+        is no Unicode, RunError when the run at the URL was started over elsewhere.
+        """
+        self._sealer.check()
+        if self._uploader is not None:
+            self._uploader.check()
+        name = key(row.prompt.id)
+        if name in self._finished and name not in self._again:
+            return
+        if self._journal.rows >= JOURNAL_ROWS or self._journal.size >= JOURNAL_BYTES:
+            self._begin_journal()
+        self._journal.commit(row)
+        self._finished.add(name)
+        self._again.discard(name)
+        self._failed.supersede(name)
+        self._usage = add_usage(self._usage, row.usage)
+
+    def _begin_journal(self) -> None:
+        full = self._journal
+        self._journal = self._new_journal(full.number + 1)
+        self._sealer.watched = (self._journal, self._failure_file)
+        self._seal(full)
+
+    def _new_journal(self, number: int) -> Journal:
+        self._owned.own_paths(names_of(journal_path(self.directory, number)))
+        return Journal(self.directory, number, self._run)
+
+    def _seal(self, journal: Journal) -> None:
+        """Hand a journal to the sealer, with the names that its shard takes on record."""
+        self._owned.own_paths(names_of(shard_path(self.directory, journal.number)))
+        self._sealer.seal(journal)
+
+    def fail(self, failure: Failure) -> None:
+        """Keep a failure, unless the prompt has a row or a failure for good already."""
+        name = key(failure.id)
+        if name not in self._finished and name not in self._failed:
+            self._failure_file.add(failure)
+            self._failed.add(failure)
+
+    def note_usage(self, usage: Usage) -> None:
+        """Count tokens that were spent and gave no row; kept in run.json at the next seal or close."""
+        self._lost_usage = add_usage(self._lost_usage, usage)
+
+    @property
+    def finished(self) -> int:
+        """How many prompts have a row."""
+        return len(self._finished)
+
+    @property
+    def failed(self) -> int:
+        """How many prompts have a failure that counts."""
+        return len(self._failed)
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens that the rows took, those of earlier processes included."""
+        return self._usage
+
+    def _finished_keys(self) -> KeySet:
+        return self._finished
+
+    def _note_sealed(self) -> None:
+        self._write_manifest(rows=self._durable_rows())
+        if self._uploader is not None:
+            self._uploader.wake()
+
+    def _durable_rows(self) -> int:
+        """Return how many rows outlive a failing machine, so that run.json never counts one that may yet be lost."""
+        rows = self.finished
+        self._sealer.sync()
+        return rows
+
+    def _write_manifest(self, status: Status = "running", rows: int | None = None) -> None:
+        self._manifest = replace(
+            self._manifest,
+            status=status,
+            updated=now(),
+            rows=self.finished if rows is None else rows,
+            failures=self.failed,
+            usage=self._usage,
+            lost_usage=self._lost_usage,
+        )
+        write_manifest(self._owned, self._manifest)
+
+    def close(self, status: Status) -> None:
+        """Make everything durable, record how the run ended and let go of it; a second call does nothing.
+
+        A run that is `done` has its last rows sealed too; others go on in a new journal. A run at a URL has them sealed
+        however it ended, because only shards are sent. When the disk refuses, or the URL again and again, the run
+        has failed, which is recorded if it can be, and the lock is released all the same; so it is, with RunError, when
+        the run at the URL was started over elsewhere meanwhile. A run whose URL a person did not wait for is recorded
+        as interrupted, with InterruptError.
+        """
+        if not self._open:
+            return
+        self._open = False
+        last = self._journal
+        seals = (status == "done" or self._uploader is not None) and last.rows > 0
+        try:
+            if seals:
+                self._sealer.watched = (self._failure_file,)
+                self._seal(last)
+            self._sealer.finish()
+            if not last.rows:
+                remove(last.path)
+            if self._uploader is not None:
+                self._uploader.stop()  # or it might send how the run ended before the last shard
+            self._write_manifest(status)
+            if self._uploader is not None:
+                self._uploader.finish()
+        except CaiError as error:
+            with suppress(StoreError):
+                self._write_manifest("interrupted" if isinstance(error, InterruptError) else "failed")
+            raise
+        finally:
+            if not seals:
+                last.close()
+            self._failure_file.close()
+            try:
+                if self._uploader is not None:
+                    self._uploader.stop()
+            finally:
+                self._owned.close()

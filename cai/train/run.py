@@ -1,0 +1,162 @@
+"""`train`: one method on one model and one body of data, from settings to a directory that loads.
+
+Started by `accelerate launch` or `torchrun`, every process runs the same `train`; only the main one locks, writes and
+talks. The plan is `cai.train.plan`'s, so that `--dry-run` shows what would be done.
+"""
+
+import gc
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jinja2
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from transformers import set_seed
+
+from cai.rundir.documents import make_document
+from cai.train.adapter import adapter_config
+from cai.train.arguments import place_trackers, shared_arguments
+from cai.train.card import model_card
+from cai.train.context import Context
+from cai.train.cutting import refused
+from cai.train.drawing import draw_training
+from cai.train.fit import Fitted, fit, stage_model
+from cai.train.folder import CARD, FIGURE, MANIFEST, Folder, enter
+from cai.train.methods.dpo import build_dpo
+from cai.train.methods.kto import build_kto
+from cai.train.methods.online import build_grpo, build_rloo
+from cai.train.methods.orpo import build_orpo
+from cai.train.methods.reward import build_reward
+from cai.train.methods.supervised import build_supervised
+from cai.train.model import load_model
+from cai.train.outcome import TrainSummary, manifest, recall, summarize
+from cai.train.plan import TrainPlan, plan_train
+from cai.train.quiet import quiet
+from cai.train.settings import AdapterSettings, TrainSettings
+from cai.train.template.ending import add_ends
+
+Say = Callable[[str], None]
+
+
+def train(settings: TrainSettings, say: Say) -> TrainSummary:
+    """Train, or go on where a killed run stopped; a finished OUT is left as it is.
+
+    `say` is told what was settled before work begins. Raises UsageError before any work is done, StoreError when the
+    disk refuses. The memory of model and optimiser is free again afterwards.
+    """
+    with quiet():
+        plan = plan_train(settings)
+        folder, finished = _enter(plan)
+        try:
+            if finished is not None:
+                return recall(settings.out, finished)
+            for line in (*plan.examples.remarks, plan.hardware.sentence(), *plan.cut.sentences()):
+                say(line)
+            return _work(plan, folder, say)
+        finally:
+            folder.release()
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def _enter(plan: TrainPlan) -> tuple[Folder, dict[str, Any] | None]:
+    """Claim OUT in the main process, and tell the others whether it is finished and where the model is staged."""
+    out = plan.settings.out
+    if plan.hardware.processes == 1:
+        folder = enter(out, plan.identity(), fresh=plan.settings.fresh)
+        return folder, folder.finished()
+    told: list[Any] = [None, None]
+    if PartialState().is_main_process:
+        folder = enter(out, plan.identity(), fresh=plan.settings.fresh)
+        told = [folder.finished(), folder.staging]
+    broadcast_object_list(told)
+    if not PartialState().is_main_process:
+        folder = Folder(out, told[1])
+    return folder, told[0]
+
+
+def _work(plan: TrainPlan, folder: Folder, say: Say) -> TrainSummary:
+    settings, hardware = plan.settings, plan.hardware
+    set_seed(settings.seed % 2**32)  # a reward model's head is drawn when it is loaded
+    model = load_model(
+        plan.source,
+        settings.adapter,
+        weights=hardware.weights,
+        flash_attention=hardware.packing,
+        head=plan.head,
+    )
+    if plan.head == "language":
+        add_ends(model, plan.ends)
+    context = Context(
+        settings=settings,
+        model=model,
+        tokenizer=plan.tokenizer,
+        adapter=adapter_config(settings.adapter, settings.method),
+        examples=plan.examples,
+        arguments=shared_arguments(settings, hardware, plan.examples),
+        hardware=hardware,
+    )
+    if place_trackers(settings) and PartialState().is_main_process:
+        folder.expect_tracking()
+    try:
+        trainer = _build(context)
+    except jinja2.TemplateError as error:  # over an example that is not among the longest, which the plan looked at
+        raise refused(error) from error
+    left_out = +(Counter(plan.examples.left_out) + trainer.left_out)
+    fitted = fit(trainer, folder, settings.fit, f"{settings.method} {settings.out.name}", say)
+    summary = summarize(plan, fitted, left_out)
+    if not fitted.interrupted:
+        trainer.require_finite_weights()
+        stage_model(trainer, folder)
+        if trainer.is_world_process_zero():
+            if context.adapter is not None and plan.ends and plan.head == "language":
+                model.generation_config.save_pretrained(folder.staging)  # peft leaves it out
+            _finish(plan, folder, fitted, summary)
+        trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.free_memory()
+    return summary
+
+
+def _build(context: Context) -> Any:
+    match context.settings.method:
+        case "sft":
+            return build_supervised(context)
+        case "dpo":
+            return build_dpo(context)
+        case "reward":
+            return build_reward(context)
+        case "kto":
+            return build_kto(context)
+        case "orpo":
+            return build_orpo(context)
+        case "grpo":
+            return build_grpo(context)
+        case "rloo":
+            return build_rloo(context)
+
+
+def _finish(plan: TrainPlan, folder: Folder, fitted: Fitted, summary: TrainSummary) -> None:
+    """Put model, figure, card and at last train.json in place; the checkpoints have served then."""
+    if plan.settings.adapter.merge:
+        _merge(plan, folder)
+    files = folder.publish()
+    recorded = manifest(plan, summary, files)
+    folder.write(FIGURE, draw_training(fitted.history, f"{plan.settings.method}: {recorded['name']}"))
+    folder.write(CARD, model_card(recorded, FIGURE).encode())
+    folder.write(MANIFEST, make_document(recorded))
+    folder.forget_checkpoints()
+
+
+def _merge(plan: TrainPlan, folder: Folder) -> None:
+    """Replace the staged adapter by its base with the adapter folded in, in the precision that was trained in."""
+    staged = replace(plan.source, adapter=folder.staging)
+    whole = AdapterSettings()  # a 4-bit base is read again in full
+    merged = load_model(staged, whole, weights=plan.hardware.weights, flash_attention=False, head=plan.head)
+    if plan.head == "language":
+        add_ends(merged, plan.ends)
+    folder.discard_staged_model()
+    merged.save_pretrained(folder.staging)

@@ -1,0 +1,101 @@
+"""What a person may decide about training: the command line's options as plain values, under their names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cai.core.addresses import DataSource
+from cai.models.spec import ModelSpec
+
+TrainMethod = Literal["sft", "dpo", "reward", "kto", "orpo", "grpo", "rloo"]
+
+
+AdapterKind = Literal["none", "lora", "dora", "prefix"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """What a trainer reads; see `cai.train.data.examples`.
+
+    `data`: run directories, files, saved datasets, URLs of these, or hub names, each perhaps with `:WEIGHT`.
+    `mixing_temperature` evens the parts' sizes out where no weights are given. `revisions`, `labels_from`: what is
+    taken from a run.
+    """
+
+    data: tuple[DataSource, ...]
+    mixing_temperature: float = 1.0
+    revisions: Literal["final", "all"] = "final"
+    labels_from: Literal["verdicts", "gates"] = "verdicts"
+    split: str | None = None
+    limit: int | None = None
+    test_share: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSettings:
+    """Which weights are trained: all, or an adapter of `rank` (prefix: virtual tokens) on a base, 4-bit or not."""
+
+    adapter: AdapterKind = "none"
+    rank: int = 16
+    quantize: bool = False
+    merge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How long and how fast; None is chosen for the method, the model's size and the hardware, and printed.
+
+    `batch_size` counts examples an optimiser step, over all devices; `patience` counts evaluations without a better
+    loss before training stops.
+    """
+
+    epochs: float | None = None
+    max_steps: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    max_length: int | None = None
+    packing: bool | None = None
+    evaluations: int | None = None
+    patience: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    report_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceSettings:
+    """DPO's and its relatives' own: the reference's hold, what labels say, and the weight of an SFT term."""
+
+    beta: float = 0.1
+    labels: Literal["soft", "hard"] = "soft"
+    sft_term: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineSettings:
+    """GRPO's and RLOO's own: who rewards (a constitution's judge, or a reward model), and how responses are drawn."""
+
+    constitution: str | None = None
+    judge: ModelSpec | None = None
+    reward_model: Path | None = None
+    group: int = 8
+    temperature: float = 1.0
+    max_tokens: int = 256
+    kl_penalty: float = 0.04
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """One `cai train METHOD`; `model` is `tiny`, a directory or a hub id."""
+
+    method: TrainMethod
+    model: ModelSpec
+    out: Path
+    data: DataSettings
+    adapter: AdapterSettings = AdapterSettings()
+    fit: FitSettings = FitSettings()
+    preference: PreferenceSettings = PreferenceSettings()
+    online: OnlineSettings = OnlineSettings()
+    template: str | None = None
+    seed: int = 0
+    fresh: bool = False
