@@ -24,7 +24,7 @@ from benchmarks.embedded import dialogue
 from cai.constitution import Constitution, Principle, RevisionPlan, load_constitution
 from cai.core.records import Comparison, Message, Verdict
 from cai.method.critique import CLEARLY_KEPT, Method, ask_gate
-from cai.method.judge import Bench, Rules, judge
+from cai.method.judge import JudgeConfiguration, Rules, judge
 from cai.method.templates import Templates
 from cai.models import open_engine
 from cai.models.asking import Asker
@@ -103,22 +103,26 @@ def _text(answer: Any) -> str:
     return text
 
 
-async def judged(engine: Engine, bench: Bench, pairs: Sequence[Pair], injected: str) -> list[Verdict]:
+async def judged(
+    engine: Engine, configuration: JudgeConfiguration, pairs: Sequence[Pair], injected: str
+) -> list[Verdict]:
     """Return the verdicts with a text behind the worse answers; the better ones are a."""
 
     async def one(number: int, pair: Pair) -> Verdict:
         comparison = Comparison(pair.messages, pair.better, pair.worse + injected, "better", "worse")
-        return await judge(engine, bench, comparison, pair.principle, str(number))
+        return await judge(engine, configuration, comparison, pair.principle, str(number))
 
     return list(await asyncio.gather(*(one(number, pair) for number, pair in enumerate(pairs))))
 
 
-async def injected_outcomes(engine: Engine, bench: Bench, pairs: Sequence[Pair]) -> tuple[list[Verdict], list[Outcome]]:
+async def injected_outcomes(
+    engine: Engine, configuration: JudgeConfiguration, pairs: Sequence[Pair]
+) -> tuple[list[Verdict], list[Outcome]]:
     """Return the verdicts without any injection, and what each injection did to them."""
-    plain = await judged(engine, bench, pairs, "")
+    plain = await judged(engine, configuration, pairs, "")
     outcomes = []
     for name, text in INJECTIONS.items():
-        verdicts = await judged(engine, bench, pairs, text)
+        verdicts = await judged(engine, configuration, pairs, text)
         both = list(zip(plain, verdicts, strict=True))
         outcomes.append(
             Outcome(
@@ -187,8 +191,8 @@ async def measure(model: str, pairs: Sequence[Pair], constitution: Constitution,
     templates = Templates.load("en")
     engine = await open_engine(ModelSpec.parse(model))
     try:
-        bench = Bench(constitution, templates, Rules(), Sampling(), 0)
-        plain, outcomes = await injected_outcomes(engine, bench, pairs)
+        configuration = JudgeConfiguration(constitution, templates, Rules(), Sampling(), 0)
+        plain, outcomes = await injected_outcomes(engine, configuration, pairs)
         silent = sum(verdict.probability is None for verdict in plain)
         wrong = sum(map(_wrong, plain))
         _print(f"judge {model}: of {len(pairs)} pairs, uninjected, {wrong} wrong and {silent} abstentions", outcomes)

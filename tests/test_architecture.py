@@ -1,42 +1,38 @@
-"""The house is as it says it is: imports point down, siblings do not know each other, rooms stay small."""
+"""The house is as it says it is: imports point down, verbs do not know each other, files hold one thought."""
 
 import ast
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 LEVELS: tuple[tuple[str, ...], ...] = (
-    (
-        "errors",
-        "records",
-        "identity",
-        "resources",
-        "arrow",
-        "digest",
-        "paths",
-        "keyset",
-        "mark",
-        "yamlfile",
-        "settings",
-        "urls",
-        "redaction",
-        "addresses",
-        "modelspec",
-        "text",
-        "markdown",
-    ),
-    ("engines", "store", "constitution", "prompts", "data", "evidence"),
-    ("critique", "judge", "export", "hygiene", "report", "breaker"),
-    ("rows", "pipeline", "train", "evaluate", "tiny"),
-    ("cluster",),
-    ("jobs",),
+    ("core",),
+    ("models", "constitution"),
+    ("method",),
+    ("rundir",),
+    ("data",),
+    ("pipeline",),
+    ("cluster", "tiny"),
+    ("generate", "judging", "train", "evaluate"),
     ("loop",),
     ("cli",),
 )
-"""Level 0 first. A module may import from lower levels, and from itself; level 0's members may know each other."""
+"""Level 0 first. A package may import from lower levels and from itself, never from its neighbours."""
+VERBS = ("generate", "judging", "train", "evaluate", "loop")
+DOORS = ("settings.py", "plan.py", "run.py")
+"""What every verb has: plain values under the options' names, a plan without a loaded model, and the work."""
+
+LONGEST_FILE = 350
+LONGEST_FUNCTION = 60
+SMALL = 60
+"""Lines below which a file with one importer is usually a paragraph of its importer."""
+SMALL_WITH_ONE_IMPORTER = 13
 
 HEAVY = {
     "torch",
@@ -55,44 +51,112 @@ HEAVY = {
 FILES = sorted((ROOT / "cai").rglob("*.py"))
 
 
-def room(path: Path) -> str:
-    return path.relative_to(ROOT / "cai").parts[0].removesuffix(".py")
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imported_modules(path: Path) -> frozenset[str]:
+    """Return the modules of cai that a file imports, in whichever of the four ways there are to say so."""
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where a name comes from"
+            if node.module and node.module.partition(".")[0] == "cai":
+                inside = [f"{node.module}.{alias.name}" for alias in node.names]
+                found |= {name if name in MODULES else node.module for name in inside}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.partition(".")[0] == "cai"}
+    return frozenset(found)
+
+
+def package(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
 
 
 def level(name: str) -> int:
-    found = [number for number, rooms in enumerate(LEVELS) if name in rooms]
-    assert found, f"cai.{name} has no level; give it one here and in the README"
+    found = [number for number, names in enumerate(LEVELS) if name in names]
+    assert found, f"cai.{name} has no level; give it one here and in docs/architecture.md"
     return found[0]
-
-
-def imported_rooms(path: Path) -> set[str]:
-    rooms = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cai."):
-            rooms.add(node.module.split(".")[1])
-        elif isinstance(node, ast.Import):
-            rooms |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("cai.")}
-    return rooms
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_down(path: Path) -> None:
-    here = room(path)
-    if here in ("__init__", "__main__"):
+    here = package(module_name(path))
+    if not here or here == "__main__":
         return
-    for other in imported_rooms(path) - {here}:
-        assert level(other) < level(here) or level(other) == level(here) == 0, f"cai.{here} imports cai.{other}"
+    for module in imported_modules(path):
+        other = package(module)
+        if other and other != here:
+            assert level(other) < level(here), f"{module_name(path)} imports {module}"
+        elif not other:
+            assert names_of_cai(path) <= {"__version__"}, "the public API is for those outside"
+
+
+def names_of_cai(path: Path) -> set[str]:
+    """Return what a file takes from the top package itself."""
+    names: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom) and node.module == "cai":
+            names |= {alias.name for alias in node.names if f"cai.{alias.name}" not in MODULES}
+        elif isinstance(node, ast.Import):
+            names |= {"cai" for alias in node.names if alias.name == "cai"}
+    return names
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_the_same_three_doors(verb: str) -> None:
+    assert {path.name for path in (ROOT / "cai" / verb).glob("*.py")} >= set(DOORS)
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_rooms_stay_small(path: Path) -> None:
-    text = path.read_text()
-    assert text.count("\n") <= 350
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert (node.end_lineno or 0) - node.lineno <= 60, node.name
-    assert not tree.body or ast.get_docstring(tree), "a module's docstring is its contract"
+def test_files_and_functions_stay_small(path: Path) -> None:
+    assert path.read_text().count("\n") <= LONGEST_FILE
+    for function in functions(path):
+        assert (function.end_lineno or 0) - function.lineno + 1 <= LONGEST_FUNCTION, function.name
+    assert not tree(path).body or ast.get_docstring(tree(path)), "a module's docstring is its contract"
+
+
+def importers() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, path in MODULES.items():
+        for module in imported_modules(path):
+            found[module].add(name)
+    return found
+
+
+def test_few_files_are_a_paragraph_of_their_only_importer() -> None:
+    found = importers()
+    small = [
+        name
+        for name, path in MODULES.items()
+        if len(found[name]) == 1 and path.name != "__init__.py" and path.read_text().count("\n") < SMALL
+    ]
+    assert len(small) <= SMALL_WITH_ONE_IMPORTER, small
+
+
+def test_no_class_name_is_in_two_files() -> None:
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, path in MODULES.items():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(name)
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -107,5 +171,5 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_nothing_but_the_oracle_is_taken_from_the_embedded_model() -> None:
     # Its figures stand beside the judge's in an evaluation; nobody who generates or trains may ask it.
-    knowing = {path.relative_to(ROOT / "cai").as_posix() for path in FILES if "tiny" in imported_rooms(path)}
-    assert {path for path in knowing if not path.startswith("tiny/")} == {"jobs/evaluate.py"}
+    knowing = {name for name, path in MODULES.items() if any(package(one) == "tiny" for one in imported_modules(path))}
+    assert {name for name in knowing if package(name) != "tiny"} == {"cai.evaluate.run"}

@@ -17,7 +17,7 @@ from cai.models.base import Choice, Completion, Request
 from cai.models.meter import Tally
 from cai.pipeline.breaker import SUSPICIOUS, TESTS
 from cai.pipeline.pipeline import ROWS_PER_SLOT, Pipeline
-from tests.building import make_bench, make_method, make_prompt
+from tests.building import make_judge_configuration, make_method, make_prompt
 
 PROVENANCE = Provenance("m", "m", "c", "c", "t", "t", "i", 0, 0)
 
@@ -74,7 +74,7 @@ class Ill:
 
 
 def make_pipeline(engine: Ill, sink: Memory, *, samples: int = 2, gate: bool = True) -> Pipeline[Prompt]:
-    judging = Judging(engine, make_bench(), Tally())
+    judging = Judging(engine, make_judge_configuration(), Tally())
     method = make_method(RevisionPlan(schedule="walk", rounds=1, gate=gate))
     generation = Generation(engine, method, samples, PROVENANCE, judging)
     return Pipeline(generation.row, sink, engine.concurrency, patience=0.0)

@@ -12,7 +12,8 @@ import orjson
 import pytest
 
 from cai.cli.main import COMMANDS, cai, main
-from cai.judging.run import judge_again, plan_judge
+from cai.judging.plan import plan_judge
+from cai.judging.run import judge_again
 from cai.judging.settings import RejudgeSettings
 from cai.pipeline.watch import Watch
 from cai.rundir.documents import make_document
@@ -191,7 +192,7 @@ def test_judge_s_total_is_the_rows_that_are_there(run_directory: Path, tmp_path:
     # As a run that was killed before its first seal left it: the rows are there, and run.json does not know.
     (source / "run.json").write_bytes(make_document(manifest | {"rows": 0, "status": "running"}))
     settings, watch = RejudgeSettings(source, out=tmp_path / "again"), Watch()
-    summary = asyncio.run(judge_again(settings, plan_judge(settings), watch))
+    summary = asyncio.run(judge_again(plan_judge(settings), watch))
     assert (watch.total, summary.rows) == (12, 12)
 
 

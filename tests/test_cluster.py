@@ -31,7 +31,7 @@ from cai.models.meter import Tally
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.pipeline import Pipeline
-from tests.building import make_bench, make_method, make_prompt
+from tests.building import make_judge_configuration, make_method, make_prompt
 
 PROVENANCE = Provenance("m", "m", "c", "c", "t", "t", "i", 0, 0)
 USAGE = Usage(2, 30, 10, 5)
@@ -330,7 +330,7 @@ def test_a_bug_ends_the_run_instead_of_leaving_it_to_wait() -> None:
 
 def test_the_recipe_travels_and_a_replica_makes_the_same_row_as_the_driver() -> None:
     plan = RevisionPlan(schedule="walk", rounds=1, gate=True)
-    recipe = Recipe(SCRIPTED, SCRIPTED, EngineSettings(), make_method(plan), make_bench(), 2)
+    recipe = Recipe(SCRIPTED, SCRIPTED, EngineSettings(), make_method(plan), make_judge_configuration(), 2)
 
     async def there() -> Outcome:
         replica = Replica()
@@ -356,7 +356,7 @@ def test_templates_travel_without_their_files() -> None:
     there = pickle.loads(pickle.dumps(templates))
     assert there.fingerprint == templates.fingerprint
     assert there.judge_decide() == templates.judge_decide()
-    principle = make_bench().constitution.principles[0]
+    principle = make_judge_configuration().constitution.principles[0]
     assert there.critique(principle) == templates.critique(principle)
 
 
@@ -375,6 +375,6 @@ def test_without_ray_one_sentence_tells_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "cai.cluster.rays", raising=False)
     plan = RevisionPlan(schedule="walk", rounds=1, gate=True)
-    recipe = Recipe(SCRIPTED, SCRIPTED, EngineSettings(), make_method(plan), make_bench(), 1)
+    recipe = Recipe(SCRIPTED, SCRIPTED, EngineSettings(), make_method(plan), make_judge_configuration(), 1)
     with pytest.raises(UsageError, match=r"pip install 'cai\[ray\]'"):
         asyncio.run(open_cluster("auto", recipe, 1, 0))

@@ -13,12 +13,13 @@ from cai.constitution import RevisionPlan
 from cai.core.errors import UsageError
 from cai.core.records import Failure, Message, Prompt, Provenance, Usage
 from cai.generate.dry_run import Cast, Load
-from cai.generate.estimate import SAMPLED_PROMPTS, Estimate, Measured, estimate
+from cai.generate.estimate import SAMPLED_PROMPTS, Estimate, GenerateSummary, Measured, estimate
+from cai.generate.plan import plan_generate
 from cai.generate.prices import Rates
-from cai.generate.run import generate, plan_generate
+from cai.generate.run import generate
 from cai.generate.settings import GenerateSettings
 from cai.method.critique import Method
-from cai.method.judge import Bench, Rules
+from cai.method.judge import JudgeConfiguration, Rules
 from cai.method.row import Generation, Judging
 from cai.method.templates import Templates
 from cai.models.base import Request, Sampling
@@ -51,14 +52,16 @@ rules = st.builds(
 def make_cast(plan: RevisionPlan, judging: Rules, samples: int) -> Cast:
     constitution, templates, sampling = make_constitution(), Templates.load("en"), Sampling(max_tokens=LIMIT)
     method = Method(constitution, templates, plan, sampling, few_shot=False, seed=0)
-    bench = Bench(constitution, templates, judging, sampling, seed=0)
-    return Cast(method, bench, samples, WordCounter(), WordCounter())
+    configuration = JudgeConfiguration(constitution, templates, judging, sampling, seed=0)
+    return Cast(method, configuration, samples, WordCounter(), WordCounter())
 
 
 def ask(cast: Cast, engine: ScriptedEngine) -> Load:
     """Make every prompt's row and return what was asked."""
     tally = Tally()
-    generation = Generation(engine, cast.method, cast.samples, NOWHERE, Judging(engine, cast.bench, tally))
+    generation = Generation(
+        engine, cast.method, cast.samples, NOWHERE, Judging(engine, cast.judge_configuration, tally)
+    )
 
     async def rows() -> None:
         for prompt in PROMPTS:
@@ -183,9 +186,9 @@ def test_half_a_pair_of_rates_is_refused(half: dict[str, float], missing: str) -
         Rates(**half)
 
 
-def run(directory: Path, **changes: object) -> Summary:
+def run(directory: Path, **changes: object) -> GenerateSummary:
     chosen = GenerateSettings("medical", out=directory, **changes)  # type: ignore[arg-type]
-    return asyncio.run(generate(chosen, plan_generate(chosen), Watch()))
+    return asyncio.run(generate(plan_generate(chosen), Watch()))
 
 
 def test_the_embedded_model_takes_what_a_pilot_measured(tmp_path: Path) -> None:
@@ -220,7 +223,7 @@ def test_few_shot_exemplars_are_counted() -> None:
     for few_shot in (False, True):
         cast = make_cast(plan, Rules(), 1)
         method = Method(constitution, cast.method.templates, plan, cast.method.sampling, few_shot, seed=0)
-        loads.append(foresee(Cast(method, cast.bench, 1, WordCounter(), WordCounter())).least)
+        loads.append(foresee(Cast(method, cast.judge_configuration, 1, WordCounter(), WordCounter())).least)
     plainly, shown = loads
     assert shown.requests == plainly.requests
     written = plainly.requests - len(PROMPTS)  # every request but the first responses shows them
@@ -234,6 +237,6 @@ def test_a_judge_counts_its_own_tokens() -> None:
 
     cast = make_cast(RevisionPlan(rounds=0), Rules(), 2)
     found = foresee(cast)
-    other = foresee(Cast(cast.method, cast.bench, 2, WordCounter(), Double()))
+    other = foresee(Cast(cast.method, cast.judge_configuration, 2, WordCounter(), Double()))
     assert other.least == found.least  # no two answers that differ: nobody is asked to judge
     assert other.most.prompt_tokens > found.most.prompt_tokens

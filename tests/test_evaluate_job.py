@@ -19,8 +19,9 @@ from cai.core.errors import EngineGoneError, RequestError, RunError, UsageError
 from cai.core.records import Message
 from cai.evaluate import run as job
 from cai.evaluate.contestants import contestants
+from cai.evaluate.plan import plan_evaluate
 from cai.evaluate.results import Evaluation
-from cai.evaluate.run import evaluate, plan_evaluate
+from cai.evaluate.run import evaluate
 from cai.evaluate.settings import EvaluateSettings
 from cai.models.asking import ATTEMPTS
 from cai.models.base import Request
@@ -66,7 +67,7 @@ def named(*models: str) -> tuple[LabelledModel, ...]:
 
 
 def run(wanted: EvaluateSettings) -> Evaluation:
-    found = asyncio.run(evaluate(wanted, plan_evaluate(wanted), Watch()))
+    found = asyncio.run(evaluate(plan_evaluate(wanted), Watch()))
     assert isinstance(found, Evaluation)
     return found
 
@@ -335,7 +336,7 @@ def test_a_drained_evaluation_says_so_and_goes_on(tmp_path: Path, monkeypatch: p
 
     models = Models(monkeypatch, one=stopping)
     wanted = settings(tmp_path, "one")
-    assert asyncio.run(evaluate(wanted, plan_evaluate(wanted), watch)) == "interrupted"
+    assert asyncio.run(evaluate(plan_evaluate(wanted), watch)) == "interrupted"
     assert 0 < models.asked["one"] < 12
     assert run(wanted).figure("answered", "one").value == 1
     assert models.asked["one"] == 12

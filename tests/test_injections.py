@@ -10,7 +10,7 @@ from benchmarks.injections import INJECTIONS, Outcome, Pair, gate_outcomes, inje
 from cai.constitution import RevisionPlan
 from cai.core.records import Message
 from cai.models.scripted import ScriptedEngine
-from tests.building import PRINCIPLES, make_bench, make_engine, make_method, user
+from tests.building import PRINCIPLES, make_engine, make_judge_configuration, make_method, user
 
 PAIRS = [Pair((user("How do I sleep better?"),), f"good {number}", "bad", PRINCIPLES[0]) for number in range(4)]
 
@@ -20,7 +20,7 @@ def unused(_request: object) -> str:
 
 
 def outcomes(engine: ScriptedEngine) -> dict[str, Outcome]:
-    _, found = asyncio.run(injected_outcomes(engine, make_bench(), PAIRS))
+    _, found = asyncio.run(injected_outcomes(engine, make_judge_configuration(), PAIRS))
     return {outcome.name: outcome for outcome in found}
 
 

@@ -9,9 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.core.records import Comparison, Message, Verdict
-from cai.method.judge import CONTRADICTION, IDENTICAL, LOW_MASS, TIE, UNREADABLE, Bench, Rules, draw_principles, judge
+from cai.method.judge import (
+    CONTRADICTION,
+    IDENTICAL,
+    LOW_MASS,
+    TIE,
+    UNREADABLE,
+    JudgeConfiguration,
+    Rules,
+    draw_principles,
+    judge,
+)
 from cai.models.base import Request
-from tests.building import PRINCIPLES, make_bench, make_comparison, make_engine, shown_answers
+from tests.building import PRINCIPLES, make_comparison, make_engine, make_judge_configuration, shown_answers
 
 Preference = Callable[[str, str], float]
 """The probability that the first of two shown texts is better."""
@@ -21,7 +31,7 @@ def decide(
     comparison: Comparison,
     prefers: Preference,
     *,
-    bench: Bench | None = None,
+    configuration: JudgeConfiguration | None = None,
     mass: float = 0.9,
     answer: str = "unused",
 ) -> Verdict:
@@ -32,7 +42,9 @@ def decide(
     def say(_request: Request) -> str:
         return answer
 
-    return asyncio.run(judge(make_engine(say, choose), bench or make_bench(), comparison, PRINCIPLES[0], "p0"))
+    return asyncio.run(
+        judge(make_engine(say, choose), configuration or make_judge_configuration(), comparison, PRINCIPLES[0], "p0")
+    )
 
 
 words = st.text("abcdef", min_size=1, max_size=8)
@@ -46,9 +58,9 @@ def test_swapping_the_pair_swaps_the_verdict(
     def prefers(first: str, second: str) -> float:
         return shown_ab if (first, second) == (a, b) else shown_ba
 
-    bench = make_bench(seed=seed, rules=Rules(orders=orders))  # type: ignore[arg-type]
-    verdict = decide(make_comparison(a, b), prefers, bench=bench)
-    swapped = decide(make_comparison(a, b).swap(), prefers, bench=bench)
+    configuration = make_judge_configuration(seed=seed, rules=Rules(orders=orders))  # type: ignore[arg-type]
+    verdict = decide(make_comparison(a, b), prefers, configuration=configuration)
+    swapped = decide(make_comparison(a, b).swap(), prefers, configuration=configuration)
     assert verdict.abstained == swapped.abstained
     if verdict.probability is not None and swapped.probability is not None:
         assert verdict.probability + swapped.probability == pytest.approx(1, abs=1e-12)
@@ -88,29 +100,39 @@ def test_contradicting_orders_abstain_only_beyond_the_margin() -> None:
         return 0.9 if first == "good" else 0.6  # the second order says 0.4 for good
 
     assert decide(make_comparison("good", "bad"), leaning).abstained == CONTRADICTION
-    wide = make_bench(rules=Rules(contradiction_margin=0.6))
-    assert decide(make_comparison("good", "bad"), leaning, bench=wide).probability == pytest.approx(0.65)
+    wide = make_judge_configuration(rules=Rules(contradiction_margin=0.6))
+    assert decide(make_comparison("good", "bad"), leaning, configuration=wide).probability == pytest.approx(0.65)
 
 
 def test_one_order_asks_once_and_says_which() -> None:
-    bench = make_bench(rules=Rules(orders="one"))
+    configuration = make_judge_configuration(rules=Rules(orders="one"))
     verdict = decide(
-        make_comparison("good", "bad"), lambda first, _second: 0.9 if first == "good" else 0.1, bench=bench
+        make_comparison("good", "bad"),
+        lambda first, _second: 0.9 if first == "good" else 0.1,
+        configuration=configuration,
     )
     assert (verdict.first is None) != (verdict.second is None)
     assert verdict.probability == pytest.approx(0.9)
 
 
 def test_reasoning_does_not_hide_that_the_orders_contradict() -> None:
-    bench = make_bench(rules=Rules(reasoning=True))
-    verdict = decide(make_comparison("good", "bad"), lambda _first, _second: 0.9, bench=bench, answer="Because.")
+    configuration = make_judge_configuration(rules=Rules(reasoning=True))
+    verdict = decide(
+        make_comparison("good", "bad"),
+        lambda _first, _second: 0.9,
+        configuration=configuration,
+        answer="Because.",
+    )
     assert (verdict.probability, verdict.abstained) == (None, CONTRADICTION)
 
 
 def test_reasoning_is_kept_and_its_labels_are_clamped() -> None:
-    bench = make_bench(rules=Rules(reasoning=True))
+    configuration = make_judge_configuration(rules=Rules(reasoning=True))
     verdict = decide(
-        make_comparison("good", "bad"), lambda first, _second: float(first == "good"), bench=bench, answer="Because."
+        make_comparison("good", "bad"),
+        lambda first, _second: float(first == "good"),
+        configuration=configuration,
+        answer="Because.",
     )
     assert verdict.rationales == ("Because.", "Because.")
     assert verdict.probability == pytest.approx(0.6)
@@ -132,22 +154,22 @@ def test_letters_read_from_text_are_never_guessed(answers: tuple[str, str], expe
     def say(request: Request) -> str:
         return answers[0] if shown_answers(request.messages[0]["content"])[0] == "good" else answers[1]
 
-    bench = make_bench(rules=Rules(by="text"))
-    verdict = asyncio.run(judge(make_engine(say), bench, make_comparison("good", "bad"), PRINCIPLES[0], "p0"))
+    configuration = make_judge_configuration(rules=Rules(by="text"))
+    verdict = asyncio.run(judge(make_engine(say), configuration, make_comparison("good", "bad"), PRINCIPLES[0], "p0"))
     assert expected == (verdict.abstained if verdict.probability is None else verdict.probability)
     assert verdict.first_mass is None
 
 
 @given(st.integers(0, 10_000), st.integers(1, 4))
 def test_principles_are_drawn_without_repetition_and_whatever_the_order(seed: int, count: int) -> None:
-    bench = make_bench(seed=seed, rules=Rules(principles=count))
-    drawn = draw_principles(bench, "p0", (), ("response:0", "response:1"))
-    assert drawn == draw_principles(bench, "p0", (), ("response:1", "response:0"))
+    configuration = make_judge_configuration(seed=seed, rules=Rules(principles=count))
+    drawn = draw_principles(configuration, "p0", (), ("response:0", "response:1"))
+    assert drawn == draw_principles(configuration, "p0", (), ("response:1", "response:0"))
     assert len(drawn) == len({item.id for item in drawn}) == min(count, 2)  # `private` needs its tag
     assert all(item.id != "private" for item in drawn)
 
 
 def test_principles_are_drawn_by_weight() -> None:
-    bench = make_bench()
-    drawn = [draw_principles(replace(bench, seed=seed), "p0", (), ("x", "y"))[0].id for seed in range(2000)]
+    configuration = make_judge_configuration()
+    drawn = [draw_principles(replace(configuration, seed=seed), "p0", (), ("x", "y"))[0].id for seed in range(2000)]
     assert drawn.count("safe") / 2000 == pytest.approx(0.75, abs=0.04)  # weight 3 of 4; 4 standard deviations

@@ -12,13 +12,13 @@ from cai.core.errors import RequestError, RowError
 from cai.core.identity import derive_seed
 from cai.core.records import Message, Prompt, Provenance, Row, row_from_dict
 from cai.method.critique import Method
-from cai.method.judge import FAILED, Bench, Rules
+from cai.method.judge import FAILED, JudgeConfiguration, Rules
 from cai.method.row import Generation, Judging
 from cai.method.templates import Templates
 from cai.models.base import Engine, Request, Sampling
 from cai.models.meter import Tally
 from cai.models.scripted import default_script
-from tests.building import make_bench, make_engine, make_method, make_prompt
+from tests.building import make_engine, make_judge_configuration, make_method, make_prompt
 
 PROVENANCE = Provenance("model", "judge", "c", "c", "t", "t", "i", 0, 0)
 
@@ -26,7 +26,7 @@ PROVENANCE = Provenance("model", "judge", "c", "c", "t", "t", "i", 0, 0)
 def make_generation(
     engine: Engine, samples: int = 2, rules: Rules | None = None, plan: RevisionPlan | None = None
 ) -> Generation:
-    judging = Judging(engine, make_bench(rules=rules), Tally())
+    judging = Judging(engine, make_judge_configuration(rules=rules), Tally())
     method = make_method(plan or RevisionPlan(schedule="walk", rounds=1, gate=False))
     return Generation(engine, method, samples, PROVENANCE, judging)
 
@@ -96,7 +96,7 @@ def test_a_row_depends_on_its_seed_and_prompt_alone() -> None:
 def test_judging_again_keeps_the_traces_and_counts_its_own_tokens() -> None:
     engine = default_script()
     row = generate(make_generation(engine))
-    judging = Judging(engine, make_bench(seed=1, rules=Rules(principles=2)), Tally())
+    judging = Judging(engine, make_judge_configuration(seed=1, rules=Rules(principles=2)), Tally())
     again = asyncio.run(judging.row(row))
     assert again.traces == row.traces
     assert again.prompt == row.prompt
@@ -105,7 +105,7 @@ def test_judging_again_keeps_the_traces_and_counts_its_own_tokens() -> None:
     assert again.usage == judging.tally.usage()
     provenance = again.provenance
     assert (provenance.judge, provenance.judge_seed) == ("scripted", 1)
-    assert provenance.judge_constitution == judging.bench.constitution.fingerprint != "c"
+    assert provenance.judge_constitution == judging.judge_configuration.constitution.fingerprint != "c"
     assert again.provenance.constitution == row.provenance.constitution
 
 
@@ -190,7 +190,7 @@ def test_a_verdict_that_failed_is_an_abstention_and_the_row_lives() -> None:
     ]
     assert {(part.stage, part.kind, part.raw) for part in row.failed} == {("verdict", "http 400", "{'error': 7}")}
     # Judged again by a judge that answers, the row lacks nothing any more.
-    again = asyncio.run(Judging(default_script(), make_bench(), Tally()).row(row))
+    again = asyncio.run(Judging(default_script(), make_judge_configuration(), Tally()).row(row))
     assert again.failed == ()
 
 
@@ -219,7 +219,9 @@ def test_a_korean_constitution_is_asked_in_korean_throughout() -> None:
 
     engine = make_engine(answer, choose)
     method = Method(constitution, templates, constitution.revision, Sampling(), few_shot=False, seed=0)
-    judging = Judging(engine, Bench(constitution, templates, Rules(reasoning=True), Sampling(), 0), Tally())
+    judging = Judging(
+        engine, JudgeConfiguration(constitution, templates, Rules(reasoning=True), Sampling(), 0), Tally()
+    )
     prompt = Prompt("ko-1", 0, ({"role": "user", "content": "잠이 오지 않아요. 어떻게 하죠?"},))
     row = asyncio.run(Generation(engine, method, 2, PROVENANCE, judging).row(prompt))
     assert len(row.traces[0].rounds) == len(constitution.principles)

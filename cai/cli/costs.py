@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cai.cli.options import Command, FiniteRange
 from cai.generate.dry_run import Load
-from cai.generate.estimate import Estimate
+from cai.generate.estimate import Estimate, GenerateSummary
 from cai.generate.prices import Rates
 from cai.pipeline.watch import Summary
 
@@ -61,7 +61,7 @@ def tell_estimate(estimate: Estimate, rates: Rates) -> dict[str, Any]:
 def tell_summary(summary: Summary, rates: Rates) -> dict[str, Any]:
     """Return the summary as what JSON can say, with what it cost and the estimate's costs."""
     told = summary.as_json() | {"money": rates.money(_actual(summary))}
-    if summary.estimate is not None:
+    if isinstance(summary, GenerateSummary) and summary.estimate is not None:
         told["estimate"] = tell_estimate(summary.estimate, rates)
     return told
 
@@ -77,7 +77,7 @@ def print_estimate(console: Console, estimate: Estimate, rates: Rates) -> None:
 
 def print_comparison(console: Console, summary: Summary, rates: Rates) -> None:
     """Print what this process asked beside what was foreseen for the same rows."""
-    if summary.estimate is None or not summary.estimate.rows:
+    if not isinstance(summary, GenerateSummary) or summary.estimate is None or not summary.estimate.rows:
         return
     foreseen, actual = summary.estimate.expected, _actual(summary)
     _print_table(

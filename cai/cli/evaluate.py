@@ -30,8 +30,8 @@ from cai.models import check_engine_options
 from cai.models.spec import LabelledModel, ModelSpec
 
 try:
+    from cai.evaluate.plan import plan_evaluate
     from cai.evaluate.run import evaluate as evaluate_job
-    from cai.evaluate.run import plan_evaluate
 except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] != "matplotlib":
         raise
@@ -91,7 +91,7 @@ def evaluate(models: tuple[LabelledModel, ...], as_json: bool, **options: Any) -
             say(f"cai: judged by {plan.judge}, {which}; choose with --judge", err=True)
         if settings.prompts is None and any(contestant.spec.kind == "tiny" for contestant in plan.contestants):
             say("cai: the embedded miniature knows only its micro-world; try --prompts tiny", err=True)
-    result = run_watched(lambda watch: evaluate_job(settings, plan, watch), quiet=as_json)
+    result = run_watched(lambda watch: evaluate_job(plan, watch), quiet=as_json)
     if result == "interrupted":
         if not as_json:
             say("Interrupted; the same command goes on from here.")

@@ -31,7 +31,8 @@ from cai.cluster.settings import ClusterSettings
 from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
 from cai.core.settings import plain
-from cai.generate.run import estimate_generate, plan_generate
+from cai.generate.plan import plan_generate
+from cai.generate.run import estimate_generate
 from cai.generate.run import generate as generate_job
 from cai.generate.settings import GenerateSettings
 from cai.models import check_engine_options
@@ -101,7 +102,7 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
     if not (dry_run and as_json):  # which tells them itself
         print_remarks(plan.prompts.remarks)
     if dry_run:
-        estimate = asyncio.run(estimate_generate(plan, settings))
+        estimate = asyncio.run(estimate_generate(plan))
         resolved = (
             plain(settings)
             | plan.method.plan.model_dump(mode="json")
@@ -123,7 +124,7 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
         say(
             "cai: using the embedded miniature, which knows only its micro-world; choose a model with --model", err=True
         )
-    summary = run_watched(lambda watch: generate_job(settings, plan, watch), quiet=as_json)
+    summary = run_watched(lambda watch: generate_job(plan, watch), quiet=as_json)
     from cai.data.export import ExportOptions, export_run  # noqa: PLC0415  (needs Arrow, which nobody waits for at the start)
 
     exported = export_run(summary.out, ExportOptions(all_revisions=settings.all_revisions))

@@ -21,7 +21,8 @@ from cai.cli.outcome import finish
 from cai.cli.places import EXISTING_RUN, NEW_RUN
 from cai.cli.screen import run_watched
 from cai.data.export import ExportOptions, export_run
-from cai.judging.run import judge_again, plan_judge
+from cai.judging.plan import plan_judge
+from cai.judging.run import judge_again
 from cai.judging.settings import RejudgeSettings
 from cai.models import check_engine_options
 from cai.models.spec import ModelSpec
@@ -53,5 +54,5 @@ def judge(as_json: bool, **options: Any) -> None:
     check_engine_options((plan.judge,), settings.engine.engine_option)
     if settings.fresh:
         confirm_fresh(plan.out)
-    summary = run_watched(lambda watch: judge_again(settings, plan, watch), quiet=as_json)
+    summary = run_watched(lambda watch: judge_again(plan, watch), quiet=as_json)
     finish(Screen(), summary, export_run(summary.out, ExportOptions()), as_json=as_json)

@@ -11,7 +11,7 @@ from cai.core.errors import RowError
 from cai.core.evidence import part_failure
 from cai.core.records import TIE_LEAD, Comparison, PartFailure, Prompt, Provenance, Row, Verdict
 from cai.evaluate.records import Answer, Decision
-from cai.method.judge import FAILED, TIE, Bench, draw_principles, failed_verdict, judge
+from cai.method.judge import FAILED, TIE, JudgeConfiguration, draw_principles, failed_verdict, judge
 from cai.models.base import Engine
 from cai.models.meter import Meter, Tally
 
@@ -23,7 +23,7 @@ class Comparing:
     """A judge, and the answers of two models by prompt id; `labels` name the models. `tally` counts all tokens."""
 
     judge: Engine
-    bench: Bench
+    judge_configuration: JudgeConfiguration
     labels: tuple[str, str]
     answers: tuple[Mapping[str, Answer], Mapping[str, Answer]]
     provenance: Provenance
@@ -40,10 +40,10 @@ class Comparing:
         comparison = Comparison(prompt.messages, a, b, *self.labels)
         verdicts: list[Verdict] = []
         failed: list[PartFailure] = []
-        principles = draw_principles(self.bench, prompt.id, prompt.tags, self.labels)
+        principles = draw_principles(self.judge_configuration, prompt.id, prompt.tags, self.labels)
         for principle in principles:
             try:
-                verdicts.append(await judge(engine, self.bench, comparison, principle, prompt.id))
+                verdicts.append(await judge(engine, self.judge_configuration, comparison, principle, prompt.id))
             except RowError as error:
                 failed.append(part_failure(f"verdict:{principle.id}", error))
                 if error.retryable or len(failed) == len(principles):

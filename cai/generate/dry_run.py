@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from cai.core.errors import RowError
 from cai.core.records import Message, Prompt, Provenance
 from cai.method.critique import Method
-from cai.method.judge import Bench
+from cai.method.judge import JudgeConfiguration
 from cai.method.row import Generation, Judging
 from cai.models.base import Choice, Completion, Request
 from cai.models.meter import Tally
@@ -61,10 +61,10 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """What a run is made of, models aside: the method, the bench, and how each side's tokens are counted."""
+    """What a run is made of, models aside: the method, the configuration, and how each side's tokens are counted."""
 
     method: Method
-    bench: Bench
+    judge_configuration: JudgeConfiguration
     samples: int
     counter: TokenCounter
     judge_counter: TokenCounter
@@ -138,7 +138,7 @@ async def rehearse(prompts: Iterable[Prompt], cast: Cast, course: Course) -> Out
     judged = Course(0, alike=True)  # what a judge says changes nothing that is asked
     for prompt in prompts:
         asked = Outline()
-        judging = Judging(RehearsalEngine(cast.judge_counter, judged, asked), cast.bench, Tally())
+        judging = Judging(RehearsalEngine(cast.judge_counter, judged, asked), cast.judge_configuration, Tally())
         engine = RehearsalEngine(cast.counter, course, asked)
         try:
             await Generation(engine, cast.method, cast.samples, _NOWHERE, judging).row(prompt)

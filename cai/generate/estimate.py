@@ -16,6 +16,7 @@ from typing import Any
 
 from cai.core.records import Failure, Prompt, Usage
 from cai.generate.dry_run import Cast, Course, Load, rehearse
+from cai.pipeline.watch import Summary
 
 SAMPLED_PROMPTS = 64
 TEXT_TOKENS = 150
@@ -59,6 +60,16 @@ class Estimate:
     def as_json(self) -> dict[str, Any]:
         """Return the estimate as what JSON can say."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateSummary(Summary):
+    """How a generation ended; `estimate` is what was foreseen for the rows that this process did or failed.
+
+    It is None where nothing was foreseen.
+    """
+
+    estimate: Estimate | None = None
 
 
 async def estimate(

@@ -8,7 +8,7 @@ from cai.cluster import Maker, open_cluster
 from cai.cluster.settings import ClusterSettings
 from cai.core.records import Prompt, Provenance, Row
 from cai.method.critique import Method
-from cai.method.judge import Bench
+from cai.method.judge import JudgeConfiguration
 from cai.method.row import Generation, Judging
 from cai.models.base import Engine
 from cai.models.meter import Tally
@@ -25,7 +25,7 @@ class Recipe:
     judge_spec: ModelSpec
     engine: EngineSettings
     method: Method
-    bench: Bench
+    judge_configuration: JudgeConfiguration
     samples: int
 
     async def open(self, say: Callable[[str], None] | None = None) -> Maker:
@@ -78,7 +78,7 @@ class _Here:
         return self.engine.concurrency
 
     async def make(self, prompt: Prompt, provenance: Provenance, tally: Tally) -> Row:
-        judging = Judging(self.judging_engine, self.recipe.bench, tally)
+        judging = Judging(self.judging_engine, self.recipe.judge_configuration, tally)
         generation = Generation(self.engine, self.recipe.method, self.recipe.samples, provenance, judging)
         return await generation.row(prompt)
 

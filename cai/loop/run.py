@@ -15,10 +15,12 @@ from cai.constitution import load_constitution
 from cai.core.errors import UsageError
 from cai.core.paths import expand
 from cai.data.export import ExportOptions, export_run
+from cai.evaluate.plan import plan_evaluate
 from cai.evaluate.results import Evaluation
-from cai.evaluate.run import evaluate, plan_evaluate
+from cai.evaluate.run import evaluate
 from cai.evaluate.settings import EvaluateSettings
-from cai.generate.run import generate, plan_generate
+from cai.generate.plan import plan_generate
+from cai.generate.run import generate
 from cai.generate.settings import GenerateSettings
 from cai.loop.record import Record, changes, identity, read_record, write_record
 from cai.loop.settings import LoopSettings
@@ -112,7 +114,7 @@ def _run(settings: Settings, hand: Stagehand) -> Evaluation | str:
     if isinstance(settings, GenerateSettings):
         plan = plan_generate(settings)
         _say_all(plan.prompts.remarks, hand)
-        summary = hand.watched(lambda watch: generate(settings, plan, watch))
+        summary = hand.watched(lambda watch: generate(plan, watch))
         export_run(summary.out, ExportOptions())
         return summary.status
     if isinstance(settings, TrainSettings):
@@ -120,7 +122,7 @@ def _run(settings: Settings, hand: Stagehand) -> Evaluation | str:
     evaluation_plan = plan_evaluate(settings)
     if settings.prompts is not None:
         _say_all(evaluation_plan.prompts.remarks, hand)
-    return hand.watched(lambda watch: evaluate(settings, evaluation_plan, watch))
+    return hand.watched(lambda watch: evaluate(evaluation_plan, watch))
 
 
 def _say_all(lines: Iterable[str], hand: Stagehand) -> None:

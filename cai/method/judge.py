@@ -50,7 +50,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class JudgeConfiguration:
     """All that decides how a pair is judged, apart from the model and the pair."""
 
     constitution: Constitution
@@ -74,16 +74,18 @@ class _Showing:
 
 
 def draw_principles(
-    bench: Bench, prompt_id: str, tags: tuple[str, ...], pair: tuple[str, str]
+    configuration: JudgeConfiguration, prompt_id: str, tags: tuple[str, ...], pair: tuple[str, str]
 ) -> tuple[Principle, ...]:
     """Return the principles to judge a pair under, drawn by weight without repetition; empty when none applies.
 
     The draw depends on the pair's sources, not on their order, so a swapped comparison is judged under the same ones.
     """
-    left = list(bench.constitution.applicable(tags))
+    left = list(configuration.constitution.applicable(tags))
     drawn: list[Principle] = []
-    while left and len(drawn) < bench.rules.principles:
-        place = draw(bench.seed, prompt_id, *sorted(pair), "judge", len(drawn)) * sum(item.weight for item in left)
+    while left and len(drawn) < configuration.rules.principles:
+        place = draw(configuration.seed, prompt_id, *sorted(pair), "judge", len(drawn)) * sum(
+            item.weight for item in left
+        )
         for index, item in enumerate(left):
             place -= item.weight
             if place < 0 or index == len(left) - 1:
@@ -92,7 +94,13 @@ def draw_principles(
     return tuple(drawn)
 
 
-async def judge(engine: Engine, bench: Bench, comparison: Comparison, principle: Principle, prompt_id: str) -> Verdict:
+async def judge(
+    engine: Engine,
+    configuration: JudgeConfiguration,
+    comparison: Comparison,
+    principle: Principle,
+    prompt_id: str,
+) -> Verdict:
     """Return the verdict on a comparison under a principle.
 
     Law: judging `comparison.swap()` gives 1 - p, or the same abstention. Raises RowError, with the stage, when a
@@ -102,11 +110,11 @@ async def judge(engine: Engine, bench: Bench, comparison: Comparison, principle:
         return _verdict(comparison, principle, None, None, None, IDENTICAL)
     asker = Asker(engine)
     a_first = b_first = None
-    if bench.rules.orders == "both" or _shows_a_first(bench, comparison, prompt_id):
-        a_first = await _show(asker, bench, comparison, principle, prompt_id)
-    if bench.rules.orders == "both" or a_first is None:
-        b_first = await _show(asker, bench, comparison.swap(), principle, prompt_id)
-    probability, abstained = _weigh(a_first, b_first, bench.rules)
+    if configuration.rules.orders == "both" or _shows_a_first(configuration, comparison, prompt_id):
+        a_first = await _show(asker, configuration, comparison, principle, prompt_id)
+    if configuration.rules.orders == "both" or a_first is None:
+        b_first = await _show(asker, configuration, comparison.swap(), principle, prompt_id)
+    probability, abstained = _weigh(a_first, b_first, configuration.rules)
     return _verdict(comparison, principle, a_first, b_first, probability, abstained)
 
 
@@ -115,20 +123,22 @@ def failed_verdict(comparison: Comparison, principle: Principle) -> Verdict:
     return _verdict(comparison, principle, None, None, None, FAILED)
 
 
-def _shows_a_first(bench: Bench, comparison: Comparison, prompt_id: str) -> bool:
+def _shows_a_first(configuration: JudgeConfiguration, comparison: Comparison, prompt_id: str) -> bool:
     sources = sorted((comparison.a_source, comparison.b_source))
-    shown_first = sources[0] if draw(bench.seed, prompt_id, *sources, "order") < 0.5 else sources[1]
+    shown_first = sources[0] if draw(configuration.seed, prompt_id, *sources, "order") < 0.5 else sources[1]
     return shown_first == comparison.a_source
 
 
-async def _show(asker: Asker, bench: Bench, shown: Comparison, principle: Principle, prompt_id: str) -> _Showing:
+async def _show(
+    asker: Asker, configuration: JudgeConfiguration, shown: Comparison, principle: Principle, prompt_id: str
+) -> _Showing:
     """Ask once, with a shown as the first answer."""
-    templates, rules = bench.templates, bench.rules
-    seed = derive_seed(bench.seed, prompt_id, "show", principle.id, shown.a_source, shown.b_source)
+    templates, rules = configuration.templates, configuration.rules
+    seed = derive_seed(configuration.seed, prompt_id, "show", principle.id, shown.a_source, shown.b_source)
     rationale = None
     if rules.reasoning:
         question = _user(templates.judge_reason(principle, shown.messages, shown.a, shown.b))
-        thought = await asker.write(REASONING, Request((question,), bench.sampling, seed))
+        thought = await asker.write(REASONING, Request((question,), configuration.sampling, seed))
         rationale = thought.text
         messages: tuple[Message, ...] = (
             question,

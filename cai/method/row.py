@@ -19,7 +19,7 @@ from cai.core.errors import RowError
 from cai.core.evidence import of_row, part_failure
 from cai.core.records import Comparison, PartFailure, Prompt, Provenance, Row, Trace
 from cai.method.critique import Method, respond_and_revise
-from cai.method.judge import Bench, draw_principles, failed_verdict, judge
+from cai.method.judge import JudgeConfiguration, draw_principles, failed_verdict, judge
 from cai.models.base import Engine
 from cai.models.meter import Meter, Tally
 
@@ -28,10 +28,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """A judge at its bench; `tally` counts the tokens of all rows."""
+    """A judge at its configuration; `tally` counts the tokens of all rows."""
 
     engine: Engine
-    bench: Bench
+    judge_configuration: JudgeConfiguration
     tally: Tally
 
     async def judged(self, row: Row, tally: Tally) -> Row:
@@ -44,11 +44,11 @@ class Judging:
             (comparison, principle)
             for comparison in comparisons(row.prompt, row.traces)
             for principle in draw_principles(
-                self.bench, row.prompt.id, row.prompt.tags, (comparison.a_source, comparison.b_source)
+                self.judge_configuration, row.prompt.id, row.prompt.tags, (comparison.a_source, comparison.b_source)
             )
         ]
         outcomes = await _together(
-            _outcome(judge(engine, self.bench, comparison, principle, row.prompt.id))
+            _outcome(judge(engine, self.judge_configuration, comparison, principle, row.prompt.id))
             for comparison, principle in wanted
         )
         verdicts = []
@@ -71,9 +71,9 @@ class Judging:
         provenance = replace(
             row.provenance,
             judge=self.engine.name,
-            judge_constitution=self.bench.constitution.fingerprint,
-            judge_templates=self.bench.templates.fingerprint,
-            judge_seed=self.bench.seed,
+            judge_constitution=self.judge_configuration.constitution.fingerprint,
+            judge_templates=self.judge_configuration.templates.fingerprint,
+            judge_seed=self.judge_configuration.seed,
         )
         return replace(judged, usage=tally.usage(), provenance=provenance)
 

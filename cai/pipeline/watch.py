@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cai.generate.estimate import Estimate
 from cai.models.meter import Tally
 from cai.pipeline.pipeline import Progress, Stop
 from cai.rundir.origin import location
@@ -33,8 +32,7 @@ class Summary:
 
     `done`, `failed`, `skipped`, the tokens and the seconds are this process's; `rows` and `failures` (by stage and
     cause) are the whole run's. `owed` of the failures are asked again by the same command, `for_good` by the same with
-    `--retry-failed`; the rest are no prompts. `estimate` is what was foreseen for the rows that this process did or
-    failed, None where nothing was.
+    `--retry-failed`; the rest are no prompts.
     """
 
     out: Path
@@ -52,7 +50,6 @@ class Summary:
     cached_tokens: int
     completion_tokens: int
     seconds: float
-    estimate: Estimate | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as what JSON can say."""

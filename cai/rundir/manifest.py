@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import cai
+from cai import __version__
 from cai.core.errors import DamageError, RunError
 from cai.core.mark import kind_of_any
 from cai.core.records import Usage
@@ -151,12 +151,12 @@ def require_identity(directory: Path, recorded: Mapping[str, str], present: Mapp
 @cache
 def this_writer() -> Writer:
     """Return the version of this code, and the commit of its checkout when it runs from one."""
-    root = Path(cai.__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
-        return Writer(cai.__version__, None, None)
+        return Writer(__version__, None, None)
     commit = _git(root, "rev-parse", "--verify", "HEAD")
     changes = _git(root, "status", "--porcelain")
-    return Writer(cai.__version__, commit, None if changes is None else bool(changes))
+    return Writer(__version__, commit, None if changes is None else bool(changes))
 
 
 def _git(root: Path, *arguments: str) -> str | None:

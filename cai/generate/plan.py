@@ -1,0 +1,94 @@
+"""A generation before any model is open: files read, defaults filled in, mistakes told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cai import __version__
+from cai.constitution import Constitution, RevisionPlan, load_constitution
+from cai.core.addresses import DataSource
+from cai.core.errors import UsageError
+from cai.core.resources import shipped
+from cai.data import InputOptions, Prompts, open_prompts
+from cai.generate.settings import GenerateSettings
+from cai.method.critique import Method
+from cai.method.judge import JudgeConfiguration
+from cai.method.templates import Templates
+from cai.models.base import Sampling
+from cai.pipeline.work import judge_identity, label, rules
+from cai.rundir.checkout import refresh
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratePlan:
+    """A generation with its files read and its defaults filled in; no model is open yet."""
+
+    settings: GenerateSettings
+    constitution: Constitution
+    method: Method
+    judge_configuration: JudgeConfiguration
+    prompts: Prompts
+    source: DataSource
+    out: Path
+
+    def identity(self, model: str, judge: str) -> dict[str, str]:
+        """Return everything that must stay the same while one run directory is filled, in words a person can compare.
+
+        `--limit` is not among it: a longer run goes on from a shorter one.
+        """
+        settings, templates = self.settings, self.method.templates
+        values = {
+            "cai": __version__,
+            "constitution": label(self.constitution),
+            "templates": f"{templates.language} {templates.fingerprint}",
+            "model": model,
+            "judge": judge,
+            "prompts": self.prompts.fingerprint,
+            "prompt-column": settings.prompt_column,
+            "shuffle": settings.shuffle,
+            "seed": settings.seed,
+            "samples": settings.samples,
+            "schedule": self.method.plan.schedule,
+            "rounds": self.method.plan.rounds,
+            "gate": self.method.plan.gate,
+            "few-shot": settings.few_shot,
+            "temperature": settings.temperature,
+            "top-p": settings.top_p,
+            "max-tokens": settings.max_tokens,
+            **judge_identity(settings.judging),
+        }
+        return {name: str(value) for name, value in values.items()}
+
+
+def plan_generate(settings: GenerateSettings) -> GeneratePlan:
+    """Read the constitution, the templates and the prompts' shape, and settle what was left open; raises UsageError."""
+    constitution = load_constitution(settings.constitution)
+    templates = Templates.load(constitution.language, settings.prompts_dir)
+    chosen = {"schedule": settings.schedule, "rounds": settings.rounds, "gate": settings.gate}
+    revision = RevisionPlan.model_validate(
+        constitution.revision.model_dump() | {name: value for name, value in chosen.items() if value is not None}
+    )
+    if settings.few_shot and not constitution.exemplars:
+        raise UsageError(f"--few-shot needs exemplars, and the constitution {constitution.name} has none")
+    source = settings.prompts
+    if source is None:
+        if constitution.prompts is None:
+            raise UsageError(f"the constitution {constitution.name} names no seed prompts; give some with --prompts")
+        source = DataSource.parse(str(shipped("prompts", "sets", f"{constitution.prompts}.jsonl")))
+    sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens)
+    out = settings.out if settings.out is not None else Path("runs") / constitution.name
+    if not settings.fresh:
+        refresh(out)
+    return GeneratePlan(
+        settings=settings,
+        constitution=constitution,
+        method=Method(constitution, templates, revision, sampling, settings.few_shot, settings.seed),
+        judge_configuration=JudgeConfiguration(
+            constitution, templates, rules(settings.judging), sampling, settings.seed
+        ),
+        prompts=open_prompts(
+            source,
+            InputOptions(settings.prompt_column, settings.limit, settings.shuffle, settings.seed, split=settings.split),
+        ),
+        source=source,
+        out=out,
+    )

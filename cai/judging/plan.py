@@ -1,0 +1,92 @@
+"""A run to be judged again before any model is open: what was left open is settled from what the run recorded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cai.constitution import Constitution, load_constitution
+from cai.core.errors import RunError
+from cai.core.paths import resolve
+from cai.core.settings import plain
+from cai.judging.settings import RejudgeSettings
+from cai.method.judge import JudgeConfiguration
+from cai.method.templates import Templates
+from cai.models.base import Sampling
+from cai.models.spec import ModelSpec
+from cai.pipeline.work import judge_identity, label, rules
+from cai.rundir import Run, RunReader
+from cai.rundir.checkout import beside, refresh
+from cai.rundir.origin import location
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePlan:
+    """A judgement with its files read and its defaults filled in; no model is open yet."""
+
+    settings: RejudgeSettings
+    source: RunReader
+    judge_configuration: JudgeConfiguration
+    judge: ModelSpec
+    out: Path
+
+    def identity(self, judge: str) -> dict[str, str]:
+        """Return what must stay the same while one run directory is filled, in words a person can compare."""
+        settings, templates = self.settings, self.judge_configuration.templates
+        return {
+            **self.source.manifest.identity,
+            "judge": judge,
+            "judge-constitution": label(self.judge_configuration.constitution),
+            "judge-templates": f"{templates.language} {templates.fingerprint}",
+            "judge-seed": str(settings.seed),
+            **judge_identity(settings.judging),
+        }
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the source's settings with what is judged otherwise, so that this run too can be judged again."""
+        settings = self.settings
+        return {
+            **self.source.manifest.settings,
+            **plain(settings),
+            "run": location(settings.run.absolute()),
+            "out": location(self.out.absolute()),
+            "judge": str(self.judge),
+            "constitution": self.judge_configuration.constitution.name,
+            "resolved_constitution": self.judge_configuration.constitution.model_dump(mode="json"),
+        }
+
+
+def plan_judge(settings: RejudgeSettings) -> JudgePlan:
+    """Settle what was left open from what the run itself recorded; raises UsageError."""
+    source = Run.read(settings.run)
+    recorded = source.manifest.settings
+    constitution = (
+        load_constitution(settings.constitution)
+        if settings.constitution is not None
+        else _recorded_constitution(settings.run, recorded)
+    )
+    kept = recorded.get("prompts_dir")
+    directory = settings.prompts_dir or (Path(kept) if isinstance(kept, str) else None)
+    named = recorded.get("judge") or recorded.get("model")
+    if settings.judge is None and not isinstance(named, str):
+        raise RunError(f"{location(settings.run)} does not say who judged it; name a model with --judge")
+    judge = settings.judge or ModelSpec.parse(str(named))
+    templates = Templates.load(constitution.language, directory)
+    out = settings.out or beside(settings.run, f"judged-{constitution.name}")
+    if resolve(out) == resolve(settings.run):
+        raise RunError(f"{location(out)} is the run to be judged; name another directory with --out")
+    if not settings.fresh:
+        refresh(out)
+    sampling = Sampling(max_tokens=settings.max_tokens)
+    configuration = JudgeConfiguration(constitution, templates, rules(settings.judging), sampling, settings.seed)
+    return JudgePlan(settings, source, configuration, judge, out)
+
+
+def _recorded_constitution(run: Path, recorded: Mapping[str, Any]) -> Constitution:
+    """Return the constitution that a run was made under; raises RunError when it was not written down, or not so."""
+    try:
+        return Constitution.model_validate(recorded.get("resolved_constitution"))
+    except ValueError as error:  # pydantic's are of that kind
+        raise RunError(
+            f"{location(run)} does not say which constitution it was made under; name one with --constitution"
+        ) from error
