@@ -16,7 +16,7 @@ from cai.tiny.wordings import TOPICS, Topic
 from cai.tiny.world import KINDS, Kind, Question, Sentence
 
 READ, SAID, CHOSEN, TIED, IGNORED = 0.05, 1.0, 4.0, 2.0, 0.0
-DISTURBED = 0.3
+DISTURBED = 0.4
 """How often a response that is gated or judged holds a foreign text, which changes nothing of what is right."""
 
 _SYSTEMS = (
