@@ -52,9 +52,11 @@ def assistant(content: str) -> Message:
 
 def shown_answers(question: str) -> tuple[str, str]:
     """Return the two answers that a judge was shown in the shipped English words."""
-    found = re.search(r"^\(A\) (.*)\n\n\(B\) (.*)\n\n(?:Answer|Think) [^\n]*\Z", question, re.M | re.S)
+    found = re.search(
+        r"^\(A (\w+)\) (.*)\n\n\(B \1\) (.*)\n\nWhat follows a mark with \1 is [^\n]*\Z", question, re.M | re.S
+    )
     assert found, question
-    return found[1], found[2]
+    return found[2], found[3]
 
 
 def no_choice(_messages: tuple[Message, ...], _options: Sequence[str]) -> Sequence[float]:

@@ -196,7 +196,7 @@ def test_a_verdict_that_failed_is_an_abstention_and_the_row_lives() -> None:
 
 def test_an_unreadable_letter_is_an_abstention_that_keeps_the_words() -> None:
     def answer(request: Request) -> str:
-        return "Both are good." if "(A)" in request.messages[0]["content"] else f"text {request.seed}"
+        return "Both are good." if "(A " in request.messages[0]["content"] else f"text {request.seed}"
 
     row = generate(make_generation(make_engine(answer), rules=Rules(by="text", orders="one")))
     assert {verdict.abstained for verdict in row.verdicts} == {"unreadable"}
@@ -228,4 +228,4 @@ def test_a_korean_constitution_is_asked_in_korean_throughout() -> None:
     assert len(asked) > 2 * 3 * len(constitution.principles)
     for question in asked:
         assert re.search("[가-힣]", question)
-        assert set(re.findall("[A-Za-z]+", question)) <= {"A", "B"}, question
+        assert set(re.findall(r"\b[A-Za-z]+\b", question)) <= {"A", "B"}, question

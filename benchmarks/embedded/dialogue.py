@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.embedded import findings, offworld
+from benchmarks.embedded import findings, foreign, offworld
 from cai.core.records import Message, RoleName
 from cai.method.templates import Templates
 from cai.tiny import wordings, world
@@ -17,6 +17,8 @@ from cai.tiny.wordings import TOPICS, Topic
 from cai.tiny.world import KINDS, Kind, Question, Sentence
 
 READ, SAID, CHOSEN, TIED, IGNORED = 0.05, 1.0, 4.0, 2.0, 0.0
+DISTURBED = 0.4
+"""How often a response that is gated or judged holds a foreign text, which changes nothing of what is right."""
 
 _SYSTEMS = (
     "You are a helpful assistant.",
@@ -238,7 +240,7 @@ class Writer:
             kinds = world.breakable(case.question.intent)
             broken = {kind for kind in kinds if self._rng.random() < 0.4}
             case = Case(case.question, case.prompt, self._response(case.question, broken))
-        turns = [*self._read(case.prompt), Turn("assistant", case.text, IGNORED)]
+        turns = [*self._read(case.prompt), Turn("assistant", self._shown(case), IGNORED)]
         for _ in range(self._rng.choice((1, 2, 4, 5))):
             turns.append(Turn("user", self._templates.gate(wordings.draw(self._rng, topic)), READ))
             turns.append(Turn("assistant", self._templates.gate_options[0 if case.breaks(topic) else 1], CHOSEN))
@@ -285,6 +287,10 @@ class Writer:
         other = self._response(question, self._others(question, topic, 1.0))
         return Case(question, prompt, other), Case(question, prompt, self._response(question, {topic}))
 
+    def _shown(self, case: Case) -> str:
+        """Return a response as a gate or a judge may meet it."""
+        return foreign.disturb(self._rng, case.text) if self._rng.random() < DISTURBED else case.text
+
     def _off_topic(self, question: Question, prompt: tuple[Message, ...]) -> Case:
         """Return a response that belongs to another question; it is not counted as breaking anything."""
         while True:
@@ -301,7 +307,7 @@ class Writer:
         better, worse, weight = self.pair(topic)
         wording, place = wordings.draw(self._rng, topic), self._rng.randint(0, 1)
         first, second = (better, worse) if place == 0 else (worse, better)
-        request = self._templates.judge(wording, better.prompt, first.text, second.text)
+        request = self._templates.judge(wording, better.prompt, self._shown(first), self._shown(second))
         return [Turn("user", request, READ), Turn("assistant", self._templates.judge_options[place], weight)]
 
     def reasoned_judgement(self) -> Dialogue:
@@ -314,8 +320,9 @@ class Writer:
             f"({letter}) {findings.put(topic, case.finding(topic).quotes)}"
             for letter, case in (("A", first), ("B", second))
         ]
+        request = self._templates.judge_reason(wording, better.prompt, self._shown(first), self._shown(second))
         return [
-            Turn("user", self._templates.judge_reason(wording, better.prompt, first.text, second.text), READ),
+            Turn("user", request, READ),
             Turn("assistant", " ".join(reasons), SAID),
             Turn("user", self._templates.judge_decide(), READ),
             Turn("assistant", self._templates.judge_options[place], weight),

@@ -4,6 +4,7 @@ A directory of templates holds a folder a language (`en`, `ko`, or a user's own)
 `Templates` and `words.yaml`. Templates are data that users replace, so they run in a sandbox, and everything that can
 be wrong with them is found when they are loaded: syntax, unknown variables, a judge that never shows an answer, a loop
 without an end.
+What people and models wrote is shown to a judge between marks that it cannot hold.
 Knows nothing of constitutions: a principle is anything with its text fields.
 """
 

@@ -26,7 +26,7 @@ TraceFunction = Callable[[FrameType, str, Any], Any]
 Render = Callable[..., str]
 """Takes the template's variables by name; raises RowError when a row's texts make the template fail."""
 
-_COMPARING = ("principle", "messages", "first", "second")
+_COMPARING = ("principle", "messages", "first", "second", "marker")
 _VARIABLES = {
     "critique": ("principle",),
     "revision": ("principle",),
@@ -44,7 +44,7 @@ _ANSWERED = {"gate": "gate", "judge": "judge", "judge_reason": "judge", "judge_d
 """Whose words a template must name, for they are the only answers that are understood."""
 
 
-_FIRST, _SECOND = "response one", "response two"
+_FIRST, _SECOND, _MARKER = "response one", "response two", "0f1e2d"
 """Stand-ins for trying templates out."""
 
 _MOST_STEPS = 100_000
@@ -130,7 +130,7 @@ def _try_out(path: Path, kind: str, template: jinja2.Template, words: Words) -> 
         {"role": "assistant", "content": "a"},
         {"role": "user", "content": "u"},
     ]
-    shown = {"messages": conversation, "first": _FIRST, "second": _SECOND}
+    shown = {"messages": conversation, "first": _FIRST, "second": _SECOND, "marker": _MARKER}
     for principle in (_Probe(), _Probe(critique="critique", revision="revision", preference="preference")):
         everything = {**shown, "principle": principle}
         try:
@@ -167,12 +167,20 @@ def _render_bounded(path: Path, template: jinja2.Template, shown: dict[str, Any]
 
 
 def _check_rendered(path: Path, kind: str, text: str, words: Words) -> None:
-    """Check what a template shows: the words to answer with, and the responses in their order."""
+    """Check what a template shows: the words to answer with, and the responses in their order between markers."""
     for word in words[_ANSWERED[kind]] if kind in _ANSWERED else ():
         if word not in text:
             raise TemplateError(f"{path}: the template never names the answer {word!r} of words.yaml")
     if "first" in _VARIABLES[kind] and not 0 <= text.find(_FIRST) < text.find(_SECOND):
         raise TemplateError(f"{path}: the template must always show `first` and, behind it, `second`")
+    if "marker" in _VARIABLES[kind]:
+        before, _, rest = text.partition(_FIRST)
+        between, _, behind = rest.partition(_SECOND)
+        if not all(_MARKER in part for part in (before, between, behind)):
+            raise TemplateError(
+                f"{path}: `marker` must stand before `first`, between `first` and `second`, and behind `second`, "
+                "or a response could pass for what surrounds it"
+            )
 
 
 def _line(error: Exception, path: Path) -> int:

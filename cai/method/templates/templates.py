@@ -8,7 +8,7 @@ from cai.core.identity import fingerprint
 from cai.core.records import Message
 from cai.core.resources import shipped
 from cai.method.templates.compiling import Render, compile_all
-from cai.method.templates.fencing import escaper
+from cai.method.templates.fencing import draw_marker, escaper
 from cai.method.templates.reading import Words, find_folder, read_texts, read_words
 
 
@@ -103,7 +103,10 @@ class Templates:
     ) -> str:
         """Return a request with both responses, each as `fencing` lets the judge see it."""
         shown: list[Message] = [{"role": m["role"], "content": self._escape(m["content"])} for m in messages]
-        return render(principle=principle, messages=shown, first=self._escape(first), second=self._escape(second))
+        answers = (self._escape(first), self._escape(second))
+        common = (principle.preference or principle.text, *(message["content"] for message in shown))
+        marker = draw_marker(common, answers)
+        return render(principle=principle, messages=shown, first=answers[0], second=answers[1], marker=marker)
 
 
 def _remember(render: Render) -> Callable[[PrincipleTexts], str]:
