@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from cai.core.errors import RunError, UsageError
 from cai.core.records import TIE_LEAD, Prompt, Round, Row, Trace, Usage, Verdict
-from cai.data.export import ExportOptions, export_run
+from cai.data.export import DatasetName, ExportOptions, dataset, export_run
 from cai.data.export import splits as splits_module
 from cai.data.export.preference import preference_pairs
 from cai.data.export.sft import sft_examples
+from cai.rundir import Run
 from cai.rundir import run as run_module
 from tests.storage import PROVENANCE, abstention, fill, make_failure, make_row, open_run, user, verdict
 
@@ -328,3 +329,28 @@ def test_adherence_is_the_mean_of_the_gates(tmp_path: Path) -> None:
     assert list(adherence) == ["kind-tone", "privacy"]
     assert adherence["kind-tone"].mean == pytest.approx(0.9)
     assert adherence["privacy"].gates == 10
+
+
+@pytest.mark.parametrize("name", ["sft", "preference"])
+@pytest.mark.parametrize("all_revisions", [False, True])
+def test_a_dataset_in_memory_is_what_an_export_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: DatasetName, all_revisions: bool
+) -> None:
+    monkeypatch.setattr("cai.data.export.datasets.ROWS_PER_BATCH", 7)
+    fill(tmp_path, map(make_row, range(40)))
+    options = ExportOptions(all_revisions=all_revisions, test_share=0.3)
+    export_run(tmp_path, options)
+    reader, left_out = Run.read(tmp_path), Counter[str]()
+    splits = {split: dataset(reader, name, options, split=split) for split in ("train", "test")}
+    for split, made in splits.items():
+        table = pq.read_table(tmp_path / name / f"{split}.parquet")
+        assert made.to_list() == table.to_pylist()
+        assert made.features.arrow_schema.remove_metadata().equals(table.schema.remove_metadata())
+    whole = dataset(reader, name, options, left_out=left_out)
+    assert Counter(whole["id"]) == Counter(splits["train"]["id"]) + Counter(splits["test"]["id"])
+    assert [row.prompt.id for row in reader if row.prompt.id in set(whole["id"])] == list(dict.fromkeys(whole["id"]))
+
+
+def test_a_run_without_rows_has_empty_datasets(tmp_path: Path) -> None:
+    fill(tmp_path, [])
+    assert dataset(Run.read(tmp_path), "sft").num_rows == 0

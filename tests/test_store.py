@@ -20,7 +20,7 @@ from cai.rundir import Run
 from cai.rundir import run as run_module
 from cai.rundir.documents import make_document
 from cai.rundir.layout import SERIES, journal_numbers, shard_numbers, shard_path
-from cai.rundir.merge import merge
+from cai.rundir.reader import merge
 from tests.storage import IDENTITY, fill, journal_line, make_failure, make_row, open_run, put
 
 

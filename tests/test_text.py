@@ -17,8 +17,8 @@ from rich.panel import Panel
 from rich.table import Table
 
 import cai as cai_package
-from cai.cli.console import Screen, assembled, shown
 from cai.cli.main import main
+from cai.cli.screen import Screen, assembled, shown
 from cai.cli.terminal import clean, print_json
 from cai.core.text import is_hidden, visible
 from tests.echoing import Echoing, echoing
@@ -202,7 +202,7 @@ def test_colours_are_ours_and_markup_is_text(capsys: pytest.CaptureFixture[str])
     assert "[red]x[/red]" in said
 
 
-CLEANING = ("cli/terminal.py", "cli/console.py", "cli/completion.py", "cli/fresh.py", "train/progress.py")
+CLEANING = ("cli/terminal.py", "cli/screen.py", "cli/completion.py", "train/progress.py")
 """The place itself, click's own script, a question and a bar whose text is cleaned."""
 
 
@@ -216,5 +216,5 @@ def test_everything_is_printed_in_one_place() -> None:
             if called in ("print", "click.echo", "click.secho", "Console", "sys.stdout.write", "sys.stderr.write"):
                 strays.append(place)
     assert {place for place in strays if not place.startswith("tiny/")} <= set(CLEANING), (
-        "print with cai.cli.terminal.say or print_json, or on a cai.cli.console.Screen"
+        "print with cai.cli.terminal.say or print_json, or on a cai.cli.screen.Screen"
     )

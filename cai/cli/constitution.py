@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from cai.cli.console import Screen, assembled, shown
+from cai.cli.screen import Screen, assembled, shown
 from cai.cli.terminal import print_json, say
 from cai.constitution import (
     Constitution,

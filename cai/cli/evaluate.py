@@ -4,9 +4,7 @@ from typing import Any
 
 import click
 
-from cai.cli.console import Screen
-from cai.cli.evaluation import print_evaluation
-from cai.cli.fresh import confirm_fresh
+from cai.cli.config import config_option
 from cai.cli.options import (
     EXISTING_FOLDER,
     LOCAL_FOLDER,
@@ -14,15 +12,16 @@ from cai.cli.options import (
     SEED,
     Count,
     FiniteRange,
-    config_option,
+    confirm_fresh,
     engine_options,
     judge_options,
     take_engine_settings,
     take_judge_settings,
 )
-from cai.cli.outcome import print_remarks
-from cai.cli.screen import run_watched
-from cai.cli.terminal import print_json, say
+from cai.cli.running import run_watched
+from cai.cli.screen import Screen
+from cai.cli.tables import print_evaluation
+from cai.cli.terminal import print_json, remark, say
 from cai.core.addresses import DataSource
 from cai.core.errors import ModelError
 from cai.evaluate.settings import EvaluateSettings
@@ -84,13 +83,14 @@ def evaluate(models: tuple[LabelledModel, ...], as_json: bool, **options: Any) -
     if settings.fresh:
         confirm_fresh(plan.out)
     if settings.prompts is not None:
-        print_remarks(plan.prompts.remarks)
+        for line in plan.prompts.remarks:
+            remark(line)
     if not as_json:
         if settings.judge is None:
             which = "the baseline" if plan.baseline is not None else "the first model"
-            say(f"cai: judged by {plan.judge}, {which}; choose with --judge", err=True)
+            remark(f"judged by {plan.judge}, {which}; choose with --judge")
         if settings.prompts is None and any(contestant.spec.kind == "tiny" for contestant in plan.contestants):
-            say("cai: the embedded miniature knows only its micro-world; try --prompts tiny", err=True)
+            remark("the embedded miniature knows only its micro-world; try --prompts tiny")
     result = run_watched(lambda watch: evaluate_job(plan, watch), quiet=as_json)
     if result == "interrupted":
         if not as_json:

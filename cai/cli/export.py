@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from cai.cli.console import Screen
-from cai.cli.outcome import print_export
-from cai.cli.places import EXISTING_RUN
+from cai.cli.options import EXISTING_RUN
+from cai.cli.screen import Screen
+from cai.cli.tables import print_export
 from cai.cli.terminal import print_json
 from cai.data.export import ExportOptions, export_run
 

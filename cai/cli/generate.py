@@ -1,43 +1,80 @@
 """`cai generate`: the main job."""
 
 import asyncio
+from collections.abc import Iterable
+from dataclasses import asdict, fields
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
 
-from cai.cli.console import Screen
-from cai.cli.costs import rate_options, take_rates, tell_estimate
-from cai.cli.fresh import confirm_fresh
+from cai.cli.config import config_option
 from cai.cli.options import (
     EXISTING_FOLDER,
+    NEW_RUN,
     RETRY_FAILED,
     ROUNDS,
     SAMPLES,
     SEED,
+    Command,
     Count,
     FiniteRange,
-    config_option,
+    confirm_fresh,
     engine_options,
     judge_options,
     take_engine_settings,
     take_judge_settings,
 )
-from cai.cli.outcome import finish, print_plan, print_remarks
-from cai.cli.places import NEW_RUN
-from cai.cli.screen import run_watched
-from cai.cli.terminal import print_json, say
+from cai.cli.running import run_watched
+from cai.cli.screen import Screen, shown
+from cai.cli.tables import exit_code, print_export, print_hints, print_summary
+from cai.cli.terminal import print_json, remark
 from cai.cluster import check_cluster
 from cai.cluster.settings import ClusterSettings
 from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
 from cai.core.settings import plain
+from cai.generate.dry_run import Load
+from cai.generate.estimate import Estimate, GenerateSummary
 from cai.generate.plan import plan_generate
+from cai.generate.prices import Rates
 from cai.generate.run import estimate_generate
 from cai.generate.run import generate as generate_job
 from cai.generate.settings import GenerateSettings
 from cai.models import check_engine_options
 from cai.models.spec import ModelSpec
 from cai.rundir.origin import location
+
+_UNITS = ((86_400, "days"), (3_600, "h"), (60, "min"))
+_BOUNDS = ("least", "expected", "most")
+
+Line = tuple[str, Load, float | None, float | None]
+"""A line of a table: its name, the load, seconds, money."""
+
+
+def _rate_options(command: Command) -> Command:
+    """Add the options that give speeds and prices."""
+    for option in reversed(
+        [
+            click.option(
+                "--speed-prompt",
+                type=FiniteRange(0, min_open=True),
+                help="Prompt tokens a second, as cai models check measures them: the estimate tells the time.",
+            ),
+            click.option(
+                "--speed-completion", type=FiniteRange(0, min_open=True), help="Generated tokens a second, likewise."
+            ),
+            click.option(
+                "--price-prompt",
+                type=FiniteRange(0),
+                help="Price of a million prompt tokens, in any currency: the cost is told.",
+            ),
+            click.option("--price-completion", type=FiniteRange(0), help="Price of a million generated tokens."),
+        ]
+    ):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -81,7 +118,7 @@ from cai.rundir.origin import location
 @RETRY_FAILED
 @click.option("--all-revisions", is_flag=True, help="Export every round's revision for SFT, as in the paper.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; ask no model anything.")
-@rate_options
+@_rate_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @config_option
 def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
@@ -89,7 +126,7 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
 
     The same command again goes on where it was stopped.
     """
-    rates = take_rates(options)
+    rates = _take_rates(options)
     settings = GenerateSettings(
         engine=take_engine_settings(options),
         judging=take_judge_settings(options),
@@ -100,7 +137,8 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
     plan = plan_generate(settings)
     console = Screen()
     if not (dry_run and as_json):  # which tells them itself
-        print_remarks(plan.prompts.remarks)
+        for line in plan.prompts.remarks:
+            remark(line)
     if dry_run:
         estimate = asyncio.run(estimate_generate(plan))
         resolved = (
@@ -113,22 +151,27 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
             }
         )
         if as_json:
-            told = {"plan": resolved, "estimate": tell_estimate(estimate, rates), "remarks": plan.prompts.remarks}
+            told = {"plan": resolved, "estimate": _told_estimate(estimate, rates), "remarks": plan.prompts.remarks}
             print_json(told)
         else:
-            print_plan(console, resolved, estimate, rates)
+            _print_plan(console, resolved, estimate, rates)
         return
     if settings.fresh:
         confirm_fresh(plan.out)
     if settings.model.kind == "tiny" and not as_json:
-        say(
-            "cai: using the embedded miniature, which knows only its micro-world; choose a model with --model", err=True
-        )
+        remark("using the embedded miniature, which knows only its micro-world; choose a model with --model")
     summary = run_watched(lambda watch: generate_job(plan, watch), quiet=as_json)
     from cai.data.export import ExportOptions, export_run  # noqa: PLC0415  (needs Arrow, which nobody waits for at the start)
 
     exported = export_run(summary.out, ExportOptions(all_revisions=settings.all_revisions))
-    finish(console, summary, exported, as_json=as_json, rates=rates)
+    if as_json:
+        print_json(_told_summary(summary, rates) | {"export": asdict(exported)})
+    else:
+        print_summary(console, summary)
+        _print_comparison(console, summary, rates)
+        print_export(console, summary.out, exported)
+        print_hints(console, summary, exported)
+    raise click.exceptions.Exit(exit_code(summary))
 
 
 def _take_cluster_settings(options: dict[str, Any]) -> ClusterSettings:
@@ -140,3 +183,90 @@ def _take_cluster_settings(options: dict[str, Any]) -> ClusterSettings:
     if cluster is not None:
         check_cluster(cluster)
     return ClusterSettings(cluster, **{name: value for name, value in given.items() if value is not None})
+
+
+def _take_rates(options: dict[str, Any]) -> Rates:
+    """Move speeds and prices out of a command's options; raises UsageError when half of a pair is missing."""
+    return Rates(**{item.name: options.pop(item.name) for item in fields(Rates)})
+
+
+def _print_plan(console: Console, resolved: dict[str, Any], estimate: Estimate, rates: Rates) -> None:
+    """Print the resolved options and the estimate."""
+    table = Table("option", "value", box=None, pad_edge=False)
+    for name, value in sorted(resolved.items()):
+        if value is not None:
+            table.add_row(name.replace("_", "-"), shown(str(value)))
+    console.print(table)
+    _print_estimate(console, estimate, rates)
+
+
+def _told_estimate(estimate: Estimate, rates: Rates) -> dict[str, Any]:
+    """Return the estimate as what JSON can say; each load has `seconds` and `money`, null where no rates are given."""
+    told = estimate.as_json()
+    for name, load in _loads(estimate):
+        told[name] |= {"seconds": rates.seconds(load), "money": rates.money(load)}
+    return told
+
+
+def _told_summary(summary: GenerateSummary, rates: Rates) -> dict[str, Any]:
+    """Return the summary as what JSON can say, with what it cost and the estimate's costs."""
+    told = summary.as_json() | {"money": rates.money(_actual(summary))}
+    if summary.estimate is not None:
+        told["estimate"] = _told_estimate(summary.estimate, rates)
+    return told
+
+
+def _print_estimate(console: Console, estimate: Estimate, rates: Rates) -> None:
+    """Print the bounds, what is expected between them, and what that rests on."""
+    rows = f"{estimate.rows:,} rows" + ("" if estimate.whole else ", the first (the input does not tell how many more)")
+    console.print(f"\n{rows}:")
+    _print_loads(console, [(name, load, rates.seconds(load), rates.money(load)) for name, load in _loads(estimate)])
+    for sentence in estimate.basis:
+        console.print(f"  {sentence}", soft_wrap=True)
+
+
+def _print_comparison(console: Console, summary: GenerateSummary, rates: Rates) -> None:
+    """Print what this process asked beside what was foreseen for the same rows."""
+    if summary.estimate is None or not summary.estimate.rows:
+        return
+    foreseen, actual = summary.estimate.expected, _actual(summary)
+    _print_loads(
+        console,
+        [
+            ("estimated", foreseen, rates.seconds(foreseen), rates.money(foreseen)),
+            ("actual", actual, summary.seconds if rates.seconds(actual) is not None else None, rates.money(actual)),
+        ],
+    )
+
+
+def _loads(estimate: Estimate) -> Iterable[tuple[str, Load]]:
+    return zip(_BOUNDS, (estimate.least, estimate.expected, estimate.most), strict=True)
+
+
+def _actual(summary: GenerateSummary) -> Load:
+    return Load(summary.requests, summary.prompt_tokens, summary.completion_tokens)
+
+
+def _print_loads(console: Console, lines: list[Line]) -> None:
+    timed = any(seconds is not None for _, _, seconds, _ in lines)
+    priced = any(money is not None for _, _, _, money in lines)
+    titles = ["requests", "prompt tokens", "completion tokens", *["time"] * timed, *["cost"] * priced]
+    table = Table("", box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, justify="right")
+    for name, load, seconds, money in lines:
+        cells = [f"{load.requests:,}", f"{load.prompt_tokens:,}", f"{load.completion_tokens:,}"]
+        if seconds is not None:
+            cells.append(_duration(seconds))
+        if money is not None:
+            cells.append(f"{money:,.2f}" if money >= 1 else f"{money:.4f}")
+        table.add_row(name, *cells)
+    console.print(table)
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds in the largest unit of which there are two or more."""
+    for size, unit in _UNITS:
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.1f} s"

@@ -1,25 +1,28 @@
 """`cai judge RUN`: new verdicts on old traces."""
 
+from dataclasses import asdict
 from typing import Any
 
 import click
 
-from cai.cli.console import Screen
-from cai.cli.fresh import confirm_fresh
+from cai.cli.config import config_option
 from cai.cli.options import (
     EXISTING_FOLDER,
+    EXISTING_RUN,
+    NEW_RUN,
     RETRY_FAILED,
     SEED,
     Count,
-    config_option,
+    confirm_fresh,
     engine_options,
     judge_options,
     take_engine_settings,
     take_judge_settings,
 )
-from cai.cli.outcome import finish
-from cai.cli.places import EXISTING_RUN, NEW_RUN
-from cai.cli.screen import run_watched
+from cai.cli.running import run_watched
+from cai.cli.screen import Screen
+from cai.cli.tables import exit_code, print_export, print_hints, print_summary
+from cai.cli.terminal import print_json
 from cai.data.export import ExportOptions, export_run
 from cai.judging.plan import plan_judge
 from cai.judging.run import judge_again
@@ -55,4 +58,12 @@ def judge(as_json: bool, **options: Any) -> None:
     if settings.fresh:
         confirm_fresh(plan.out)
     summary = run_watched(lambda watch: judge_again(plan, watch), quiet=as_json)
-    finish(Screen(), summary, export_run(summary.out, ExportOptions()), as_json=as_json)
+    exported = export_run(summary.out, ExportOptions())
+    if as_json:
+        print_json(summary.as_json() | {"export": asdict(exported)})
+    else:
+        console = Screen()
+        print_summary(console, summary)
+        print_export(console, summary.out, exported)
+        print_hints(console, summary, exported)
+    raise click.exceptions.Exit(exit_code(summary))

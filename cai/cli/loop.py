@@ -8,8 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cai.cli.console import Screen, shown
-from cai.cli.evaluation import print_evaluation
+from cai.cli.config import config_option
 from cai.cli.options import (
     EXISTING_FOLDER,
     LOCAL_FOLDER,
@@ -18,12 +17,13 @@ from cai.cli.options import (
     SEED,
     Count,
     FiniteRange,
-    config_option,
     engine_options,
     take_engine_settings,
 )
-from cai.cli.screen import run_watched
-from cai.cli.terminal import print_json, say
+from cai.cli.running import run_watched
+from cai.cli.screen import Screen, shown
+from cai.cli.tables import print_evaluation
+from cai.cli.terminal import print_json, remark
 from cai.core.addresses import DataSource
 from cai.core.settings import plain
 from cai.loop.run import default_out, run_loop
@@ -46,7 +46,7 @@ class _Screen:
     quiet: bool
 
     def say(self, line: str) -> None:
-        say(f"cai: {line}", err=True)
+        remark(line)
 
     def watched(self, job: Callable[[Watch], Awaitable[Result]]) -> Result:
         return run_watched(job, quiet=self.quiet)

@@ -17,7 +17,7 @@ from types import ModuleType
 import click
 
 from cai import __version__
-from cai.cli.terminal import say, show_error, watch_libraries
+from cai.cli.terminal import remark, show_error, watch_libraries
 from cai.core.errors import CaiError, UsageError
 
 COMMANDS = {
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _require_text(sys.argv[1:] if arguments is None else arguments)
         code = cai.main(args=arguments, standalone_mode=False)
     except CaiError as error:
-        say(f"cai: {error}", err=True)
+        remark(str(error))
         sys.exit(error.exit_code)
     except click.ClickException as error:
         show_error(error)
@@ -99,13 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:  # the output's disk is full, a terminal is gone
         place = f"{error.filename} cannot be read or written" if error.filename else "the output cannot be written"
-        say(f"cai: {place}: {error.strerror or error}", err=True)
+        remark(f"{place}: {error.strerror or error}")
         sys.exit(1)
     except MemoryError:
-        say("cai: The memory is used up; give less at once, or run it on a machine with more", err=True)
+        remark("The memory is used up; give less at once, or run it on a machine with more")
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
-        say("cai: interrupted", err=True)
+        remark("interrupted")
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
 

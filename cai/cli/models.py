@@ -11,9 +11,9 @@ from typing import TypeVar
 import click
 from rich.table import Table
 
-from cai.cli.console import Screen, shown
 from cai.cli.options import ENGINE_OPTION
-from cai.cli.terminal import print_json, say
+from cai.cli.screen import Screen, shown
+from cai.cli.terminal import print_json, remark
 from cai.core.errors import EngineGoneError, ModelError, RequestError
 from cai.core.records import Message
 from cai.models import EngineOptions, check_engine_options, open_engine
@@ -82,9 +82,7 @@ def check(spec: ModelSpec, *, device: str, dtype: str, engine_option: tuple[str,
     SPEC is tiny, transformers:MODEL, vllm:MODEL, openai:MODEL@URL[,URL…] or scripted.
     """
     check_engine_options((spec,), engine_option)
-    options = EngineOptions(
-        device=device, dtype=dtype, engine_options=engine_option, say=lambda line: say(f"cai: {line}", err=True)
-    )
+    options = EngineOptions(device=device, dtype=dtype, engine_options=engine_option, say=remark)
     findings = asyncio.run(_check(spec, options))
     if as_json:
         print_json(asdict(findings), indent=True)
@@ -127,7 +125,7 @@ async def _patiently(what: str, work: Awaitable[Result]) -> Result:
     waited = 0.0
     while not (await asyncio.wait({task}, timeout=_TOLD_EVERY))[0]:
         waited += _TOLD_EVERY
-        say(f"cai: {what}, for {waited:.0f} s so far", err=True)
+        remark(f"{what}, for {waited:.0f} s so far")
     return task.result()
 
 

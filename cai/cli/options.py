@@ -1,22 +1,22 @@
-"""Options that several commands share, and the YAML file (`--config`) that may set any of them.
+"""Options that several commands share, and what may be typed as their values: counts, paths, and where runs lie."""
 
-A config file has the names of the command's long options, without the dashes; what stands on the command line wins. Its
-values are taken as they are written, as if they had been typed: `out: no` is a directory of that name.
-"""
-
-import difflib
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from cai.cli.terminal import confirm
+from cai.core.addresses import DataSource
+from cai.core.mark import kind_of
 from cai.core.paths import expand
 from cai.core.urls import is_almost_url, is_url
-from cai.core.yamlfile import Problem, YamlFile, read_yaml
 from cai.method.settings import JudgeSettings
 from cai.models.settings import EngineSettings
+from cai.rundir.checkout import checkout, has_run, working_copy
+from cai.rundir.origin import location, read_origin
 
 SEED = click.IntRange(0, 2**63 - 1)
 
@@ -88,6 +88,32 @@ class LocalFolder(WrittenPath):
 
 
 LOCAL_FOLDER = LocalFolder(path_type=Path)
+
+
+class NewRun(WrittenPath):
+    """Where a run is written: a directory, or a URL, which becomes its working copy here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the directory to write in; asks nobody whether the URL can be reached."""
+        if isinstance(value, str) and (named := DataSource.parse(value)).is_url:
+            return working_copy(str(named))
+        require_no_slip(self, value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class ExistingRun(WrittenPath):
+    """A run to be read, likewise."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the directory to read from, with all that is at the URL; raises as `checkout` does."""
+        if isinstance(value, str) and (named := DataSource.parse(value)).is_url:
+            return checkout(str(named))
+        require_no_slip(self, value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+NEW_RUN = NewRun(path_type=Path)
+EXISTING_RUN = ExistingRun(file_okay=False, exists=True, path_type=Path)
 
 ENGINE_OPTION = click.option(
     "--engine-option",
@@ -168,77 +194,13 @@ def take_judge_settings(options: dict[str, Any]) -> JudgeSettings:
     return JudgeSettings(**{name: options.pop(name) for name in JudgeSettings.__dataclass_fields__})
 
 
-def config_option(command: Command) -> Command:
-    """Add `--config FILE`."""
-    return click.option(
-        "--config",
-        type=WrittenPath(dir_okay=False, exists=True, path_type=Path),
-        is_eager=True,
-        expose_value=False,
-        callback=_read_config,
-        help="YAML file with this command's options; the command line wins.",
-    )(command)
+def confirm_fresh(directory: Path) -> None:
+    """Ask on a terminal whether a run may be discarded; raises click.Abort on no. In a script `--fresh` is a yes.
 
-
-def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
-    """Make a file's values the defaults of the command that is being parsed, as if they had been typed."""
-    if path is None:
+    Only what cai wrote is ever discarded (`cai.rundir.claim`); there is nothing to ask where that is nothing.
+    """
+    if not sys.stdin.isatty():
         return
-    file = read_yaml(path)
-    problems = list(file.problems)
-    data = file.data if isinstance(file.data, dict) and not problems else {}
-    if not problems and file.data is not data:
-        problems.append(Problem(1, "expected a mapping of option names to values"))
-    defaults: dict[str, str | list[str]] = {}
-    names = _names(ctx.command)
-    for name, value in data.items():
-        line = file.line((name,))
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            problems.append(Problem(line, f"unknown option {name!r}{hint}"))
-        elif value is not None:
-            try:
-                defaults[str(names[name].option.name)] = _typed(ctx, names[name], file, name)
-            except click.BadParameter as error:
-                problems.append(Problem(line, f"{name}: {error.message}"))
-    if problems:
-        raise click.UsageError("; ".join(file.describe(problem) for problem in sorted(problems)), ctx)
-    ctx.default_map = defaults
-
-
-class _Spelling(NamedTuple):
-    """A long option's name: what it sets, and whether it says no (`--no-gate`)."""
-
-    option: click.Option
-    inverted: bool
-
-
-def _typed(ctx: click.Context, spelling: _Spelling, file: YamlFile, name: str) -> str | list[str]:
-    """Return what would have been typed for an option that a file sets; raises click.BadParameter."""
-    value, option = file.data[name], spelling.option
-    items = value if option.multiple and isinstance(value, list) else [value]
-    if any(isinstance(item, dict | list) for item in items):
-        raise click.BadParameter("takes one value")
-    if items is value:
-        said = [file.spellings[name, number] for number in range(len(items))]
-    elif not spelling.inverted:
-        said = [file.spellings[(name,)]]
-    elif isinstance(value, bool):
-        said = [str(not value)]
-    else:
-        raise click.BadParameter("is true or false")
-    for item in said:
-        option.type(item, option, ctx)
-    return said if option.multiple else said[0]
-
-
-def _names(command: click.Command) -> dict[str, _Spelling]:
-    """Return the long names of a command's options."""
-    return {
-        spelled.removeprefix("--"): _Spelling(option, spelled in option.secondary_opts)
-        for option in command.params
-        if isinstance(option, click.Option) and option.name != "config"
-        for spelled in (*option.opts, *option.secondary_opts)
-        if spelled.startswith("--")
-    }
+    origin = read_origin(directory)
+    if has_run(origin.url) if origin is not None else kind_of(directory) is not None:
+        confirm(f"{location(directory)} holds a run; discard it and start over?")

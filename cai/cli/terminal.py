@@ -30,6 +30,16 @@ def say(line: str, *, err: bool = False) -> None:
     click.echo(clean(line), err=err)
 
 
+def remark(line: str) -> None:
+    """Tell a person something beside the output: on standard error, as cai's."""
+    say(f"cai: {line}", err=True)
+
+
+def confirm(question: str) -> None:
+    """Ask on the terminal; raises click.Abort on no."""
+    click.confirm(clean(question), abort=True, err=True)
+
+
 def print_json(value: Any, *, indent: bool = False) -> None:
     """Print a value as JSON, in which characters that a terminal would obey are escaped: the value stays the same."""
     import orjson  # noqa: PLC0415  (the commands that print JSON have it, `cai --help` does not wait)

@@ -8,9 +8,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cai.cli.console import Screen, assembled, shown
-from cai.cli.fresh import confirm_fresh
-from cai.cli.terminal import print_json, say
+from cai.cli.options import confirm_fresh
+from cai.cli.screen import Screen, assembled, shown
+from cai.cli.terminal import print_json, remark
 from cai.cli.training import (
     adapter_options,
     common_options,
@@ -86,8 +86,8 @@ def _run(settings: TrainSettings, *, dry_run: bool, as_json: bool) -> None:
     if settings.fresh and main:
         confirm_fresh(settings.out)
     if settings.model.kind == "tiny" and main and not as_json:
-        say("cai: training the embedded miniature; choose a model with --model", err=True)
-    summary = train_job(settings, lambda line: say(f"cai: {line}", err=True) if main else None)
+        remark("training the embedded miniature; choose a model with --model")
+    summary = train_job(settings, lambda line: remark(line) if main else None)
     if main:
         if as_json:
             print_json(summary.as_json())

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, SEED, Count, FiniteRange, config_option
+from cai.cli.config import config_option
+from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, SEED, Count, FiniteRange
 from cai.core.addresses import DataSource
 from cai.models.spec import ModelSpec
 from cai.train.settings import (

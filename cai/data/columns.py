@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cai.core.errors import InputError
-from cai.data.rows import BrokenError, Source
+from cai.data.rows import BadRowError, RawSource
 
 PROMPT_COLUMNS = ("prompt", "messages", "instruction", "question", "text", "init_prompt")
 """Columns that hold the prompt when no other is named; the first that is there counts."""
@@ -45,13 +45,13 @@ class PromptColumns:
         return tuple(name for name in (self.main, self.companion, self.system) if name is not None)
 
     def value(self, row: Mapping[str, object]) -> object:
-        """Return the prompt of a row, which is still to be checked; raises BrokenError where it cannot be combined."""
+        """Return the prompt of a row, which is still to be checked; raises BadRowError where it cannot be combined."""
         value = row.get(self.main)
         if self.main == "messages" and isinstance(value, str):
-            raise BrokenError("the column messages is text and no list of turns")
+            raise BadRowError("the column messages is text and no list of turns")
         if self.companion is not None and (more := _text_in(row, self.companion)):
             if not isinstance(value, str):
-                raise BrokenError(f"the column {self.companion} has text, and {self.main} is none that it could follow")
+                raise BadRowError(f"the column {self.companion} has text, and {self.main} is none that it could follow")
             value = f"{value}\n\n{more}" if value else value
         return with_system(value, row, self.system)
 
@@ -90,7 +90,7 @@ def system_column(columns: Collection[str], name: str) -> str | None:
 def with_system(value: object, row: Mapping[str, object], column: str | None) -> object:
     """Return a prompt or a conversation that begins with the system's turn, if the row has one in the column.
 
-    Raises BrokenError when the conversation has another system turn already.
+    Raises BadRowError when the conversation has another system turn already.
     """
     if column is None or not (system := _text_in(row, column)):
         return value
@@ -101,11 +101,11 @@ def with_system(value: object, row: Mapping[str, object], column: str | None) ->
         return value
     own = [told.get("content") for told in value if isinstance(told, dict) and told.get("role") == "system"]
     if own and own != [system]:
-        raise BrokenError(f"the conversation has a system turn that is not the one in the column {column}")
+        raise BadRowError(f"the conversation has a system turn that is not the one in the column {column}")
     return value if own else [turn, *value]
 
 
-def tell_columns(used: Sequence[Collection[str]], sources: Sequence[Source], plain: Collection[str]) -> str | None:
+def tell_columns(used: Sequence[Collection[str]], sources: Sequence[RawSource], plain: Collection[str]) -> str | None:
     """Return one line on the columns that are read and those that are not, or None when there is nothing to tell.
 
     `used` are the columns read of each source. A share is of the rows of the sources that have the column; columns of
@@ -140,12 +140,12 @@ def listed(columns: Iterable[str]) -> str:
 
 
 def _text_in(row: Mapping[str, object], column: str) -> str:
-    """Return the text of a companion, empty where there is none; raises BrokenError when it is no text."""
+    """Return the text of a companion, empty where there is none; raises BadRowError when it is no text."""
     value = row.get(column)
     if value is None or value == "":
         return ""
     if not isinstance(value, str):
-        raise BrokenError(f"the column {column} is not text but of type {type(value).__name__}")
+        raise BadRowError(f"the column {column} is not text but of type {type(value).__name__}")
     return "" if value.isspace() else value
 
 

@@ -7,14 +7,14 @@ import csv
 from collections.abc import Collection, Iterator
 
 from cai.core.errors import InputError
-from cai.data.encodings import Line, line_fault
+from cai.data.encodings import TextLine, line_fault
 from cai.data.rows import BrokenRow, RawRow, broken
 
 _CELL_LIMIT = 1 << 24
 """Characters in a cell; a quote that is never closed must not draw the rest of a large file into memory."""
 
 
-def rows(lines: Iterator[Line], name: str, columns: Collection[str] | None) -> Iterator[RawRow | BrokenRow]:
+def rows(lines: Iterator[TextLine], name: str, columns: Collection[str] | None) -> Iterator[RawRow | BrokenRow]:
     """Read these columns (None: all) of every record; raises InputError when the first names no columns."""
     csv.field_size_limit(_CELL_LIMIT)  # for the whole process: the module has no other place for it
     decoded = _Decoded(lines)
@@ -41,7 +41,7 @@ def rows(lines: Iterator[Line], name: str, columns: Collection[str] | None) -> I
             yield RawRow(place, {column: cells[index] for index, column in wanted})
 
 
-def header(lines: Iterator[Line], name: str) -> list[str]:
+def header(lines: Iterator[TextLine], name: str) -> list[str]:
     """Return the columns' names; raises InputError when there are none that can be read."""
     decoded = _Decoded(lines)
     return _header(csv.reader(decoded, strict=True), decoded, name)
@@ -50,7 +50,7 @@ def header(lines: Iterator[Line], name: str) -> list[str]:
 class _Decoded:
     """Lines as text for the csv module; `taken` and `fault` tell of those read since they were last reset."""
 
-    def __init__(self, lines: Iterator[Line]) -> None:
+    def __init__(self, lines: Iterator[TextLine]) -> None:
         self._lines = lines
         self.taken: list[str] = []
         self.fault: str | None = None

@@ -13,7 +13,7 @@ import orjson
 
 from cai.core.records import Message
 from cai.data.columns import PromptColumns
-from cai.data.rows import BrokenError, BrokenRow, RawRow, broken, check_text
+from cai.data.rows import BadRowError, BrokenRow, RawRow, broken, check_text
 
 BROKEN = "broken row "
 """How the id of a row that is no prompt begins; no prompt's own id may, or a broken row would stand for a good one."""
@@ -40,7 +40,7 @@ def parse(row: RawRow | BrokenRow, columns: PromptColumns) -> Draft | BrokenRow:
     try:
         messages = _messages(columns.value(values))
         return Draft(row.place, _identifier(values.get("id")), messages, _tags(values.get("tags")))
-    except BrokenError as error:
+    except BadRowError as error:
         return broken(row.place, str(error), _raw(values.get(columns.main)))
 
 
@@ -56,33 +56,33 @@ def _raw(value: object) -> str | bytes:
 def _messages(value: object) -> tuple[Message, ...]:
     if isinstance(value, str):
         if not value or value.isspace():
-            raise BrokenError("the prompt is empty")
+            raise BadRowError("the prompt is empty")
         return ({"role": "user", "content": check_text(value)},)
     if value is None:
-        raise BrokenError("the row has no prompt")
+        raise BadRowError("the row has no prompt")
     if not isinstance(value, list):
-        raise BrokenError(f"the prompt is neither a string nor a list of messages, but of type {type(value).__name__}")
+        raise BadRowError(f"the prompt is neither a string nor a list of messages, but of type {type(value).__name__}")
     if not value:
-        raise BrokenError("the conversation is empty")
+        raise BadRowError("the conversation is empty")
     messages = tuple([_message(turn, number) for number, turn in enumerate(value, start=1)])
     last = messages[-1]
     if last["role"] != "user":
-        raise BrokenError(f"the conversation must end with a user's turn; it ends with role {last['role']!r}")
+        raise BadRowError(f"the conversation must end with a user's turn; it ends with role {last['role']!r}")
     if not last["content"] or last["content"].isspace():
-        raise BrokenError("the user's last turn is empty")
+        raise BadRowError("the user's last turn is empty")
     return messages
 
 
 def _message(turn: object, number: int) -> Message:
     """Check one turn of a conversation; keys other than role and content are no part of the prompt."""
     if not isinstance(turn, dict):
-        raise BrokenError(f"message {number} is not an object with role and content")
+        raise BadRowError(f"message {number} is not an object with role and content")
     fields = cast("dict[str, Any]", turn)
     role, content = fields.get("role"), fields.get("content")
     if role not in _ROLES:
-        raise BrokenError(f"message {number} has role {reprlib.repr(role)}; allowed are {', '.join(_ROLES)}")
+        raise BadRowError(f"message {number} has role {reprlib.repr(role)}; allowed are {', '.join(_ROLES)}")
     if not isinstance(content, str):
-        raise BrokenError(f"the content of message {number} is not a string but of type {type(content).__name__}")
+        raise BadRowError(f"the content of message {number} is not a string but of type {type(content).__name__}")
     return {"role": role, "content": check_text(content)}
 
 
@@ -92,13 +92,13 @@ def _identifier(value: object) -> str | None:
         return None
     if isinstance(value, str):
         if value.startswith(BROKEN):
-            raise BrokenError(f"the id begins with {BROKEN!r}, which names rows that are none")
+            raise BadRowError(f"the id begins with {BROKEN!r}, which names rows that are none")
         return check_text(value)
     if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value) and -_EXACT < value < _EXACT:
         return str(int(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise BrokenError(f"the id is neither a string nor a whole number, but {reprlib.repr(value)}")
+    raise BadRowError(f"the id is neither a string nor a whole number, but {reprlib.repr(value)}")
 
 
 def _tags(value: object) -> tuple[str, ...]:
@@ -107,8 +107,8 @@ def _tags(value: object) -> tuple[str, ...]:
         return ()
     if isinstance(value, str):
         if value.lstrip().startswith(("[", "{")):
-            raise BrokenError(f"the tags are a list written as text, {reprlib.repr(value)}; part them by commas alone")
+            raise BadRowError(f"the tags are a list written as text, {reprlib.repr(value)}; part them by commas alone")
         return tuple(tag for part in check_text(value).split(",") if (tag := part.strip()))
     if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
-        raise BrokenError(f"the tags are neither a string nor a list of strings, but {reprlib.repr(value)}")
+        raise BadRowError(f"the tags are neither a string nor a list of strings, but {reprlib.repr(value)}")
     return tuple(map(check_text, value))

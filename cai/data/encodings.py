@@ -47,7 +47,7 @@ _KS_X_1001 = 0xA1
 """The least byte of a pair of KS X 1001, which has the syllables in use; CP949 adds the others around it."""
 
 
-class Reader(Protocol):
+class Utf8File(Protocol):
     """An open file whose bytes are UTF-8 or meant to be."""
 
     def read(self, size: int) -> bytes:
@@ -57,7 +57,7 @@ class Reader(Protocol):
         """Return the rest of the line, or about `size` bytes of it."""
 
 
-class Line(NamedTuple):
+class TextLine(NamedTuple):
     """A line with its number, from 1; of one that is too long only the beginning is there."""
 
     number: int
@@ -119,7 +119,7 @@ def open_as_utf8(open_file: Callable[[], BinaryIO], encoding: str) -> "_Plain | 
     return _Plain(open_file()) if encoding == "utf-8" else _Transcoded(open_file(), encoding)
 
 
-def read_lines(file: Reader) -> Iterator[Line]:
+def read_lines(file: Utf8File) -> Iterator[TextLine]:
     """Yield the lines, which only a line feed ends."""
     number = 1
     while data := file.readline(LINE_LIMIT):
@@ -128,11 +128,11 @@ def read_lines(file: Reader) -> Iterator[Line]:
             data = data[:_CHUNK]
             while (rest := file.readline(LINE_LIMIT)) and not rest.endswith(b"\n"):
                 pass
-        yield Line(number, data, whole)
+        yield TextLine(number, data, whole)
         number += 1
 
 
-def line_fault(line: Line) -> str | None:
+def line_fault(line: TextLine) -> str | None:
     """Return why a line is no text that can be taken, or None."""
     if not line.whole:
         return f"the line is longer than {LINE_LIMIT >> 20} MiB"

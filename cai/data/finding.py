@@ -20,7 +20,7 @@ from typing import Literal
 from cai.core import mark
 from cai.core.errors import InputError
 from cai.core.paths import expand
-from cai.data.rows import Source
+from cai.data.rows import RawSource
 from cai.data.text_files import TextForm, TextSource, open_plain
 
 Kind = Literal["stdin", "file", "directory", "saved", "hub"]
@@ -99,7 +99,7 @@ def files_in(directory: Path) -> tuple[dict[str, Path], str | None]:
     return named, left_out if filled else None
 
 
-def open_file(path: Path, name: str) -> Source:
+def open_file(path: Path, name: str) -> RawSource:
     """Open one file by the ending of its name; raises InputError when it cannot be read."""
     suffix = suffix_of(path.name)
     if suffix == ".parquet":

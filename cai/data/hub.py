@@ -13,13 +13,13 @@ import datasets
 
 from cai.core.errors import InputError
 from cai.core.identity import fingerprint
-from cai.data.rows import BrokenRow, RawRow, Source
+from cai.data.rows import BrokenRow, RawRow, RawSource
 from cai.data.tables import BATCH_ROWS, count_filled, hash_files, require_distinct, table_rows
 
 _SHUFFLE_BUFFER = 10_000
 """Rows of a hub dataset that are in memory while it is shuffled: a stream has no end to permute to."""
 
-Splits = Mapping[str, Callable[[], Source]]
+Splits = Mapping[str, Callable[[], RawSource]]
 """How each split is opened, by its name; a dataset without splits has one, the empty name."""
 
 
@@ -46,11 +46,11 @@ def downloaded_splits(name: str) -> Splits:
     """Download a dataset of the hub into the library's own cache."""
     with _one_sentence(f"There is no file or directory {name}, and no dataset {name} could be read on the hub"):
         loaded = datasets.load_dataset(name)
-    return {split: partial(TableSource, rows, f"{name}/{split}", "") for split, rows in loaded.items()}
+    return {split: partial(DatasetSource, rows, f"{name}/{split}", "") for split, rows in loaded.items()}
 
 
-class TableSource:
-    """A dataset (or one split of a dataset dictionary) of which the rows are mapped, not read; see `Source`."""
+class DatasetSource:
+    """A dataset (or one split of a dataset dictionary) of which the rows are mapped, not read; see `RawSource`."""
 
     remark = None
 
@@ -115,8 +115,8 @@ class HubSource:
                 yield RawRow(f"{self.name}:{number}", row)
 
 
-def _saved(rows: datasets.Dataset, name: str, path: Path) -> TableSource:
-    return TableSource(rows, name, hash_files(sorted(path.glob("*.arrow"))))
+def _saved(rows: datasets.Dataset, name: str, path: Path) -> DatasetSource:
+    return DatasetSource(rows, name, hash_files(sorted(path.glob("*.arrow"))))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import orjson
 
 from cai.core.errors import InputError
 from cai.data import encodings
-from cai.data.encodings import Line, Reader, line_fault, read_lines
+from cai.data.encodings import TextLine, Utf8File, line_fault, read_lines
 from cai.data.rows import BrokenRow, RawRow, broken
 
 _CHUNK = 1 << 18
@@ -23,7 +23,7 @@ _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
 """A whole string, a quote that is not closed yet, or what parts elements."""
 
 
-def rows(lines: Iterator[Line], name: str, columns: Collection[str] | None) -> Iterator[RawRow | BrokenRow]:
+def rows(lines: Iterator[TextLine], name: str, columns: Collection[str] | None) -> Iterator[RawRow | BrokenRow]:
     """Read these columns (None: all) of the object in every line."""
     for line in lines:
         if line.data.isspace():
@@ -32,7 +32,7 @@ def rows(lines: Iterator[Line], name: str, columns: Collection[str] | None) -> I
         yield _row(place, line.data, columns) if line.whole else broken(place, str(line_fault(line)), line.data)
 
 
-def is_array(file: Reader) -> bool:
+def is_array(file: Utf8File) -> bool:
     """Tell whether a file is one array, and not lines of which the first happens to be a list."""
     lines = (line for line in read_lines(file) if not line.data.isspace())
     first = next(lines, None)
@@ -45,7 +45,7 @@ def is_array(file: Reader) -> bool:
     return next(lines, None) is None
 
 
-def elements(file: Reader, name: str, columns: Collection[str] | None) -> Iterator[RawRow | BrokenRow]:
+def elements(file: Utf8File, name: str, columns: Collection[str] | None) -> Iterator[RawRow | BrokenRow]:
     """Read these columns (None: all) of every object in the array that is the file.
 
     Raises InputError when an element is too long to be read, and when something follows the array.
@@ -114,7 +114,7 @@ def _find_repeated(data: bytes, column: str) -> str | None:
     return f"the line has {column[:100]!r} twice" if repeated else None
 
 
-def _slices(file: Reader, name: str) -> Iterator[tuple[bytes, bool]]:
+def _slices(file: Utf8File, name: str) -> Iterator[tuple[bytes, bool]]:
     """Yield the text of every element, and whether something ended it; the last, empty one is none."""
     held, start, place, depth, number = b"", 0, 0, 0, 1
     while True:
@@ -148,7 +148,7 @@ def _slices(file: Reader, name: str) -> Iterator[tuple[bytes, bool]]:
             raise InputError(f"{name}, row {number}, is longer than {encodings.LINE_LIMIT >> 20} MiB.")
 
 
-def _require_end(rest: bytes, file: Reader, name: str) -> None:
+def _require_end(rest: bytes, file: Utf8File, name: str) -> None:
     while rest.isspace() or not rest:
         rest = file.read(_CHUNK)
         if not rest:

@@ -8,9 +8,9 @@ from cai.core.identity import fingerprint
 from cai.core.paths import expand
 from cai.data.columns import find_prompt
 from cai.data.finding import SUFFIXES, Kind, files_in, kind_of, open_file, printable
-from cai.data.prompts import InputOptions, Part, Prompts
+from cai.data.prompts import InputOptions, Prompts, PromptSource
 from cai.data.remote import fetch
-from cai.data.rows import Source
+from cai.data.rows import RawSource
 from cai.data.text_files import open_stdin
 
 
@@ -38,7 +38,7 @@ def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
     if all(opened.size == 0 for opened in sources):
         raise InputError(f"{'Standard input' if kind == 'stdin' else name} holds no prompts.")
     parts = [
-        Part(opened, find_prompt(opened.columns, options.prompt_column, opened.name))
+        PromptSource(opened, find_prompt(opened.columns, options.prompt_column, opened.name))
         for opened in sources
         if opened.size != 0
     ]
@@ -47,7 +47,7 @@ def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
     return Prompts(parts, content, options, shuffle=options.shuffle and kind != "hub", left_out=elsewhere or left_out)
 
 
-def _open(place: str, kind: Kind, options: InputOptions) -> tuple[Sequence[Source], str | None]:
+def _open(place: str, kind: Kind, options: InputOptions) -> tuple[Sequence[RawSource], str | None]:
     """Return the sources, and the line that tells what was left out."""
     path = expand(place)
     if kind in ("saved", "hub"):

@@ -1,16 +1,24 @@
-"""From rows to prompts: their order, names, duplicates and limit."""
+"""From rows to prompts: their order, names, duplicates and limit.
 
-from collections.abc import Iterator, Sequence
+Shuffling is a permutation of any number of rows in bounded memory: they are written to a temporary file (in $TMPDIR)
+and read back in the order drawn from the seed, so that every kind of source is shuffled as a whole and alike.
+"""
+
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
-from cai.core.errors import InputError
-from cai.core.identity import fingerprint, key
+import orjson
+
+from cai.core.errors import InputError, StoreError
+from cai.core.identity import derive_seed, fingerprint, key
 from cai.core.keyset import KeySet
 from cai.core.records import Failure, Prompt
 from cai.data.columns import METADATA, PROMPT_COLUMNS, PromptColumns, tell_columns
 from cai.data.drafts import BROKEN, Draft, parse
-from cai.data.rows import BrokenRow, Source, broken
-from cai.data.shuffling import shuffled
+from cai.data.rows import BrokenRow, RawSource, broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +37,10 @@ class InputOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PromptSource:
     """A source and which of its columns make the prompt."""
 
-    source: Source
+    source: RawSource
     columns: PromptColumns
 
     @property
@@ -57,7 +65,7 @@ class Prompts:
 
     def __init__(
         self,
-        parts: Sequence[Part],
+        parts: Sequence[PromptSource],
         content: str,
         options: InputOptions,
         *,
@@ -92,7 +100,7 @@ class Prompts:
         self.duplicates = 0
         rows: Iterator[Draft | BrokenRow] = self._drafts()
         if self._shuffle:
-            rows = shuffled(rows, self._options.seed)
+            rows = _shuffled(rows, self._options.seed)
         contents, ids = KeySet(), KeySet()
         remaining = self._options.limit
         for ordinal, row in enumerate(rows):
@@ -129,3 +137,37 @@ def _name(ordinal: int, draft: Draft, contents: KeySet, ids: KeySet) -> Prompt |
 
 def _failure(ordinal: int, row: BrokenRow) -> Failure:
     return Failure(BROKEN + row.place, ordinal, "input", row.cause, row.raw, retryable=False)
+
+
+def _shuffled(rows: Iterable[Draft | BrokenRow], seed: int) -> Iterator[Draft | BrokenRow]:
+    """Yield every row once, in an order that depends on the seed and the number of rows only."""
+    import numpy as np  # noqa: PLC0415  (those who do not shuffle do not wait for it)
+
+    try:
+        with tempfile.TemporaryFile(prefix="cai-shuffle-") as file:
+            ends = _write(rows, file)
+            # RandomState, because numpy promises its stream for good: an update in mid-run changes no order.
+            order = np.random.RandomState(derive_seed(seed, "shuffle")).permutation(len(ends) - 1)
+            for index in order:
+                file.seek(ends[index])
+                yield _read(file, ends[index + 1] - ends[index])
+    except OSError as error:
+        raise StoreError(f"--shuffle needs room for a copy of the prompts in $TMPDIR: {error.strerror}.") from error
+
+
+def _write(rows: Iterable[Draft | BrokenRow], file: BinaryIO) -> "array[int]":
+    """Append the rows to the file and return where each begins, and where the last ends."""
+    ends = array("Q", [0])
+    for row in rows:
+        data = orjson.dumps((isinstance(row, Draft), tuple(row)))
+        file.write(data)
+        ends.append(ends[-1] + len(data))
+    return ends
+
+
+def _read(file: BinaryIO, length: int) -> Draft | BrokenRow:
+    usable, fields = orjson.loads(file.read(length))
+    if not usable:
+        return BrokenRow(*fields)
+    place, name, messages, tags = fields
+    return Draft(place, name, tuple(messages), tuple(tags))

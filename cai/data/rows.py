@@ -17,7 +17,7 @@ REPLACEMENT = "\ufffd"
 """What decoders put where bytes were no character."""
 
 
-class BrokenError(ValueError):
+class BadRowError(ValueError):
     """One row cannot be used; the message is the reason."""
 
 
@@ -39,7 +39,7 @@ class BrokenRow(NamedTuple):
     raw: str
 
 
-class Source(Protocol):
+class RawSource(Protocol):
     """Something that has rows; each call of `rows` reads them from the beginning, in the same order."""
 
     @property
@@ -92,12 +92,12 @@ def changed(name: str) -> InputError:
 
 
 def check_text(text: str) -> str:
-    """Return the text; raises BrokenError when it is no whole text."""
+    """Return the text; raises BadRowError when it is no whole text."""
     if text.rstrip().endswith(REPLACEMENT):
-        raise BrokenError("a text ends in U+FFFD: it was cut inside a character before it came here")
+        raise BadRowError("a text ends in U+FFFD: it was cut inside a character before it came here")
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise BrokenError("a text has half a surrogate pair, which is no character") from error
+            raise BadRowError("a text has half a surrogate pair, which is no character") from error
     return text

@@ -26,7 +26,7 @@ _UNREADABLE = (ValueError, OverflowError, pyarrow.ArrowException)
 
 
 class ParquetSource:
-    """One Parquet file, read by batches of the columns that matter; see `Source`."""
+    """One Parquet file, read by batches of the columns that matter; see `RawSource`."""
 
     remark = None
 

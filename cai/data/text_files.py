@@ -21,7 +21,7 @@ from cai.core.identity import fingerprint
 from cai.data import csv_rows, json_rows
 from cai.data.encodings import (
     GZIP,
-    Reader,
+    Utf8File,
     line_fault,
     open_as_utf8,
     read_lines,
@@ -41,7 +41,7 @@ _COLUMN_LIMIT = 1000
 
 
 class TextSource:
-    """The rows of one text file; see `Source`. The places are line numbers, or in an array the rows' numbers."""
+    """The rows of one text file; see `RawSource`. The places are line numbers, or in an array the rows' numbers."""
 
     def __init__(self, name: str, form: TextForm, open_file: Callable[[], BinaryIO]) -> None:
         """`open_file` opens the content, unpacked, from its beginning; raises InputError when it cannot be read."""
@@ -78,7 +78,7 @@ class TextSource:
             if self._look() != self._state and survey(self._open)[0] != self._digest:
                 raise changed(self.name)
 
-    def _parse(self, file: Reader, columns: Collection[str] | None) -> Iterator[RawRow | BrokenRow]:
+    def _parse(self, file: Utf8File, columns: Collection[str] | None) -> Iterator[RawRow | BrokenRow]:
         """Read the rows from an open file; None stands for all columns."""
         if self._form == "csv":
             return csv_rows.rows(read_lines(file), self.name, columns)
@@ -114,7 +114,7 @@ class TextSource:
         return filled, size
 
     @contextmanager
-    def _reading(self) -> Iterator[Reader]:
+    def _reading(self) -> Iterator[Utf8File]:
         with self._told(), open_as_utf8(self._open, self._encoding) as file:
             yield file
 
@@ -168,7 +168,7 @@ def open_stdin() -> TextSource:
     return TextSource("stdin", "json" if isinstance(json_rows.loads(first), dict) else "text", reopen)
 
 
-def _text_rows(file: Reader, name: str) -> Iterator[RawRow | BrokenRow]:
+def _text_rows(file: Utf8File, name: str) -> Iterator[RawRow | BrokenRow]:
     """Read a row a line, an empty line too."""
     for line in read_lines(file):
         place = f"{name}:{line.number}"

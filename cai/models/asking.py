@@ -20,6 +20,14 @@ in three thousand."""
 NO_TEXT = "no text"
 """The kind of a failure in which the model had nothing to say."""
 
+NO_LOGPROBS = "no log-probabilities"
+"""The kind of a failure in which a model was to choose and gives no log-probabilities."""
+
+WITHOUT_LOGPROBS = (
+    ", which gates and verdicts are made of: leave the gate out (--no-gate) and judge by text (--judge-by text)"
+)
+"""How a sentence ends that says so."""
+
 
 class Asker:
     """One chain of requests; `answered` are the stages at which at least one was answered."""

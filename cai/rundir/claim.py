@@ -15,7 +15,7 @@ from cai.core.mark import FOLDER, RECORD, Kind, kind_of, mark, open_record
 from cai.rundir.files import refusal, sync_folder
 from cai.rundir.origin import location
 from cai.rundir.owned import Owned
-from cai.rundir.record import Record
+from cai.rundir.record import DirectoryRecord
 
 _CALLED: dict[Kind, str] = {
     "run": "a run",
@@ -72,7 +72,7 @@ def is_claimed(path: Path) -> bool:
     if kind_of(path) is None:
         return False
     try:
-        record = Record(open_record(path, os.O_RDONLY))
+        record = DirectoryRecord(open_record(path, os.O_RDONLY))
         try:
             return record.is_locked()
         finally:
@@ -81,7 +81,7 @@ def is_claimed(path: Path) -> bool:
         raise refusal(path, error) from error
 
 
-def _open(path: Path, kind: Kind) -> Record:
+def _open(path: Path, kind: Kind) -> DirectoryRecord:
     """Open a directory's record, made with the directory where there is none."""
     try:
         _make(path)
@@ -91,7 +91,7 @@ def _open(path: Path, kind: Kind) -> Record:
             (path / FOLDER).mkdir(exist_ok=True)
         elif found != kind:
             raise RunError(f"{location(path)} is {_CALLED[found]}, not {_CALLED[kind]}; give --out another directory.")
-        record = Record(open_record(path, os.O_RDWR | os.O_APPEND | os.O_CREAT))
+        record = DirectoryRecord(open_record(path, os.O_RDWR | os.O_APPEND | os.O_CREAT))
         try:
             if found is None:
                 record.begin(mark(kind, __version__))
@@ -133,7 +133,7 @@ def _refuse_foreign(path: Path, kind: Kind) -> None:
 
 def _is_blank(path: Path) -> bool:
     try:
-        record = Record(open_record(path, os.O_RDONLY))
+        record = DirectoryRecord(open_record(path, os.O_RDONLY))
     except OSError:
         return False
     try:

@@ -49,7 +49,7 @@ def mend_failures(path: Path, run: str) -> int:
     return mend(path, failures_salt(run), lambda data: _failure(data) is not None) if path.exists() else 0
 
 
-class Tally:
+class FailureTally:
     """How many prompts have a failure that counts; a key is in it when the failure is one for good."""
 
     def __init__(self, failures: Iterable[Failure], *, retry_failed: bool = False) -> None:

@@ -98,7 +98,7 @@ class LineFile:
         os.close(self._descriptor)
 
 
-class Line(NamedTuple):
+class StoredLine(NamedTuple):
     """A whole line: the bytes it takes in the file, newline included, and its JSON object (None: damaged)."""
 
     start: int
@@ -106,13 +106,13 @@ class Line(NamedTuple):
     data: bytes | None
 
 
-def read_lines(file: BinaryIO, start: int) -> Iterator[Line]:
+def read_lines(file: BinaryIO, start: int) -> Iterator[StoredLine]:
     """Yield the whole lines of a file from its beginning; a tail without a newline is left out."""
     offset = 0
     for line in file:
         end = offset + len(line)
         if line.endswith(b"\n"):
-            yield Line(offset, end, check_line(line[:-1], start))
+            yield StoredLine(offset, end, check_line(line[:-1], start))
         offset = end
 
 
@@ -145,7 +145,7 @@ def mend(path: Path, start: int, keep: Callable[[bytes], bool]) -> int:
     return count
 
 
-def _extend(places: list[tuple[int, int]], line: Line) -> None:
+def _extend(places: list[tuple[int, int]], line: StoredLine) -> None:
     """Add a line to the stretches of a file that belong together."""
     if places and places[-1][1] == line.start:
         places[-1] = (places[-1][0], line.end)

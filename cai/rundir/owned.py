@@ -15,7 +15,7 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from cai.core.errors import RunError, StoreError
 from cai.core.mark import FOLDER, RECORD
 from cai.rundir.files import refusal, sync_file, sync_folder
-from cai.rundir.record import Record
+from cai.rundir.record import DirectoryRecord
 
 
 class Owned:
@@ -25,7 +25,7 @@ class Owned:
     when the disk refuses.
     """
 
-    def __init__(self, path: Path, record: Record, *, holds: bool) -> None:
+    def __init__(self, path: Path, record: DirectoryRecord, *, holds: bool) -> None:
         """Take over an open record that was read; `holds` says whether this process has its lock."""
         self.path = path
         self._record = record

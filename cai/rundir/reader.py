@@ -4,11 +4,12 @@ Nothing is read around: where a file is damaged, or rows are missing, a reader r
 they are made again.
 """
 
+import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cai.core.errors import DamageError, RunError
 from cai.core.identity import fingerprint
@@ -18,7 +19,6 @@ from cai.rundir.failures import read_failures
 from cai.rundir.journal import JournalReader
 from cai.rundir.layout import failure_files, journal_numbers, journal_path, shard_numbers, shard_path
 from cai.rundir.manifest import Manifest, read_manifest
-from cai.rundir.merge import merge
 from cai.rundir.origin import is_copy
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ class RunReader:
     def count(self) -> int:
         """Return how many prompts have a row now; run.json may lag behind. Raises as `rows` does."""
         return len(self._finished_keys())
+
+    def __iter__(self) -> Iterator[Row]:
+        """Do as `rows` does."""
+        return self.rows()
 
     def rows(self) -> Iterator[Row]:
         """Yield the finished rows by ordinal, each prompt's newest; memory does not grow with their number.
@@ -140,3 +144,42 @@ class RunReader:
             for source in sources:
                 keys.update(source.finished()[0])
         return keys
+
+
+class OrderedRows(Protocol):
+    """Rows sorted by ordinal."""
+
+    @property
+    def first_ordinal(self) -> int | None:
+        """The smallest ordinal, or None when there is no row."""
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows by ordinal."""
+
+
+def merge(sources: Sequence[OrderedRows]) -> Iterator[Row]:
+    """Yield the rows of all sources by ordinal, of a prompt's the first source's that holds one.
+
+    Sources that do not overlap are read one after the other: what is in memory depends on how many overlap, not on how
+    many there are.
+    """
+    waiting = [(first, place) for place, source in enumerate(sources) if (first := source.first_ordinal) is not None]
+    heapq.heapify(waiting)
+    front: list[tuple[int, str, int, Row, Iterator[Row]]] = []
+    previous: tuple[int, str] | None = None
+    while waiting or front:
+        while waiting and (not front or waiting[0][0] <= front[0][0]):
+            _, place = heapq.heappop(waiting)
+            _push(front, place, sources[place].rows())
+        ordinal, prompt_id, place, row, rows = heapq.heappop(front)
+        if (ordinal, prompt_id) != previous:
+            yield row
+        previous = ordinal, prompt_id
+        _push(front, place, rows)
+
+
+def _push(front: list[tuple[int, str, int, Row, Iterator[Row]]], place: int, rows: Iterator[Row]) -> None:
+    """Put the next row of a source among the foremost ones, if it has one; `place` keeps rows from being compared."""
+    row = next(rows, None)
+    if row is not None:
+        heapq.heappush(front, (row.prompt.ordinal, row.prompt.id, place, row, rows))

@@ -52,7 +52,7 @@ class Session:
         return True
 
 
-class Record:
+class DirectoryRecord:
     """An open record. Every method may raise OSError when the disk refuses."""
 
     def __init__(self, descriptor: int) -> None:

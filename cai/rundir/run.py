@@ -15,15 +15,14 @@ from cai.core.identity import fingerprint, key
 from cai.core.keyset import KeySet
 from cai.core.records import Failure, Row, Usage
 from cai.rundir.entry import enter
-from cai.rundir.failures import FailureFile, Tally, read_failures
+from cai.rundir.failures import FailureFile, FailureTally, read_failures
 from cai.rundir.files import remove
 from cai.rundir.journal import Journal
 from cai.rundir.layout import failures_path, journal_path, names_of, shard_path
 from cai.rundir.manifest import Manifest, Status, now, write_manifest
-from cai.rundir.merge import merge
 from cai.rundir.origin import is_copy
 from cai.rundir.owned import Owned
-from cai.rundir.reader import RunReader
+from cai.rundir.reader import RunReader, merge
 from cai.rundir.recovery import recover
 from cai.rundir.remote import RemoteRun, remote_of
 from cai.rundir.sealer import Sealer
@@ -56,7 +55,7 @@ class Run(RunReader):
         self.repairs = tuple(self._tell_repairs(recovered.repairs, manifest.rows - len(self._finished)))
         self._lost_usage = manifest.lost_usage
         self._failure_file = FailureFile(failures_path(directory, series), run)
-        self._failed = Tally(read_failures(directory, run, self._finished), retry_failed=retry_failed)
+        self._failed = FailureTally(read_failures(directory, run, self._finished), retry_failed=retry_failed)
         self._again = self._with_failed_parts() if retry_failed else set()
         self._journal = self._new_journal(recovered.next_number)
         self._uploader = None if remote is None else Uploader(remote)

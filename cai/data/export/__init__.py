@@ -4,7 +4,8 @@ Everything here follows from the rows, the options and run.json's identity: expo
 same bytes.
 """
 
+from cai.data.export.datasets import DatasetName, SplitName, dataset
 from cai.data.export.run import export_run
 from cai.data.export.summary import ExportOptions, ExportSummary, SplitCounts
 
-__all__ = ["ExportOptions", "ExportSummary", "SplitCounts", "export_run"]
+__all__ = ["DatasetName", "ExportOptions", "ExportSummary", "SplitCounts", "SplitName", "dataset", "export_run"]

@@ -15,7 +15,7 @@ import pyarrow as pa
 from cai.core.arrow import MESSAGES
 from cai.core.errors import RunError
 from cai.core.records import TIE_LEAD, Message, Row, Verdict
-from cai.data.export.revisions import revisions
+from cai.data.export.sft import revisions
 
 SCHEMA = pa.schema(
     [

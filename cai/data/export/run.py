@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cai.core.errors import RunError
 from cai.core.records import Row
-from cai.data.export import preference, sft
 from cai.data.export.card import dataset_card
+from cai.data.export.datasets import DATASETS
 from cai.data.export.splits import SplitWriter
 from cai.data.export.summary import Adherence, ExportOptions, ExportSummary
 from cai.rundir import Run, RunReader
@@ -74,17 +74,16 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSummary:
-    examples = SplitWriter(work, SFT, sft.SCHEMA, options.test_share)
-    pairs = SplitWriter(work, PREFERENCE, preference.SCHEMA, options.test_share)
+    writers = {name: SplitWriter(work, name, made.schema, options.test_share) for name, made in DATASETS.items()}
     abstentions: Counter[str] = Counter()
     failed_parts: Counter[str] = Counter()
     gates: dict[str, list[float]] = {}  # for each principle, the sum of what its gates said and their number
     rows = lacking = 0
     try:
-        for row in reader.rows():
+        for row in reader:
             rows += 1
-            examples.write(row.prompt.id, sft.sft_examples(row, options.all_revisions, examples.left_out))
-            pairs.write(row.prompt.id, preference.preference_pairs(row, pairs.left_out))
+            for name, writer in writers.items():
+                writer.write(row.prompt.id, DATASETS[name].examples(row, options, writer.left_out))
             _count_gates(row, gates)
             lacking += bool(row.failed)
             failed_parts.update(part.stage for part in row.failed)
@@ -92,8 +91,8 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
         failures = Counter(failure.stage for failure in reader.failures())
         return ExportSummary(
             rows=rows,
-            sft=examples.finish(),
-            preference=pairs.finish(),
+            sft=writers["sft"].finish(),
+            preference=writers["preference"].finish(),
             abstentions=dict(sorted(abstentions.items())),
             failures=dict(sorted(failures.items())),
             failed_parts=dict(sorted(failed_parts.items())),
@@ -101,8 +100,8 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
             adherence={name: Adherence(total / count, int(count)) for name, (total, count) in sorted(gates.items())},
         )
     finally:
-        examples.abandon()
-        pairs.abandon()
+        for writer in writers.values():
+            writer.abandon()
 
 
 def _count_gates(row: Row, gates: dict[str, list[float]]) -> None:

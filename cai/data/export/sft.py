@@ -6,13 +6,13 @@ response that needed no revision is its own final answer.
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from cai.core.arrow import MESSAGES
 from cai.core.records import Message, Row, Trace
-from cai.data.export.revisions import Step, revisions
 
 SCHEMA = pa.schema(
     [
@@ -29,6 +29,26 @@ SCHEMA = pa.schema(
 TRUNCATED = "truncated"
 EMPTY = "empty"
 DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A text, the round that gave it (from 1; 0: the response itself), and the principles that led to it so far."""
+
+    text: str
+    round: int
+    principles: tuple[str, ...]
+    truncated: bool
+
+
+def revisions(trace: Trace) -> list[Step]:
+    """Return the response, then every revision that changed it; the last is the final text."""
+    steps = [Step(trace.response, 0, (), trace.truncated)]
+    for number, turn in enumerate(trace.rounds, start=1):
+        last = steps[-1]
+        if turn.revision is not None and turn.revision != last.text:
+            steps.append(Step(turn.revision, number, (*last.principles, turn.principle_id), turn.truncated))
+    return steps
 
 
 def sft_examples(row: Row, all_revisions: bool, left_out: Counter[str]) -> Iterator[dict[str, Any]]:

@@ -6,9 +6,9 @@ its digest (`cai.core.digest`), which whoever trains on it compares.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
@@ -29,6 +29,16 @@ ROWS_PER_GROUP = 4000
 
 SALT = 0
 """The seed of the split; one for all runs, so that a prompt is a test prompt everywhere."""
+
+
+def split_of(prompt_id: str, test_share: float) -> Literal["train", "test"]:
+    """Return which split all that is made from a prompt lies in."""
+    return "test" if draw(SALT, "split", prompt_id) < test_share else "train"
+
+
+def pack(examples: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Return one example at least as a table of this schema."""
+    return table_from_json(b"\n".join(map(orjson.dumps, examples)), schema)
 
 
 class SplitWriter:
@@ -59,7 +69,7 @@ class SplitWriter:
 
     def write(self, prompt_id: str, examples: Iterable[dict[str, Any]]) -> None:
         """Add what was made from a prompt."""
-        split = "test" if draw(SALT, "split", prompt_id) < self._test_share else "train"
+        split = split_of(prompt_id, self._test_share)
         for example in examples:
             self._waiting[split].append(example)
             self._counts[split] += 1
@@ -70,8 +80,7 @@ class SplitWriter:
 
     def _pack(self, split: str) -> None:
         if self._waiting[split]:
-            lines = b"\n".join(map(orjson.dumps, self._waiting[split]))
-            self._batches[split].append(table_from_json(lines, self._schema))
+            self._batches[split].append(pack(self._waiting[split], self._schema))
             self._waiting[split] = []
 
     def _write_group(self, split: str) -> None:

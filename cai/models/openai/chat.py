@@ -14,7 +14,7 @@ import orjson
 
 from cai.core.errors import RequestError
 from cai.core.records import Message
-from cai.models.asking import NO_TEXT
+from cai.models.asking import NO_LOGPROBS, NO_TEXT, WITHOUT_LOGPROBS
 from cai.models.base import Choice, Completion, Request
 from cai.models.fields import DamagedError, count, first, log_probability, mapping, text
 from cai.models.openai.attempts import AttemptError
@@ -37,8 +37,8 @@ _ROUNDING = 1.02
 """How far rounding may carry the probabilities of all tokens together; beyond that they are none."""
 
 _NO_LOGPROBS = (
-    "the server gives no log-probabilities (top_logprobs), which choices and the judge are made of; "
-    "vLLM, SGLang, llama.cpp's server and Ollama from 0.12.11 on give them"
+    f"the server gives no log-probabilities (top_logprobs){WITHOUT_LOGPROBS}, or use one that does: "
+    "vLLM, SGLang, llama.cpp's server, Ollama from 0.12.11 on"
 )
 
 
@@ -130,7 +130,7 @@ def read_choice(raw: bytes, options: Sequence[str]) -> Choice:
         raise _unreadable(raw)
     top = mapping(first(mapping(choice.get("logprobs")).get("content"))).get("top_logprobs")
     if not top:
-        raise AttemptError(_NO_LOGPROBS, kind="no log-probabilities", raw=clip(raw), refused=True)
+        raise AttemptError(_NO_LOGPROBS, kind=NO_LOGPROBS, raw=clip(raw), refused=True)
     if not isinstance(top, list) or not all(isinstance(mapping(entry).get("token"), str) for entry in top):
         raise _unreadable(raw)
     weights = weigh_options([(entry["token"], log_probability(entry.get("logprob"))) for entry in top], options)

@@ -2,14 +2,14 @@ r"""Conversations as files spell them: strings, message lists, and the text form
 
 A string prompt is one turn of the user's, a string completion one of the assistant's; only where a pair has no prompt
 of its own is text in HH's form (`\n\nHuman: …\n\nAssistant: …`, arXiv 2204.05862) taken apart. What cannot be used
-raises BrokenError with a short reason that rows are counted under.
+raises BadRowError with a short reason that rows are counted under.
 """
 
 import re
 from typing import Any
 
 from cai.core.records import Message
-from cai.data.rows import BrokenError, check_text
+from cai.data.rows import BadRowError, check_text
 
 Turns = list[Message]
 
@@ -20,9 +20,9 @@ def read_prompt(value: Any) -> Turns:
     """Return a prompt's turns; they end with the user's."""
     turns = _turns(value, "user", "prompt")
     if not turns or turns[-1]["role"] != "user":
-        raise BrokenError("the prompt does not end with the user")
+        raise BadRowError("the prompt does not end with the user")
     if not turns[-1]["content"].strip():
-        raise BrokenError("empty")
+        raise BadRowError("empty")
     return turns
 
 
@@ -35,9 +35,9 @@ def read_answer(value: Any, prompt: Turns) -> Turns:
             turns = turns[len(repeated) :]
             break
     if len(turns) != 1 or turns[0]["role"] != "assistant":
-        raise BrokenError("the answer is not one turn of the assistant's")
+        raise BadRowError("the answer is not one turn of the assistant's")
     if not turns[0]["content"].strip():
-        raise BrokenError("empty")
+        raise BadRowError("empty")
     return turns
 
 
@@ -46,9 +46,9 @@ def read_dialogue(value: Any) -> Turns:
     turns = _turns(value, None, "conversation")
     said = [turn["content"] for turn in turns if turn["role"] == "assistant"]
     if not said:
-        raise BrokenError("the assistant says nothing")
+        raise BadRowError("the assistant says nothing")
     if not all(content.strip() for content in said):
-        raise BrokenError("empty")
+        raise BadRowError("empty")
     return turns
 
 
@@ -63,7 +63,7 @@ def read_whole_pair(chosen: Any, rejected: Any) -> tuple[Turns, Turns, Turns]:
         common += 1
     prompt = first[:common]
     if not prompt:
-        raise BrokenError("chosen and rejected begin with different prompts")
+        raise BadRowError("chosen and rejected begin with different prompts")
     return read_prompt(prompt), read_answer(first[common:], []), read_answer(second[common:], [])
 
 
@@ -84,7 +84,7 @@ def _dialogue_or_text(value: Any) -> Turns:
     if isinstance(value, str):
         pieces = _SPEAKER.split(value)
         if len(pieces) < 3 or pieces[0].strip():
-            raise BrokenError("there is no prompt, neither in a column nor as '\\n\\nHuman: ' in the text")
+            raise BadRowError("there is no prompt, neither in a column nor as '\\n\\nHuman: ' in the text")
         speakers = {"Human": "user", "Assistant": "assistant"}
         spoken = zip(pieces[1::2], pieces[2::2], strict=True)
         value = [{"role": speakers[name], "content": content.strip()} for name, content in spoken]
@@ -94,15 +94,15 @@ def _dialogue_or_text(value: Any) -> Turns:
 def _turns(value: Any, role_of_text: str | None, what: str) -> Turns:
     """Return messages with nothing but role and content; a string is one turn of `role_of_text`."""
     if value is None:
-        raise BrokenError(f"there is no {what}")
+        raise BadRowError(f"there is no {what}")
     if isinstance(value, str) and role_of_text is not None:
         value = [{"role": role_of_text, "content": value}]
     if not isinstance(value, list):
-        raise BrokenError(f"the {what} is neither a string nor a list of messages")
+        raise BadRowError(f"the {what} is neither a string nor a list of messages")
     turns: Turns = []
     for turn in value:
         role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None)
         if role not in ("system", "user", "assistant") or not isinstance(content, str):
-            raise BrokenError(f"the {what} has a turn without a known role or without text")
+            raise BadRowError(f"the {what} has a turn without a known role or without text")
         turns.append({"role": role, "content": check_text(content)})
     return turns

@@ -12,7 +12,7 @@ from typing import Any
 
 from cai.core.errors import InputError
 from cai.core.records import Trace
-from cai.data.rows import BrokenError
+from cai.data.rows import BadRowError
 
 GOOD_BELOW = 0.25
 BAD_ABOVE = 0.75
@@ -28,9 +28,9 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def read_label(value: Any, place: str) -> bool:
-    """Return a thumb as a bool; raises BrokenError where there is none, InputError at anything else that is not one."""
+    """Return a thumb as a bool; raises BadRowError where there is none, InputError at anything else that is not one."""
     if _is_absent(value):
-        raise BrokenError("there is no label")
+        raise BadRowError("there is no label")
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float | Decimal) and value in (0, 1):
@@ -43,9 +43,9 @@ def read_label(value: Any, place: str) -> bool:
 
 
 def read_score(value: Any, place: str) -> float:
-    """Return a score; raises BrokenError where there is none, InputError unless it is a finite number."""
+    """Return a score; raises BadRowError where there is none, InputError unless it is a finite number."""
     if _is_absent(value):
-        raise BrokenError("there is no score")
+        raise BadRowError("there is no score")
     score = _number(value)
     if score is None:
         raise InputError(f"{place} has the score {reprlib.repr(value)}; a score is a number.")
@@ -53,9 +53,9 @@ def read_score(value: Any, place: str) -> float:
 
 
 def read_probability(value: Any, place: str) -> float:
-    """Return a soft label; raises BrokenError where there is none, InputError unless it is a number in [0, 1]."""
+    """Return a soft label; raises BadRowError where there is none, InputError unless it is a number in [0, 1]."""
     if _is_absent(value):
-        raise BrokenError("there is no chosen_probability")
+        raise BadRowError("there is no chosen_probability")
     probability = _number(value)
     if probability is None or not 0.0 <= probability <= 1.0:
         raise InputError(

@@ -19,7 +19,7 @@ from cai.data.finding import SUFFIXES, files_in, kind_of, open_file, printable, 
 from cai.data.hub import Splits, downloaded_splits, saved_splits
 from cai.data.opening import choose_split
 from cai.data.remote import fetch
-from cai.data.rows import BrokenError, BrokenRow, Source
+from cai.data.rows import BadRowError, BrokenRow, RawSource
 from cai.train.data.shaping import PLAIN_COLUMNS, Layout, Shape
 
 _HELD_OUT = re.compile(r"(test|validation|valid|dev|eval)(?![A-Za-z])", re.IGNORECASE)
@@ -30,7 +30,7 @@ class Table:
     """Sources of rows to learn from; those at the places in `held_out` are kept apart by whoever made them."""
 
     name: str
-    sources: Sequence[Source]
+    sources: Sequence[RawSource]
     held_out: frozenset[int]
     left_out: str | None = None
     """A line about files beside the sources that are not read."""
@@ -69,7 +69,7 @@ class TableSource:
                 try:
                     for example in shape.examples(row.values, row.place):
                         yield example, held_out
-                except BrokenError as error:
+                except BadRowError as error:
                     left_out[str(error)] += 1
 
 

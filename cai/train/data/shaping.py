@@ -10,7 +10,7 @@
 
 The prompt is what `cai generate` would read (`cai.data.columns`: Alpaca, Dolly, OpenOrca, a system column). The answer
 is `completion`, Alpaca's `output`, or the `response` of Dolly and OpenOrca. A row that cannot be used raises
-BrokenError with the reason it is counted under; a value that cannot be meant (a label that is none, a probability above
+BadRowError with the reason it is counted under; a value that cannot be meant (a label that is none, a probability above
 1) raises InputError with its place.
 """
 
@@ -22,7 +22,7 @@ from datasets import Features, List, Value
 
 from cai.core.errors import InputError
 from cai.data.columns import METADATA, PROMPT_COLUMNS, PromptColumns, listed, prompt_columns, system_column, with_system
-from cai.data.rows import BrokenError, check_text
+from cai.data.rows import BadRowError, check_text
 from cai.train.data.conversations import (
     Turns,
     is_turn_of,
@@ -109,9 +109,9 @@ def as_completion(example: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def label_pair(pair: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield both halves of a `pairs` example as labelled ones: the likelier is good; raises BrokenError at one half."""
+    """Yield both halves of a `pairs` example as labelled ones: the likelier is good; raises BadRowError at one half."""
     if pair["chosen_probability"] == 0.5:
-        raise BrokenError(UNDECIDED)
+        raise BadRowError(UNDECIDED)
     leads = pair["chosen_probability"] > 0.5
     yield {"prompt": pair["prompt"], "completion": pair["chosen"], "label": leads}
     yield {"prompt": pair["prompt"], "completion": pair["rejected"], "label": not leads}
@@ -168,7 +168,7 @@ def _pairs(found: _Found) -> Shape | None:
         probability = read_probability(row.get("chosen_probability"), place) if soft else 1.0
         asked, chosen, rejected = _halves(row, prompt, system)
         if chosen[0]["content"].strip() == rejected[0]["content"].strip():
-            raise BrokenError(IDENTICAL)
+            raise BadRowError(IDENTICAL)
         yield {"prompt": asked, "chosen": chosen, "rejected": rejected, "chosen_probability": probability}
 
     return Shape("pairs", (*names, "chosen", "rejected", *(("chosen_probability",) if soft else ())), shape)
@@ -255,7 +255,7 @@ def _judged(layout: Layout, column: str, read: Callable[[Any, str], Any], prompt
 def _text(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
     text = row.get("text")
     if not isinstance(text, str) or not text.strip():
-        raise BrokenError("empty")
+        raise BadRowError("empty")
     yield {"text": check_text(text)}
 
 

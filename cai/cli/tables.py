@@ -1,15 +1,25 @@
-"""An evaluation as a person reads it on a terminal: a row a figure, a column a model, the baseline first."""
+"""What several commands print for a person: how a run ended, what was exported, what an evaluation found."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from cai.cli.console import shown
+from cai.cli.screen import assembled, shown
 from cai.evaluate.results import Calibration, Evaluation, Figure, ModelResult
+from cai.pipeline.watch import Summary
+from cai.rundir.layout import failures_path
+from cai.rundir.origin import location, read_origin
 
-CAUSES_SHOWN = 5
+if TYPE_CHECKING:
+    from cai.data.export import ExportSummary  # needs Arrow, which nobody waits for at the start
+
+CAUSES_SHOWN = 10
+EVALUATION_CAUSES_SHOWN = 5
 _GATES = "gate "
 _HEADINGS = {
     "Brier score": "Brier",
@@ -18,6 +28,81 @@ _HEADINGS = {
     "specificity": "left alone",
     "base rate": "broken",
 }
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """Print how a run ended, how many rows it has, and what failed."""
+    tokens = summary.prompt_tokens + summary.completion_tokens
+    rate = f", {tokens / summary.seconds:,.0f} tokens/s" if summary.seconds else ""
+    console.print(
+        assembled(
+            (summary.status, "bold"),
+            f": {summary.rows:,} rows in {location(summary.out)} "
+            f"({summary.done:,} now in {summary.seconds:,.1f} s, {summary.requests:,} requests{rate})",
+        )
+    )
+    if summary.skipped:
+        console.print(f"{summary.skipped:,} were finished before")
+    if summary.duplicates:
+        console.print(f"{summary.duplicates:,} duplicate prompts were skipped")
+    for cause, count in islice(summary.failures.items(), CAUSES_SHOWN):
+        console.print(assembled((f"{count:,} failed", "yellow"), f" in {cause}"))
+    more = len(summary.failures) - CAUSES_SHOWN
+    if more > 0:
+        console.print(f"and {more:,} more causes: {_failures(summary.out)}")
+    if summary.owed:
+        console.print(f"{summary.owed:,} of the failed are asked again by the same command")
+
+
+def print_hints(console: Console, summary: Summary, exported: "ExportSummary") -> None:
+    """Say what can be done about an interrupt, and about failures that the same command would not ask again for."""
+    counts = [
+        f"{count:,} {what if count != 1 else one}"
+        for count, one, what in (
+            (summary.for_good, "prompt failed for good", "prompts failed for good"),
+            (exported.lacking, "row lacks a sample or verdict", "rows lack a sample or verdict"),
+        )
+        if count
+    ]
+    if counts:
+        again = "mend the cause, then the same command with --retry-failed asks again"
+        console.print(f"{' and '.join(counts)}; {again}", soft_wrap=True)
+    if summary.status == "interrupted":
+        console.print("The same command goes on from here.")
+
+
+def exit_code(summary: Summary) -> int:
+    """Return 130 after an interrupt, 1 when nothing at all came out, else 0."""
+    if summary.status == "interrupted":
+        return 130
+    return 0 if summary.rows else 1
+
+
+def _failures(run: Path) -> Path:
+    origin = read_origin(run)
+    return failures_path(run, 0 if origin is None else origin.series)
+
+
+def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
+    """Print what was exported, what was left out and why, and how to load it."""
+    console.print(
+        f"sft: {export.sft.train:,} train + {export.sft.test:,} test · "
+        f"preference: {export.preference.train:,} train + {export.preference.test:,} test"
+    )
+    for title, reasons in (
+        ("judgements that abstained", export.abstentions),
+        ("samples and verdicts that failed", export.failed_parts),
+        ("left out of sft", export.sft.left_out),
+        ("left out of preference", export.preference.left_out),
+    ):
+        if reasons:
+            console.print(f"{title}: {', '.join(f'{reason} {count:,}' for reason, count in reasons.items())}")
+    if export.adherence:
+        kept = ", ".join(f"{name} {value.mean:.0%}" for name, value in export.adherence.items())
+        console.print(f"kept by responses, by the gates: {kept}")
+    # Soft-wrapped, because these lines are there to be copied.
+    load = f'load: datasets.load_dataset("{run}", "sft") and "preference"; read: cai show {location(run)}'
+    console.print(load, soft_wrap=True)
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
@@ -138,5 +223,5 @@ def _calibration(parts: Sequence[Calibration]) -> Table:
 
 def _print_causes(console: Console, what: str, causes: Mapping[str, int]) -> None:
     if causes:
-        told = "; ".join(f"{cause} ({count:,})" for cause, count in list(causes.items())[:CAUSES_SHOWN])
+        told = "; ".join(f"{cause} ({count:,})" for cause, count in list(causes.items())[:EVALUATION_CAUSES_SHOWN])
         console.print(f"{sum(causes.values()):,} {what}: {told}")
