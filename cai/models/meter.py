@@ -1,4 +1,4 @@
-"""Counts what passes through an engine: a `Meter` is an engine around another, a `Tally` what it saw.
+"""Counts what passes through an engine: a `Meter` is an engine around another, a `UsageCounter` what it saw.
 
 Each row wraps the run's engine in a meter of its own, so a row knows its tokens and the run's tally knows them all.
 """
@@ -9,7 +9,7 @@ from cai.core.records import Message, Usage
 from cai.models.base import Choice, Completion, Engine, Request
 
 
-class Tally:
+class UsageCounter:
     """Requests and tokens so far."""
 
     __slots__ = ("cached_tokens", "completion_tokens", "prompt_tokens", "requests")
@@ -30,7 +30,7 @@ class Meter:
 
     __slots__ = ("_engine", "_tallies")
 
-    def __init__(self, engine: Engine, *tallies: Tally) -> None:
+    def __init__(self, engine: Engine, *tallies: UsageCounter) -> None:
         self._engine = engine
         self._tallies = tallies
 

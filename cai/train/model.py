@@ -17,10 +17,17 @@ from cai.core.paths import expand, resolve
 from cai.models import TINY
 from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base
 from cai.models.checkpoint.files import check_adapter, check_checkpoint
-from cai.models.checkpoint.loading import Head, auto_class, open_config, open_tokenizer, open_weights, refusing
-from cai.models.checkpoint.merging import merge_adapter
-from cai.models.checkpoint.pretrained import load_pretrained
-from cai.models.checkpoint.weights import weights_hash
+from cai.models.checkpoint.fingerprint import weights_hash
+from cai.models.checkpoint.pretrained import (
+    Head,
+    auto_class,
+    load_pretrained,
+    merge_adapter,
+    open_config,
+    open_tokenizer,
+    open_weights,
+    refusing,
+)
 from cai.models.spec import ModelSpec
 from cai.train.adapter import lora_parameters, quantization
 from cai.train.settings import AdapterSettings

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from cai import __version__
 from cai.core.errors import UsageError
 from cai.core.settings import json_value
-from cai.models.checkpoint.loading import Head, require_rows
+from cai.models.checkpoint.pretrained import Head, require_rows
 from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
 from cai.train.cutting import Cut, count_cut
