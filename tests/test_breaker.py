@@ -14,7 +14,7 @@ from cai.core.records import Failure, Message, Prompt, Provenance, Row
 from cai.method.judge import FAILED
 from cai.method.row import Generation, Judging
 from cai.models.base import Choice, Completion, Request
-from cai.models.meter import Tally
+from cai.models.meter import UsageCounter
 from cai.pipeline.breaker import SUSPICIOUS, TESTS
 from cai.pipeline.pipeline import ROWS_PER_SLOT, Pipeline
 from tests.building import make_judge_configuration, make_method, make_prompt
@@ -74,7 +74,7 @@ class Ill:
 
 
 def make_pipeline(engine: Ill, sink: Memory, *, samples: int = 2, gate: bool = True) -> Pipeline[Prompt]:
-    judging = Judging(engine, make_judge_configuration(), Tally())
+    judging = Judging(engine, make_judge_configuration(), UsageCounter())
     method = make_method(RevisionPlan(schedule="walk", rounds=1, gate=gate))
     generation = Generation(engine, method, samples, PROVENANCE, judging)
     return Pipeline(generation.row, sink, engine.concurrency, patience=0.0)

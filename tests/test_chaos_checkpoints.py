@@ -17,8 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from cai.core.errors import CaiError
+from cai.models.conversation import ChatTokenizer
 from cai.models.local.loading import Loaded, load
-from cai.models.turns import Turns
 from tests.test_engines_checkpoint import make_adapter, put_pointer
 from tests.train_context import CHECKPOINT
 
@@ -87,7 +87,7 @@ DAMAGES: tuple[Damage, ...] = (flip, flip_header, zero, truncate, point, delete,
 
 def greedy(loaded: Loaded) -> list[int]:
     """Return the tokens that the model says to a question."""
-    prompt = Turns(loaded.tokenizer, None).encode_prompt([{"role": "user", "content": "Can I rest?"}])
+    prompt = ChatTokenizer(loaded.tokenizer, None).encode_prompt([{"role": "user", "content": "Can I rest?"}])
     with torch.inference_mode():
         said = list(prompt)
         for _ in range(8):

@@ -58,7 +58,8 @@ def test_again_as_json_nothing_is_asked(measured: Path, capsys: pytest.CaptureFi
         )  # fmt: skip
     assert left.value.code == 0
     again = orjson.loads(capsys.readouterr().out)
-    assert again == orjson.loads((measured / "evaluation.json").read_bytes())["result"]
+    result = orjson.loads((measured / "evaluation.json").read_bytes())["result"]
+    assert again == {"status": "done", **result}
 
 
 @pytest.mark.parametrize(

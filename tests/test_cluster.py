@@ -27,7 +27,7 @@ from cai.core.errors import (
 from cai.core.records import Failure, Prompt, Provenance, Row, Usage
 from cai.generate.maker import Recipe
 from cai.method.templates import Templates
-from cai.models.meter import Tally
+from cai.models.meter import UsageCounter
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.pipeline import Pipeline
@@ -112,7 +112,7 @@ class Ended:
 
     sink: Memory
     hired: list[Actor]
-    tally: Tally
+    tally: UsageCounter
     left: int
     error: Exception | None
 
@@ -132,7 +132,7 @@ async def _run(actors: list[Actor], replicas: int, rows: int, placing_seconds: f
         left += 1
 
     pool = Pool(hire, replicas, leave, placing_seconds)
-    ended = Ended(Memory(), hired, Tally(), left, None)
+    ended = Ended(Memory(), hired, UsageCounter(), left, None)
     try:
         await pool.open()
         pipeline = Pipeline(
@@ -346,7 +346,7 @@ def test_the_recipe_travels_and_a_replica_makes_the_same_row_as_the_driver() -> 
 
     async def here() -> Row:
         maker = await recipe.open()
-        return await maker.make(make_prompt(), PROVENANCE, Tally())
+        return await maker.make(make_prompt(), PROVENANCE, UsageCounter())
 
     assert asyncio.run(there()).result == asyncio.run(here())
 

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from cai.core.errors import ContextError, RequestError
 from cai.models.base import Choice, Completion
 from cai.models.fields import DamagedError, count, log_probability, parse, text
-from cai.models.openai.attempts import AttemptError, BusyError
+from cai.models.openai.attempts import AttemptError, BusyError, retry_after
 from cai.models.openai.chat import ErrorInsideError, read_choice, read_completion, weigh_options
 from cai.models.openai.refusals import refusal
-from cai.models.openai.retry import retry_after
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON: st.SearchStrategy[Any] = st.recursive(

@@ -19,12 +19,11 @@ from cai.core.errors import ContextError, EngineGoneError, ModelError, RequestEr
 from cai.core.records import Message
 from cai.models import EngineOptions, open_engine
 from cai.models.base import Choice, Completion, Request, Sampling
-from cai.models.openai.attempts import AttemptError, Trial
+from cai.models.openai.attempts import AttemptError, AttemptHistory, backoff, retry_after
 from cai.models.openai.chat import weigh_options
 from cai.models.openai.engine import OpenAIEngine, open_openai
 from cai.models.openai.hosts import Host, Hosts
 from cai.models.openai.refusals import is_overflow
-from cai.models.openai.retry import backoff, retry_after
 from cai.models.spec import ModelSpec
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -253,7 +252,7 @@ def test_a_hanging_server_is_asked_again_for_as_long_as_a_minute_lasts() -> None
     assert _complete(_hang, _answer(), timeout=0.1)[0].text == "hi there"
     timeout = AttemptError("late", kind="timeout")
     for seconds, attempts in ((600.0, 3), (60.0, 3), (10.0, 6), (1.0, 10)):
-        trial = Trial(10, seconds)
+        trial = AttemptHistory(10, seconds)
         assert [trial.is_over(timeout, given=True) for _ in range(attempts)].index(True) == attempts - 1
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cai.core.errors import EngineGoneError, ModelError, RequestError
 from cai.models.base import Completion, Request, Sampling
-from cai.models.openai.attempts import BusyError, Trial
+from cai.models.openai.attempts import AttemptHistory, BusyError
 from cai.models.openai.engine import OpenAIEngine, open_openai
 from cai.models.openai.hosts import Hosts
 from cai.models.openai.pacing import Pace
@@ -152,10 +152,10 @@ def test_a_day_is_not_waited_for_once_it_was_told_three_times() -> None:
 
 
 def test_a_request_that_is_too_large_for_the_limit_does_not_wait_for_ever() -> None:
-    trial = Trial(10, 600.0)
+    trial = AttemptHistory(10, 600.0)
     over = [trial.is_too_large(answered, 60.0 * answered, 600.0) for answered in range(1, 30)]
     assert over.index(True) == 20
-    alone = Trial(10, 600.0)
+    alone = AttemptHistory(10, 600.0)
     assert not any(alone.is_too_large(5, 60.0 * minute, 600.0) for minute in range(30))
 
 

@@ -18,9 +18,9 @@ from cai.core.records import Message
 from cai.models import EngineOptions, open_engine
 from cai.models.base import Completion, Request, Sampling
 from cai.models.local.engine import TransformersEngine
+from cai.models.local.jobs import Limits
 from cai.models.local.loading import Loaded, load
-from cai.models.local.queue import Limits
-from cai.models.local.scheduler import Batcher
+from cai.models.local.scheduler import Scheduler
 from cai.models.spec import ModelSpec
 from tests.small_model import small_model
 
@@ -472,7 +472,7 @@ def test_a_sliding_window_is_respected(checkpoint: Path) -> None:
 
 
 def test_a_batcher_refuses_work_after_close(loaded: Loaded) -> None:
-    batcher = Batcher(loaded.model, loaded.device, loaded.end_tokens, _limits(rows=1))
+    batcher = Scheduler(loaded.model, loaded.device, loaded.end_tokens, _limits(rows=1))
     batcher.close()
     batcher.close()
 

@@ -23,7 +23,7 @@ from cai.method.judge import JudgeConfiguration, Rules
 from cai.method.row import Generation, Judging
 from cai.method.templates import Templates
 from cai.models.base import Request, Sampling
-from cai.models.meter import Tally
+from cai.models.meter import UsageCounter
 from cai.models.scripted import ScriptedEngine
 from cai.models.settings import EngineSettings
 from cai.models.tokens import WordCounter
@@ -58,7 +58,7 @@ def make_cast(plan: RevisionPlan, judging: Rules, samples: int) -> Cast:
 
 def ask(cast: Cast, engine: ScriptedEngine) -> Load:
     """Make every prompt's row and return what was asked."""
-    tally = Tally()
+    tally = UsageCounter()
     generation = Generation(
         engine, cast.method, cast.samples, NOWHERE, Judging(engine, cast.judge_configuration, tally)
     )

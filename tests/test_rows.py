@@ -16,7 +16,7 @@ from cai.method.judge import FAILED, JudgeConfiguration, Rules
 from cai.method.row import Generation, Judging
 from cai.method.templates import Templates
 from cai.models.base import Engine, Request, Sampling
-from cai.models.meter import Tally
+from cai.models.meter import UsageCounter
 from cai.models.scripted import default_script
 from tests.building import make_engine, make_judge_configuration, make_method, make_prompt
 
@@ -26,7 +26,7 @@ PROVENANCE = Provenance("model", "judge", "c", "c", "t", "t", "i", 0, 0)
 def make_generation(
     engine: Engine, samples: int = 2, rules: Rules | None = None, plan: RevisionPlan | None = None
 ) -> Generation:
-    judging = Judging(engine, make_judge_configuration(rules=rules), Tally())
+    judging = Judging(engine, make_judge_configuration(rules=rules), UsageCounter())
     method = make_method(plan or RevisionPlan(schedule="walk", rounds=1, gate=False))
     return Generation(engine, method, samples, PROVENANCE, judging)
 
@@ -96,7 +96,7 @@ def test_a_row_depends_on_its_seed_and_prompt_alone() -> None:
 def test_judging_again_keeps_the_traces_and_counts_its_own_tokens() -> None:
     engine = default_script()
     row = generate(make_generation(engine))
-    judging = Judging(engine, make_judge_configuration(seed=1, rules=Rules(principles=2)), Tally())
+    judging = Judging(engine, make_judge_configuration(seed=1, rules=Rules(principles=2)), UsageCounter())
     again = asyncio.run(judging.row(row))
     assert again.traces == row.traces
     assert again.prompt == row.prompt
@@ -190,7 +190,7 @@ def test_a_verdict_that_failed_is_an_abstention_and_the_row_lives() -> None:
     ]
     assert {(part.stage, part.kind, part.raw) for part in row.failed} == {("verdict", "http 400", "{'error': 7}")}
     # Judged again by a judge that answers, the row lacks nothing any more.
-    again = asyncio.run(Judging(default_script(), make_judge_configuration(), Tally()).row(row))
+    again = asyncio.run(Judging(default_script(), make_judge_configuration(), UsageCounter()).row(row))
     assert again.failed == ()
 
 
@@ -220,7 +220,7 @@ def test_a_korean_constitution_is_asked_in_korean_throughout() -> None:
     engine = make_engine(answer, choose)
     method = Method(constitution, templates, constitution.revision, Sampling(), few_shot=False, seed=0)
     judging = Judging(
-        engine, JudgeConfiguration(constitution, templates, Rules(reasoning=True), Sampling(), 0), Tally()
+        engine, JudgeConfiguration(constitution, templates, Rules(reasoning=True), Sampling(), 0), UsageCounter()
     )
     prompt = Prompt("ko-1", 0, ({"role": "user", "content": "잠이 오지 않아요. 어떻게 하죠?"},))
     row = asyncio.run(Generation(engine, method, 2, PROVENANCE, judging).row(prompt))

@@ -19,7 +19,7 @@ from cai.data.tables import ParquetSource
 from cai.rundir import Run
 from cai.rundir import run as run_module
 from cai.rundir.layout import journal_path, shard_path, split_path
-from cai.train.data.runs import RunSource
+from cai.train.data.runs import RunExamples
 from cai.train.settings import DataSettings
 from tests.disturbing import exports
 from tests.storage import fill, journal_line, make_failure, make_row, open_run
@@ -330,4 +330,4 @@ def test_a_damaged_export_says_nothing_of_what_was_held_out(directory: Path) -> 
     path.write_bytes(flip(path.read_bytes(), random.Random(1)))
     source = DataSource.parse(str(directory))
     with pytest.raises(RunError, match=r"test\.parquet is damaged; write it again with `cai export"):
-        RunSource(source, "pairs", DataSettings((source,)))
+        RunExamples(source, "pairs", DataSettings((source,)))

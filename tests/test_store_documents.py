@@ -18,7 +18,7 @@ from cai.rundir import Run
 from cai.rundir.claim import claim
 from cai.rundir.documents import DocumentError, make_document, parse_document, read_bounded
 from cai.rundir.manifest import parse_manifest
-from cai.train.folder import Folder as TrainingFolder
+from cai.train.folder import TrainingFolder
 from cai.train.folder import enter as enter_training
 from tests.storage import fill, make_row
 

@@ -11,8 +11,8 @@ from datasets import Dataset
 
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError
-from cai.train.cutting import Cut, count_cut
 from cai.train.data.examples import Examples, Kind
+from cai.train.example_tokens import Cut, count_cut
 from cai.train.plan import plan_train
 from cai.train.run import train
 from cai.train.settings import DataSettings, TrainMethod, TrainSettings

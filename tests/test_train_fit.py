@@ -16,7 +16,7 @@ import transformers
 
 from cai.core.errors import CaiError, RunError, UsageError
 from cai.train.callbacks import waited
-from cai.train.drawing import draw_training
+from cai.train.card import draw_training
 from cai.train.folder import enter
 from cai.train.metrics import tokens_seen
 from cai.train.run import train

@@ -18,7 +18,7 @@ from cai.models import EngineOptions, open_engine
 from cai.models.base import Request, Sampling
 from cai.models.spec import ModelSpec
 from cai.train.adapter import check_adapter, lora_parameters
-from cai.train.hardware import Load, Wish, settle
+from cai.train.hardware import Choices, Workload, settle
 from cai.train.machine import Machine, find_machine
 from cai.train.model import find_source, load_model, load_tokenizer, measure
 from cai.train.run import train
@@ -32,8 +32,8 @@ LORA = AdapterSettings(adapter="lora", rank=4)
 GIB = 1 << 30
 CPU = Machine("cpu", "4 CPU cores", 8 * GIB, 4, False, False, 1, False)
 GPU = Machine("cuda", "NVIDIA H100", 80 * GIB, 32, True, True, 1, False)
-TINY = Load(2_600_000, 2_600_000, 5, 192, 2048, 400, 1024, 1, False, False)
-EIGHT = Load(8_000_000_000, 8_000_000_000, 32, 4096, 128_256, 2000, 131_072, 1, False, False)
+TINY = Workload(2_600_000, 2_600_000, 5, 192, 2048, 400, 1024, 1, False, False)
+EIGHT = Workload(8_000_000_000, 8_000_000_000, 32, 4096, 128_256, 2000, 131_072, 1, False, False)
 
 
 def answer(spec: str) -> tuple[str, str]:
@@ -153,20 +153,20 @@ def test_four_bits_and_bfloat16_need_a_gpu() -> None:
     with pytest.raises(ModelError, match="no usable CUDA"):
         find_machine("cuda")
     with pytest.raises(UsageError, match="trains in float32"):
-        settle(find_machine("cpu"), TINY, Wish(16, dtype="bfloat16"))
+        settle(find_machine("cpu"), TINY, Choices(16, dtype="bfloat16"))
 
 
 def test_the_small_model_on_a_cpu_and_the_large_one_on_a_gpu() -> None:
-    small = settle(CPU, TINY, Wish(16))
+    small = settle(CPU, TINY, Choices(16))
     assert small.sentence() == (
         "on 4 CPU cores: float32, batch 16 = 16 x 1, no checkpointing, no packing, up to 400 tokens"
     )
-    large = settle(GPU, EIGHT, Wish(64))
+    large = settle(GPU, EIGHT, Choices(64))
     assert (large.weights, large.bfloat16, large.packing) == ("bfloat16", True, True)
-    lora = settle(GPU, replace(EIGHT, trained=40_000_000), Wish(64))
+    lora = settle(GPU, replace(EIGHT, trained=40_000_000), Choices(64))
     assert lora.weights == "bfloat16"
     assert lora.micro_batch >= large.micro_batch
-    one = settle(GPU, replace(EIGHT, parameters=10**9, trained=10**9, layers=16, hidden=2048), Wish(64))
+    one = settle(GPU, replace(EIGHT, parameters=10**9, trained=10**9, layers=16, hidden=2048), Choices(64))
     assert (one.weights, one.bfloat16) == ("float32", True)
 
 
@@ -182,25 +182,25 @@ def test_a_step_always_sees_the_batch_that_was_asked_for(
     batch: int, memory: int, longest: int, sequences: int, cuda: bool, large: bool
 ) -> None:
     machine = replace(GPU if cuda else CPU, memory=memory * GIB)
-    load = replace(EIGHT if large else TINY, longest=longest, sequences=sequences)
-    hardware = settle(machine, load, Wish(batch))
+    workload = replace(EIGHT if large else TINY, longest=longest, sequences=sequences)
+    hardware = settle(machine, workload, Choices(batch))
     assert hardware.batch == batch
-    assert hardware.max_length <= (load.context or 0)
-    assert hardware.max_length >= min(longest, load.context or 0)
-    more = settle(replace(machine, memory=2 * memory * GIB), load, Wish(batch))
+    assert hardware.max_length <= (workload.context or 0)
+    assert hardware.max_length >= min(longest, workload.context or 0)
+    more = settle(replace(machine, memory=2 * memory * GIB), workload, Choices(batch))
     if more.weights == hardware.weights and more.checkpointing == hardware.checkpointing:
         assert more.micro_batch >= hardware.micro_batch
 
 
 def test_what_cannot_be_settled_is_one_sentence() -> None:
-    for machine, wish, says in (
-        (replace(CPU, processes=3), Wish(16), "multiple"),
-        (CPU, Wish(16, packing=True), "FlashAttention"),
-        (CPU, Wish(16, max_length=2000), "context of 1024"),
-        (GPU, Wish(16, dtype="float16"), "none of auto, float32, bfloat16"),
+    for machine, choices, says in (
+        (replace(CPU, processes=3), Choices(16), "multiple"),
+        (CPU, Choices(16, packing=True), "FlashAttention"),
+        (CPU, Choices(16, max_length=2000), "context of 1024"),
+        (GPU, Choices(16, dtype="float16"), "none of auto, float32, bfloat16"),
     ):
         with pytest.raises(UsageError, match=says):
-            settle(machine, TINY, wish)
+            settle(machine, TINY, choices)
 
 
 def test_a_reward_model_is_measured_with_its_head(tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from cai.models.scripted import ScriptedEngine
 from cai.models.settings import DEFAULT_MODEL
 from cai.models.spec import ModelSpec
 from cai.train.context import Context
-from cai.train.methods.adherence import AdherenceReward
-from cai.train.methods.engine_thread import EngineThread
+from cai.train.methods.adherence import AdherenceReward, EngineThread
 from cai.train.methods.online import (
     TOO_LONG,
     JudgedGRPOTrainer,

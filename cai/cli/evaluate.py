@@ -8,6 +8,7 @@ from cai.cli.config import config_option
 from cai.cli.options import (
     EXISTING_FOLDER,
     LOCAL_FOLDER,
+    QUIET,
     RETRY_FAILED,
     SEED,
     Count,
@@ -66,9 +67,10 @@ except ModuleNotFoundError as error:
 @click.option("--out", type=LOCAL_FOLDER, help="Directory (default: evaluations/<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the directory holds and start over.")
 @RETRY_FAILED
+@QUIET
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @config_option
-def evaluate(models: tuple[LabelledModel, ...], as_json: bool, **options: Any) -> None:
+def evaluate(models: tuple[LabelledModel, ...], quiet: bool, as_json: bool, **options: Any) -> None:
     """Measure models: principles broken, refusals, wins and collapse, with intervals.
 
     MODEL is tiny, transformers:DIR, vllm:DIR or openai:MODEL@URL[,URL…]; NAME=MODEL gives it a name in tables. The same
@@ -91,12 +93,14 @@ def evaluate(models: tuple[LabelledModel, ...], as_json: bool, **options: Any) -
             remark(f"judged by {plan.judge}, {which}; choose with --judge")
         if settings.prompts is None and any(contestant.spec.kind == "tiny" for contestant in plan.contestants):
             remark("the embedded miniature knows only its micro-world; try --prompts tiny")
-    result = run_watched(lambda watch: evaluate_job(plan, watch), quiet=as_json)
+    result = run_watched(lambda watch: evaluate_job(plan, watch), quiet=quiet)
     if result == "interrupted":
-        if not as_json:
+        if as_json:
+            print_json({"status": "interrupted", "out": str(plan.out)})
+        else:
             say("Interrupted; the same command goes on from here.")
         raise click.exceptions.Exit(130)
     if as_json:
-        print_json(result.as_json())
+        print_json({"status": "done", **result.as_json()})
     else:
         print_evaluation(Screen(), result)

@@ -13,6 +13,7 @@ from cai.cli.config import config_option
 from cai.cli.options import (
     EXISTING_FOLDER,
     NEW_RUN,
+    QUIET,
     RETRY_FAILED,
     ROUNDS,
     SAMPLES,
@@ -119,9 +120,10 @@ def _rate_options(command: Command) -> Command:
 @click.option("--all-revisions", is_flag=True, help="Export every round's revision for SFT, as in the paper.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; ask no model anything.")
 @_rate_options
+@QUIET
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @config_option
-def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
+def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
     """Answer, critique, revise and judge: prompts in, SFT and preference data out.
 
     The same command again goes on where it was stopped.
@@ -160,7 +162,7 @@ def generate(dry_run: bool, as_json: bool, **options: Any) -> None:
         confirm_fresh(plan.out)
     if settings.model.kind == "tiny" and not as_json:
         remark("using the embedded miniature, which knows only its micro-world; choose a model with --model")
-    summary = run_watched(lambda watch: generate_job(plan, watch), quiet=as_json)
+    summary = run_watched(lambda watch: generate_job(plan, watch), quiet=quiet)
     from cai.data.export import ExportOptions, export_run  # noqa: PLC0415  (needs Arrow, which nobody waits for at the start)
 
     exported = export_run(summary.out, ExportOptions(all_revisions=settings.all_revisions))

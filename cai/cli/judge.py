@@ -10,6 +10,7 @@ from cai.cli.options import (
     EXISTING_FOLDER,
     EXISTING_RUN,
     NEW_RUN,
+    QUIET,
     RETRY_FAILED,
     SEED,
     Count,
@@ -45,9 +46,10 @@ from cai.models.spec import ModelSpec
 @click.option("--out", type=NEW_RUN, help="Run directory, or its URL (default: RUN-judged-<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the run directory holds and start over.")
 @RETRY_FAILED
+@QUIET
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @config_option
-def judge(as_json: bool, **options: Any) -> None:
+def judge(quiet: bool, as_json: bool, **options: Any) -> None:
     """Judge a run's pairs again with another constitution or model.
 
     Nothing is generated: RUN stays as it is, and a new run directory gets its traces with new verdicts.
@@ -57,7 +59,7 @@ def judge(as_json: bool, **options: Any) -> None:
     check_engine_options((plan.judge,), settings.engine.engine_option)
     if settings.fresh:
         confirm_fresh(plan.out)
-    summary = run_watched(lambda watch: judge_again(plan, watch), quiet=as_json)
+    summary = run_watched(lambda watch: judge_again(plan, watch), quiet=quiet)
     exported = export_run(summary.out, ExportOptions())
     if as_json:
         print_json(summary.as_json() | {"export": asdict(exported)})

@@ -12,6 +12,7 @@ from cai.cli.config import config_option
 from cai.cli.options import (
     EXISTING_FOLDER,
     LOCAL_FOLDER,
+    QUIET,
     RETRY_FAILED,
     SAMPLES,
     SEED,
@@ -118,9 +119,10 @@ def _stage_options(command: Command) -> Command:
 @click.option("--out", type=LOCAL_FOLDER, help="Directory (default: loops/<constitution>).")
 @RETRY_FAILED
 @click.option("--dry-run", is_flag=True, help="Print the stages and their settings; run nothing.")
+@QUIET
 @click.option("--json", "as_json", is_flag=True, help="Print the measurement as JSON.")
 @config_option
-def loop(dry_run: bool, as_json: bool, **options: Any) -> None:
+def loop(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
     """Generate, train on revisions, train on the judge's preferences, and measure what changed.
 
     The same command again goes on where it was stopped; changed settings run the stages that they touch again.
@@ -131,13 +133,15 @@ def loop(dry_run: bool, as_json: bool, **options: Any) -> None:
     if dry_run:
         _print_stages(console, settings, as_json=as_json)
         return
-    outcome = run_loop(settings, _Screen(as_json))
+    outcome = run_loop(settings, _Screen(quiet))
     if outcome.evaluation is None:
-        if not as_json:
+        if as_json:
+            print_json({"status": "interrupted", "out": str(outcome.out), "ran": outcome.ran})
+        else:
             console.print("Interrupted; the same command goes on from here.")
         raise click.exceptions.Exit(130)
     if as_json:
-        print_json({"out": str(outcome.out), "ran": outcome.ran, **outcome.evaluation.as_json()})
+        print_json({"status": "done", "out": str(outcome.out), "ran": outcome.ran, **outcome.evaluation.as_json()})
     else:
         print_evaluation(console, outcome.evaluation)
 

@@ -126,6 +126,8 @@ RETRY_FAILED = click.option(
     "--retry-failed", is_flag=True, help="Ask again for what failed for good, now that the cause is mended."
 )
 
+QUIET = click.option("--quiet", is_flag=True, help="Do not tell on standard error how far the work is.")
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 

@@ -1,4 +1,4 @@
-"""Runs a job under the eyes of a person: progress on a terminal, silence in a pipe, Ctrl-C understood.
+"""Long work where a person can watch and stop it: lines on a terminal, a line a minute in a log, Ctrl-C understood.
 
 The first interrupt lets the rows in flight finish, the second stops at once; either way the run can be taken up again.
 """
@@ -6,35 +6,43 @@ The first interrupt lets the rows in flight finish, the second stops at once; ei
 import asyncio
 import contextlib
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from types import FrameType
 from typing import TypeVar
 
 import uvloop
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.text import Text
 
 from cai.cli.screen import Screen
 from cai.cli.terminal import remark
+from cai.pipeline.progress_lines import Observer, Snapshot
 from cai.pipeline.watch import Watch
 
 Result = TypeVar("Result")
+
 REFRESH_SECONDS = 0.25
+LOG_SECONDS = 60.0
+"""Between two lines where standard error is no terminal."""
 
 
 def run_watched(job: Callable[[Watch], Awaitable[Result]], *, quiet: bool) -> Result:
-    """Run a job to its end and return what it returns; raises KeyboardInterrupt when it was stopped at once."""
+    """Run a job to its end and return what it returns; raises KeyboardInterrupt when it was stopped at once.
+
+    With `quiet` nothing is told of how far it is; what a person must know is.
+    """
     watch = Watch(say=remark)
     # uvloop halves what a request to a server costs.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            return runner.run(_watched(job, watch, quiet))
+            return runner.run(watched(job, watch, quiet=quiet))
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
 
 
-async def _watched(job: Callable[[Watch], Awaitable[Result]], watch: Watch, quiet: bool) -> Result:
+async def watched(job: Callable[[Watch], Awaitable[Result]], watch: Watch, *, quiet: bool) -> Result:
+    """Do the same on the event loop that runs, in the main thread; raises CancelledError when stopped at once."""
     task = asyncio.ensure_future(job(watch))
     loop = asyncio.get_running_loop()
 
@@ -51,7 +59,7 @@ async def _watched(job: Callable[[Watch], Awaitable[Result]], watch: Watch, quie
     # Not the loop's own handlers: those would hear once more what is heard while a run waits for its URL.
     before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        async with _drawing(watch, quiet):
+        async with _telling(watch, quiet):
             return await task
     finally:
         for number, handler in before.items():
@@ -59,71 +67,49 @@ async def _watched(job: Callable[[Watch], Awaitable[Result]], watch: Watch, quie
 
 
 @contextlib.asynccontextmanager
-async def _drawing(watch: Watch, quiet: bool) -> AsyncIterator[None]:
-    """Draw the watch on standard error while the block runs, if that is a terminal."""
-    console = Screen(stderr=True)
-    if quiet or not console.is_terminal:
+async def _telling(watch: Watch, quiet: bool) -> AsyncIterator[None]:
+    """Tell on standard error, while the block runs, how far the watched job is."""
+    if quiet:
         yield
         return
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[figures]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with bar:
-        painter = asyncio.create_task(_paint(bar, watch))
+    observer = Observer(watch, asyncio.get_running_loop().time)
+    console = Screen(stderr=True)
+    teller = asyncio.create_task(_draw(observer, console) if console.is_terminal else _log(observer))
+    try:
+        yield
+    finally:
+        teller.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await teller
+
+
+async def _draw(observer: Observer, console: Console) -> None:
+    """Draw a job's lines anew, again and again; the last stay."""
+    with Live(console=console, auto_refresh=False) as live:
         try:
-            yield
+            while True:
+                live.update(_Lines(observer.look()), refresh=True)
+                await asyncio.sleep(REFRESH_SECONDS)
         finally:
-            painter.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await painter
+            live.update(_Lines(observer.look()), refresh=True)
 
 
-async def _paint(bar: Progress, watch: Watch) -> None:
-    line = bar.add_task(watch.stage, total=watch.total, figures="")
-    began: float | None = None
+async def _log(observer: Observer) -> None:
+    told = 0.0
     while True:
-        if began is None and watch.stage.startswith("working"):
-            began = time.monotonic()
-        progress = watch.progress
-        figures = Figures.of(watch, time.monotonic() - began if began is not None else 0.0)
-        finished = progress.done + progress.failed + progress.skipped
-        bar.update(line, description=watch.stage, total=watch.total, completed=finished, figures=figures.line())
+        snapshot = observer.look()
+        if snapshot.elapsed >= told + LOG_SECONDS:
+            told = snapshot.elapsed
+            remark(snapshot.sentence())
         await asyncio.sleep(REFRESH_SECONDS)
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """The numbers beside the bar; rates are per second of work in this process."""
+class _Lines:
+    """A snapshot, as wide as the terminal is when it is drawn."""
 
-    done: int
-    rows_per_second: float
-    tokens_per_second: float
-    cached_share: float
-    failed: int
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
 
-    @classmethod
-    def of(cls, watch: Watch, seconds: float) -> "Figures":
-        """Read them off a watch after so many seconds of work."""
-        tally = watch.tally
-        tokens = tally.prompt_tokens + tally.completion_tokens
-        return cls(
-            done=watch.progress.done,
-            rows_per_second=watch.progress.done / seconds if seconds > 0 else 0.0,
-            tokens_per_second=tokens / seconds if seconds > 0 else 0.0,
-            cached_share=tally.cached_tokens / tally.prompt_tokens if tally.prompt_tokens else 0.0,
-            failed=watch.progress.failed,
-        )
-
-    def line(self) -> str:
-        """Return them as one line."""
-        return (
-            f"{self.done:,} rows · {self.rows_per_second:,.1f} rows/s · {self.tokens_per_second:,.0f} tokens/s · "
-            f"{self.cached_share:.0%} of prompt cached · {self.failed:,} failed"
-        )
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self._snapshot.lines(options.max_width):
+            yield Text(line, no_wrap=True, overflow="crop")

@@ -16,7 +16,7 @@ from cai import __version__
 from cai.cluster.replica import Carried, Opened, Outcome, Place
 from cai.core.errors import CaiError, EngineError, EngineGoneError, ModelError, RequestError
 from cai.core.records import Prompt, Provenance, Row, Usage
-from cai.models.meter import Tally
+from cai.models.meter import UsageCounter
 from cai.pipeline.pipeline import ROWS_PER_SLOT
 
 LOSSES_A_ROW = 5
@@ -132,7 +132,7 @@ class Pool:
         """How many requests all replicas together can usefully hold at once."""
         return self.opened.concurrency * self._replicas
 
-    async def make(self, prompt: Prompt, provenance: Provenance, tally: Tally) -> Row:
+    async def make(self, prompt: Prompt, provenance: Provenance, tally: UsageCounter) -> Row:
         """Have a row made, and count the tokens that replicas told of; raises what making it raised there.
 
         Raises RequestError, retryable, when replica after replica was lost over this row; EngineGoneError when none
@@ -253,7 +253,7 @@ async def _dismiss(remote: Remote) -> None:
         await asyncio.wait_for(remote.close(), CLOSING_SECONDS)
 
 
-def _count(usage: Usage, tally: Tally) -> None:
+def _count(usage: Usage, tally: UsageCounter) -> None:
     tally.requests += usage.requests
     tally.prompt_tokens += usage.prompt_tokens
     tally.cached_tokens += usage.cached_tokens

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from cai import __version__
 from cai.core.errors import CaiError
 from cai.core.records import Prompt, Provenance, Row, Usage
-from cai.models.meter import Tally
+from cai.models.meter import UsageCounter
 
 
 class Maker(Protocol):
@@ -31,7 +31,7 @@ class Maker(Protocol):
     def concurrency(self) -> int:
         """How many requests they can usefully hold at once."""
 
-    async def make(self, prompt: Prompt, provenance: Provenance, tally: Tally) -> Row:
+    async def make(self, prompt: Prompt, provenance: Provenance, tally: UsageCounter) -> Row:
         """Make a row; raises RowError or what an engine raises. `tally` counts its tokens, whatever becomes of it."""
 
     async def close(self) -> None:
@@ -117,7 +117,7 @@ class Replica:
     async def make(self, prompt: Prompt, provenance: Provenance) -> Outcome:
         """Make a row of an open replica."""
         assert self._maker is not None, "a replica is opened before it is asked"  # noqa: S101
-        tally = Tally()
+        tally = UsageCounter()
         try:
             result: Row | Carried = await self._maker.make(prompt, provenance, tally)
         except CaiError as error:

@@ -15,7 +15,7 @@ from cai.evaluate.refusals import refuses
 from cai.method.critique import Method, ask_gate, respond_and_revise
 from cai.models.asking import NO_TEXT, Asker
 from cai.models.base import Engine
-from cai.models.meter import Meter, Tally
+from cai.models.meter import Meter, UsageCounter
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Answering:
     judge: Engine
     method: Method
     provenance: Provenance
-    tally: Tally
+    tally: UsageCounter
     known: Mapping[str, Answer]
 
     async def row(self, prompt: Prompt) -> Row:
@@ -37,7 +37,7 @@ class Answering:
 
         Raises RowError when there is no response, or when a gate may be answered later, and what else an engine raises.
         """
-        tally = Tally()
+        tally = UsageCounter()
         trace = await self._trace(prompt, tally)
         judge = Asker(Meter(self.judge, tally, self.tally))
         dialogue: tuple[Message, ...] = (*prompt.messages, {"role": "assistant", "content": trace.response})
@@ -53,7 +53,7 @@ class Answering:
             rounds.append(Round(principle.id, gate, None, None, truncated=False))
         return Row(prompt, (replace(trace, rounds=tuple(rounds)),), (), tally.usage(), self.provenance, tuple(failed))
 
-    async def _trace(self, prompt: Prompt, tally: Tally) -> Trace:
+    async def _trace(self, prompt: Prompt, tally: UsageCounter) -> Trace:
         if prompt.id in self.known:
             answer = self.known[prompt.id]
             return Trace(0, 0, answer.response, (), answer.response, answer.truncated)

@@ -13,7 +13,7 @@ from cai.core.records import TIE_LEAD, Comparison, PartFailure, Prompt, Provenan
 from cai.evaluate.records import Answer, Decision
 from cai.method.judge import FAILED, TIE, JudgeConfiguration, draw_principles, failed_verdict, judge
 from cai.models.base import Engine
-from cai.models.meter import Meter, Tally
+from cai.models.meter import Meter, UsageCounter
 
 NO_PRINCIPLE = "no principle applies"
 
@@ -27,14 +27,14 @@ class Comparing:
     labels: tuple[str, str]
     answers: tuple[Mapping[str, Answer], Mapping[str, Answer]]
     provenance: Provenance
-    tally: Tally
+    tally: UsageCounter
 
     async def row(self, prompt: Prompt) -> Row:
         """Return the prompt's row with a verdict a principle, some of which may have failed.
 
         Raises RowError when all did, or one that may be had later, and what else an engine raises.
         """
-        tally = Tally()
+        tally = UsageCounter()
         engine = Meter(self.judge, tally, self.tally)
         a, b = (answers[prompt.id].response for answers in self.answers)
         comparison = Comparison(prompt.messages, a, b, *self.labels)

@@ -16,7 +16,7 @@ from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
 from cai.method.row import Generation, Judging
 from cai.models.base import Choice, Completion, Request
-from cai.models.meter import Tally
+from cai.models.meter import UsageCounter
 from cai.models.tokens import TokenCounter
 
 _MARK = "\ufdd0"  # a noncharacter of Unicode: no text that can be a prompt's has it
@@ -138,7 +138,7 @@ async def rehearse(prompts: Iterable[Prompt], cast: Cast, course: Course) -> Out
     judged = Course(0, alike=True)  # what a judge says changes nothing that is asked
     for prompt in prompts:
         asked = Outline()
-        judging = Judging(RehearsalEngine(cast.judge_counter, judged, asked), cast.judge_configuration, Tally())
+        judging = Judging(RehearsalEngine(cast.judge_counter, judged, asked), cast.judge_configuration, UsageCounter())
         engine = RehearsalEngine(cast.counter, course, asked)
         try:
             await Generation(engine, cast.method, cast.samples, _NOWHERE, judging).row(prompt)

@@ -11,7 +11,7 @@ from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
 from cai.method.row import Generation, Judging
 from cai.models.base import Engine
-from cai.models.meter import Tally
+from cai.models.meter import UsageCounter
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.work import open_closing
@@ -77,7 +77,7 @@ class _Here:
     def concurrency(self) -> int:
         return self.engine.concurrency
 
-    async def make(self, prompt: Prompt, provenance: Provenance, tally: Tally) -> Row:
+    async def make(self, prompt: Prompt, provenance: Provenance, tally: UsageCounter) -> Row:
         judging = Judging(self.judging_engine, self.recipe.judge_configuration, tally)
         generation = Generation(self.engine, self.recipe.method, self.recipe.samples, provenance, judging)
         return await generation.row(prompt)

@@ -25,7 +25,7 @@ from cai.generate.settings import GenerateSettings
 from cai.loop.record import Record, changes, identity, read_record, write_record
 from cai.loop.settings import LoopSettings
 from cai.loop.stages import Settings, stages
-from cai.models.checkpoint.weights import weights_hash
+from cai.models.checkpoint.fingerprint import weights_hash
 from cai.models.spec import LabelledModel
 from cai.pipeline.watch import Watch
 from cai.rundir.claim import claim

@@ -21,7 +21,7 @@ from cai.core.records import Comparison, PartFailure, Prompt, Provenance, Row, T
 from cai.method.critique import Method, respond_and_revise
 from cai.method.judge import JudgeConfiguration, draw_principles, failed_verdict, judge
 from cai.models.base import Engine
-from cai.models.meter import Meter, Tally
+from cai.models.meter import Meter, UsageCounter
 
 Result = TypeVar("Result")
 
@@ -32,9 +32,9 @@ class Judging:
 
     engine: Engine
     judge_configuration: JudgeConfiguration
-    tally: Tally
+    tally: UsageCounter
 
-    async def judged(self, row: Row, tally: Tally) -> Row:
+    async def judged(self, row: Row, tally: UsageCounter) -> Row:
         """Return the row with a verdict for each comparison under each of its principles.
 
         `tally` counts this row's tokens. Raises RowError when a verdict failed that may be had later.
@@ -65,7 +65,7 @@ class Judging:
 
     async def row(self, row: Row) -> Row:
         """Return the row with new verdicts and the tokens they took; its traces stay as they were."""
-        tally = Tally()
+        tally = UsageCounter()
         samples = tuple(part for part in row.failed if part.part.startswith("sample:"))
         judged = await self.judged(replace(row, failed=samples), tally)
         provenance = replace(
@@ -90,7 +90,7 @@ class Generation:
 
     async def row(self, prompt: Prompt) -> Row:
         """Make a row from a prompt; raises RowError or what an engine raises."""
-        tally = Tally()
+        tally = UsageCounter()
         engine = Meter(self.engine, tally, self.judging.tally)
         outcomes = await _together(
             _outcome(respond_and_revise(engine, self.method, prompt, sample)) for sample in range(self.samples)

@@ -1,21 +1,23 @@
-"""Counts what passes through an engine: a `Meter` is an engine around another, a `Tally` what it saw.
+"""Counts what passes through an engine: a `Meter` is an engine around another, a `UsageCounter` what it saw.
 
 Each row wraps the run's engine in a meter of its own, so a row knows its tokens and the run's tally knows them all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from cai.core.records import Message, Usage
 from cai.models.base import Choice, Completion, Engine, Request
 
 
-class Tally:
-    """Requests and tokens so far."""
+class UsageCounter:
+    """Requests that were answered and their tokens, so far, and the requests in flight now."""
 
-    __slots__ = ("cached_tokens", "completion_tokens", "prompt_tokens", "requests")
+    __slots__ = ("cached_tokens", "completion_tokens", "in_flight", "prompt_tokens", "requests")
 
     def __init__(self) -> None:
         self.requests = 0
+        self.in_flight = 0
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.completion_tokens = 0
@@ -30,7 +32,7 @@ class Meter:
 
     __slots__ = ("_engine", "_tallies")
 
-    def __init__(self, engine: Engine, *tallies: Tally) -> None:
+    def __init__(self, engine: Engine, *tallies: UsageCounter) -> None:
         self._engine = engine
         self._tallies = tallies
 
@@ -51,7 +53,8 @@ class Meter:
 
     async def complete(self, request: Request) -> Completion:
         """Complete and count."""
-        completion = await self._engine.complete(request)
+        with self._in_flight():
+            completion = await self._engine.complete(request)
         for tally in self._tallies:
             tally.requests += 1
             tally.prompt_tokens += completion.prompt_tokens
@@ -61,13 +64,24 @@ class Meter:
 
     async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
         """Choose and count; a choice reads one token."""
-        choice = await self._engine.choose(messages, options)
+        with self._in_flight():
+            choice = await self._engine.choose(messages, options)
         for tally in self._tallies:
             tally.requests += 1
             tally.prompt_tokens += choice.prompt_tokens
             tally.cached_tokens += choice.cached_tokens
             tally.completion_tokens += 1
         return choice
+
+    @contextmanager
+    def _in_flight(self) -> Iterator[None]:
+        for tally in self._tallies:
+            tally.in_flight += 1
+        try:
+            yield
+        finally:
+            for tally in self._tallies:
+                tally.in_flight -= 1
 
     async def close(self) -> None:
         """Close the metered engine."""

@@ -16,9 +16,9 @@ from cai.core.paths import expand
 from cai.core.records import Message, RoleName
 from cai.models import TINY
 from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base, split_adapter
+from cai.models.conversation import ChatTokenizer
 from cai.models.spec import ModelSpec
 from cai.models.template_check import check_template
-from cai.models.turns import Turns
 
 BYTES_PER_TOKEN = 4
 TOKENS_PER_TURN = 4
@@ -68,7 +68,7 @@ class TemplateCounter:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._turns = Turns(tokenizer, None)
+        self._turns = ChatTokenizer(tokenizer, None)
         self._text = lru_cache(_REMEMBERED_TEXTS)(self._encoded)
         self._around = lru_cache(_REMEMBERED_TEXTS)(self._template)
 
@@ -98,7 +98,7 @@ def open_counter(spec: ModelSpec) -> TokenCounter:
 def _tokenizer(model: str) -> Any:
     """Open the tokenizer of a directory, hub id or `BASE+ADAPTER`; an adapter without one of its own has its base's."""
     try:
-        from cai.models.checkpoint.loading import open_tokenizer  # noqa: PLC0415
+        from cai.models.checkpoint.pretrained import open_tokenizer  # noqa: PLC0415
         from cai.models.local.loading import find_model  # noqa: PLC0415  (transformers is optional, and seconds to import)
     except ModuleNotFoundError as error:
         raise ModelError("counting this model's tokens needs transformers: pip install 'cai[local]'") from error

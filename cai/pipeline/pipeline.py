@@ -55,6 +55,8 @@ class Progress:
     failed: int = 0
     skipped: int = 0
     """Rows that were finished before this process started."""
+    newest_failure: str = ""
+    """What failed last in a row, whether or not that row is made again; a person sees early what servers answer."""
 
 
 class Stop:
@@ -190,15 +192,19 @@ class Pipeline(Generic[Item]):
         try:
             row = await self.work(item)
         except RowError as error:
+            self.progress.newest_failure = f"{error.stage}: {error}"
             failure = Failure(prompt.id, prompt.ordinal, error.stage, str(error), error.raw, error.retryable)
             return number, failure, of_error(error)
         except RequestError as error:
+            self.progress.newest_failure = str(error)
             failure = Failure(prompt.id, prompt.ordinal, REQUEST, str(error), error.raw, error.retryable)
             own = isinstance(error, ContextError)
             return number, failure, Evidence() if own else Evidence(failed={REQUEST: error.kind})
         except BaseException:
             self._breaker.abandon(number)
             raise
+        for part in row.failed:
+            self.progress.newest_failure = f"{part.stage}: {part.cause}"
         evidence = of_row(row)
         return number, row, Evidence(evidence.answered | {REQUEST}, evidence.failed)
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cai.models.meter import Tally
+from cai.models.meter import UsageCounter
 from cai.pipeline.pipeline import Progress, Stop
 from cai.rundir.origin import location
 
@@ -18,7 +18,7 @@ class Watch:
     """
 
     progress: Progress = field(default_factory=Progress)
-    tally: Tally = field(default_factory=Tally)
+    tally: UsageCounter = field(default_factory=UsageCounter)
     stop: Stop = field(default_factory=Stop)
     stage: str = "starting"
     total: int | None = None

@@ -1,14 +1,52 @@
-"""What happens between a trainer's steps: checkpoints are marked whole, patience runs out, an interrupt is heard."""
+"""What happens between a trainer's steps: checkpoints are marked whole, patience runs out, an interrupt is obeyed.
 
+At Ctrl-C or SIGTERM the current step is finished, a checkpoint is written, and training stops; a second Ctrl-C stops at
+once. Handlers can only be set in a program's main thread; elsewhere nothing is caught.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from cai.train.folder import Folder
-from cai.train.interrupt import Interrupt
+from cai.train.folder import TrainingFolder
 from cai.train.metrics import losses
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """Whether somebody asked to stop."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals inside the block."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+        def ask(_number: int, _frame: FrameType | None) -> None:
+            if self.asked:
+                raise KeyboardInterrupt
+            self.asked = True
+
+        for number in _SIGNALS:
+            signal.signal(number, ask)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class CheckpointMarks(TrainerCallback):  # type: ignore[misc]  # transformers is not followed
@@ -17,7 +55,7 @@ class CheckpointMarks(TrainerCallback):  # type: ignore[misc]  # transformers is
     To be added after every callback that may ask for one.
     """
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: TrainingFolder) -> None:
         self._folder = folder
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:

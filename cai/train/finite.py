@@ -11,7 +11,7 @@ import torch
 from transformers import Trainer
 
 from cai.core.errors import CaiError
-from cai.models.checkpoint.loading import unfit_weight
+from cai.models.checkpoint.pretrained import unfit_weight
 
 _WAY_ON = (
     "nothing was written but the checkpoints before it; lower --learning-rate, or look for what is extreme in the data"

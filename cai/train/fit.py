@@ -14,9 +14,8 @@ from accelerate.utils import broadcast_object_list
 from transformers import PrinterCallback, Trainer
 
 from cai.core.errors import CaiError
-from cai.train.callbacks import CheckpointMarks, Patience, StopWhenAsked
-from cai.train.folder import Folder
-from cai.train.interrupt import Interrupt
+from cai.train.callbacks import CheckpointMarks, Interrupt, Patience, StopWhenAsked
+from cai.train.folder import TrainingFolder
 from cai.train.metrics import MetricsFile, measured
 from cai.train.progress import ProgressLine
 from cai.train.settings import FitSettings
@@ -38,7 +37,9 @@ class Fitted:
     history: list[dict[str, Any]]
 
 
-def fit(trainer: Trainer, folder: Folder, settings: FitSettings, name: str, say: Callable[[str], None]) -> Fitted:
+def fit(
+    trainer: Trainer, folder: TrainingFolder, settings: FitSettings, name: str, say: Callable[[str], None]
+) -> Fitted:
     """Train to the end or to an interrupt, from the newest whole checkpoint if there is one; `say` hears of damage.
 
     With a test split the weights are those of the best evaluation afterwards. Raises CaiError when the memory is not
@@ -72,7 +73,7 @@ def fit(trainer: Trainer, folder: Folder, settings: FitSettings, name: str, say:
     )
 
 
-def stage_model(trainer: Trainer, folder: Folder) -> None:
+def stage_model(trainer: Trainer, folder: TrainingFolder) -> None:
     """Write model and tokenizer into the staging folder; every process takes part, since weights may be sharded."""
     trainer.save_model(str(folder.staging))
     if trainer.is_world_process_zero():

@@ -38,7 +38,7 @@ _IDENTITY = f"{CHECKPOINTS}/identity.json"
 _CONFIGS = ("config.json", "adapter_config.json")
 
 
-class Folder:
+class TrainingFolder:
     """OUT, which `enter` claims until `release`.
 
     Processes beside the main one write no more than their shares of checkpoints and of the staged model: they have no
@@ -133,7 +133,7 @@ class Folder:
             self._claimed.close()
 
 
-def enter(out: Path, identity: Mapping[str, str], *, fresh: bool) -> Folder:
+def enter(out: Path, identity: Mapping[str, str], *, fresh: bool) -> TrainingFolder:
     """Claim OUT for a run of this identity; with `fresh` what an earlier run left there is removed first.
 
     Raises RunError when OUT holds something else, a run of another identity, or a run that another process is at.
@@ -151,7 +151,7 @@ def enter(out: Path, identity: Mapping[str, str], *, fresh: bool) -> Folder:
             require_identity(out, recorded["identity"], identity)
         owned.require_free(MANIFEST, METRICS, FIGURE, CARD)  # before any work is done
         require_ours(owned)
-        return Folder(out, owned.temporary(), owned)
+        return TrainingFolder(out, owned.temporary(), owned)
     except OSError as error:
         owned.close()
         raise refusal(out, error) from error

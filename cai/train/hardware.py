@@ -21,7 +21,7 @@ _ALIGNMENT = 8  # tokens that a maximal length is rounded up to
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Workload:
     """What is to be trained: counts of parameters, the model's shape, and the longest example in tokens.
 
     `sequences` is how many sequences one example puts through the model (2 for a pair). `logits` says whether the
@@ -41,7 +41,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Choices:
     """What the user settled already; None is chosen. `batch` counts examples an optimiser step over all processes."""
 
     batch: int
@@ -92,23 +92,27 @@ class Hardware:
         return f"on {self.machine}: {precision}, {batch}, {checkpointing}, {packing}, up to {self.max_length} tokens"
 
 
-def settle(machine: Machine, load: Load, wish: Wish) -> Hardware:
+def settle(machine: Machine, workload: Workload, choices: Choices) -> Hardware:
     """Settle what the user left open; raises UsageError when what was asked for cannot be."""
-    if wish.batch % machine.processes:
+    if choices.batch % machine.processes:
         raise UsageError(
-            f"--batch-size {wish.batch} cannot be shared by {machine.processes} processes; give a multiple of them"
+            f"--batch-size {choices.batch} cannot be shared by {machine.processes} processes; give a multiple of them"
         )
-    bfloat16 = _bfloat16(machine, wish.dtype)
-    length = _max_length(load, wish.max_length)
-    packing = _packing(machine, wish.packing)
-    weights: Precision = "bfloat16" if bfloat16 and not _float32_fits(machine, load) else "float32"
-    free = machine.memory * _USABLE - _state(load, weights) / (machine.processes if machine.sharded else 1)
-    share = wish.batch // machine.processes
-    plain = _micro_batch(share, length * load.sequences, free, _token_bytes(load, bfloat16, checkpointing=False))
-    enough = plain == share or plain * length * load.sequences >= _BUSY_TOKENS
+    bfloat16 = _bfloat16(machine, choices.dtype)
+    length = _max_length(workload, choices.max_length)
+    packing = _packing(machine, choices.packing)
+    weights: Precision = "bfloat16" if bfloat16 and not _float32_fits(machine, workload) else "float32"
+    free = machine.memory * _USABLE - _state(workload, weights) / (machine.processes if machine.sharded else 1)
+    share = choices.batch // machine.processes
+    plain = _micro_batch(
+        share, length * workload.sequences, free, _token_bytes(workload, bfloat16, checkpointing=False)
+    )
+    enough = plain == share or plain * length * workload.sequences >= _BUSY_TOKENS
     micro = plain
     if not enough:
-        micro = _micro_batch(share, length * load.sequences, free, _token_bytes(load, bfloat16, checkpointing=True))
+        micro = _micro_batch(
+            share, length * workload.sequences, free, _token_bytes(workload, bfloat16, checkpointing=True)
+        )
     micro = max(micro, 1)
     return Hardware(
         machine=machine.name if machine.processes == 1 else f"{machine.processes} x {machine.name}",
@@ -135,13 +139,13 @@ def _bfloat16(machine: Machine, dtype: str) -> bool:
     return dtype == "bfloat16"
 
 
-def _max_length(load: Load, asked: int | None) -> int:
-    context = load.context
+def _max_length(workload: Workload, asked: int | None) -> int:
+    context = workload.context
     if asked is not None:
         if context is not None and asked > context:
             raise UsageError(f"--max-length {asked} is more than the model's context of {context} tokens")
         return asked
-    needed = -(-load.longest // _ALIGNMENT) * _ALIGNMENT
+    needed = -(-workload.longest // _ALIGNMENT) * _ALIGNMENT
     return needed if context is None else min(needed, context)
 
 
@@ -152,29 +156,29 @@ def _packing(machine: Machine, asked: bool | None) -> bool:
     return keeps_apart if asked is None else asked
 
 
-def _float32_fits(machine: Machine, load: Load) -> bool:
+def _float32_fits(machine: Machine, workload: Workload) -> bool:
     """Whether trained weights are kept in float32 on a GPU: small updates are lost in bfloat16's eight bits."""
-    if load.quantized or load.trained < load.parameters:
+    if workload.quantized or workload.trained < workload.parameters:
         return False
     room = machine.memory * _FULL_SHARE * (machine.processes if machine.sharded else 1)
-    return _state(load, "float32") <= room
+    return _state(workload, "float32") <= room
 
 
-def _state(load: Load, weights: Precision) -> float:
+def _state(workload: Workload, weights: Precision) -> float:
     """Return the bytes of weights, gradients and optimiser."""
-    frozen = load.parameters - load.trained if load.trained < load.parameters else 0
+    frozen = workload.parameters - workload.trained if workload.trained < workload.parameters else 0
     if frozen:
-        per_frozen = 0.6 if load.quantized else 2 if weights == "bfloat16" else 4
-        return frozen * per_frozen + load.trained * 16
-    return load.trained * (16 if weights == "float32" else 8)
+        per_frozen = 0.6 if workload.quantized else 2 if weights == "bfloat16" else 4
+        return frozen * per_frozen + workload.trained * 16
+    return workload.trained * (16 if weights == "float32" else 8)
 
 
-def _token_bytes(load: Load, bfloat16: bool, *, checkpointing: bool) -> float:
+def _token_bytes(workload: Workload, bfloat16: bool, *, checkpointing: bool) -> float:
     """Return the bytes of activations that one token leaves behind for the backward pass."""
     width = 1 if bfloat16 else 2
-    layer = 34 * load.hidden * width
-    layers = load.layers * 2 * load.hidden * width + layer if checkpointing else load.layers * layer
-    return layers + (load.vocabulary * 8 if load.logits else 0)
+    layer = 34 * workload.hidden * width
+    layers = workload.layers * 2 * workload.hidden * width + layer if checkpointing else workload.layers * layer
+    return layers + (workload.vocabulary * 8 if workload.logits else 0)
 
 
 def _micro_batch(share: int, tokens: int, free: float, token_bytes: float) -> int:

@@ -9,13 +9,13 @@ from typing import Any
 import orjson
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from cai.train.folder import METRICS, Folder
+from cai.train.folder import METRICS, TrainingFolder
 
 
 class MetricsFile(TrainerCallback):  # type: ignore[misc]  # transformers is not followed
     """Writes the file from the main process."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: TrainingFolder) -> None:
         self._folder = folder
 
     def on_train_begin(

@@ -17,17 +17,24 @@ from cai.core.paths import expand, resolve
 from cai.models import TINY
 from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base
 from cai.models.checkpoint.files import check_adapter, check_checkpoint
-from cai.models.checkpoint.loading import Head, auto_class, open_config, open_tokenizer, open_weights, refusing
-from cai.models.checkpoint.merging import merge_adapter
-from cai.models.checkpoint.pretrained import load_pretrained
-from cai.models.checkpoint.weights import weights_hash
+from cai.models.checkpoint.fingerprint import weights_hash
+from cai.models.checkpoint.pretrained import (
+    Head,
+    auto_class,
+    load_pretrained,
+    merge_adapter,
+    open_config,
+    open_tokenizer,
+    open_weights,
+    refusing,
+)
 from cai.models.spec import ModelSpec
 from cai.train.adapter import lora_parameters, quantization
 from cai.train.settings import AdapterSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModelSource:
     """Where a model lies: `base` is a directory or hub id, `adapter` a directory with a PEFT adapter on it.
 
     `name` is what provenance records: the last two parts of a path and a hash of its files, or a hub id.
@@ -39,7 +46,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelShape:
     """A model without its weights; `context` is its limit in tokens, if it tells."""
 
     parameters: int
@@ -50,7 +57,7 @@ class Shape:
     context: int | None
 
 
-def find_source(model: ModelSpec, adapter: AdapterSettings) -> Source:
+def find_source(model: ModelSpec, adapter: AdapterSettings) -> ModelSource:
     """Return where the model lies."""
     name = str(TINY) if model.kind == "tiny" else model.model
     directory = resolve(expand(name))
@@ -59,13 +66,13 @@ def find_source(model: ModelSpec, adapter: AdapterSettings) -> Source:
             raise ModelError(f"{directory} is a file; a model is a directory with its config.json, or a hub id")
         if name.startswith(("/", ".", "~")) or name.count("/") > 1:
             raise ModelError(f"there is no model directory {name}")
-        return Source(name, None, name)
+        return ModelSource(name, None, name)
     whole = (directory / "config.json").is_file()
     if not whole and not (directory / ADAPTER_CONFIG).is_file():
         raise ModelError(f"{directory} is no model: it has neither config.json nor {ADAPTER_CONFIG}")
     if whole:
         check_checkpoint(directory)
-        return Source(str(directory), None, _label(directory))
+        return ModelSource(str(directory), None, _label(directory))
     base = adapter_base(directory)
     check_adapter(directory)
     if adapter.adapter != "none":
@@ -73,14 +80,14 @@ def find_source(model: ModelSpec, adapter: AdapterSettings) -> Source:
             f"{directory} is itself an adapter, and one on top of it could not be loaded alone: train it with "
             "--merge first, or go on with --adapter none"
         )
-    return Source(base, directory, _label(directory))
+    return ModelSource(base, directory, _label(directory))
 
 
 def _label(directory: Path) -> str:
     return f"{'/'.join(directory.parts[-2:])}#{weights_hash(directory)}"
 
 
-def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     """Return the tokenizer: the adapter's own where it brought one (its chat template may differ)."""
     place = source.base
     if source.adapter is not None and (source.adapter / "tokenizer_config.json").is_file():
@@ -93,7 +100,7 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def measure(source: Source, adapter: AdapterSettings, head: Head = "language") -> Shape:
+def measure(source: ModelSource, adapter: AdapterSettings, head: Head = "language") -> ModelShape:
     """Return the model's shape from its configuration alone."""
     config = _config(source, head)
     with torch.device("meta"), refusing(f"model {source.base}"):
@@ -106,7 +113,7 @@ def measure(source: Source, adapter: AdapterSettings, head: Head = "language") -
     elif adapter.adapter == "prefix":
         width = text.hidden_size // text.num_attention_heads * (text.num_key_value_heads or text.num_attention_heads)
         extra = adapter.rank * text.num_hidden_layers * 2 * width
-    return Shape(
+    return ModelShape(
         parameters,
         extra,
         text.num_hidden_layers,
@@ -117,7 +124,7 @@ def measure(source: Source, adapter: AdapterSettings, head: Head = "language") -
 
 
 def load_model(
-    source: Source,
+    source: ModelSource,
     adapter: AdapterSettings,
     *,
     weights: Literal["float32", "bfloat16"],
@@ -139,7 +146,7 @@ def load_model(
     return model
 
 
-def _config(source: Source, head: Head) -> Any:
+def _config(source: ModelSource, head: Head) -> Any:
     config = open_config(source.base, head)
     if config.get_text_config() is not config:
         raise ModelError(f"model {source.base} reads more than text, which cai does not train")

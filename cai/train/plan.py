@@ -10,15 +10,14 @@ from transformers import PreTrainedTokenizerBase
 from cai import __version__
 from cai.core.errors import UsageError
 from cai.core.settings import json_value
-from cai.models.checkpoint.loading import Head, require_rows
+from cai.models.checkpoint.pretrained import Head, require_rows
 from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
-from cai.train.cutting import Cut, count_cut
 from cai.train.data.examples import Examples, Kind, holds_scores, load_examples
-from cai.train.hardware import Hardware, Load, Wish, settle
-from cai.train.longest import longest_example
+from cai.train.example_tokens import Cut, count_cut, longest_example
+from cai.train.hardware import Choices, Hardware, Workload, settle
 from cai.train.machine import Machine, find_machine
-from cai.train.model import Shape, Source, find_source, load_tokenizer, measure
+from cai.train.model import ModelShape, ModelSource, find_source, load_tokenizer, measure
 from cai.train.quiet import quiet
 from cai.train.rates import batch_size, epochs, learning_rate
 from cai.train.settings import TrainMethod, TrainSettings
@@ -45,8 +44,8 @@ class TrainPlan:
     """
 
     settings: TrainSettings
-    source: Source
-    shape: Shape
+    source: ModelSource
+    shape: ModelShape
     tokenizer: PreTrainedTokenizerBase
     template: str
     ends: tuple[int, ...]
@@ -166,13 +165,15 @@ def _cut(
     return count_cut(tokenizer, examples, length)
 
 
-def _resolve(settings: TrainSettings, machine: Machine, shape: Shape, longest: int) -> tuple[TrainSettings, Hardware]:
+def _resolve(
+    settings: TrainSettings, machine: Machine, shape: ModelShape, longest: int
+) -> tuple[TrainSettings, Hardware]:
     fit, method, adapter = settings.fit, settings.method, settings.adapter
     online = _draws_responses(method)
     context = shape.context
     if context is not None and adapter.adapter == "prefix":
         context -= adapter.rank  # virtual tokens take places of their own
-    load = Load(
+    workload = Workload(
         parameters=shape.parameters + shape.adapter_parameters,
         trained=shape.adapter_parameters or shape.parameters,
         layers=shape.layers,
@@ -189,7 +190,9 @@ def _resolve(settings: TrainSettings, machine: Machine, shape: Shape, longest: i
         raise UsageError(
             f"--batch-size {batch} is not a multiple of --group {settings.online.group}, and groups stay together"
         )
-    hardware = settle(machine, load, Wish(batch, fit.max_length, fit.packing if method == "sft" else False, fit.dtype))
+    hardware = settle(
+        machine, workload, Choices(batch, fit.max_length, fit.packing if method == "sft" else False, fit.dtype)
+    )
     resolved = replace(
         fit,
         epochs=fit.epochs or epochs(method),

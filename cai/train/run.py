@@ -19,12 +19,11 @@ from transformers import set_seed
 from cai.rundir.documents import make_document
 from cai.train.adapter import adapter_config
 from cai.train.arguments import place_trackers, shared_arguments
-from cai.train.card import model_card
+from cai.train.card import draw_training, model_card
 from cai.train.context import Context
-from cai.train.cutting import refused
-from cai.train.drawing import draw_training
+from cai.train.example_tokens import refused
 from cai.train.fit import Fitted, fit, stage_model
-from cai.train.folder import CARD, FIGURE, MANIFEST, Folder, enter
+from cai.train.folder import CARD, FIGURE, MANIFEST, TrainingFolder, enter
 from cai.train.methods.dpo import build_dpo
 from cai.train.methods.kto import build_kto
 from cai.train.methods.online import build_grpo, build_rloo
@@ -36,7 +35,7 @@ from cai.train.outcome import TrainSummary, manifest, recall, summarize
 from cai.train.plan import TrainPlan, plan_train
 from cai.train.quiet import quiet
 from cai.train.settings import AdapterSettings, TrainSettings
-from cai.train.template.ending import add_ends
+from cai.train.template.preparing import add_ends
 
 Say = Callable[[str], None]
 
@@ -63,7 +62,7 @@ def train(settings: TrainSettings, say: Say) -> TrainSummary:
                 torch.cuda.empty_cache()
 
 
-def _enter(plan: TrainPlan) -> tuple[Folder, dict[str, Any] | None]:
+def _enter(plan: TrainPlan) -> tuple[TrainingFolder, dict[str, Any] | None]:
     """Claim OUT in the main process, and tell the others whether it is finished and where the model is staged."""
     out = plan.settings.out
     if plan.hardware.processes == 1:
@@ -75,11 +74,11 @@ def _enter(plan: TrainPlan) -> tuple[Folder, dict[str, Any] | None]:
         told = [folder.finished(), folder.staging]
     broadcast_object_list(told)
     if not PartialState().is_main_process:
-        folder = Folder(out, told[1])
+        folder = TrainingFolder(out, told[1])
     return folder, told[0]
 
 
-def _work(plan: TrainPlan, folder: Folder, say: Say) -> TrainSummary:
+def _work(plan: TrainPlan, folder: TrainingFolder, say: Say) -> TrainSummary:
     settings, hardware = plan.settings, plan.hardware
     set_seed(settings.seed % 2**32)  # a reward model's head is drawn when it is loaded
     model = load_model(
@@ -139,7 +138,7 @@ def _build(context: Context) -> Any:
             return build_rloo(context)
 
 
-def _finish(plan: TrainPlan, folder: Folder, fitted: Fitted, summary: TrainSummary) -> None:
+def _finish(plan: TrainPlan, folder: TrainingFolder, fitted: Fitted, summary: TrainSummary) -> None:
     """Put model, figure, card and at last train.json in place; the checkpoints have served then."""
     if plan.settings.adapter.merge:
         _merge(plan, folder)
@@ -151,7 +150,7 @@ def _finish(plan: TrainPlan, folder: Folder, fitted: Fitted, summary: TrainSumma
     folder.forget_checkpoints()
 
 
-def _merge(plan: TrainPlan, folder: Folder) -> None:
+def _merge(plan: TrainPlan, folder: TrainingFolder) -> None:
     """Replace the staged adapter by its base with the adapter folded in, in the precision that was trained in."""
     staged = replace(plan.source, adapter=folder.staging)
     whole = AdapterSettings()  # a 4-bit base is read again in full

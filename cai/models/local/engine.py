@@ -14,11 +14,11 @@ import torch
 
 from cai.core.records import Message
 from cai.models.base import Choice, Completion, Request
+from cai.models.conversation import ChatTokenizer
+from cai.models.local.jobs import GenerationJob, Limits, ScoringJob
 from cai.models.local.loading import Loaded, load
-from cai.models.local.queue import Generation, Limits, Scoring
 from cai.models.local.sampling import stream
-from cai.models.local.scheduler import Batcher
-from cai.models.turns import Turns
+from cai.models.local.scheduler import Scheduler
 
 _ROWS = {"cuda": 256}
 _DEFAULT_ROWS = 64
@@ -39,8 +39,8 @@ class TransformersEngine:
         self.name = loaded.name
         self.concurrency = concurrency or _ROWS.get(loaded.device.type, _DEFAULT_ROWS)
         self.context_length = loaded.context_length
-        self._turns = Turns(loaded.tokenizer, loaded.context_length)
-        self._batcher = Batcher(
+        self._turns = ChatTokenizer(loaded.tokenizer, loaded.context_length)
+        self._batcher = Scheduler(
             loaded.model, loaded.device, loaded.end_tokens, limits or _limits(loaded, self.concurrency)
         )
 
@@ -51,7 +51,7 @@ class TransformersEngine:
         limit = self._turns.room(len(prompt), sampling.max_tokens)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[tuple[list[int], bool]] = loop.create_future()
-        job = Generation(prompt, future, loop, sampling.temperature, sampling.top_p, limit, stream(request.seed))
+        job = GenerationJob(prompt, future, loop, sampling.temperature, sampling.top_p, limit, stream(request.seed))
         self._batcher.submit(job)
         tokens, ended = await future
         text = self._turns.decode(tokens[:-1] if ended else tokens)
@@ -65,7 +65,7 @@ class TransformersEngine:
         self._turns.room(len(prompt), longest, least=longest)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Choice] = loop.create_future()
-        self._batcher.submit(Scoring(prompt, future, loop, spelled))
+        self._batcher.submit(ScoringJob(prompt, future, loop, spelled))
         return await future
 
     async def close(self) -> None:

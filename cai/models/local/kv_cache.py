@@ -36,7 +36,7 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyped 
 
     is_sliding = False
 
-    def __init__(self, tape: "Tape") -> None:
+    def __init__(self, tape: "KVCache") -> None:
         super().__init__()
         self.tape = tape
         self.is_initialized = True
@@ -72,7 +72,7 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyped 
         return -1
 
 
-class Tape:
+class KVCache:
     """The cache of the rows 0 … `len(starts)` - 1; row r lives in the columns `starts[r]` … `head` - 1.
 
     Without `slack` its buffers are as large as the first reading needs: a tape to read once and to forget.

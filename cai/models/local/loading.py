@@ -19,10 +19,9 @@ from cai.core.errors import ModelError
 from cai.core.paths import expand
 from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base, check_foldable, split_adapter
 from cai.models.checkpoint.files import as_ends, declared_ends
-from cai.models.checkpoint.loading import open_tokenizer, open_weights, require_rows
-from cai.models.checkpoint.weights import model_label
-from cai.models.local.attention import share_heads
-from cai.models.local.linear import pack_linears
+from cai.models.checkpoint.fingerprint import model_label
+from cai.models.checkpoint.pretrained import merge_adapter, open_tokenizer, open_weights, require_peft, require_rows
+from cai.models.local.kernels import pack_linears, share_heads
 from cai.models.template_check import check_template
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -71,10 +70,7 @@ def find_model(name: str) -> str:
 
 
 def _load_adapted(base: str, adapter: Path, place: torch.device, dtype: str) -> Loaded:
-    try:
-        from cai.models.checkpoint.merging import merge_adapter  # noqa: PLC0415  (peft is optional)
-    except ModuleNotFoundError as error:
-        raise ModelError(f"{adapter} is an adapter, which needs peft: pip install 'cai[train]'") from error
+    require_peft(adapter)  # before the base is loaded
     tokens = adapter if (adapter / "tokenizer_config.json").is_file() else base
     model, tokenizer = _open(base, base, str(tokens), _dtype(dtype, place))
     # The adapter's hash stands before the base's name, whose end says in which precision both run.

@@ -1,4 +1,4 @@
-"""Reading prompts: which are read together, and the forward pass that reads them behind what is known of each.
+"""Prefill prompts: which are read together, and the forward pass that reads them behind what is known of each.
 
 Of a row whose beginning is in the store only the rest is read. Rows that begin alike with something that is not known
 yet wait for the first of them, and find it known then. The others are read in groups: all rows of a group read as many
@@ -13,16 +13,16 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from cai.models.local.kv_cache import Tape
+from cai.models.local.jobs import Job, Limits
+from cai.models.local.kv_cache import KVCache
 from cai.models.local.memory import refusal, release
-from cai.models.local.prefix_cache import BLOCK, Key, Prefixes
-from cai.models.local.queue import Job, Limits
+from cai.models.local.prefix_cache import BLOCK, Key, PrefixCache
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reading(Generic[AnyJob]):
+class Prefill(Generic[AnyJob]):
     """What is read for a job: `tokens`, the logits of whose last `kept` places are wanted."""
 
     job: AnyJob
@@ -30,19 +30,19 @@ class Reading(Generic[AnyJob]):
     kept: int = 1
 
 
-class Reader:
+class Prefiller:
     """A model, the store of what was read before, and the limits of a pass."""
 
     def __init__(self, model: Any, device: torch.device, limits: Limits) -> None:
         self._model = model
         self._device = device
         self._limits = limits
-        self.prefixes = Prefixes(limits.prefix_tokens)
+        self.prefixes = PrefixCache(limits.prefix_tokens)
 
-    def waves(self, rows: Sequence[Reading[AnyJob]]) -> Iterator[list[list[Reading[AnyJob]]]]:
+    def waves(self, rows: Sequence[Prefill[AnyJob]]) -> Iterator[list[list[Prefill[AnyJob]]]]:
         """Yield the groups to read now, and then those of the rows that begin like one of the former."""
-        first: list[Reading[AnyJob]] = []
-        later: list[Reading[AnyJob]] = []
+        first: list[Prefill[AnyJob]] = []
+        later: list[Prefill[AnyJob]] = []
         coming: set[Key] = set()
         for row in rows:
             _, missing = self.prefixes.look(_reusable(row))
@@ -53,7 +53,7 @@ class Reader:
         if later:
             yield list(self._groups(later))
 
-    def read(self, rows: Sequence[Reading[Any]], tape: Tape) -> Tensor:
+    def read(self, rows: Sequence[Prefill[Any]], tape: KVCache) -> Tensor:
         """Read rows below those of the tape, which has room for them; return logits, (rows, most kept, vocabulary).
 
         Each job is told how many of its prompt's tokens were read; what was read is in the store from now on.
@@ -74,7 +74,7 @@ class Reader:
             self.keep(row.tokens, tape, len(tape.starts) + number)
         return logits
 
-    def keep(self, tokens: Sequence[int], tape: Tape, row: int) -> None:
+    def keep(self, tokens: Sequence[int], tape: KVCache, row: int) -> None:
         """Remember the row of the tape that holds `tokens` and ends at the head, unless memory is short."""
         buffers = list(tape.buffers())
         if refusal(lambda: self.prefixes.keep(tokens, buffers, row, tape.head - len(tokens))) is not None:
@@ -86,10 +86,10 @@ class Reader:
         release(self._device)
         return held
 
-    def _groups(self, rows: Sequence[Reading[AnyJob]]) -> Iterator[list[Reading[AnyJob]]]:
+    def _groups(self, rows: Sequence[Prefill[AnyJob]]) -> Iterator[list[Prefill[AnyJob]]]:
         """Yield `rows` in groups that are read together, those with the shortest rest first."""
         rests = {row: len(row.tokens) - len(self.prefixes.look(_reusable(row))[0]) * BLOCK for row in rows}
-        group: list[Reading[AnyJob]] = []
+        group: list[Prefill[AnyJob]] = []
         longest = idle = 0
         for row in sorted(rows, key=rests.__getitem__):
             longest = max(longest, len(row.tokens))
@@ -103,6 +103,6 @@ class Reader:
             yield group
 
 
-def _reusable(row: Reading[Any]) -> list[int]:
+def _reusable(row: Prefill[Any]) -> list[int]:
     """Return the tokens that need not be read again if they are known: all before those whose logits are wanted."""
     return row.tokens[: len(row.tokens) - row.kept]

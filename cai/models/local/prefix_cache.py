@@ -29,7 +29,7 @@ class _Block(NamedTuple):
     slot: int
 
 
-class Prefixes:
+class PrefixCache:
     """At most `tokens` tokens; 0 keeps nothing."""
 
     def __init__(self, tokens: int) -> None:

@@ -22,20 +22,20 @@ import torch
 from torch import Tensor
 
 from cai.core.errors import ContextError, EngineError, EngineGoneError, RequestError
-from cai.models.local.kv_cache import Tape, footprint
+from cai.models.local.jobs import GenerationJob, Job, Limits, ScoringJob
+from cai.models.local.kv_cache import KVCache, footprint
 from cai.models.local.memory import refusal
-from cai.models.local.prefill import Reader, Reading
-from cai.models.local.queue import Generation, Job, Limits, Scoring
+from cai.models.local.prefill import Prefill, Prefiller
 from cai.models.local.sampling import draw_tokens
 from cai.models.scoring import Spelling, paths, weigh
 
 _JOIN_EVERY = 4  # decoding steps between two admissions
 _GROW_EVERY = 64  # decoding steps until one row more is tried after memory ran out
 
-_Job = TypeVar("_Job", Generation, Scoring)
+_Job = TypeVar("_Job", GenerationJob, ScoringJob)
 
 
-class Batcher:
+class Scheduler:
     """The queue and the thread; `model` is a causal language model of transformers in evaluation mode."""
 
     def __init__(self, model: Any, device: torch.device, end_tokens: Iterable[int], limits: Limits) -> None:
@@ -46,24 +46,24 @@ class Batcher:
         self._max_rows = limits.rows  # fewer after memory ran out
         self._crowd = math.inf  # running rows beside which a request did not fit: none is tried until fewer run
         self._condition = threading.Condition()
-        self._generations: deque[Generation] = deque()
-        self._scorings: deque[Scoring] = deque()
-        self._rows: list[Generation] = []
+        self._generations: deque[GenerationJob] = deque()
+        self._scorings: deque[ScoringJob] = deque()
+        self._rows: list[GenerationJob] = []
         self._open: set[Job] = set()  # submitted and not settled: all of them must be told when the engine ends
-        self._reader = Reader(model, device, limits)
-        self._tape = Tape()
+        self._reader = Prefiller(model, device, limits)
+        self._tape = KVCache()
         self._settings: tuple[Tensor, Tensor] | None = None  # the rows' temperatures and top-ps on the device
         self._ended: EngineGoneError | None = None
         self._thread = threading.Thread(target=self._run, name="cai-model", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Generation | Scoring) -> None:
+    def submit(self, job: GenerationJob | ScoringJob) -> None:
         """Queue `job`; raises EngineGoneError after `close` or after the model broke."""
         with self._condition:
             if self._ended is not None:
                 raise self._ended
             self._open.add(job)
-            if isinstance(job, Scoring):
+            if isinstance(job, ScoringJob):
                 self._scorings.append(job)
             else:
                 self._generations.append(job)
@@ -97,7 +97,7 @@ class Batcher:
             if self._ended is not None:
                 return
             if not self._rows:
-                self._tape = Tape()  # the old one keeps its buffers, though nothing is on it
+                self._tape = KVCache()  # the old one keeps its buffers, though nothing is on it
             if not self._rows or (steps % _JOIN_EVERY == 0 and len(self._rows) < self._crowd):
                 self._crowd = math.inf
                 self._score()
@@ -111,7 +111,7 @@ class Batcher:
 
     def _score(self) -> None:
         jobs = [job for job in _drain(self._scorings) if not self._dropped(job)]
-        wanted = [Reading(job, [*job.prompt, *path], len(path) + 1) for job in jobs for path in paths(job.options)]
+        wanted = [Prefill(job, [*job.prompt, *path], len(path) + 1) for job in jobs for path in paths(job.options)]
         seen: dict[Job, dict[Spelling, float]] = {job: {} for job in jobs}
         left = self._read_all(
             wanted, lambda rows: self._read_paths(rows, seen), lambda _: len(self._rows) < self._crowd
@@ -127,12 +127,12 @@ class Batcher:
         postponed = {row.job for row in left}
         self._scorings.extendleft(job for job in reversed(jobs) if job in postponed)
 
-    def _read_paths(self, rows: Sequence[Reading[Scoring]], seen: dict[Job, dict[Spelling, float]]) -> None:
+    def _read_paths(self, rows: Sequence[Prefill[ScoringJob]], seen: dict[Job, dict[Spelling, float]]) -> None:
         """Read each prompt and the path behind it; note the probability of the spellings that run along the path."""
-        tape = Tape(slack=False)
+        tape = KVCache(slack=False)
         tape.reserve(len(rows), max(len(row.tokens) for row in rows))
         logprobs = torch.log_softmax(self._reader.read(rows, tape).float(), -1)
-        found: list[tuple[Scoring, Spelling]] = []
+        found: list[tuple[ScoringJob, Spelling]] = []
         places: list[tuple[int, int, int]] = []  # row, column and token of every factor, spelling after spelling
         for number, row in enumerate(rows):
             path = tuple(row.tokens[len(row.job.prompt) :])
@@ -147,16 +147,16 @@ class Batcher:
 
     def _join(self) -> None:
         """Take in waiting generations, in order, while they fit beside the rows that run."""
-        wanted = [Reading(job, job.context) for job in self._admitted()]
+        wanted = [Prefill(job, job.context) for job in self._admitted()]
         if not (wanted and self._has_room(wanted)):
             return
         left = self._read_all(wanted, self._prefill, lambda rows: len(self._rows) + len(rows) <= self._max_rows)
         # What is left was admitted when memory seemed to hold more rows.
         self._generations.extendleft(row.job for row in reversed(left))
 
-    def _admitted(self) -> list[Generation]:
+    def _admitted(self) -> list[GenerationJob]:
         """Return the generations next in the queue that the limits allow beside the rows that run."""
-        taken: list[Generation] = []
+        taken: list[GenerationJob] = []
         reach = max((row.reach for row in self._rows), default=0)
         while self._generations:
             job = self._generations[0]
@@ -169,7 +169,7 @@ class Batcher:
                 taken.append(job)
         return taken
 
-    def _prefill(self, rows: Sequence[Reading[Generation]]) -> None:
+    def _prefill(self, rows: Sequence[Prefill[GenerationJob]]) -> None:
         if not self._has_room(rows):  # it had, unless memory ran out since
             return
         jobs = [row.job for row in rows]
@@ -180,7 +180,7 @@ class Batcher:
         self._settings = None
         self._take(first, tokens)
 
-    def _has_room(self, rows: Sequence[Reading[Generation]]) -> bool:
+    def _has_room(self, rows: Sequence[Prefill[GenerationJob]]) -> bool:
         """Make room for `rows` on the tape; without memory for it they retreat with those that run."""
         if refusal(lambda: self._tape.reserve(len(rows), max(len(row.tokens) for row in rows))) is None:
             return True
@@ -198,7 +198,7 @@ class Batcher:
         self._tape.advance()
         self._take(0, tokens)
 
-    def _draw(self, logits: Tensor, temperatures: Tensor, top_ps: Tensor, jobs: Sequence[Generation]) -> list[int]:
+    def _draw(self, logits: Tensor, temperatures: Tensor, top_ps: Tensor, jobs: Sequence[GenerationJob]) -> list[int]:
         uniforms = torch.tensor([job.uniform() for job in jobs], dtype=torch.float32, device=self._device)
         tokens: list[int] = draw_tokens(logits, temperatures, top_ps, uniforms).tolist()
         return tokens
@@ -223,12 +223,12 @@ class Batcher:
 
     def _read_all(
         self,
-        rows: Sequence[Reading[_Job]],
-        work: Callable[[Sequence[Reading[_Job]]], None],
-        fits: Callable[[Sequence[Reading[_Job]]], bool],
-    ) -> list[Reading[_Job]]:
+        rows: Sequence[Prefill[_Job]],
+        work: Callable[[Sequence[Prefill[_Job]]], None],
+        fits: Callable[[Sequence[Prefill[_Job]]], bool],
+    ) -> list[Prefill[_Job]]:
         """Do `work` for `rows`, group by group while it `fits`; return the rows for which it did not."""
-        left: list[Reading[_Job]] = []
+        left: list[Prefill[_Job]] = []
         for groups in self._reader.waves(rows):
             waiting = deque(groups)
             while waiting and fits(waiting[0]):
@@ -237,8 +237,8 @@ class Batcher:
         return left
 
     def _left_of(
-        self, rows: list[Reading[_Job]], work: Callable[[Sequence[Reading[_Job]]], None]
-    ) -> list[list[Reading[_Job]]]:
+        self, rows: list[Prefill[_Job]], work: Callable[[Sequence[Prefill[_Job]]], None]
+    ) -> list[list[Prefill[_Job]]]:
         """Do `work` for `rows`; return what is left of it when memory runs out: its halves, or a row that must wait.
 
         What is kept of former prompts is given up first, and then all is tried again. A row that does not fit alone
@@ -248,7 +248,7 @@ class Batcher:
         if said is None:
             return []
         if not self._rows:
-            self._tape = Tape()  # what was made of the old one is too large
+            self._tape = KVCache()  # what was made of the old one is too large
         if self._reader.give_up():
             return [rows]
         if len(rows) > 1:
@@ -263,7 +263,7 @@ class Batcher:
 
     def _retreat(self) -> None:
         """Give the caches back and queue the rows again, half as many at once for now if only rows held memory."""
-        rows, self._rows, self._tape, self._settings = self._rows, [], Tape(), None
+        rows, self._rows, self._tape, self._settings = self._rows, [], KVCache(), None
         if not self._reader.give_up():
             if len(rows) == 1:
                 self._fail(rows[0], ContextError("the answer outgrew the memory"))
@@ -287,13 +287,13 @@ class Batcher:
         _call(job, job.future.set_exception, error)
 
 
-def _settings(jobs: Sequence[Generation], device: torch.device) -> tuple[Tensor, Tensor]:
+def _settings(jobs: Sequence[GenerationJob], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the temperatures and top-ps of `jobs`."""
     temperatures = torch.tensor([job.temperature for job in jobs], dtype=torch.float32, device=device)
     return temperatures, torch.tensor([job.top_p for job in jobs], dtype=torch.float32, device=device)
 
 
-def _drain(queue: deque[Scoring]) -> Iterator[Scoring]:
+def _drain(queue: deque[ScoringJob]) -> Iterator[ScoringJob]:
     while queue:
         yield queue.popleft()
 

@@ -1,4 +1,4 @@
-"""What one attempt at a request can end with instead of an answer, and when a request has been asked often enough.
+"""What one attempt at a request can end with instead of an answer, how often a request is asked, and after which waits.
 
 An attempt that gave nothing is no failure yet: connections break, gateways misread, and the next answer may be good. A
 request is asked `attempts` times in all. What a server refuses (a status of 400, a choice without log-probabilities) is
@@ -8,7 +8,10 @@ text is believed at the third: it may be the model's, and under the same seed th
 A server that is busy is waited for by time and not by attempts: see `pacing`.
 """
 
+import random
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from cai.core.errors import RequestError
@@ -25,6 +28,8 @@ TIMEOUTS = 2.5
 
 BUSY = 20
 """A request that is refused so often as busy, while others of its kind are answered, is too large for the server."""
+
+_LONGEST_WAIT = 8.0  # seconds
 
 
 class AttemptError(RequestError):
@@ -57,7 +62,7 @@ class BusyError(AttemptError):
 
 
 @dataclass(slots=True)
-class Trial:
+class AttemptHistory:
     """How a request that was not answered at first has fared; `timeout` is how many seconds an attempt may take."""
 
     attempts: int
@@ -98,3 +103,27 @@ class Trial:
             self._answered = answered
             self._refusals += 1
         return self._refusals > BUSY and now - self._busy_since >= patience
+
+
+def backoff(failures: int, base: float, cap: float = _LONGEST_WAIT) -> float:
+    """Return seconds to wait after the `failures`-th failure (from 1): exponential, with full jitter."""
+    return random.uniform(0.0, min(cap, base * 2 ** (failures - 1)))
+
+
+def retry_after(header: str | None, now: datetime | None = None) -> float | None:
+    """Return the seconds a Retry-After header asks for (a number or an HTTP date, RFC 9110 section 10.2.3).
+
+    None when there is no header or it is neither, in or beyond the calendar.
+    """
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isascii() and text.replace(".", "", 1).isdecimal():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+        if moment.tzinfo is None:  # a date that ends in -0000
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+    except (ValueError, TypeError, IndexError, OverflowError):  # no date, or one beyond the calendar
+        return None

@@ -22,7 +22,7 @@ from cai.core.records import Message
 from cai.core.redaction import forms, hide_secrets, know
 from cai.models.base import Choice, Completion, Request
 from cai.models.fields import count, mapping, parse
-from cai.models.openai.attempts import AttemptError, BusyError, Trial
+from cai.models.openai.attempts import AttemptError, AttemptHistory, BusyError, backoff, retry_after
 from cai.models.openai.chat import (
     ErrorInsideError,
     choice_body,
@@ -32,9 +32,8 @@ from cai.models.openai.chat import (
     read_completion,
 )
 from cai.models.openai.hosts import Host, Hosts
-from cai.models.openai.http import BrokenError, Reply, UnreachableError, Wire
+from cai.models.openai.http import ConnectionBrokenError, HttpClient, Reply, UnreachableError
 from cai.models.openai.refusals import is_overflow, refusal
-from cai.models.openai.retry import backoff, retry_after
 
 Result = TypeVar("Result")
 
@@ -93,7 +92,7 @@ class OpenAIEngine:
         self._never_said = frozenset(form for form in repeated if len(form) >= _SHORTEST_REPEATED)
         self._slots = asyncio.Semaphore(self.concurrency)
         self._given: set[str] = set()
-        self._wire = Wire(timeout)
+        self._http = HttpClient(timeout)
 
     async def complete(self, request: Request) -> Completion:
         """Return the assistant's next turn, as `Engine.complete` says."""
@@ -111,7 +110,7 @@ class OpenAIEngine:
     async def close(self) -> None:
         """Close the connections."""
         self._hosts.give_up(f"{self.name} was closed")
-        await self._wire.close()
+        await self._http.close()
 
     async def find_context_length(self) -> int | None:
         """Ask every server for its models; return the smallest `max_model_len` told for this model, if any.
@@ -138,7 +137,7 @@ class OpenAIEngine:
             waiting = self._loop.call_later(_TOLD_FROM, self._tell, f"waiting for {host.name} to list its models")
             try:
                 async with asyncio.timeout(min(_OPEN_TIMEOUT, self._timeout)):
-                    reply = await self._wire.send(
+                    reply = await self._http.send(
                         "GET", base / "models", self._headers[host.name], name=host.name, limit=_MOST_LISTED
                     )
             except TimeoutError as error:
@@ -184,7 +183,7 @@ class OpenAIEngine:
         `sort` names requests that a server answers all or none of.
         """
         affinity = self._hosts.affinity(messages)
-        trial: Trial | None = None
+        trial: AttemptHistory | None = None
         avoid: Host | None = None
         async with self._slots:
             while True:
@@ -198,7 +197,7 @@ class OpenAIEngine:
                     return result
                 except AttemptError as error:
                     avoid = host
-                    trial = trial or Trial(self._attempts, self._timeout)
+                    trial = trial or AttemptHistory(self._attempts, self._timeout)
                     try:
                         delay = self._delay(host, turn, error, trial, given=sort in self._given)
                     except RequestError:
@@ -212,7 +211,7 @@ class OpenAIEngine:
 
     async def _attempt(self, host: Host, body: bytes, limit: int, read: Callable[[bytes], Result]) -> Result:
         """Send `body` once; raises AttemptError where another attempt may help, and else what the answer means."""
-        reply = await self._wire.send(
+        reply = await self._http.send(
             "POST", self._chats[host.name], self._headers[host.name], name=host.name, limit=limit, body=body
         )
         self._hosts.reached(host)
@@ -245,7 +244,7 @@ class OpenAIEngine:
         """Return whether a text holds a key; it is looked for in the text, which JSON may spell in many ways."""
         return isinstance(result, Completion) and any(form in result.text for form in self._never_said)
 
-    def _delay(self, host: Host, turn: int, error: AttemptError, trial: Trial, *, given: bool) -> float:
+    def _delay(self, host: Host, turn: int, error: AttemptError, trial: AttemptHistory, *, given: bool) -> float:
         """Return how long to wait before the next attempt, or raise what the last one failed with.
 
         While no server at all can be connected to, patience is shared and counted in seconds, not in attempts.
@@ -261,13 +260,13 @@ class OpenAIEngine:
             self._failing_since = now
         if now - self._failing_since >= _TOLD_FROM:
             self._tell(f"nothing answered for {now - self._failing_since:.0f} s, asking again: {error}")
-        another = isinstance(error, BrokenError) and self._hosts.unreachable(host, now)
+        another = isinstance(error, ConnectionBrokenError) and self._hosts.unreachable(host, now)
         waits_for_all = isinstance(error, UnreachableError) and self._hosts.all_failing
         if not waits_for_all and trial.is_over(error, given=given):
             raise _told(host, error, f"asked {trial.failures} times") from error
         if another:
             return 0.0
-        if isinstance(error, BrokenError):
+        if isinstance(error, ConnectionBrokenError):
             return backoff(host.failures, self._backoff_base, cap=self._patience / 4)
         return backoff(trial.failures, self._backoff_base)
 

@@ -20,14 +20,14 @@ _CONNECT_TIMEOUT = 10.0  # seconds; a host that does not even accept is unreacha
 _LONGEST_PAUSE = 120.0  # seconds between two pieces of one answer
 
 
-class BrokenError(AttemptError):
+class ConnectionBrokenError(AttemptError):
     """The connection broke before an answer had begun."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, kind="connection")
 
 
-class UnreachableError(BrokenError):
+class UnreachableError(ConnectionBrokenError):
     """There was no connection: nobody listens there."""
 
 
@@ -55,7 +55,7 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
-class Wire:
+class HttpClient:
     """The connections to all servers of an engine, kept and reused. Needs a running event loop."""
 
     def __init__(self, timeout: float) -> None:
@@ -93,7 +93,7 @@ class Wire:
                 raise EngineGoneError("the engine was closed") from error
             if isinstance(error, aiohttp.ClientConnectorError):
                 raise UnreachableError(f"no connection to {name}{_reason(error)}") from error
-            raise BrokenError(f"the connection to {name} broke") from error
+            raise ConnectionBrokenError(f"the connection to {name} broke") from error
         except aiohttp.ClientPayloadError as error:
             raise AttemptError(f"{name} broke off its answer", kind="connection") from error
         except AttemptError as error:

@@ -22,10 +22,10 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from cai.core.errors import EngineGoneError, ModelError, RequestError
 from cai.core.records import Message
 from cai.models.base import Choice, Completion, Request
+from cai.models.conversation import ChatTokenizer
 from cai.models.fields import log_probability
 from cai.models.scoring import Spelling, weigh
-from cai.models.turns import Turns
-from cai.models.vllm.loading import Opened, open_model
+from cai.models.vllm.loading import StartedVllm, open_model
 
 _SPARE = 1.125  # requests held for each sequence that runs, so that a freed place finds work waiting
 
@@ -33,14 +33,14 @@ _SPARE = 1.125  # requests held for each sequence that runs, so that a freed pla
 class VllmEngine:
     """An engine that runs. Made by `open_vllm`."""
 
-    def __init__(self, opened: Opened, concurrency: int | None = None) -> None:
+    def __init__(self, opened: StartedVllm, concurrency: int | None = None) -> None:
         self.name = opened.name
         self.concurrency = concurrency or math.ceil(opened.sequences * _SPARE)
         self.context_length: int | None = opened.context_length
         self._engine = opened.engine
         self._adapter = opened.adapter
         self._seeds = opened.seeds
-        self._turns = Turns(opened.tokenizer, opened.context_length)
+        self._turns = ChatTokenizer(opened.tokenizer, opened.context_length)
         self._numbers = itertools.count()
 
     async def complete(self, request: Request) -> Completion:

@@ -24,9 +24,8 @@ from cai.core.errors import ModelError
 from cai.core.paths import expand
 from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base, lora_rank, split_adapter
 from cai.models.checkpoint.files import check_adapter, check_checkpoint, declared_ends
-from cai.models.checkpoint.loading import require_rows
-from cai.models.checkpoint.pretrained import load_pretrained
-from cai.models.checkpoint.weights import model_label
+from cai.models.checkpoint.fingerprint import model_label
+from cai.models.checkpoint.pretrained import load_pretrained, require_rows
 from cai.models.local.loading import find_model
 from cai.models.template_check import check_template
 from cai.models.vllm.options import SAME_ANSWERS, engine_arguments, read_options
@@ -39,7 +38,7 @@ _HOST = {
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class StartedVllm:
     """An engine that runs; `seeds` is false where vLLM cannot draw by a request's seed (it dies of one on a CPU)."""
 
     name: str
@@ -51,7 +50,7 @@ class Opened:
     seeds: bool
 
 
-def open_model(name: str, device: str, dtype: str, options: tuple[str, ...]) -> Opened:
+def open_model(name: str, device: str, dtype: str, options: tuple[str, ...]) -> StartedVllm:
     """Start vLLM's engine on a directory, a hub id or `BASE+ADAPTER`; call it from a thread of its own."""
     values = read_options(options)
     if dtype != "auto" and "dtype" in values:
@@ -82,7 +81,7 @@ def open_model(name: str, device: str, dtype: str, options: tuple[str, ...]) -> 
         raise ModelError(f"vLLM cannot open {name}: {_reason(error)}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return Opened(
+    return StartedVllm(
         name=_label(base, adapter, config.model_config, values, place),
         engine=engine,
         tokenizer=tokenizer,

@@ -24,10 +24,10 @@ from cai.core.errors import InputError
 from cai.core.identity import derive_seed, fingerprint
 from cai.train.data.collecting import Collected, collect, distinct
 from cai.train.data.mixing import Indices, choose, mixture_sizes, shuffle
-from cai.train.data.parts import Named, parse_parts, require_same_layout
-from cai.train.data.reading import Table, TableSource, has_splits, open_table
-from cai.train.data.runs import RunSource, is_run
-from cai.train.data.shaping import Shape, as_completion, choose_shape
+from cai.train.data.parts import WeightedSource, parse_parts, require_same_layout
+from cai.train.data.reading import ExampleTable, TableExamples, has_splits, open_table
+from cai.train.data.runs import RunExamples, is_run
+from cai.train.data.shaping import RowShape, as_completion, choose_shape
 from cai.train.quiet import quiet
 from cai.train.settings import DataSettings
 
@@ -38,7 +38,7 @@ HELD_OUT = "held out by the source itself, and no test share asked for"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ExamplePart:
     """One source of examples: how many it gave to training and testing, with what weight, and what it was."""
 
     name: str
@@ -60,7 +60,7 @@ class Examples:
     kind: Kind
     train: Dataset
     test: Dataset | None
-    parts: tuple[Part, ...]
+    parts: tuple[ExamplePart, ...]
     fingerprint: str
     left_out: Mapping[str, int]
     remarks: tuple[str, ...]
@@ -101,7 +101,7 @@ def load_examples(kind: Kind, settings: DataSettings, seed: int) -> Examples:
             train=whole.select(order),
             test=whole.select(test) if len(test) else None,
             parts=tuple(
-                Part(str(item.path), item.weight, count, len(own), part.fingerprint)
+                ExamplePart(str(item.path), item.weight, count, len(own), part.fingerprint)
                 for item, count, own, part in zip(named, given, tests, parts, strict=True)
             ),
             fingerprint=_fingerprint(kind, settings, seed, named, parts),
@@ -119,14 +119,14 @@ def holds_scores(settings: DataSettings) -> bool:
         )
 
 
-def _is_scored(table: Table) -> bool:
+def _is_scored(table: ExampleTable) -> bool:
     try:
         return all(choose_shape("scored", source.columns, source.name) for source in table.sources)
     except InputError:
         return False
 
 
-def _open(kind: Kind, named: Sequence[Named], settings: DataSettings) -> list[RunSource | TableSource]:
+def _open(kind: Kind, named: Sequence[WeightedSource], settings: DataSettings) -> list[RunExamples | TableExamples]:
     """Open every part, and make one layout of all."""
     if settings.split is not None and not any(has_splits(part.path) for part in named):
         raise InputError("--split is for datasets saved on disk or on the hub, and --data names none.")
@@ -141,14 +141,14 @@ def _open(kind: Kind, named: Sequence[Named], settings: DataSettings) -> list[Ru
     if {"completion", "messages"} <= {layout for _, layout in layouts}:
         shapes = {path: [_converted(shape) for shape in each] for path, each in shapes.items()}
     return [
-        TableSource(tables[part.path], shapes[part.path])
+        TableExamples(tables[part.path], shapes[part.path])
         if part.path in tables
-        else RunSource(part.path, kind, settings)
+        else RunExamples(part.path, kind, settings)
         for part in named
     ]
 
 
-def _converted(shape: Shape) -> Shape:
+def _converted(shape: RowShape) -> RowShape:
     """Return a shape of conversations as one of prompts and completions, and any other as it is."""
     if shape.layout != "messages":
         return shape
@@ -159,7 +159,7 @@ def _converted(shape: Shape) -> Shape:
     )
 
 
-def _collect(source: RunSource | TableSource, settings: DataSettings, left_out: Counter[str]) -> Collected:
+def _collect(source: RunExamples | TableExamples, settings: DataSettings, left_out: Counter[str]) -> Collected:
     reasons: Counter[str] = Counter()
     collected = collect(source.examples(reasons), source.layout, settings.test_share)
     if not len(collected.examples):
@@ -168,7 +168,7 @@ def _collect(source: RunSource | TableSource, settings: DataSettings, left_out: 
     return collected
 
 
-def _sides(source: RunSource | TableSource, part: Collected, left_out: Counter[str]) -> tuple[Indices, Indices]:
+def _sides(source: RunExamples | TableExamples, part: Collected, left_out: Counter[str]) -> tuple[Indices, Indices]:
     """Return the indices of the part's examples for training and of those that are held out."""
     keep = np.ones(len(part.held_out), np.bool_)
     if source.distinct:
@@ -191,7 +191,11 @@ def _offsets(parts: Sequence[Collected]) -> list[int]:
 
 
 def _mix(
-    train: Sequence[Indices], parts: Sequence[Collected], named: Sequence[Named], settings: DataSettings, seed: int
+    train: Sequence[Indices],
+    parts: Sequence[Collected],
+    named: Sequence[WeightedSource],
+    settings: DataSettings,
+    seed: int,
 ) -> tuple[Indices, list[int]]:
     """Return the mixture's order as indices into the parts laid end to end, and how many each part gives to it."""
     weights = [part.weight for part in named if part.weight is not None]
@@ -212,7 +216,7 @@ def _mix(
 
 
 def _fingerprint(
-    kind: Kind, settings: DataSettings, seed: int, named: Sequence[Named], parts: Sequence[Collected]
+    kind: Kind, settings: DataSettings, seed: int, named: Sequence[WeightedSource], parts: Sequence[Collected]
 ) -> str:
     """Return what names the examples; paths and the split's name are not among it, content is."""
     options = {name: value for name, value in asdict(settings).items() if name not in ("data", "split")}

@@ -13,14 +13,14 @@ from cai.train.settings import DataSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class WeightedSource:
     """One item of `--data`; without a weight it is None."""
 
     path: DataSource
     weight: float | None
 
 
-def parse_parts(settings: DataSettings) -> tuple[Named, ...]:
+def parse_parts(settings: DataSettings) -> tuple[WeightedSource, ...]:
     """Return the items of `settings.data`; raises InputError when they, or how to mix them, cannot be meant."""
     parts = tuple(_parse(item) for item in settings.data)
     if not parts:
@@ -51,7 +51,7 @@ def require_same_layout(names: Sequence[DataSource], layouts: Sequence[str]) -> 
         raise InputError(f"{text} is plain text and {other} is conversations; train on one of them, then on the other.")
 
 
-def _parse(item: DataSource) -> Named:
+def _parse(item: DataSource) -> WeightedSource:
     path, colon, tail = item.reveal().rpartition(":")
     try:
         weight = float(tail) if colon else None
@@ -63,4 +63,4 @@ def _parse(item: DataSource) -> Named:
         raise InputError(f"--data {item} has the weight {tail}; a weight is a number above 0.")
     if not path:
         raise InputError(f"--data {str(item)!r} names no path.")
-    return Named(DataSource.parse(path), weight)
+    return WeightedSource(DataSource.parse(path), weight)

@@ -20,13 +20,13 @@ from cai.data.hub import Splits, downloaded_splits, saved_splits
 from cai.data.opening import choose_split
 from cai.data.remote import fetch
 from cai.data.rows import BadRowError, BrokenRow, RawSource
-from cai.train.data.shaping import PLAIN_COLUMNS, Layout, Shape
+from cai.train.data.shaping import PLAIN_COLUMNS, Layout, RowShape
 
 _HELD_OUT = re.compile(r"(test|validation|valid|dev|eval)(?![A-Za-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ExampleTable:
     """Sources of rows to learn from; those at the places in `held_out` are kept apart by whoever made them."""
 
     name: str
@@ -36,10 +36,10 @@ class Table:
     """A line about files beside the sources that are not read."""
 
 
-class TableSource:
+class TableExamples:
     """The examples of a table."""
 
-    def __init__(self, table: Table, shapes: Sequence[Shape]) -> None:
+    def __init__(self, table: ExampleTable, shapes: Sequence[RowShape]) -> None:
         """`shapes` say how the rows of each source become examples, all of one layout."""
         self.name = table.name
         self.layout: Layout = shapes[0].layout
@@ -73,7 +73,7 @@ class TableSource:
                     left_out[str(error)] += 1
 
 
-def open_table(named: DataSource, split: str | None) -> Table:
+def open_table(named: DataSource, split: str | None) -> ExampleTable:
     """Open what `source` names; raises InputError when it cannot be read as a table with rows."""
     source = printable(str(named)) or "''"
     try:
@@ -84,7 +84,7 @@ def open_table(named: DataSource, split: str | None) -> Table:
         kind = kind_of(place)
         path = expand(place)
         if kind == "file":
-            table = Table(source, [open_file(path, printable(path.name))], frozenset())
+            table = ExampleTable(source, [open_file(path, printable(path.name))], frozenset())
         elif kind == "directory":
             table = _open_directory(path, source)
         elif kind == "saved":
@@ -100,7 +100,7 @@ def open_table(named: DataSource, split: str | None) -> Table:
         raise InputError(f"{source} is empty: it holds no rows to learn from.")
     filled = [number for number, opened in enumerate(table.sources) if opened.size != 0]
     held_out = frozenset(place for place, number in enumerate(filled) if number in table.held_out)
-    return Table(source, [table.sources[number] for number in filled], held_out, elsewhere or table.left_out)
+    return ExampleTable(source, [table.sources[number] for number in filled], held_out, elsewhere or table.left_out)
 
 
 def has_splits(source: DataSource) -> bool:
@@ -113,7 +113,7 @@ def has_splits(source: DataSource) -> bool:
         return True  # whoever opens it says what is wrong
 
 
-def _open_directory(directory: Path, name: str) -> Table:
+def _open_directory(directory: Path, name: str) -> ExampleTable:
     files, left_out = files_in(directory)
     if not files:
         raise InputError(
@@ -124,16 +124,16 @@ def _open_directory(directory: Path, name: str) -> Table:
         raise InputError(f"{name} holds files of several kinds ({', '.join(kinds)}); name those you mean one by one.")
     held_out = frozenset(number for number, file in enumerate(files.values()) if _HELD_OUT.match(file.name))
     sources = [open_file(file, called) for called, file in files.items()]
-    return Table(name, sources, held_out if len(held_out) < len(sources) else frozenset(), left_out)
+    return ExampleTable(name, sources, held_out if len(held_out) < len(sources) else frozenset(), left_out)
 
 
-def _choose_splits(splits: Splits, split: str | None, name: str) -> Table:
+def _choose_splits(splits: Splits, split: str | None, name: str) -> ExampleTable:
     if split is not None or len(splits) == 1:
-        return Table(name, [splits[choose_split(list(splits), split, name)]()], frozenset())
+        return ExampleTable(name, [splits[choose_split(list(splits), split, name)]()], frozenset())
     others = [known for known in splits if not _HELD_OUT.match(known)]
     if len(others) != 1:
         choose_split(list(splits), None, name)
-    return Table(
+    return ExampleTable(
         name,
         [open_split() for open_split in splits.values()],
         frozenset(number for number, known in enumerate(splits) if known not in others),

@@ -49,7 +49,7 @@ def is_run(source: DataSource) -> bool:
     return kind_of_any(expand(source.reveal())) == "run"
 
 
-class RunSource:
+class RunExamples:
     """The examples of a run directory; nothing is written into it."""
 
     remarks: tuple[str, ...] = ()

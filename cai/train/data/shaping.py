@@ -73,7 +73,7 @@ Shaper = Callable[[Mapping[str, Any], str], Iterator[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class RowShape:
     """How rows of certain columns become examples; `distinct`: the same answer to the same prompt counts once."""
 
     layout: Layout
@@ -88,7 +88,7 @@ def features(layout: Layout) -> Features:
     return Features({name: Value(_PLAIN[name]) if name in _PLAIN else turns for name in COLUMNS[layout]})
 
 
-def choose_shape(kind: str, columns: Collection[str], name: str) -> Shape:
+def choose_shape(kind: str, columns: Collection[str], name: str) -> RowShape:
     """Return how rows with these columns become examples of the kind; raises InputError when they cannot."""
     shape = _SHAPES[kind](_Found(columns, name))
     if shape is None:
@@ -148,16 +148,16 @@ class _Found:
         return prompt, answers[0]
 
 
-def _supervised(found: _Found) -> Shape | None:
+def _supervised(found: _Found) -> RowShape | None:
     is_pair = found.has("chosen", "rejected")
     if found.has("messages") and not found.has("prompt", "completion"):
         return _conversation(found.system())
     if (not is_pair or found.has("prompt", "completion")) and (question := found.question()) is not None:
         return _completion(*question)
-    return Shape("text", ("text",), _text) if found.has("text") and not is_pair else None
+    return RowShape("text", ("text",), _text) if found.has("text") and not is_pair else None
 
 
-def _pairs(found: _Found) -> Shape | None:
+def _pairs(found: _Found) -> RowShape | None:
     if not found.has("chosen", "rejected"):
         return None
     prompt, system = found.prompt(), found.system()
@@ -171,10 +171,10 @@ def _pairs(found: _Found) -> Shape | None:
             raise BadRowError(IDENTICAL)
         yield {"prompt": asked, "chosen": chosen, "rejected": rejected, "chosen_probability": probability}
 
-    return Shape("pairs", (*names, "chosen", "rejected", *(("chosen_probability",) if soft else ())), shape)
+    return RowShape("pairs", (*names, "chosen", "rejected", *(("chosen_probability",) if soft else ())), shape)
 
 
-def _labelled(found: _Found) -> Shape | None:
+def _labelled(found: _Found) -> RowShape | None:
     if found.has("label") and (question := found.question()) is not None:
         return _judged("labelled", "label", read_label, *question)
     pairs = _pairs(found)
@@ -185,19 +185,19 @@ def _labelled(found: _Found) -> Shape | None:
         for pair in pairs.examples(row, place):
             yield from label_pair(pair)
 
-    return Shape("labelled", pairs.used, shape, distinct=True)
+    return RowShape("labelled", pairs.used, shape, distinct=True)
 
 
-def _scored(found: _Found) -> Shape | None:
+def _scored(found: _Found) -> RowShape | None:
     if found.has("score") and (question := found.question()) is not None:
         return _judged("scored", "score", read_score, *question)
     return None
 
 
-def _prompts(found: _Found) -> Shape | None:
+def _prompts(found: _Found) -> RowShape | None:
     prompt = found.prompt(PROMPT_COLUMNS)
     if prompt is not None:
-        return Shape("prompts", prompt.names, lambda row, _: _prompt_alone(row, prompt), distinct=True)
+        return RowShape("prompts", prompt.names, lambda row, _: _prompt_alone(row, prompt), distinct=True)
     pairs = _pairs(found)
     if pairs is None:
         return None
@@ -206,10 +206,10 @@ def _prompts(found: _Found) -> Shape | None:
     def shape(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
         yield {"prompt": _halves(row, None, system)[0]}
 
-    return Shape("prompts", tuple(name for name in pairs.used if name != "chosen_probability"), shape, distinct=True)
+    return RowShape("prompts", tuple(name for name in pairs.used if name != "chosen_probability"), shape, distinct=True)
 
 
-_SHAPES: Mapping[str, Callable[[_Found], Shape | None]] = {
+_SHAPES: Mapping[str, Callable[[_Found], RowShape | None]] = {
     "supervised": _supervised,
     "pairs": _pairs,
     "labelled": _labelled,
@@ -226,22 +226,24 @@ _PURPOSES = {
 }
 
 
-def _completion(prompt: PromptColumns, answer: str) -> Shape:
+def _completion(prompt: PromptColumns, answer: str) -> RowShape:
     def shape(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
         asked = read_prompt(prompt.value(row))
         yield {"prompt": asked, "completion": read_answer(row.get(answer), asked)}
 
-    return Shape("completion", (*prompt.names, answer), shape)
+    return RowShape("completion", (*prompt.names, answer), shape)
 
 
-def _conversation(system: str | None) -> Shape:
+def _conversation(system: str | None) -> RowShape:
     def shape(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
         yield {"messages": read_dialogue(with_system(row.get("messages"), row, system))}
 
-    return Shape("messages", ("messages",) if system is None else ("messages", system), shape)
+    return RowShape("messages", ("messages",) if system is None else ("messages", system), shape)
 
 
-def _judged(layout: Layout, column: str, read: Callable[[Any, str], Any], prompt: PromptColumns, answer: str) -> Shape:
+def _judged(
+    layout: Layout, column: str, read: Callable[[Any, str], Any], prompt: PromptColumns, answer: str
+) -> RowShape:
     """Return the shape of a prompt, its answer and what somebody says of it."""
     plain = _completion(prompt, answer)
 
@@ -249,7 +251,7 @@ def _judged(layout: Layout, column: str, read: Callable[[Any, str], Any], prompt
         value = read(row.get(column), place)
         yield from ({**example, column: value} for example in plain.examples(row, place))
 
-    return Shape(layout, (*plain.used, column), shape)
+    return RowShape(layout, (*plain.used, column), shape)
 
 
 def _text(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:

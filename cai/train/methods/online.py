@@ -32,8 +32,7 @@ from cai.method.templates import Templates
 from cai.models import EngineOptions, open_engine
 from cai.train.context import Context
 from cai.train.finite import StopsAtNan
-from cai.train.methods.adherence import AdherenceReward
-from cai.train.methods.engine_thread import EngineThread
+from cai.train.methods.adherence import AdherenceReward, EngineThread
 from cai.train.methods.scorer import RewardModel
 
 TOO_LONG = "prompt leaves no room for an answer"

@@ -17,8 +17,7 @@ from transformers import PreTrainedModel
 from cai.core.errors import ModelError
 from cai.core.records import Message
 from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base
-from cai.models.checkpoint.loading import open_tokenizer, open_weights
-from cai.models.checkpoint.merging import merge_adapter
+from cai.models.checkpoint.pretrained import merge_adapter, open_tokenizer, open_weights
 
 _BATCH_TOKENS = 16_384
 

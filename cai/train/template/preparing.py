@@ -4,6 +4,12 @@ Three laws are checked on example conversations before anything is trained. What
 assistant says and the end of its turn, never the user's words; a prompt, rendered for generation, is an exact
 beginning of the prompt with its answer, in text and in tokens (DPO's and completion-only loss rest on it); and behind
 an answer stands a token that ends the turn, or the model would never learn to stop.
+
+A base model often knows `<|endoftext|>` as its only end and comes with a template that closes turns with `<|im_end|>`.
+Trained with it, the model writes `<|im_end|>` after an answer; if nothing stops there it goes on with the user's next
+turn. So what was learned is written into the generation configuration that lies beside the trained weights
+(`add_ends`), where transformers, vLLM and cai's own engine look for it. The tokenizer's end stays: templates print it,
+and texts end so.
 """
 
 from collections.abc import Sequence
@@ -11,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 from trl.chat_template_utils import get_training_chat_template
 
 from cai.core.errors import ModelError, UsageError
 from cai.core.records import Message
 from cai.models.template_check import RenderError, limited, render
-from cai.train.template.ending import end_of_turn
 from cai.train.template.markers import has_markers, with_markers, without_markers
 
 TEMPLATES = ("chatml", "alpaca", "plain")
@@ -277,3 +282,21 @@ def _keeps_prefix(tokenizer: PreTrainedTokenizerBase, template: str, chat: Chat)
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> Any:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase, after: str) -> int | None:
+    """Return the first token of `after`, what a template prints behind an answer, at which generation can stop.
+
+    That is a special or an added token: none else is sure never to be part of what is said.
+    """
+    sure = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
+    tokens = tokenizer(after, add_special_tokens=False)["input_ids"]
+    return next((token for token in tokens if token in sure), None)
+
+
+def add_ends(model: Any, ends: tuple[int, ...]) -> None:
+    """Let generation by this model stop at these tokens too."""
+    config: GenerationConfig = model.generation_config
+    known = config.eos_token_id
+    listed = known if isinstance(known, list) else [] if known is None else [known]
+    config.eos_token_id = [*listed, *(end for end in ends if end not in listed)] or None

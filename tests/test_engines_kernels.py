@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from cai.models.local.linear import pack_linears
+from cai.models.local.kernels import pack_linears
 from tests.small_model import small_model
 
 _FAST = torch.backends.cpu.get_cpu_capability() == "AVX512"

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.models.base import Choice
-from cai.models.local.attention import share_heads
-from cai.models.local.prefix_cache import BLOCK, Prefixes
-from cai.models.local.queue import Generation, Limits, Scoring
+from cai.models.local.jobs import GenerationJob, Limits, ScoringJob
+from cai.models.local.kernels import share_heads
+from cai.models.local.prefix_cache import BLOCK, PrefixCache
 from cai.models.local.sampling import stream
-from cai.models.local.scheduler import Batcher
+from cai.models.local.scheduler import Scheduler
 from tests.small_model import small_model
 
 _VOCABULARY = 60
@@ -44,7 +44,7 @@ _TEXTS = st.builds(
 @given(capacity=st.integers(1, 12), texts=st.lists(_TEXTS, min_size=1, max_size=12))
 @settings(max_examples=60, deadline=None)
 def test_what_is_found_is_what_was_kept_and_what_was_used_last_is_found(capacity: int, texts: list[list[int]]) -> None:
-    store = Prefixes(capacity * BLOCK + 3)
+    store = PrefixCache(capacity * BLOCK + 3)
     for number, text in enumerate(texts):
         row, column = number % 3, number % 7
         before = store.look(texts[number - 1])[0]
@@ -67,7 +67,7 @@ def test_what_is_found_is_what_was_kept_and_what_was_used_last_is_found(capacity
 
 
 def test_the_end_of_what_was_used_least_recently_leaves_first() -> None:
-    store = Prefixes(4 * BLOCK)
+    store = PrefixCache(4 * BLOCK)
     for text in ([1] * 4 * BLOCK, [2] * BLOCK):
         store.keep(text, _states(text, 0, 0), 0, 0)
     assert len(store.look([1] * 4 * BLOCK)[0]) == 3
@@ -75,7 +75,7 @@ def test_the_end_of_what_was_used_least_recently_leaves_first() -> None:
 
 
 def test_a_store_of_nothing_keeps_nothing_and_makes_nobody_wait() -> None:
-    store = Prefixes(BLOCK - 1)
+    store = PrefixCache(BLOCK - 1)
     store.keep([1] * 40, _states([1] * 40, 0, 0), 0, 0)
     assert store.look([1] * 40) == ([], None)
     assert not store.pools
@@ -89,32 +89,32 @@ def _model(*, grouped: bool = True) -> Any:
     return model
 
 
-def _batcher(model: Any, prefix_tokens: int) -> Batcher:
+def _batcher(model: Any, prefix_tokens: int) -> Scheduler:
     limits = Limits(rows=5, cache_tokens=100_000, prefix_tokens=prefix_tokens, prefill_tokens=2000, pass_tokens=32)
-    return Batcher(model, _CPU, (), limits)
+    return Scheduler(model, _CPU, (), limits)
 
 
 def _text(number: int, length: int) -> list[int]:
     return [(number * 11 + place * (3 + number)) % _VOCABULARY for place in range(length)]
 
 
-async def _write(batcher: Batcher, prompt: list[int], limit: int) -> Generation:
+async def _write(batcher: Scheduler, prompt: list[int], limit: int) -> GenerationJob:
     loop = asyncio.get_running_loop()
-    job = Generation(prompt, loop.create_future(), loop, 0.0, 1.0, limit, stream(0))
+    job = GenerationJob(prompt, loop.create_future(), loop, 0.0, 1.0, limit, stream(0))
     batcher.submit(job)
     await job.future
     return job
 
 
-async def _choose(batcher: Batcher, prompt: list[int], options: list[list[tuple[int, ...]]]) -> Choice:
+async def _choose(batcher: Scheduler, prompt: list[int], options: list[list[tuple[int, ...]]]) -> Choice:
     loop = asyncio.get_running_loop()
-    job = Scoring(prompt, loop.create_future(), loop, options)
+    job = ScoringJob(prompt, loop.create_future(), loop, options)
     batcher.submit(job)
     choice: Choice = await job.future
     return choice
 
 
-async def _chain(batcher: Batcher, row: int) -> list[Generation]:
+async def _chain(batcher: Scheduler, row: int) -> list[GenerationJob]:
     """Three turns, each behind the one before; all rows share an opening, and pairs of rows share a prompt."""
     context = _text(0, 50) + _text(1 + row // 2, 20 + row // 2)
     turns = []
@@ -124,11 +124,11 @@ async def _chain(batcher: Batcher, row: int) -> list[Generation]:
     return turns
 
 
-async def _chains(batcher: Batcher, rows: int) -> list[Generation]:
+async def _chains(batcher: Scheduler, rows: int) -> list[GenerationJob]:
     return [job for turns in await asyncio.gather(*(_chain(batcher, row) for row in range(rows))) for job in turns]
 
 
-def _alone(model: Any, job: Generation) -> list[int]:
+def _alone(model: Any, job: GenerationJob) -> list[int]:
     """Return what `generate` writes for a request all by itself."""
     with torch.inference_mode():
         written = model.generate(
@@ -185,7 +185,7 @@ def test_texts_that_begin_alike_are_read_once_even_when_they_come_together() -> 
 
     batcher = _batcher(counting, 20_000)
 
-    async def main() -> list[Generation]:
+    async def main() -> list[GenerationJob]:
         return list(await asyncio.gather(*(_write(batcher, [*_text(1, 100), token], 3) for token in range(4))))
 
     jobs = asyncio.run(main())
@@ -210,7 +210,7 @@ def test_choices_are_the_same_behind_a_known_beginning_and_read_their_prompt_onc
     options: list[list[tuple[int, ...]]] = [[(3,), (4, 5)], [(6, 7, 8)], [(9, 10), (3, 11)]]
     prompts = [_text(number // 2, 30 + 17 * number) for number in range(9)]
 
-    async def main(batcher: Batcher) -> list[Choice]:
+    async def main(batcher: Scheduler) -> list[Choice]:
         together = await asyncio.gather(*(_choose(batcher, prompt, options) for prompt in prompts[:6]))
         return [*together, *[await _choose(batcher, prompt, options) for prompt in prompts]]
 

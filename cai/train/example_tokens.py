@@ -1,8 +1,10 @@
-"""How many answers do not fit the maximal length: what a cut one teaches is to stop in the middle, or never.
+"""How long examples are, in tokens, and how many answers do not fit: a cut one teaches to stop in the middle, or never.
 
-Counted with the tokenizer and chat template that are trained with, and only when the longest example does not fit.
+Counted with the tokenizer and chat template that are trained with. Every example's characters are counted, and only the
+longest by characters are put through the tokenizer; all of them are only when the longest does not fit.
 """
 
+import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,10 @@ from cai.core.errors import InputError
 from cai.models.template_check import explain
 from cai.train.data.examples import Examples
 
+_TOKENIZED = 64
 _ROWS = 1000
+
+Text = str | list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,21 @@ class Cut:
         if self.prompts:
             said.append(f"{self.prompts:,} prompts fill {self.length:,} tokens and teach nothing; raise --max-length")
         return said
+
+
+def longest_example(tokenizer: PreTrainedTokenizerBase, examples: Examples) -> int:
+    """Return the tokens of the longest sequence that an example puts through the model, its template included."""
+    longest: list[tuple[int, int, Text]] = []
+    number = 0
+    for split in (examples.train, examples.test):
+        for sequence in _sequences(split):
+            number += 1  # breaks ties, since conversations do not compare
+            item = (_characters(sequence), number, sequence)
+            if len(longest) < _TOKENIZED:
+                heapq.heappush(longest, item)
+            elif item > longest[0]:
+                heapq.heapreplace(longest, item)
+    return max((_tokens(tokenizer, sequence) for _, _, sequence in longest), default=0)
 
 
 def count_cut(tokenizer: PreTrainedTokenizerBase, examples: Examples, length: int) -> Cut:
@@ -98,3 +118,31 @@ def _lengths(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[int]:
     if not texts:
         return []
     return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+
+def _sequences(split: Dataset | None) -> Iterator[Text]:
+    if split is not None:
+        for rows in _rows(split):
+            for row in rows:
+                yield from _of_row(row)
+
+
+def _of_row(row: dict[str, Any]) -> Iterator[Text]:
+    for name in ("text", "messages"):
+        if name in row:
+            yield row[name]
+            return
+    answers = [row[name] for name in ("completion", "chosen", "rejected") if name in row]
+    for answer in answers or [[]]:
+        yield row["prompt"] + answer
+
+
+def _characters(sequence: Text) -> int:
+    return len(sequence) if isinstance(sequence, str) else sum(len(turn["content"]) for turn in sequence)
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, sequence: Text) -> int:
+    text = sequence
+    if not isinstance(sequence, str):
+        text = rendered(tokenizer, sequence, prompt=True)
+    return len(tokenizer(text, add_special_tokens=isinstance(sequence, str))["input_ids"])

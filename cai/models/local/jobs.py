@@ -29,7 +29,7 @@ class Job:
 
 
 @dataclass(slots=True, eq=False)
-class Generation(Job):
+class GenerationJob(Job):
     """Tokens to draw, `limit` at most, numbers from `stream`; resolves to (tokens, ended by an end token)."""
 
     temperature: float
@@ -59,7 +59,7 @@ class Generation(Job):
 
 
 @dataclass(slots=True, eq=False)
-class Scoring(Job):
+class ScoringJob(Job):
     """Spellings of each option to weigh; resolves to a Choice."""
 
     options: list[list[Spelling]]

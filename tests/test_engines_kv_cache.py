@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.models.local.kv_cache import Tape, footprint
+from cai.models.local.kv_cache import KVCache, footprint
 
 _HEADS, _SIZE = 2, 1
 
@@ -22,7 +22,7 @@ class _Written:
     """A tape beside plain lists of what was written to it."""
 
     def __init__(self) -> None:
-        self.tape = Tape()
+        self.tape = KVCache()
         self.rows: list[list[float]] = []
         self.number = 0.0
         self.allocated = 0
@@ -114,7 +114,7 @@ def test_rows_keep_what_they_wrote_and_the_buffer_stays_within_the_footprint(
 
 
 def test_rows_a_little_longer_than_all_before_find_room_where_the_buffers_are() -> None:
-    tape = Tape()
+    tape = KVCache()
     tape.reserve(8, 97)
     tape.fit([torch.zeros((1, 2, 1, 3))] * 4)
     before = [buffer.data_ptr() for buffer in tape.buffers()]

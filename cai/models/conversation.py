@@ -18,7 +18,7 @@ _LEAST_ROOM = 16  # tokens: an answer shorter than this is not worth beginning
 _FIRST_SEAM = 0xF0000  # the first of Unicode's private characters, of which nearly every text has none
 
 
-class Turns:
+class ChatTokenizer:
     """One tokenizer with a chat template, and the `context_length` of the model behind it (None: not told)."""
 
     def __init__(self, tokenizer: Any, context_length: int | None) -> None:

@@ -15,11 +15,11 @@ from cai.core.errors import ContextError
 from cai.models.base import Choice
 from cai.models.local import prefill as reading
 from cai.models.local import scheduler as batching
-from cai.models.local.kv_cache import Tape
-from cai.models.local.prefix_cache import Prefixes
-from cai.models.local.queue import Generation, Limits, Scoring
+from cai.models.local.jobs import GenerationJob, Limits, ScoringJob
+from cai.models.local.kv_cache import KVCache
+from cai.models.local.prefix_cache import PrefixCache
 from cai.models.local.sampling import stream
-from cai.models.local.scheduler import Batcher
+from cai.models.local.scheduler import Scheduler
 from tests.small_model import small_model
 
 _VOCABULARY = 60
@@ -47,17 +47,17 @@ def _is_step(inputs: dict[str, Any]) -> bool:
     return "logits_to_keep" not in inputs
 
 
-Open = Callable[..., tuple[Batcher, _Model]]
+Open = Callable[..., tuple[Scheduler, _Model]]
 
 
 @pytest.fixture
 def opened() -> Iterator[Open]:
     torch.set_num_threads(1)
-    batchers: list[Batcher] = []
+    batchers: list[Scheduler] = []
 
-    def open_one(limits: Limits = _ROOMY) -> tuple[Batcher, _Model]:
+    def open_one(limits: Limits = _ROOMY) -> tuple[Scheduler, _Model]:
         model = _Model()
-        batchers.append(Batcher(model, torch.device("cpu"), (), limits))  # no end token: a row runs to its limit
+        batchers.append(Scheduler(model, torch.device("cpu"), (), limits))  # no end token: a row runs to its limit
         return batchers[-1], model
 
     yield open_one
@@ -69,17 +69,17 @@ def _prompt(number: int, length: int) -> list[int]:
     return [(number * 7 + place * 3) % _VOCABULARY for place in range(length)]
 
 
-def _generation(number: int, length: int, limit: int, loop: asyncio.AbstractEventLoop | None = None) -> Generation:
+def _generation(number: int, length: int, limit: int, loop: asyncio.AbstractEventLoop | None = None) -> GenerationJob:
     loop = loop or asyncio.get_running_loop()
-    return Generation(_prompt(number, length), loop.create_future(), loop, 1.0, 1.0, limit, stream(number))
+    return GenerationJob(_prompt(number, length), loop.create_future(), loop, 1.0, 1.0, limit, stream(number))
 
 
-def _scoring(number: int, length: int) -> Scoring:
+def _scoring(number: int, length: int) -> ScoringJob:
     loop = asyncio.get_running_loop()
-    return Scoring(_prompt(number, length), loop.create_future(), loop, [[(3,), (4,)], [(5, 6)]])
+    return ScoringJob(_prompt(number, length), loop.create_future(), loop, [[(3,), (4,)], [(5, 6)]])
 
 
-def _generate(batcher: Batcher, model: _Model, shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
+def _generate(batcher: Scheduler, model: _Model, shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
     """Return the tokens of requests with these prompt lengths and limits, all of them queued before the first step."""
 
     async def main() -> list[list[int]]:
@@ -93,7 +93,7 @@ def _generate(batcher: Batcher, model: _Model, shapes: Sequence[tuple[int, int]]
     return asyncio.run(main())
 
 
-def _full_beside(batcher: Batcher, most: int, refusals: list[int]) -> Callable[[dict[str, Any]], None]:
+def _full_beside(batcher: Scheduler, most: int, refusals: list[int]) -> Callable[[dict[str, Any]], None]:
     """Return a memory that holds `most` rows: those that run and those that are read beside them."""
 
     def check(inputs: dict[str, Any]) -> None:
@@ -184,7 +184,7 @@ def test_after_a_retreat_no_more_rows_are_read_than_the_new_limit(
 ) -> None:
     refused: list[int] = []
 
-    class Narrow(Tape):
+    class Narrow(KVCache):
         """A tape for 6 rows."""
 
         def reserve(self, count: int, longest: int) -> None:
@@ -194,7 +194,7 @@ def test_after_a_retreat_no_more_rows_are_read_than_the_new_limit(
                 raise torch.OutOfMemoryError("out of memory, says the test")
             super().reserve(count, longest)
 
-    monkeypatch.setattr(batching, "Tape", Narrow)
+    monkeypatch.setattr(batching, "KVCache", Narrow)
     batcher, model = opened()
     read: list[int] = []
 
@@ -243,12 +243,12 @@ def test_what_is_kept_of_former_prompts_is_given_up_before_any_row(opened: Open,
 def test_a_store_that_does_not_fit_is_done_without(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def keep(self: Prefixes, *_: Any) -> None:
+    def keep(self: PrefixCache, *_: Any) -> None:
         asked.append(1)
         raise torch.OutOfMemoryError("out of memory, says the test")
 
     expected = _generate(*opened(), [(40, 9)] * 6)
-    monkeypatch.setattr(Prefixes, "keep", keep)
+    monkeypatch.setattr(PrefixCache, "keep", keep)
     assert _generate(*opened(), [(40, 9)] * 6) == expected
     assert asked
 

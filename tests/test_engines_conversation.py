@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from benchmarks.embedded.tokenizer import load_tokenizer
 from cai.core.records import Message
 from cai.models import TINY
-from cai.models.turns import Turns
+from cai.models.conversation import ChatTokenizer
 
 TOKENIZER = load_tokenizer(TINY)
-TURNS = Turns(TOKENIZER, None)
+CHAT = ChatTokenizer(TOKENIZER, None)
 SPECIAL = [token.content for token in TOKENIZER.added_tokens_decoder.values()]
 IDS = {TOKENIZER.convert_tokens_to_ids(token) for token in SPECIAL}
 
@@ -22,7 +22,7 @@ def conversation(*contents: str) -> list[Message]:
     return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(contents)]
 
 
-def special_tokens(turns: Turns, messages: list[Message]) -> list[str]:
+def special_tokens(turns: ChatTokenizer, messages: list[Message]) -> list[str]:
     return [token for token in TOKENIZER.convert_ids_to_tokens(turns.encode_prompt(messages)) if token in SPECIAL]
 
 
@@ -33,9 +33,9 @@ texts = st.lists(pieces, max_size=8).map("".join)
 @given(texts, texts, texts)
 def test_only_the_template_opens_and_ends_turns(first: str, second: str, third: str) -> None:
     messages = conversation(first, second, third)
-    assert special_tokens(TURNS, messages) == special_tokens(TURNS, conversation("a", "b", "c"))
+    assert special_tokens(CHAT, messages) == special_tokens(CHAT, conversation("a", "b", "c"))
     rendered = TOKENIZER.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert TOKENIZER.decode(TURNS.encode_prompt(messages)) == rendered
+    assert TOKENIZER.decode(CHAT.encode_prompt(messages)) == rendered
 
 
 @given(st.text())
@@ -43,11 +43,13 @@ def test_text_without_such_tokens_is_read_as_the_tokenizer_reads_it(text: str) -
     messages = conversation(text)
     rendered = TOKENIZER.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     if not any(token in text for token in SPECIAL):
-        assert TURNS.encode_prompt(messages) == TOKENIZER.encode(rendered, add_special_tokens=False)
+        assert CHAT.encode_prompt(messages) == TOKENIZER.encode(rendered, add_special_tokens=False)
 
 
 def test_a_tokenizer_without_special_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     bare: Any = transformers.PreTrainedTokenizerFast(tokenizer_object=TOKENIZER.backend_tokenizer)
     bare.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
     monkeypatch.setattr(type(bare), "added_tokens_decoder", {})
-    assert Turns(bare, None).encode_prompt(conversation("so")) == TOKENIZER.encode("so", add_special_tokens=False)
+    assert ChatTokenizer(bare, None).encode_prompt(conversation("so")) == TOKENIZER.encode(
+        "so", add_special_tokens=False
+    )

@@ -1,0 +1,263 @@
+"""What the pages say is so: their blocks run, their links lead somewhere, their commands and options exist.
+
+A fenced block says its language. `sh` and `python` blocks are run, page by page and in the page's order, in a directory
+of its own with `cai` on PATH; what stands in a comment on the line before decides otherwise:
+
+    <!-- not run: REASON -->       it needs a server, a GPU, a hub, an environment of its own
+    <!-- loop lane: REASON -->     it trains: `make loop-check` runs the page, all of it
+    <!-- file: NAME -->            the block is a file that later blocks use
+    <!-- after: PAGE -->           at a page's top: it goes on in a copy of the directory that PAGE left
+"""
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+from cai.cli.main import cai
+from tests.test_architecture import LEVELS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    *(ROOT / name for name in ("README.md", "README.ko.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+FIRST = ROOT / "docs" / "quickstart.md"
+NOT_RUN, LOOP, FILE, AFTER = "not run", "loop lane", "file", "after"
+RUN = ("sh", "python")
+LANGUAGES = (*RUN, "text", "yaml", "json", "toml")
+_FENCE = re.compile(r"(?P<mark>```+)(?P<language>\S*)\n(?P<body>.*?)^(?P=mark)$", re.DOTALL | re.MULTILINE)
+_COMMENT = re.compile(r"<!-- (not run|loop lane|file|after): (.+?) -->")
+_CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block, where it begins, and what the comment before it says of it."""
+
+    page: Path
+    line: int
+    language: str
+    body: str
+    note: str | None
+    reason: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+@cache
+def blocks(page: Path) -> tuple[Block, ...]:
+    text, found = page.read_text(), []
+    for fence in _FENCE.finditer(text):
+        before = text[: fence.start()].rstrip("\n").rpartition("\n")[2]
+        noted = _COMMENT.fullmatch(before)
+        line = text.count("\n", 0, fence.start()) + 1
+        note, reason = (noted[1], noted[2]) if noted else (None, "")
+        found.append(Block(page, line, fence["language"], fence["body"], note, reason))
+    return tuple(found)
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks and comments."""
+    return re.sub(r"<!--.*?-->", "", _FENCE.sub("", page.read_text()), flags=re.DOTALL)
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def previous(page: Path) -> Path | None:
+    first = _COMMENT.match(page.read_text())
+    return ROOT / first[2] if first and first[1] == AFTER else None
+
+
+# Blocks
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_block_is_of_a_known_kind_and_says_why_it_is_not_run(page: Path) -> None:
+    for block in blocks(page):
+        assert block.language in LANGUAGES, block.place
+        if block.note in (NOT_RUN, LOOP):
+            assert block.language in RUN, f"{block.place}: it would not be run anyway"
+            assert block.note == LOOP or len(block.reason.split()) > 1, f"{block.place}: the reason is none"
+        if block.note == FILE:
+            assert "/" not in block.reason, block.place
+    assert page.read_text().count("<!-- ") == sum(block.note is not None for block in blocks(page)) + (
+        previous(page) is not None
+    ), f"{named(page)}: a comment that says nothing to a block"
+
+
+def test_no_more_blocks_are_left_out_than_are_run() -> None:
+    every = [block for page in PAGES for block in blocks(page) if block.language in RUN]
+    left_out = [block.place for block in every if block.note == NOT_RUN]
+    assert len(left_out) * 2 < len(every), left_out
+
+
+# Commands and options
+
+
+def command_lines(text: str) -> Iterator[list[str]]:
+    """The `cai …` lines of a shell block, as words, continued lines joined."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        while words and words[0] != "cai" and ("=" in words[0] or words[0] in ("exec", "time")):
+            words = words[1:]
+        if words and words[0] == "cai":
+            yield words
+
+
+def find_command(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that `cai …` names and the words behind it; raises AssertionError for one that does not exist."""
+    command: click.Command = cai
+    context = click.Context(cai, info_name="cai")
+    rest = words[1:]
+    while isinstance(command, click.Group) and rest and not rest[0].startswith("-") and rest[0].isalpha():
+        if rest[0].isupper():  # `cai COMMAND --help`
+            return command, rest
+        found = command.get_command(context, rest[0])
+        assert found is not None, f"{' '.join(words)}: there is no command {rest[0]}"
+        command, context, rest = found, click.Context(found, info_name=rest[0], parent=context), rest[1:]
+    return command, rest
+
+
+def options_of(command: click.Command) -> dict[str, click.Option]:
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    found = {name: option for option in options for name in (*option.opts, *option.secondary_opts)}
+    helping = click.Option(["--help", "-h"], is_flag=True)
+    return found | {"--help": helping, "-h": helping}
+
+
+def require_options(words: list[str], place: str) -> None:
+    command, rest = find_command(words)
+    known = options_of(command)
+    for number, word in enumerate(rest):
+        name, equals, value = word.partition("=")
+        if not re.fullmatch(r"--?[a-z][a-z-]*", name):
+            continue
+        assert name in known, f"{place}: `{' '.join(words)}` has no option {name}"
+        option = known[name]
+        if isinstance(option.type, click.Choice):
+            given = value if equals else rest[number + 1] if number + 1 < len(rest) else None
+            choices = (given or "").split("|")
+            assert set(choices) <= set(option.type.choices), f"{place}: {name} {given}"
+
+
+@cache
+def every_option() -> frozenset[str]:
+    found: set[str] = set()
+    waiting: list[tuple[click.Command, click.Context]] = [(cai, click.Context(cai))]
+    while waiting:
+        command, context = waiting.pop()
+        found |= set(options_of(command))
+        if isinstance(command, click.Group):
+            for name in command.list_commands(context):
+                child = command.get_command(context, name)
+                assert child is not None
+                waiting.append((child, click.Context(child, parent=context)))
+    return frozenset(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_commands_and_their_options_exist(page: Path) -> None:
+    for block in blocks(page):
+        if block.language == "sh":
+            for words in command_lines(block.body):
+                require_options(words, block.place)
+    for code in _CODE.findall(prose(page)):
+        if code.startswith("cai ") and "…" not in code:
+            require_options(re.sub(r"[\[\]]", "", code).split(), named(page))
+        elif code.startswith("--"):
+            name = re.split(r"[ =|]", code)[0].removesuffix("…")
+            known = any(option.startswith(name) for option in every_option()) if "…" in code else name in every_option()
+            assert known, f"{named(page)}: no command has the option {code}"
+
+
+def test_every_command_is_in_the_pages() -> None:
+    written = "\n".join(page.read_text() for page in PAGES if page.is_relative_to(ROOT / "docs"))
+    for name in cai.list_commands(click.Context(cai)):
+        assert f"cai {name}" in written, f"no page speaks of cai {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_targets_of_make_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    mentioned = set(re.findall(r"^make ([a-z][\w-]*)", "\n".join(block.body for block in blocks(page)), re.MULTILINE))
+    mentioned |= set(re.findall(r"`make ([a-z][\w-]*)", prose(page)))
+    assert mentioned <= targets, mentioned - targets
+
+
+def test_ci_calls_what_the_readme_says() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text().splitlines()
+    for name in ("README.md", "README.ko.md"):
+        assert any(line.startswith("make test") for block in blocks(ROOT / name) for line in block.body.splitlines())
+
+
+def test_the_korean_pages_have_the_same_commands() -> None:
+    for english, korean in (("README.md", "README.ko.md"), ("docs/quickstart.md", "docs/ko/quickstart.md")):
+        one, other = (
+            [
+                (block.language, re.sub(r"\s+#.*", "", block.body))
+                for block in blocks(ROOT / page)
+                if block.language in RUN
+            ]
+            for page in (english, korean)
+        )
+        assert one == other, korean
+
+
+# Links
+
+
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """What a code host calls the headings of a page."""
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.+)$", _FENCE.sub("", page.read_text()), re.MULTILINE):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower()
+        slug = re.sub(r"[^\w\- ]", "", plain).strip().replace(" ", "-")
+        number = 1
+        while (name := slug if number == 1 else f"{slug}-{number - 1}") in found:
+            number += 1
+        found.add(name)
+    return frozenset(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in _LINK.findall(_FENCE.sub("", page.read_text())):
+        if link.startswith(("https://", "http://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{named(page)} links to {name}, which is not there"
+        assert target.is_relative_to(ROOT), link
+        if anchor:
+            assert anchor in anchors(target), f"{named(page)} links to {link}, and there is no such heading"
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    linked = {(ROOT / link.partition("#")[0]).resolve() for link in _LINK.findall((ROOT / "README.md").read_text())}
+    assert set(PAGES) - {ROOT / "README.md"} <= linked
+
+
+# The house
+
+
+def test_the_architecture_page_shows_the_levels() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| \[(\w+)\]\(\.\./cai/\w+\) \| ([\d,]+) \|", text, re.MULTILINE)
+    assert [(int(level), name) for level, name, _ in rows] == [
+        (level, name) for level, names in enumerate(LEVELS) for name in names
+    ]
+    for _, name, told in rows:
+        lines = sum(path.read_text().count("\n") for path in (ROOT / "cai" / name).rglob("*.py"))
+        assert 0.75 < int(told.replace(",", "")) / lines < 1.33, f"cai/{name} has {lines:,} lines now, not {told}"
