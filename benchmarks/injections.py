@@ -24,7 +24,8 @@ from benchmarks.embedded import dialogue
 from cai.constitution import Constitution, Principle, RevisionPlan, load_constitution
 from cai.core.records import Comparison, Message, Verdict
 from cai.method.critique import CLEARLY_KEPT, Method, ask_gate
-from cai.method.judge import JudgeConfiguration, Rules, judge
+from cai.method.judge import JudgeConfiguration, judge
+from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
 from cai.models import open_engine
 from cai.models.asking import Asker
@@ -191,7 +192,7 @@ async def measure(model: str, pairs: Sequence[Pair], constitution: Constitution,
     templates = Templates.load("en")
     engine = await open_engine(ModelSpec.parse(model))
     try:
-        configuration = JudgeConfiguration(constitution, templates, Rules(), Sampling(), 0)
+        configuration = JudgeConfiguration(constitution, templates, JudgeSettings(), Sampling(), 0)
         plain, outcomes = await injected_outcomes(engine, configuration, pairs)
         silent = sum(verdict.probability is None for verdict in plain)
         wrong = sum(map(_wrong, plain))

@@ -14,7 +14,7 @@ from cai.models.base import Engine
 from cai.models.meter import UsageCounter
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
-from cai.pipeline.work import open_closing
+from cai.pipeline.filling import open_closing
 
 
 @dataclass(frozen=True, slots=True)
