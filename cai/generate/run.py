@@ -10,7 +10,7 @@ from cai.core.settings import plain
 from cai.core.threads import in_thread
 from cai.generate.dry_run import Cast
 from cai.generate.estimate import Estimate, GenerateSummary, Measured, estimate
-from cai.generate.maker import Recipe, open_maker
+from cai.generate.maker import GenerationSpec, open_maker
 from cai.generate.plan import GeneratePlan
 from cai.models.tokens import open_counter
 from cai.pipeline.filling import fill, open_run
@@ -45,8 +45,10 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
     watch.stage = "loading the model"
     async with AsyncExitStack() as stack:
         judge = settings.judge or settings.model
-        recipe = Recipe(settings.model, judge, settings.engine, plan.method, plan.judge_configuration, settings.samples)
-        maker = await open_maker(recipe, settings.cluster, stack, watch.say)
+        spec = GenerationSpec(
+            settings.model, judge, settings.engine, plan.method, plan.judge_configuration, settings.samples
+        )
+        maker = await open_maker(spec, settings.cluster, stack, watch.say)
         watch.stage = "estimating"
         foreseen = await in_thread(partial(_foresee, plan))
         identity = plan.identity(maker.model, maker.judge)
