@@ -9,17 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.core.records import Comparison, Message, Verdict
-from cai.method.judge import (
-    CONTRADICTION,
-    IDENTICAL,
-    LOW_MASS,
-    TIE,
-    UNREADABLE,
-    JudgeConfiguration,
-    draw_principles,
-    judge,
-)
+from cai.method.judge import JudgeConfiguration, draw_principles, judge
 from cai.method.settings import JudgeSettings
+from cai.method.verdicts import CONTRADICTION, IDENTICAL, LOW_MASS, TIE, UNREADABLE
 from cai.models.base import Request
 from tests.building import PRINCIPLES, make_comparison, make_engine, make_judge_configuration, shown_answers
 

@@ -12,10 +12,11 @@ from cai.core.errors import RequestError, RowError
 from cai.core.identity import derive_seed
 from cai.core.records import Message, Prompt, Provenance, Row, row_from_dict
 from cai.method.critique import Method
-from cai.method.judge import FAILED, JudgeConfiguration
+from cai.method.judge import JudgeConfiguration
 from cai.method.row import Generation, Judging
 from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
+from cai.method.verdicts import FAILED
 from cai.models.base import Engine, Request, Sampling
 from cai.models.meter import UsageCounter
 from cai.models.scripted import default_script

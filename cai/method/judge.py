@@ -5,8 +5,8 @@ two letters under one sampled principle. As in RLAIF (2309.00267, section 2.1.1)
 because small judges lean on the position. With reasoning first, probabilities are over-confident and are clamped to
 40-60 % (2212.08073, 4.1).
 
-Only this module turns what was shown back into a's frame. A verdict abstains, with one of the reasons below, rather
-than say something the judge did not.
+Only this module turns what was shown back into a's frame. A verdict abstains, with one of the
+reasons in `verdicts.py`, rather than say something the judge did not.
 """
 
 import re
@@ -15,18 +15,12 @@ from dataclasses import dataclass
 from cai.constitution import Constitution, Principle
 from cai.core.errors import RowError
 from cai.core.identity import derive_seed, draw, steady
-from cai.core.records import REASONING, TIE_LEAD, VERDICT, Comparison, Message, Verdict
+from cai.core.records import REASONING, VERDICT, Comparison, Message, Verdict
 from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
+from cai.method.verdicts import CONTRADICTION, FAILED, IDENTICAL, LOW_MASS, TIE, UNREADABLE, is_tie
 from cai.models.asking import NO_TEXT, Asker
 from cai.models.base import Engine, Request, Sampling
-
-IDENTICAL = "identical"
-LOW_MASS = "low mass"
-UNREADABLE = "unreadable"
-CONTRADICTION = "orders contradict"
-TIE = "tie"
-FAILED = "failed"
 
 CLAMP = (0.4, 0.6)
 
@@ -91,7 +85,7 @@ async def judge(
 ) -> Verdict:
     """Return the verdict on a comparison under a principle.
 
-    Law: judging `comparison.swap()` gives 1 - p, or the same abstention. Raises RowError, with the stage, when a
+    Judging `comparison.swap()` gives 1 - p, or the same abstention. Raises RowError, with the stage, when a
     request fails, and EngineGoneError as the engine does; see `failed_verdict`.
     """
     if comparison.a.strip() == comparison.b.strip():
@@ -182,7 +176,7 @@ def _weigh(
     if settings.judge_reasoning:
         known = [min(max(value, CLAMP[0]), CLAMP[1]) for value in known]
     probability = sum(known) / len(known)
-    if abs(probability - 0.5) < TIE_LEAD:
+    if is_tie(probability):
         return None, TIE
     return probability, None
 
