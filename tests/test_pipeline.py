@@ -72,8 +72,8 @@ def test_no_more_rows_are_in_flight_than_asked_for_until_the_last_ones_go_in_tog
         late_peak = max(late_peak, flying)
         assert read <= len(sink.rows) + 9 + 9 + 1  # in flight, read ahead, and an eighth more
         started = prompt.ordinal + 1
-        # The reader has its turn first, and the last rows end when so many of them are in flight.
-        while read < min(200, started + 9) or (started > 180 and late_peak < 12):  # noqa: ASYNC110
+        # The reader has its turn first; the last 18 rows, of which 9 are read ahead, end when 12 of them are in flight.
+        while read < min(200, started + 9) or (started > 182 and late_peak < 12):  # noqa: ASYNC110
             await asyncio.sleep(0)
         flying -= 1
         return row_of(prompt)

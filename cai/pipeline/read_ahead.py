@@ -8,7 +8,7 @@ where somebody waits, and is woken when the items that are left are fewer than w
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -79,7 +79,12 @@ class ReadAhead(Generic[Item]):
         """Read until the end; the thread's own part."""
         error: Exception | None = None
         try:
-            self._read_all(iter(items))
+            iterator = iter(items)
+            try:
+                self._read_all(iterator)
+            finally:
+                if isinstance(iterator, Generator):  # its files are closed here, and not by whoever drops it last
+                    iterator.close()
         except Exception as caught:
             error = caught
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
