@@ -23,11 +23,12 @@ from rich.table import Table
 from benchmarks.embedded import dialogue
 from cai.constitution import Constitution, Principle, RevisionPlan, load_constitution
 from cai.core.records import Comparison, Message, Verdict
-from cai.method.critique import CLEARLY_KEPT, Method, ask_gate
-from cai.method.judge import JudgeConfiguration, Rules, judge
+from cai.method.critique import CLEARLY_KEPT, Method
+from cai.method.gate import ask_gate
+from cai.method.judge import JudgeConfiguration, judge
+from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
 from cai.models import open_engine
-from cai.models.asking import Asker
 from cai.models.base import Engine, Sampling
 from cai.models.spec import ModelSpec
 from cai.tiny import oracle, wordings
@@ -158,8 +159,8 @@ async def gate_outcomes(engine: Engine, method: Method, pairs: Sequence[Pair]) -
     async def asked(injected: str) -> list[float]:
         requests = (
             ask_gate(
-                Asker(engine),
-                method,
+                engine.choose,
+                method.templates,
                 (*pair.messages, {"role": "assistant", "content": pair.worse + injected}),
                 pair.principle,
             )
@@ -194,7 +195,7 @@ async def measure(model: str, pairs: Sequence[Pair], constitution: Constitution,
     templates = Templates.load("en")
     engine = await open_engine(ModelSpec.parse(model))
     try:
-        configuration = JudgeConfiguration(constitution, templates, Rules(), Sampling(), 0)
+        configuration = JudgeConfiguration(constitution, templates, JudgeSettings(), Sampling(), 0)
         plain, outcomes = await injected_outcomes(engine, configuration, pairs)
         silent = sum(verdict.probability is None for verdict in plain)
         wrong = sum(map(_wrong, plain))

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from cai.constitution import Constitution, Principle, RevisionPlan
 from cai.core.records import Comparison, Message, Prompt
 from cai.method.critique import Method
-from cai.method.judge import JudgeConfiguration, Rules
+from cai.method.judge import JudgeConfiguration
+from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
 from cai.models.base import Request, Sampling
 from cai.models.scripted import ScriptedEngine
@@ -30,8 +31,8 @@ def make_method(plan: RevisionPlan, *, seed: int = 0, few_shot: bool = False, **
     return Method(make_constitution(**changes), TEMPLATES, plan, Sampling(), few_shot, seed)
 
 
-def make_judge_configuration(*, seed: int = 0, rules: Rules | None = None) -> JudgeConfiguration:
-    return JudgeConfiguration(make_constitution(), TEMPLATES, rules or Rules(), Sampling(), seed)
+def make_judge_configuration(*, seed: int = 0, judging: JudgeSettings | None = None) -> JudgeConfiguration:
+    return JudgeConfiguration(make_constitution(), TEMPLATES, judging or JudgeSettings(), Sampling(), seed)
 
 
 def make_prompt(text: str = "How do I sleep better?", *tags: str, ordinal: int = 0) -> Prompt:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from cai.constitution import RevisionPlan
 from cai.core.errors import ContextError, EngineGoneError, RequestError
 from cai.core.records import Failure, Message, Prompt, Provenance, Row
-from cai.method.judge import FAILED
 from cai.method.row import Generation, Judging
+from cai.method.verdicts import FAILED
 from cai.models.base import Choice, Completion, Request
 from cai.models.meter import UsageCounter
 from cai.pipeline.breaker import SUSPICIOUS, TESTS

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from cai import __version__
 from cai.cluster import check_cluster, open_cluster
-from cai.cluster.pool import BARREN_HIRES, LOSSES_A_ROW, LostError, Pool
-from cai.cluster.replica import Carried, Opened, Outcome, Place, Replica
+from cai.cluster.pool import FAILED_STARTS, LOSSES_A_ROW, LostError, Pool
+from cai.cluster.replica import PackedError, Placement, Replica, ReplicaInfo, RowResult
 from cai.constitution import RevisionPlan
 from cai.core.errors import (
     CaiError,
@@ -25,7 +25,7 @@ from cai.core.errors import (
     UsageError,
 )
 from cai.core.records import Failure, Prompt, Provenance, Row, Usage
-from cai.generate.maker import Recipe
+from cai.generate.maker import GenerationSpec
 from cai.method.templates import Templates
 from cai.models.meter import UsageCounter
 from cai.models.settings import EngineSettings
@@ -35,7 +35,7 @@ from tests.building import make_judge_configuration, make_method, make_prompt
 
 PROVENANCE = Provenance("m", "m", "c", "c", "t", "t", "i", 0, 0)
 USAGE = Usage(2, 30, 10, 5)
-OPENED = Opened("m", "m", 8)
+OPENED = ReplicaInfo("m", "m", 8)
 Answer = Callable[[Prompt], Awaitable[Row | CaiError | LostError]]
 
 SCRIPTED = ModelSpec.parse("scripted")
@@ -51,7 +51,7 @@ class Actor:
     """A replica in memory, which answers as it is told to."""
 
     answer: Answer = good
-    opened: Opened | CaiError | LostError = OPENED
+    opened: ReplicaInfo | CaiError | LostError = OPENED
     version: str = __version__
     fits: bool = True
     flying: int = 0
@@ -59,18 +59,18 @@ class Actor:
     asked: int = 0
     ended: list[str] = field(default_factory=list)
 
-    async def place(self) -> Place:
+    async def place(self) -> Placement:
         if not self.fits:
             await asyncio.Event().wait()
-        return Place("there", self.version)
+        return Placement("there", self.version)
 
-    async def open(self) -> Opened | Carried:
+    async def open(self) -> ReplicaInfo | PackedError:
         await asyncio.sleep(0)
         if isinstance(self.opened, LostError):
             raise self.opened
-        return Carried.of(self.opened) if isinstance(self.opened, CaiError) else self.opened
+        return PackedError.of(self.opened) if isinstance(self.opened, CaiError) else self.opened
 
-    async def make(self, prompt: Prompt, provenance: Provenance) -> Outcome:
+    async def make(self, prompt: Prompt, provenance: Provenance) -> RowResult:
         self.flying += 1
         self.peak = max(self.peak, self.flying)
         self.asked += 1
@@ -80,7 +80,7 @@ class Actor:
             self.flying -= 1
         if isinstance(result, LostError):
             raise result
-        return Outcome(result if isinstance(result, Row) else Carried.of(result), USAGE)
+        return RowResult(result if isinstance(result, Row) else PackedError.of(result), USAGE)
 
     async def close(self) -> None:
         self.ended.append("closed")
@@ -111,7 +111,7 @@ class Ended:
     """How a run over a pool ended."""
 
     sink: Memory
-    hired: list[Actor]
+    started: list[Actor]
     tally: UsageCounter
     left: int
     error: Exception | None
@@ -119,20 +119,20 @@ class Ended:
 
 async def _run(actors: list[Actor], replicas: int, rows: int, placing_seconds: float) -> Ended:
     """Hire the actors in turn, the last one's kind for ever after; carry rows through them."""
-    hired: list[Actor] = []
+    started: list[Actor] = []
     left = 0
 
-    def hire() -> Actor:
-        model = actors[min(len(hired), len(actors) - 1)]
-        hired.append(Actor(model.answer, model.opened, model.version, model.fits))
-        return hired[-1]
+    def start() -> Actor:
+        model = actors[min(len(started), len(actors) - 1)]
+        started.append(Actor(model.answer, model.opened, model.version, model.fits))
+        return started[-1]
 
-    async def leave() -> None:
+    async def disconnect() -> None:
         nonlocal left
         left += 1
 
-    pool = Pool(hire, replicas, leave, placing_seconds)
-    ended = Ended(Memory(), hired, UsageCounter(), left, None)
+    pool = Pool(start, replicas, disconnect, placing_seconds)
+    ended = Ended(Memory(), started, UsageCounter(), left, None)
     try:
         await pool.open()
         pipeline = Pipeline(
@@ -150,7 +150,7 @@ async def _run(actors: list[Actor], replicas: int, rows: int, placing_seconds: f
 def run(actors: list[Actor], replicas: int = 2, rows: int = 100, placing_seconds: float = 60.0) -> Ended:
     ended = asyncio.run(asyncio.wait_for(_run(actors, replicas, rows, placing_seconds), 30))
     assert ended.left == 1
-    assert all(actor.ended[-1] == "killed" for actor in ended.hired)
+    assert all(actor.ended[-1] == "killed" for actor in ended.started)
     return ended
 
 
@@ -158,10 +158,10 @@ def test_rows_are_shared_out_and_each_arrives_once() -> None:
     ended = run([Actor()], replicas=3)
     assert ended.error is None
     assert sorted(row.prompt.ordinal for row in ended.sink.rows) == list(range(100))
-    assert [actor.asked > 20 for actor in ended.hired] == [True] * 3
-    assert max(actor.peak for actor in ended.hired) <= 9, "8 requests and an eighth more rows"
+    assert [actor.asked > 20 for actor in ended.started] == [True] * 3
+    assert max(actor.peak for actor in ended.started) <= 9, "8 requests and an eighth more rows"
     assert ended.tally.usage() == Usage(200, 3000, 1000, 500)
-    assert all(actor.ended == ["closed", "killed"] for actor in ended.hired)
+    assert all(actor.ended == ["closed", "killed"] for actor in ended.started)
 
 
 @settings(max_examples=50, deadline=None)
@@ -183,9 +183,9 @@ def test_whatever_dies_nothing_is_lost_or_doubled(
             await asyncio.sleep(0)
             return await good(prompt)
 
-        return Actor(answer, Opened("m", "m", concurrency))
+        return Actor(answer, ReplicaInfo("m", "m", concurrency))
 
-    immortal = Actor(opened=Opened("m", "m", concurrency))
+    immortal = Actor(opened=ReplicaInfo("m", "m", concurrency))
     ended = run([*map(mortal, lifetimes), immortal], replicas, rows)
     assert ended.error is None
     # A row that was in hand at five deaths is owed; nothing else is.
@@ -203,8 +203,8 @@ def test_one_that_is_lost_is_replaced_and_its_rows_go_to_others() -> None:
     ended = run([Actor(), Actor(dies), Actor()])
     assert ended.error is None
     assert len(ended.sink.rows) == 100
-    assert len(ended.hired) == 3
-    assert ended.hired[2].asked > 10
+    assert len(ended.started) == 3
+    assert ended.started[2].asked > 10
 
 
 def test_a_row_that_kills_whoever_makes_it_is_owed_and_harms_no_other() -> None:
@@ -212,11 +212,11 @@ def test_a_row_that_kills_whoever_makes_it_is_owed_and_harms_no_other() -> None:
         await asyncio.sleep(0)
         return LostError("out of memory") if prompt.ordinal == 50 else await good(prompt)
 
-    ended = run([Actor(poisoned, Opened("m", "m", 1))])
+    ended = run([Actor(poisoned, ReplicaInfo("m", "m", 1))])
     assert ended.error is None
     assert len(ended.sink.rows) == 99
     assert [(failure.id, failure.retryable) for failure in ended.sink.failures] == [("p50", True)]
-    assert len(ended.hired) == 2 + LOSSES_A_ROW
+    assert len(ended.started) == 2 + LOSSES_A_ROW
 
 
 def test_errors_arrive_as_they_were_raised() -> None:
@@ -249,7 +249,7 @@ def test_errors_arrive_as_they_were_raised() -> None:
     ],
 )
 def test_every_error_survives_the_way(error: CaiError) -> None:
-    there = pickle.loads(pickle.dumps(Carried.of(error))).unpack()
+    there = pickle.loads(pickle.dumps(PackedError.of(error))).unpack()
     assert (type(there), str(there), vars(there)) == (type(error), str(error), vars(error))
 
 
@@ -285,7 +285,7 @@ def test_replicas_that_never_finish_a_row_end_the_run() -> None:
     ended = run([Actor(opened=LostError("the process was killed"))], replicas=2)
     assert isinstance(ended.error, EngineGoneError)
     assert "the process was killed" in str(ended.error)
-    assert len(ended.hired) == 2 * BARREN_HIRES
+    assert len(ended.started) == 2 * FAILED_STARTS
 
 
 def test_a_model_that_cannot_be_opened_on_a_node_ends_the_run_with_the_node_s_name() -> None:
@@ -304,7 +304,7 @@ def test_a_node_that_comes_in_without_the_model_is_not_used_again_and_the_others
 
 
 def test_all_replicas_have_the_same_models_and_the_same_cai() -> None:
-    ended = run([Actor(), Actor(opened=Opened("other", "m", 8))], rows=10_000)
+    ended = run([Actor(), Actor(opened=ReplicaInfo("other", "m", 8))], rows=10_000)
     assert isinstance(ended.error, ModelError)
     assert "other" in str(ended.error)
     ended = run([Actor(version="0.0.1")])
@@ -328,24 +328,24 @@ def test_a_bug_ends_the_run_instead_of_leaving_it_to_wait() -> None:
     assert isinstance(run([Actor(buggy)]).error, ZeroDivisionError)
 
 
-def test_the_recipe_travels_and_a_replica_makes_the_same_row_as_the_driver() -> None:
+def test_the_spec_is_pickled_and_a_replica_makes_the_same_row_as_the_driver() -> None:
     plan = RevisionPlan(schedule="walk", rounds=1, gate=True)
-    recipe = Recipe(SCRIPTED, SCRIPTED, EngineSettings(), make_method(plan), make_judge_configuration(), 2)
+    spec = GenerationSpec(SCRIPTED, SCRIPTED, EngineSettings(), make_method(plan), make_judge_configuration(), 2)
 
-    async def there() -> Outcome:
+    async def there() -> RowResult:
         replica = Replica()
         assert (await replica.place()).version == __version__
-        opened = await replica.open(pickle.loads(pickle.dumps(recipe.revealed())), "/nowhere", {})
-        assert opened == Opened("scripted", "scripted", 64)
+        opened = await replica.open(pickle.loads(pickle.dumps(spec.revealed())), "/nowhere", {})
+        assert opened == ReplicaInfo("scripted", "scripted", 64)
         outcome = await replica.make(make_prompt(), PROVENANCE)
         await replica.close()
         gone = await replica.make(make_prompt(), PROVENANCE)
-        assert isinstance(gone.result, Carried)
+        assert isinstance(gone.result, PackedError)
         assert isinstance(gone.result.unpack(), EngineGoneError)
         return pickle.loads(pickle.dumps(outcome))  # type: ignore[no-any-return]
 
     async def here() -> Row:
-        maker = await recipe.open()
+        maker = await spec.open()
         return await maker.make(make_prompt(), PROVENANCE, UsageCounter())
 
     assert asyncio.run(there()).result == asyncio.run(here())
@@ -373,8 +373,8 @@ def test_an_address_is_taken(address: str) -> None:
 
 def test_without_ray_one_sentence_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "cai.cluster.rays", raising=False)
+    monkeypatch.delitem(sys.modules, "cai.cluster.ray_cluster", raising=False)
     plan = RevisionPlan(schedule="walk", rounds=1, gate=True)
-    recipe = Recipe(SCRIPTED, SCRIPTED, EngineSettings(), make_method(plan), make_judge_configuration(), 1)
+    spec = GenerationSpec(SCRIPTED, SCRIPTED, EngineSettings(), make_method(plan), make_judge_configuration(), 1)
     with pytest.raises(UsageError, match=r"pip install 'cai\[ray\]'"):
-        asyncio.run(open_cluster("auto", recipe, 1, 0))
+        asyncio.run(open_cluster("auto", spec, 1, 0))

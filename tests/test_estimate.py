@@ -19,15 +19,17 @@ from cai.generate.prices import Rates
 from cai.generate.run import generate
 from cai.generate.settings import GenerateSettings
 from cai.method.critique import Method
-from cai.method.judge import JudgeConfiguration, Rules
+from cai.method.judge import JudgeConfiguration
 from cai.method.row import Generation, Judging
+from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
 from cai.models.base import Request, Sampling
 from cai.models.meter import UsageCounter
 from cai.models.scripted import ScriptedEngine
 from cai.models.settings import EngineSettings
 from cai.models.tokens import WordCounter
-from cai.pipeline.watch import Summary, Watch
+from cai.pipeline.filling import Summary
+from cai.pipeline.watch import Watch
 from tests.building import make_constitution, make_prompt
 
 LIMIT = 30
@@ -40,16 +42,16 @@ NOWHERE = Provenance("", "", "", "", "", "", "", 0, 0)
 plans = st.builds(
     RevisionPlan, schedule=st.sampled_from(["walk", "sample"]), rounds=st.integers(0, 3), gate=st.booleans()
 )
-rules = st.builds(
-    Rules,
-    principles=st.integers(1, 3),
-    orders=st.sampled_from(["both", "one"]),
-    by=st.sampled_from(["logprobs", "text"]),
-    reasoning=st.booleans(),
+judgings = st.builds(
+    JudgeSettings,
+    judge_principles=st.integers(1, 3),
+    judge_orders=st.sampled_from(["both", "one"]),
+    judge_by=st.sampled_from(["logprobs", "text"]),
+    judge_reasoning=st.booleans(),
 )
 
 
-def make_cast(plan: RevisionPlan, judging: Rules, samples: int) -> Cast:
+def make_cast(plan: RevisionPlan, judging: JudgeSettings, samples: int) -> Cast:
     constitution, templates, sampling = make_constitution(), Templates.load("en"), Sampling(max_tokens=LIMIT)
     method = Method(constitution, templates, plan, sampling, few_shot=False, seed=0)
     configuration = JudgeConfiguration(constitution, templates, judging, sampling, seed=0)
@@ -72,7 +74,7 @@ def ask(cast: Cast, engine: ScriptedEngine) -> Load:
 
 
 def foresee(cast: Cast, measured: Measured | None = None) -> Estimate:
-    return asyncio.run(estimate(PROMPTS, len(PROMPTS), cast, measured))
+    return estimate(PROMPTS, len(PROMPTS), cast, measured)
 
 
 def inside(load: Load, found: Estimate) -> bool:
@@ -88,9 +90,9 @@ def inside(load: Load, found: Estimate) -> bool:
 
 
 @settings(deadline=None)
-@given(plan=plans, judging=rules, samples=st.integers(1, 3), luck=st.integers(0, 2**32))
+@given(plan=plans, judging=judgings, samples=st.integers(1, 3), luck=st.integers(0, 2**32))
 def test_whatever_a_model_does_the_run_lies_between_the_bounds(
-    plan: RevisionPlan, judging: Rules, samples: int, luck: int
+    plan: RevisionPlan, judging: JudgeSettings, samples: int, luck: int
 ) -> None:
     chance = random.Random(luck)
 
@@ -109,8 +111,10 @@ def test_whatever_a_model_does_the_run_lies_between_the_bounds(
 
 
 @settings(deadline=None)
-@given(plan=plans, judging=rules, samples=st.integers(1, 3))
-def test_the_models_that_the_bounds_describe_reach_them(plan: RevisionPlan, judging: Rules, samples: int) -> None:
+@given(plan=plans, judging=judgings, samples=st.integers(1, 3))
+def test_the_models_that_the_bounds_describe_reach_them(
+    plan: RevisionPlan, judging: JudgeSettings, samples: int
+) -> None:
     cast = make_cast(plan, judging, samples)
     found = foresee(cast)
     assert ask(cast, ScriptedEngine(lambda _: "same", lambda *_: (0.0, 1.0))) == found.least
@@ -122,9 +126,9 @@ def test_the_models_that_the_bounds_describe_reach_them(plan: RevisionPlan, judg
 
 
 def test_without_a_measurement_what_is_expected_is_called_an_assumption() -> None:
-    gated = foresee(make_cast(RevisionPlan(gate=True), Rules(), 2))
+    gated = foresee(make_cast(RevisionPlan(gate=True), JudgeSettings(), 2))
     assert any("assuming one gate in 7 finding its principle broken and texts of 30 tokens" in it for it in gated.basis)
-    plain = foresee(make_cast(RevisionPlan(gate=False), Rules(), 2))
+    plain = foresee(make_cast(RevisionPlan(gate=False), JudgeSettings(), 2))
     assert not any("gate" in sentence or "broken" in sentence for sentence in plain.basis)
     # Without a gate every round is written out, whoever answers.
     assert plain.expected.requests == plain.most.requests
@@ -132,9 +136,9 @@ def test_without_a_measurement_what_is_expected_is_called_an_assumption() -> Non
 
 def test_finished_rows_are_the_measure_of_those_that_are_left() -> None:
     prompts = [make_prompt(f"Question {i}", ordinal=i) for i in range(SAMPLED_PROMPTS + 36)]
-    cast = make_cast(RevisionPlan(), Rules(), 2)
+    cast = make_cast(RevisionPlan(), JudgeSettings(), 2)
     measured = Measured(20, Usage(200, 4000, 100, 600))
-    found = asyncio.run(estimate(prompts, len(prompts), cast, measured))
+    found = estimate(prompts, len(prompts), cast, measured)
     assert (found.rows, found.whole) == (80, True)
     assert found.expected == Load(800, 16000, 2400)
     assert any("20 rows finished so far" in sentence for sentence in found.basis)
@@ -145,23 +149,23 @@ def test_finished_rows_are_the_measure_of_those_that_are_left() -> None:
 
 def test_an_input_of_unknown_size_is_estimated_by_its_first_rows_and_scaled_later() -> None:
     prompts = [make_prompt(f"Question {i}", ordinal=i) for i in range(2 * SAMPLED_PROMPTS)]
-    cast = make_cast(RevisionPlan(), Rules(), 2)
-    found = asyncio.run(estimate(prompts, None, cast))
+    cast = make_cast(RevisionPlan(), JudgeSettings(), 2)
+    found = estimate(prompts, None, cast)
     assert (found.rows, found.whole) == (SAMPLED_PROMPTS, False)
-    assert found.scaled(2 * SAMPLED_PROMPTS).least == asyncio.run(estimate(prompts, len(prompts), cast)).least
-    short = asyncio.run(estimate(prompts[:5], None, cast))
+    assert found.scaled(2 * SAMPLED_PROMPTS).least == estimate(prompts, len(prompts), cast).least
+    short = estimate(prompts[:5], None, cast)
     assert (short.rows, short.whole) == (5, True)
 
 
 def test_a_broken_input_row_is_a_row_that_costs_nothing() -> None:
-    cast = make_cast(RevisionPlan(), Rules(), 2)
+    cast = make_cast(RevisionPlan(), JudgeSettings(), 2)
     failed = Failure("f:7", 7, "input", "no text", "{}", retryable=False)
     items: list[Prompt | Failure] = [*PROMPTS, failed]
-    found = asyncio.run(estimate(items, len(items), cast))
+    found = estimate(items, len(items), cast)
     assert found.rows == len(PROMPTS) + 1
     assert found.most == foresee(cast).most
-    assert asyncio.run(estimate([failed], 1, cast)).most == Load(0, 0, 0)
-    assert asyncio.run(estimate([], 0, cast)).scaled(3).most == Load(0, 0, 0)
+    assert estimate([failed], 1, cast).most == Load(0, 0, 0)
+    assert estimate([], 0, cast).scaled(3).most == Load(0, 0, 0)
 
 
 def test_rates_turn_tokens_into_time_and_money() -> None:
@@ -221,7 +225,7 @@ def test_few_shot_exemplars_are_counted() -> None:
     plan = RevisionPlan(gate=False, rounds=1)
     loads = []
     for few_shot in (False, True):
-        cast = make_cast(plan, Rules(), 1)
+        cast = make_cast(plan, JudgeSettings(), 1)
         method = Method(constitution, cast.method.templates, plan, cast.method.sampling, few_shot, seed=0)
         loads.append(foresee(Cast(method, cast.judge_configuration, 1, WordCounter(), WordCounter())).least)
     plainly, shown = loads
@@ -235,7 +239,7 @@ def test_a_judge_counts_its_own_tokens() -> None:
         def count(self, messages: Sequence[Message]) -> int:
             return 2 * super().count(messages)
 
-    cast = make_cast(RevisionPlan(rounds=0), Rules(), 2)
+    cast = make_cast(RevisionPlan(rounds=0), JudgeSettings(), 2)
     found = foresee(cast)
     other = foresee(Cast(cast.method, cast.judge_configuration, 2, WordCounter(), Double()))
     assert other.least == found.least  # no two answers that differ: nobody is asked to judge

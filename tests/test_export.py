@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.core.errors import RunError, UsageError
-from cai.core.records import TIE_LEAD, Prompt, Round, Row, Trace, Usage, Verdict
+from cai.core.records import Prompt, Round, Row, Trace, Usage, Verdict
 from cai.data.export import DatasetName, ExportOptions, dataset, export_run
 from cai.data.export import splits as splits_module
 from cai.data.export.preference import preference_pairs
 from cai.data.export.sft import sft_examples
+from cai.method.verdicts import TIE_LEAD
 from cai.rundir import Run
 from cai.rundir import run as run_module
 from tests.storage import PROVENANCE, abstention, fill, make_failure, make_row, open_run, user, verdict

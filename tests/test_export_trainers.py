@@ -11,8 +11,9 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from cai.core.records import TIE_LEAD, Row, Verdict
+from cai.core.records import Row, Verdict
 from cai.data.export import ExportOptions, export_run
+from cai.method.verdicts import TIE_LEAD
 from cai.rundir import Run
 from tests.small_model import small_model
 from tests.storage import fill, make_row

@@ -9,17 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.core.records import Comparison, Message, Verdict
-from cai.method.judge import (
-    CONTRADICTION,
-    IDENTICAL,
-    LOW_MASS,
-    TIE,
-    UNREADABLE,
-    JudgeConfiguration,
-    Rules,
-    draw_principles,
-    judge,
-)
+from cai.method.judge import JudgeConfiguration, draw_principles, judge
+from cai.method.settings import JudgeSettings
+from cai.method.verdicts import CONTRADICTION, IDENTICAL, LOW_MASS, TIE, UNREADABLE
 from cai.models.base import Request
 from tests.building import PRINCIPLES, make_comparison, make_engine, make_judge_configuration, shown_answers
 
@@ -58,7 +50,7 @@ def test_swapping_the_pair_swaps_the_verdict(
     def prefers(first: str, second: str) -> float:
         return shown_ab if (first, second) == (a, b) else shown_ba
 
-    configuration = make_judge_configuration(seed=seed, rules=Rules(orders=orders))  # type: ignore[arg-type]
+    configuration = make_judge_configuration(seed=seed, judging=JudgeSettings(judge_orders=orders))  # type: ignore[arg-type]
     verdict = decide(make_comparison(a, b), prefers, configuration=configuration)
     swapped = decide(make_comparison(a, b).swap(), prefers, configuration=configuration)
     assert verdict.abstained == swapped.abstained
@@ -96,16 +88,16 @@ def test_a_small_mass_abstains() -> None:
 
 
 def test_contradicting_orders_abstain_only_beyond_the_margin() -> None:
-    def leaning(first: str, _second: str) -> float:
-        return 0.9 if first == "good" else 0.6  # the second order says 0.4 for good
+    def leaning(by: float) -> Preference:
+        return lambda first, _second: 0.4 + by if first == "good" else 0.6  # the second order says 0.4 for good
 
-    assert decide(make_comparison("good", "bad"), leaning).abstained == CONTRADICTION
-    wide = make_judge_configuration(rules=Rules(contradiction_margin=0.6))
-    assert decide(make_comparison("good", "bad"), leaning, configuration=wide).probability == pytest.approx(0.65)
+    assert decide(make_comparison("good", "bad"), leaning(0.5)).abstained == CONTRADICTION
+    assert decide(make_comparison("good", "bad"), leaning(0.26)).abstained == CONTRADICTION
+    assert decide(make_comparison("good", "bad"), leaning(0.24)).probability == pytest.approx(0.52)
 
 
 def test_one_order_asks_once_and_says_which() -> None:
-    configuration = make_judge_configuration(rules=Rules(orders="one"))
+    configuration = make_judge_configuration(judging=JudgeSettings(judge_orders="one"))
     verdict = decide(
         make_comparison("good", "bad"),
         lambda first, _second: 0.9 if first == "good" else 0.1,
@@ -116,7 +108,7 @@ def test_one_order_asks_once_and_says_which() -> None:
 
 
 def test_reasoning_does_not_hide_that_the_orders_contradict() -> None:
-    configuration = make_judge_configuration(rules=Rules(reasoning=True))
+    configuration = make_judge_configuration(judging=JudgeSettings(judge_reasoning=True))
     verdict = decide(
         make_comparison("good", "bad"),
         lambda _first, _second: 0.9,
@@ -127,7 +119,7 @@ def test_reasoning_does_not_hide_that_the_orders_contradict() -> None:
 
 
 def test_reasoning_is_kept_and_its_labels_are_clamped() -> None:
-    configuration = make_judge_configuration(rules=Rules(reasoning=True))
+    configuration = make_judge_configuration(judging=JudgeSettings(judge_reasoning=True))
     verdict = decide(
         make_comparison("good", "bad"),
         lambda first, _second: float(first == "good"),
@@ -154,7 +146,7 @@ def test_letters_read_from_text_are_never_guessed(answers: tuple[str, str], expe
     def say(request: Request) -> str:
         return answers[0] if shown_answers(request.messages[0]["content"])[0] == "good" else answers[1]
 
-    configuration = make_judge_configuration(rules=Rules(by="text"))
+    configuration = make_judge_configuration(judging=JudgeSettings(judge_by="text"))
     verdict = asyncio.run(judge(make_engine(say), configuration, make_comparison("good", "bad"), PRINCIPLES[0], "p0"))
     assert expected == (verdict.abstained if verdict.probability is None else verdict.probability)
     assert verdict.first_mass is None
@@ -162,7 +154,7 @@ def test_letters_read_from_text_are_never_guessed(answers: tuple[str, str], expe
 
 @given(st.integers(0, 10_000), st.integers(1, 4))
 def test_principles_are_drawn_without_repetition_and_whatever_the_order(seed: int, count: int) -> None:
-    configuration = make_judge_configuration(seed=seed, rules=Rules(principles=count))
+    configuration = make_judge_configuration(seed=seed, judging=JudgeSettings(judge_principles=count))
     drawn = draw_principles(configuration, "p0", (), ("response:0", "response:1"))
     assert drawn == draw_principles(configuration, "p0", (), ("response:1", "response:0"))
     assert len(drawn) == len({item.id for item in drawn}) == min(count, 2)  # `private` needs its tag

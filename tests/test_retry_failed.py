@@ -11,7 +11,7 @@ from cai.core.errors import RequestError
 from cai.core.records import Message, Row
 from cai.generate import maker as making
 from cai.judging import run as judge_job
-from cai.method.judge import FAILED
+from cai.method.verdicts import FAILED
 from cai.models.base import Request
 from cai.models.scripted import ScriptedEngine
 from cai.rundir import Run

@@ -12,9 +12,11 @@ from cai.core.errors import RequestError, RowError
 from cai.core.identity import derive_seed
 from cai.core.records import Message, Prompt, Provenance, Row, row_from_dict
 from cai.method.critique import Method
-from cai.method.judge import FAILED, JudgeConfiguration, Rules
+from cai.method.judge import JudgeConfiguration
 from cai.method.row import Generation, Judging
+from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
+from cai.method.verdicts import FAILED
 from cai.models.base import Engine, Request, Sampling
 from cai.models.meter import UsageCounter
 from cai.models.scripted import default_script
@@ -24,9 +26,9 @@ PROVENANCE = Provenance("model", "judge", "c", "c", "t", "t", "i", 0, 0)
 
 
 def make_generation(
-    engine: Engine, samples: int = 2, rules: Rules | None = None, plan: RevisionPlan | None = None
+    engine: Engine, samples: int = 2, settings: JudgeSettings | None = None, plan: RevisionPlan | None = None
 ) -> Generation:
-    judging = Judging(engine, make_judge_configuration(rules=rules), UsageCounter())
+    judging = Judging(engine, make_judge_configuration(judging=settings), UsageCounter())
     method = make_method(plan or RevisionPlan(schedule="walk", rounds=1, gate=False))
     return Generation(engine, method, samples, PROVENANCE, judging)
 
@@ -49,7 +51,7 @@ def test_samples_are_compared_with_each_other_and_finals_with_their_responses() 
 
 
 def test_several_principles_give_several_verdicts_a_pair() -> None:
-    row = generate(make_generation(default_script(), samples=2, rules=Rules(principles=2)))
+    row = generate(make_generation(default_script(), samples=2, settings=JudgeSettings(judge_principles=2)))
     assert len(row.verdicts) == 3 * 2
     assert {verdict.principle_id for verdict in row.verdicts} == {"kind", "safe"}
 
@@ -96,7 +98,9 @@ def test_a_row_depends_on_its_seed_and_prompt_alone() -> None:
 def test_judging_again_keeps_the_traces_and_counts_its_own_tokens() -> None:
     engine = default_script()
     row = generate(make_generation(engine))
-    judging = Judging(engine, make_judge_configuration(seed=1, rules=Rules(principles=2)), UsageCounter())
+    judging = Judging(
+        engine, make_judge_configuration(seed=1, judging=JudgeSettings(judge_principles=2)), UsageCounter()
+    )
     again = asyncio.run(judging.row(row))
     assert again.traces == row.traces
     assert again.prompt == row.prompt
@@ -180,7 +184,9 @@ def test_a_verdict_that_failed_is_an_abstention_and_the_row_lives() -> None:
             raise RequestError("400: req_7", retryable=False, kind="http 400", raw="{'error': 7}")
         return [0.8, 0.2]
 
-    generation = make_generation(make_engine(lambda request: f"text {request.seed}", choose), rules=Rules(principles=2))
+    generation = make_generation(
+        make_engine(lambda request: f"text {request.seed}", choose), settings=JudgeSettings(judge_principles=2)
+    )
     row = generate(generation)
     failed = [verdict for verdict in row.verdicts if verdict.abstained == FAILED]
     assert [verdict.principle_id for verdict in failed] == ["kind"] * 3
@@ -198,7 +204,7 @@ def test_an_unreadable_letter_is_an_abstention_that_keeps_the_words() -> None:
     def answer(request: Request) -> str:
         return "Both are good." if "(A " in request.messages[0]["content"] else f"text {request.seed}"
 
-    row = generate(make_generation(make_engine(answer), rules=Rules(by="text", orders="one")))
+    row = generate(make_generation(make_engine(answer), settings=JudgeSettings(judge_by="text", judge_orders="one")))
     assert {verdict.abstained for verdict in row.verdicts} == {"unreadable"}
     assert {verdict.unreadable for verdict in row.verdicts} == {("Both are good.",)}
     assert row.failed == ()
@@ -220,7 +226,9 @@ def test_a_korean_constitution_is_asked_in_korean_throughout() -> None:
     engine = make_engine(answer, choose)
     method = Method(constitution, templates, constitution.revision, Sampling(), few_shot=False, seed=0)
     judging = Judging(
-        engine, JudgeConfiguration(constitution, templates, Rules(reasoning=True), Sampling(), 0), UsageCounter()
+        engine,
+        JudgeConfiguration(constitution, templates, JudgeSettings(judge_reasoning=True), Sampling(), 0),
+        UsageCounter(),
     )
     prompt = Prompt("ko-1", 0, ({"role": "user", "content": "잠이 오지 않아요. 어떻게 하죠?"},))
     row = asyncio.run(Generation(engine, method, 2, PROVENANCE, judging).row(prompt))

@@ -1,6 +1,5 @@
 """`cai generate`: the main job."""
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
@@ -142,7 +141,7 @@ def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
         for line in plan.prompts.remarks:
             remark(line)
     if dry_run:
-        estimate = asyncio.run(estimate_generate(plan))
+        estimate = estimate_generate(plan)
         resolved = (
             plain(settings)
             | plan.method.plan.model_dump(mode="json")

@@ -47,7 +47,7 @@ async def watched(job: Callable[[Watch], Awaitable[Result]], watch: Watch, *, qu
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:
-        if watch.stop.draining:
+        if watch.stop.is_at_once:
             task.cancel()
             return
         watch.stop.drain()
@@ -56,7 +56,6 @@ async def watched(job: Callable[[Watch], Awaitable[Result]], watch: Watch, *, qu
     def hear(_number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(interrupted)
 
-    # Not the loop's own handlers: those would hear once more what is heard while a run waits for its URL.
     before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         async with _telling(watch, quiet):

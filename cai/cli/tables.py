@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cai.cli.screen import assembled, shown
 from cai.evaluate.results import Calibration, Evaluation, Figure, ModelResult
-from cai.pipeline.watch import Summary
+from cai.pipeline.filling import Summary
 from cai.rundir.layout import failures_path
 from cai.rundir.origin import location, read_origin
 

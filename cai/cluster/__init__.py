@@ -6,8 +6,8 @@ actor with its own engines that runs the whole chain and sends the row back. So 
 is finished is never sent, a failure, a drain or an engine that is gone mean what they always mean, and because
 everything random derives from seed, prompt and step, it makes no difference to a row which replica makes it.
 
-A node that dies takes with it only the rows it had in hand: the pool gives them to other replicas, hires a new one, and
-commits each once, because only the coroutine that waits for a row commits it.
+A node that dies takes with it only the rows it had in flight: the pool gives them to other replicas and starts a new
+one, and each is committed once, because only the coroutine that waits for a row commits it.
 
 Why not Ray Data's `map_batches`, which streams rows to a pool of actors too (tried, ray 2.60)? Its unit is a block: a
 finished row stays on the worker until its block is done, so one slow row keeps 15 others from the run directory and a
@@ -16,10 +16,10 @@ to be in Ray's store before it starts, where ours is read as it is needed, and i
 """
 
 from cai.cluster.pool import Pool
-from cai.cluster.replica import Maker, Recipe
+from cai.cluster.replica import MakerSpec, RowMaker
 from cai.core.errors import UsageError
 
-__all__ = ["Maker", "Pool", "Recipe", "check_cluster", "open_cluster"]
+__all__ = ["MakerSpec", "Pool", "RowMaker", "check_cluster", "open_cluster"]
 
 
 def check_cluster(address: str) -> None:
@@ -34,8 +34,8 @@ def check_cluster(address: str) -> None:
         raise UsageError(f"--cluster {address}: give auto, local or HOST:PORT, e.g. 10.0.0.1:6379")
 
 
-async def open_cluster(address: str, recipe: Recipe, replicas: int, gpus: float) -> Pool:
-    """Join the cluster and open `replicas` times what `recipe` says; returns as soon as one of them answers.
+async def open_cluster(address: str, spec: MakerSpec, replicas: int, gpus: float) -> Pool:
+    """Join the cluster and open `replicas` times what `spec` says; returns as soon as one of them answers.
 
     `address` is `auto` (the cluster this machine is part of, or RAY_ADDRESS), `local` (one on this machine, for this
     run alone) or HOST:PORT. Each replica is given one processor and `gpus` GPUs, perhaps a part of one. Raises
@@ -44,13 +44,13 @@ async def open_cluster(address: str, recipe: Recipe, replicas: int, gpus: float)
     """
     check_cluster(address)
     try:
-        from cai.cluster.rays import RayCluster
+        from cai.cluster.ray_cluster import RayCluster
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "ray":
             raise
         raise UsageError("--cluster needs Ray: pip install 'cai[ray]'") from error
-    cluster = await RayCluster.join(address, recipe, gpus)
-    pool = Pool(cluster.hire, replicas, cluster.leave)
+    cluster = await RayCluster.join(address, spec, gpus)
+    pool = Pool(cluster.start, replicas, cluster.disconnect)
     try:
         await pool.open()
     except BaseException:

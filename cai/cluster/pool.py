@@ -1,8 +1,8 @@
 """Replicas kept open, and each row given to the one that has most room for it.
 
-A replica is lost when its node or process is gone, or the engine in it. Its rows go to others and a new one is hired in
-its place, so that a row outlives its replicas. Nothing here waits for a particular replica, draws lots or keeps rows:
-the caller's coroutine waits for its row, and that is why a row made twice still arrives once. Ray is behind `Remote`.
+A replica is lost when its node or process is gone, or the engine in it. Its rows go to others and a new one is started
+in its place, so that a row outlives its replicas. Nothing here waits for a particular replica or keeps rows: the
+caller's coroutine waits for its row, and that is why a row made twice still arrives once. Ray is behind a handle.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cai import __version__
-from cai.cluster.replica import Carried, Opened, Outcome, Place
+from cai.cluster.replica import PackedError, Placement, ReplicaInfo, RowResult
 from cai.core.errors import CaiError, EngineError, EngineGoneError, ModelError, RequestError
 from cai.core.records import Prompt, Provenance, Row, Usage
 from cai.models.meter import UsageCounter
@@ -22,30 +22,30 @@ from cai.pipeline.pipeline import ROWS_PER_SLOT
 LOSSES_A_ROW = 5
 """A row that lost so many replicas may be what kills them; it is owed."""
 
-BARREN_HIRES = 3
-"""So many replicas hired for one seat that were all lost before they finished a row: the next would be too."""
+FAILED_STARTS = 3
+"""So many replicas started one after the other that were all lost before they finished a row: the next would be too."""
 
 PLACING_SECONDS = 600.0
-"""How long nobody may be at work while the cluster finds no room for a replica."""
+"""How long no replica may be placed while the cluster finds no room for a replica."""
 
 CLOSING_SECONDS = 10.0
 """How long a replica has to release its models before it is killed."""
 
 
 class LostError(Exception):
-    """The replica did not answer because it is not there any more; never leaves this room."""
+    """The replica did not answer because it is not there any more; caught in this module."""
 
 
-class Remote(Protocol):
-    """A replica, hired but perhaps not yet placed, as the driver sees it. Every method may raise LostError."""
+class ReplicaHandle(Protocol):
+    """A replica, started but perhaps not yet placed, as the driver sees it. Every method may raise LostError."""
 
-    async def place(self) -> Place:
+    async def place(self) -> Placement:
         """Return once a node has taken it."""
 
-    async def open(self) -> Opened | Carried:
+    async def open(self) -> ReplicaInfo | PackedError:
         """Open the models."""
 
-    async def make(self, prompt: Prompt, provenance: Provenance) -> Outcome:
+    async def make(self, prompt: Prompt, provenance: Provenance) -> RowResult:
         """Make a row."""
 
     async def close(self) -> None:
@@ -56,15 +56,19 @@ class Remote(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Desk:
-    """An open replica at work."""
+class _OpenReplica:
+    """A replica whose models are open, and its rows in flight."""
 
-    remote: Remote
+    handle: ReplicaHandle
     capacity: int
     in_flight: int = 0
     finished: int = 0
     cause: str = ""
     lost: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def has_room(self) -> bool:
+        """Tell whether it can be given one more row."""
+        return self.in_flight < self.capacity and not self.lost.is_set()
 
     def lose(self, cause: str) -> None:
         """Give no more rows to it; the first cause is the one that is told."""
@@ -77,42 +81,42 @@ class Pool:
 
     def __init__(
         self,
-        hire: Callable[[], Remote],
+        start: Callable[[], ReplicaHandle],
         replicas: int,
-        leave: Callable[[], Awaitable[None]],
+        disconnect: Callable[[], Awaitable[None]],
         placing_seconds: float = PLACING_SECONDS,
     ) -> None:
-        """`hire` asks the cluster for one more replica, `leave` lets go of the cluster when the pool is closed."""
+        """`start` asks the cluster for one more replica, `disconnect` lets go of it when the pool is closed."""
         self._placing_seconds = placing_seconds
-        self._hire = hire
-        self._leave = leave
+        self._start = start
+        self._disconnect = disconnect
         self._replicas = replicas
-        self._seats = replicas
-        self._at_work = 0
-        self._desks: list[_Desk] = []
+        self._supervised = replicas
+        self._placed_replicas = 0
+        self._open: list[_OpenReplica] = []
         self._room = asyncio.Semaphore(0)
-        """One for each row that the desks could take; some may stand for desks that were lost (see `_take`)."""
-        self._keepers: list[asyncio.Task[None]] = []
+        """One for each row that the replicas could take; some may stand for replicas that were lost (see `_take`)."""
+        self._supervisors: list[asyncio.Task[None]] = []
         self._settled = asyncio.Event()
-        self._first: Opened | None = None
+        self._first: ReplicaInfo | None = None
         self._over: Exception | None = None
 
     async def open(self) -> None:
-        """Hire all replicas and return when the first is open; raises what kept every one, or any first one, shut."""
-        self._keepers = [asyncio.create_task(self._keep()) for _ in range(self._replicas)]
+        """Start all replicas and return when the first is open; raises what kept every one, or any first one, shut."""
+        self._supervisors = [asyncio.create_task(self._supervise()) for _ in range(self._replicas)]
         await self._settled.wait()
         if self._over is not None:
             raise self._over
 
     async def close(self) -> None:
         """End every replica and let go of the cluster."""
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
-        await self._leave()
+        for supervisor in self._supervisors:
+            supervisor.cancel()
+        await asyncio.gather(*self._supervisors, return_exceptions=True)
+        await self._disconnect()
 
     @property
-    def opened(self) -> Opened:
+    def opened(self) -> ReplicaInfo:
         """What every replica has open; known once `open` has returned."""
         assert self._first is not None, "a pool is opened before it is asked"  # noqa: S101
         return self._first
@@ -139,83 +143,85 @@ class Pool:
         is left and none can be had.
         """
         for _ in range(LOSSES_A_ROW):
-            desk = await self._take()
+            replica = await self._take()
             try:
-                outcome = await desk.remote.make(prompt, provenance)
+                outcome = await replica.handle.make(prompt, provenance)
                 _count(outcome.usage, tally)
                 if isinstance(outcome.result, Row):
-                    desk.finished += 1
+                    replica.finished += 1
                     return outcome.result
                 raise outcome.result.unpack()
             except (LostError, EngineGoneError) as error:
-                desk.lose(str(error))
+                replica.lose(str(error))
             finally:
-                self._give_back(desk)
+                self._give_back(replica)
         raise RequestError(f"{LOSSES_A_ROW} replicas in a row were lost while they made this row", retryable=True)
 
-    async def _take(self) -> _Desk:
-        """Return the desk with most room and take a place at it; waits for one while all are full."""
+    async def _take(self) -> _OpenReplica:
+        """Return the replica with most room, with a row more in flight; waits while all are full."""
         while True:
             await self._room.acquire()
             if self._over is not None:
                 self._room.release()  # and so on to whoever waits next
                 raise self._over
-            free = [desk for desk in self._desks if desk.in_flight < desk.capacity and not desk.lost.is_set()]
+            free = [
+                replica for replica in self._open if replica.in_flight < replica.capacity and not replica.lost.is_set()
+            ]
             if free:
-                desk = min(free, key=_load)
-                desk.in_flight += 1
-                return desk
-            # The room was a lost desk's: it is not handed on.
+                replica = min(free, key=_load)
+                replica.in_flight += 1
+                return replica
+            # The room was a lost replica's: it is not handed on.
 
-    def _give_back(self, desk: _Desk) -> None:
-        desk.in_flight -= 1
-        if not desk.lost.is_set():
+    def _give_back(self, replica: _OpenReplica) -> None:
+        replica.in_flight -= 1
+        if not replica.lost.is_set():
             self._room.release()
 
-    async def _keep(self) -> None:
-        """Keep one seat taken until the pool is closed, or until nobody can be had for it."""
-        barren, cause, sat = 0, "", False
+    async def _supervise(self) -> None:
+        """Keep one replica open, a new one after each loss, until the pool is closed or none can be had."""
+        failed_starts, cause, was_open = 0, "", False
         try:
-            while barren < BARREN_HIRES:
-                remote = self._hire()
-                barren += 1
+            while failed_starts < FAILED_STARTS:
+                handle = self._start()
+                failed_starts += 1
                 try:
-                    desk = await self._seat(remote)
-                    barren, cause, sat = 0 if desk.finished else barren, desk.cause, True
+                    replica = await self._serve(handle)
+                    failed_starts, cause, was_open = 0 if replica.finished else failed_starts, replica.cause, True
                 except LostError as error:
                     cause = str(error)
                 finally:
-                    remote.kill()
-            raise EngineGoneError(f"{BARREN_HIRES} replicas in a row were lost before they finished a row: {cause}")
+                    handle.kill()
+            raise EngineGoneError(f"{FAILED_STARTS} replicas in a row were lost before they finished a row: {cause}")
         except Exception as error:  # even one that nobody foresaw must end the run, not this task alone
-            self._leave_empty(error, fatal=not isinstance(error, EngineError if not sat else CaiError))
+            self._give_up(error, fatal=not isinstance(error, EngineError if not was_open else CaiError))
 
-    async def _seat(self, remote: Remote) -> _Desk:
-        """Give a replica its desk once its models are open, and return the desk when the replica is lost."""
-        place = await self._placed(remote)
-        self._at_work += 1
+    async def _serve(self, handle: ReplicaHandle) -> _OpenReplica:
+        """Give rows to a replica from when its models are open, and return it when it is lost."""
+        place = await self._placed(handle)
+        self._placed_replicas += 1
         try:
-            opened = await self._opened(remote, place)
-            desk = _Desk(remote, math.ceil(opened.concurrency * ROWS_PER_SLOT))
-            self._desks.append(desk)
-            for _ in range(desk.capacity):
+            opened = await self._opened(handle, place)
+            replica = _OpenReplica(handle, math.ceil(opened.concurrency * ROWS_PER_SLOT))
+            self._open.append(replica)
+            for _ in range(replica.capacity):
                 self._room.release()
             self._settled.set()
             try:
-                await desk.lost.wait()
+                await replica.lost.wait()
             finally:
-                self._desks.remove(desk)
-                await _dismiss(remote)
+                self._open.remove(replica)
+                await _release(handle)
         finally:
-            self._at_work -= 1
-        return desk
+            self._placed_replicas -= 1
+        return replica
 
-    async def _placed(self, remote: Remote) -> Place:
-        """Return where the cluster put a replica; waits for room as long as others are at work."""
-        placing = asyncio.ensure_future(remote.place())
+    async def _placed(self, handle: ReplicaHandle) -> Placement:
+        """Return where the cluster put a replica; waits for room as long as others are placed."""
+        placing = asyncio.ensure_future(handle.place())
         try:
             while not (await asyncio.wait([placing], timeout=self._placing_seconds))[0]:
-                if not self._at_work:
+                if not self._placed_replicas:
                     raise EngineGoneError(
                         f"the cluster had no room for a replica for {self._placing_seconds:,.0f} s, and none is at work"
                     )
@@ -223,12 +229,12 @@ class Pool:
         finally:
             placing.cancel()
 
-    async def _opened(self, remote: Remote, place: Place) -> Opened:
+    async def _opened(self, handle: ReplicaHandle, place: Placement) -> ReplicaInfo:
         """Open a replica's models; raises ModelError when they cannot be, or are others than the first replica's."""
         if place.version != __version__:
             raise ModelError(f"node {place.node} has cai {place.version}, this one {__version__}; install the same")
-        opened = await remote.open()
-        if isinstance(opened, Carried):
+        opened = await handle.open()
+        if isinstance(opened, PackedError):
             raise ModelError(f"node {place.node}: {opened.unpack()}")
         first = self._first = self._first or opened
         if (opened.model, opened.judge) != (first.model, first.judge):
@@ -238,19 +244,19 @@ class Pool:
             )
         return opened
 
-    def _leave_empty(self, error: Exception, *, fatal: bool) -> None:
-        """Give a seat up; `fatal` errors, and the last seat's whatever it is, end the run."""
-        self._seats -= 1
-        if self._over is None and (fatal or not self._seats):
+    def _give_up(self, error: Exception, *, fatal: bool) -> None:
+        """Go on with a replica less; `fatal` errors, and the last replica's whatever it is, end the run."""
+        self._supervised -= 1
+        if self._over is None and (fatal or not self._supervised):
             self._over = error if fatal or self._first is None else EngineGoneError(f"no replica is left: {error}")
             self._settled.set()
             self._room.release()
 
 
-async def _dismiss(remote: Remote) -> None:
+async def _release(handle: ReplicaHandle) -> None:
     """Let a replica release its models, if it still can."""
     with contextlib.suppress(LostError, TimeoutError):
-        await asyncio.wait_for(remote.close(), CLOSING_SECONDS)
+        await asyncio.wait_for(handle.close(), CLOSING_SECONDS)
 
 
 def _count(usage: Usage, tally: UsageCounter) -> None:
@@ -260,5 +266,5 @@ def _count(usage: Usage, tally: UsageCounter) -> None:
     tally.completion_tokens += usage.completion_tokens
 
 
-def _load(desk: _Desk) -> float:
-    return desk.in_flight / desk.capacity
+def _load(replica: _OpenReplica) -> float:
+    return replica.in_flight / replica.capacity

@@ -1,7 +1,6 @@
 """A replica: the models opened once more, in a process of their own, making whole rows for a driver elsewhere.
 
-What crosses between the two is here: the recipe goes out, `Opened` and an `Outcome` a row come back. It knows nothing
-of Ray, which carries them, nor of how a row is made.
+What crosses between the two is here: the spec goes out, `ReplicaInfo` and a `RowResult` a row come back.
 """
 
 import contextlib
@@ -16,7 +15,7 @@ from cai.core.records import Prompt, Provenance, Row, Usage
 from cai.models.meter import UsageCounter
 
 
-class Maker(Protocol):
+class RowMaker(Protocol):
     """Open models that make rows; `model` and `judge` are their names in provenance."""
 
     @property
@@ -38,15 +37,15 @@ class Maker(Protocol):
         """Release what the models hold."""
 
 
-class Recipe(Protocol):
-    """All that a replica must know to open a Maker; can be pickled, and needs no file that the driver has."""
+class MakerSpec(Protocol):
+    """All that a replica must know to open a RowMaker; can be pickled, and needs no file that the driver has."""
 
-    async def open(self) -> Maker:
+    async def open(self) -> RowMaker:
         """Open the models; raises ModelError."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Placement:
     """Where a replica was put, and the cai that it found there."""
 
     node: str
@@ -54,7 +53,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class ReplicaInfo:
     """What a replica has open, by the names that provenance records."""
 
     model: str
@@ -63,15 +62,15 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
-    """An error of ours on its way between processes: pickle would call its constructor without its keywords."""
+class PackedError:
+    """An error of ours on its way between processes; pickle would call its constructor without its keywords."""
 
     kind: type[CaiError]
     arguments: tuple[Any, ...]
     fields: dict[str, Any]
 
     @classmethod
-    def of(cls, error: CaiError) -> "Carried":
+    def of(cls, error: CaiError) -> "PackedError":
         """Pack an error."""
         return cls(type(error), error.args, dict(vars(error)))
 
@@ -83,10 +82,10 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RowResult:
     """What became of a row, and the tokens it took either way."""
 
-    result: Row | Carried
+    result: Row | PackedError
     usage: Usage
 
 
@@ -94,14 +93,14 @@ class Replica:
     """Lives in the other process; its methods are called from the driver, many at once."""
 
     def __init__(self) -> None:
-        self._maker: Maker | None = None
+        self._maker: RowMaker | None = None
 
-    async def place(self) -> Place:
+    async def place(self) -> Placement:
         """Tell where this is, before anything is opened."""
-        return Place(platform.node(), __version__)
+        return Placement(platform.node(), __version__)
 
-    async def open(self, recipe: Recipe, directory: str, environment: dict[str, str]) -> Opened | Carried:
-        """Open what the recipe says, with the driver's `environment` added to the node's own.
+    async def open(self, spec: MakerSpec, directory: str, environment: dict[str, str]) -> ReplicaInfo | PackedError:
+        """Open what the spec says, with the driver's `environment` added to the node's own.
 
         Relative paths count from `directory`, the driver's, where this machine has it.
         """
@@ -109,20 +108,20 @@ class Replica:
         with contextlib.suppress(OSError):
             os.chdir(directory)
         try:
-            self._maker = await recipe.open()
+            self._maker = await spec.open()
         except CaiError as error:
-            return Carried.of(error)
-        return Opened(self._maker.model, self._maker.judge, self._maker.concurrency)
+            return PackedError.of(error)
+        return ReplicaInfo(self._maker.model, self._maker.judge, self._maker.concurrency)
 
-    async def make(self, prompt: Prompt, provenance: Provenance) -> Outcome:
+    async def make(self, prompt: Prompt, provenance: Provenance) -> RowResult:
         """Make a row of an open replica."""
         assert self._maker is not None, "a replica is opened before it is asked"  # noqa: S101
         tally = UsageCounter()
         try:
-            result: Row | Carried = await self._maker.make(prompt, provenance, tally)
+            result: Row | PackedError = await self._maker.make(prompt, provenance, tally)
         except CaiError as error:
-            result = Carried.of(error)
-        return Outcome(result, tally.usage())
+            result = PackedError.of(error)
+        return RowResult(result, tally.usage())
 
     async def close(self) -> None:
         """Release the models, as far as they still can be; the process ends next."""

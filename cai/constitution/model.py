@@ -110,6 +110,11 @@ class Constitution(_Closed):
         """16 hexadecimal digits that name the content, however it was put together; computed anew each time."""
         return fingerprint(self.model_dump(mode="json", exclude={"extends", "summary"}))
 
+    @property
+    def label(self) -> str:
+        """How records name it: a person reads the name and the version, a machine the fingerprint."""
+        return f"{self.name} {self.version} {self.fingerprint}"
+
     def applicable(self, tags: Collection[str]) -> tuple[Principle, ...]:
         """Return the principles that apply to a prompt with `tags`, in the constitution's order."""
         return tuple(

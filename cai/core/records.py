@@ -8,9 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-TIE_LEAD = 0.01
-"""A probability closer to one half than this prefers nobody; it also absorbs the rounding of two equal views."""
-
 INPUT = "input"
 """The stage of a failure that no model has to do with: a row of the input that is no prompt."""
 
@@ -89,10 +86,12 @@ class Comparison:
 class Verdict:
     """What the judge says of one comparison under one principle.
 
-    `first` and `second` are the probabilities that a is better, when a was shown first and when it was shown second;
-    both are in a's frame. `probability` is their mean, or None when the judge abstained for the reason in `abstained`.
-    The masses are what the two letters weighed together before normalising (None: judged by parsing text). `unreadable`
-    are the judge's words where no letter could be read from them.
+    The judge sees the pair twice, once with a as the first answer and once with a as the second. `first` and `second`
+    are the probabilities that a is better in the one and in the other order (None: not asked), both in a's frame. A
+    judge that does not look at places says the same twice; first 0.79 and second 0.35 say that it prefers whatever
+    stands first, and their distance, 0.44, by how much. `probability` is their mean, or None when the judge abstained
+    for the reason in `abstained`. The masses are what the two letters weighed together before normalising (None: judged
+    by parsing text). `unreadable` are the judge's words where no letter could be read from them.
     """
 
     a_source: str

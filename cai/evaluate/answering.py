@@ -5,14 +5,16 @@ Every model draws with the same seed for the same prompt, so that differences be
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from cai.core.errors import RowError
 from cai.core.evidence import part_failure
-from cai.core.records import Message, Prompt, Provenance, Round, Row, Trace
+from cai.core.records import GATE, Message, Prompt, Provenance, Round, Row, Trace
 from cai.evaluate.records import Answer, Gate, Reading
 from cai.evaluate.referee import Referee
 from cai.evaluate.refusals import refuses
-from cai.method.critique import Method, ask_gate, respond_and_revise
+from cai.method.critique import Method, respond_and_revise
+from cai.method.gate import ask_gate
 from cai.models.asking import NO_TEXT, Asker
 from cai.models.base import Engine
 from cai.models.meter import Meter, UsageCounter
@@ -39,13 +41,13 @@ class Answering:
         """
         tally = UsageCounter()
         trace = await self._trace(prompt, tally)
-        judge = Asker(Meter(self.judge, tally, self.tally))
+        ask = partial(Asker(Meter(self.judge, tally, self.tally)).choose, GATE)
         dialogue: tuple[Message, ...] = (*prompt.messages, {"role": "assistant", "content": trace.response})
         rounds, failed = [], []
         for principle in self.method.constitution.applicable(prompt.tags):
             gate = None
             try:
-                gate = await ask_gate(judge, self.method, dialogue, principle)
+                gate = await ask_gate(ask, self.method.templates, dialogue, principle)
             except RowError as error:
                 if error.retryable:
                     raise

@@ -1,21 +1,16 @@
-"""One prompt to the judge: which of two models answered it better, under principles drawn as `cai generate` draws them.
-
-Principles are combined as in an export of preference pairs: the mean of the probabilities that were decided.
-"""
+"""One prompt to the judge: which of two models answered better, under principles drawn as `cai generate` draws them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean
 
 from cai.core.errors import RowError
 from cai.core.evidence import part_failure
-from cai.core.records import TIE_LEAD, Comparison, PartFailure, Prompt, Provenance, Row, Verdict
+from cai.core.records import Comparison, PartFailure, Prompt, Provenance, Row, Verdict
 from cai.evaluate.records import Answer, Decision
-from cai.method.judge import FAILED, TIE, JudgeConfiguration, draw_principles, failed_verdict, judge
+from cai.method.judge import JudgeConfiguration, draw_principles, failed_verdict, judge
+from cai.method.verdicts import combine
 from cai.models.base import Engine
 from cai.models.meter import Meter, UsageCounter
-
-NO_PRINCIPLE = "no principle applies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +49,13 @@ class Comparing:
 
 def make_decision(row: Row) -> Decision:
     """Return what is kept of a row: who is better, or why that is not said."""
-    decided = [verdict.probability for verdict in row.verdicts if verdict.probability is not None]
-    probability: float | None = None
-    if not row.verdicts:
-        abstained: str | None = NO_PRINCIPLE
-    elif not decided:
-        abstained = next(verdict.abstained for verdict in row.verdicts if verdict.abstained != FAILED)
-    else:
-        probability, abstained = fmean(decided), None
-        if abs(probability - 0.5) < TIE_LEAD:
-            probability, abstained = None, TIE
-    return Decision(row.prompt.id, row.prompt.ordinal, probability, abstained, row.verdicts, row.usage, row.failed)
+    combined = combine(row.verdicts)
+    return Decision(
+        row.prompt.id,
+        row.prompt.ordinal,
+        combined.probability,
+        combined.abstained,
+        row.verdicts,
+        row.usage,
+        row.failed,
+    )

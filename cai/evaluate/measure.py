@@ -15,7 +15,7 @@ from cai.evaluate.figures import Table, tabulate
 from cai.evaluate.records import Answer, Decision
 from cai.evaluate.results import Discordance, Figure, ModelResult, PairResult
 from cai.evaluate.significance import mcnemar
-from cai.method.judge import IDENTICAL, TIE
+from cai.method.verdicts import IDENTICAL, TIE
 
 TIES = frozenset({TIE, IDENTICAL})
 """Reasons for not deciding that say something about the answers: they are equally good. The others say nothing."""

@@ -18,7 +18,6 @@ from cai.method.judge import JudgeConfiguration
 from cai.method.templates import Templates
 from cai.models.base import Sampling
 from cai.models.spec import ModelSpec
-from cai.pipeline.work import judge_identity, label, rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class EvaluatePlan:
         settings, templates = self.settings, self.method.templates
         values = {
             "cai": __version__,
-            "constitution": label(self.constitution),
+            "constitution": self.constitution.label,
             "templates": f"{templates.language} {templates.fingerprint}",
             "judge": judge,
             "prompts": self.prompts.fingerprint,
@@ -52,7 +51,7 @@ class EvaluatePlan:
             "temperature": settings.temperature,
             "top-p": settings.top_p,
             "max-tokens": settings.max_tokens,
-            **judge_identity(settings.judging),
+            **settings.judging.identity(),
         }
         return {name: str(value) for name, value in values.items()}
 
@@ -81,9 +80,7 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
         settings=settings,
         constitution=constitution,
         method=Method(constitution, templates, RevisionPlan(rounds=0), sampling, few_shot=False, seed=settings.seed),
-        judge_configuration=JudgeConfiguration(
-            constitution, templates, rules(settings.judging), sampling, settings.seed
-        ),
+        judge_configuration=JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed),
         prompts=open_prompts(_source(settings.prompts, constitution), options),
         contestants=models,
         baseline=baseline,

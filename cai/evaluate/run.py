@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 
 from cai.core.errors import InputError
 from cai.core.records import Failure, Prompt, Provenance, Row
+from cai.core.threads import in_thread
 from cai.evaluate.answering import Answering, make_answer
 from cai.evaluate.calibration import calibrate, check_detector
 from cai.evaluate.comparing import Comparing, make_decision
@@ -20,9 +21,9 @@ from cai.evaluate.records import read_answer, read_decision
 from cai.evaluate.referee import Referee
 from cai.evaluate.results import Evaluation
 from cai.models.base import Engine
+from cai.pipeline.filling import open_closing
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
-from cai.pipeline.work import label, open_closing
 from cai.tiny.referee import Oracle
 
 Entry = TypeVar("Entry", bound=Named)
@@ -46,7 +47,7 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
     Models are opened one after the other, beside the judge. Raises UsageError before any work is done, EngineGoneError
     or StoreError when the work had to stop; what was finished until then is kept.
     """
-    items = list(plan.prompts)
+    items = await in_thread(lambda: list(plan.prompts))
     prompts = tuple(item for item in items if isinstance(item, Prompt))
     broken = [item for item in items if isinstance(item, Failure)]
     if not prompts:
@@ -142,7 +143,7 @@ def _conclude(
     aligned = [align(work.prompts, model) for model in answered]
     evaluation = Evaluation(
         out=plan.out,
-        constitution=label(plan.constitution),
+        constitution=plan.constitution.label,
         judge=work.judge.name,
         baseline=plan.baseline,
         prompts=len(work.prompts),

@@ -5,6 +5,7 @@ is a mark that stands for a text of any length; a request's tokens are then thos
 each mark in it. One dry run so gives a run's tokens for every length of answer.
 """
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -132,8 +133,15 @@ class RehearsalEngine:
         self._outline.own_tokens += self._counter.count(own)
 
 
-async def rehearse(prompts: Iterable[Prompt], cast: Cast, course: Course) -> Outline:
-    """Return what the prompts' rows ask; a row that the chat template refuses asks nothing."""
+def rehearse(prompts: Iterable[Prompt], cast: Cast, course: Course) -> Outline:
+    """Return what the prompts' rows ask; a row that the chat template refuses asks nothing.
+
+    It runs an event loop of its own, so a thread that has one already cannot call it.
+    """
+    return asyncio.run(_rehearse(prompts, cast, course))
+
+
+async def _rehearse(prompts: Iterable[Prompt], cast: Cast, course: Course) -> Outline:
     outline = Outline()
     judged = Course(0, alike=True)  # what a judge says changes nothing that is asked
     for prompt in prompts:

@@ -16,7 +16,7 @@ from typing import Any
 
 from cai.core.records import Failure, Prompt, Usage
 from cai.generate.dry_run import Cast, Course, Load, rehearse
-from cai.pipeline.watch import Summary
+from cai.pipeline.filling import Summary
 
 SAMPLED_PROMPTS = 64
 TEXT_TOKENS = 150
@@ -72,7 +72,7 @@ class GenerateSummary(Summary):
     estimate: Estimate | None = None
 
 
-async def estimate(
+def estimate(
     prompts: Iterable[Prompt | Failure], rows: int | None, cast: Cast, measured: Measured | None = None
 ) -> Estimate:
     """Estimate what the rows of an input ask for that are not finished yet.
@@ -84,9 +84,9 @@ async def estimate(
         rows = len(items)
     sample = [item for item in items if isinstance(item, Prompt)]
     length = min(TEXT_TOKENS, cast.method.sampling.max_tokens)
-    least = (await rehearse(sample, cast, Course(broken=0, alike=True))).load(1)
-    expected = (await rehearse(sample, cast, Course(broken=BROKEN_GATE, alike=False))).load(length)
-    most = (await rehearse(sample, cast, Course(broken=1, alike=False))).load(cast.method.sampling.max_tokens)
+    least = rehearse(sample, cast, Course(broken=0, alike=True)).load(1)
+    expected = rehearse(sample, cast, Course(broken=BROKEN_GATE, alike=False)).load(length)
+    most = rehearse(sample, cast, Course(broken=1, alike=False)).load(cast.method.sampling.max_tokens)
     finished = 0
     if measured is not None and measured.rows:
         finished, usage = measured.rows, measured.usage

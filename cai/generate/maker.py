@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
-from cai.cluster import Maker, open_cluster
+from cai.cluster import RowMaker, open_cluster
 from cai.cluster.settings import ClusterSettings
 from cai.core.records import Prompt, Provenance, Row
 from cai.method.critique import Method
@@ -14,12 +14,12 @@ from cai.models.base import Engine
 from cai.models.meter import UsageCounter
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
-from cai.pipeline.work import open_closing
+from cai.pipeline.filling import open_closing
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a generation's models are opened and asked."""
+class GenerationSpec:
+    """How a generation's models are opened and asked: a `cai.cluster.MakerSpec`."""
 
     model_spec: ModelSpec
     judge_spec: ModelSpec
@@ -28,39 +28,39 @@ class Recipe:
     judge_configuration: JudgeConfiguration
     samples: int
 
-    async def open(self, say: Callable[[str], None] | None = None) -> Maker:
+    async def open(self, say: Callable[[str], None] | None = None) -> RowMaker:
         """Open the models in this process; the judge is the model itself where both have one spec."""
         async with AsyncExitStack() as stack:
             engine = await open_closing(self.model_spec, self.engine, stack, say)
             judge = engine
             if self.judge_spec != self.model_spec:
                 judge = await open_closing(self.judge_spec, self.engine, stack, say)
-            return _Here(self, engine, judge, stack.pop_all())
+            return _LocalMaker(self, engine, judge, stack.pop_all())
 
-    def revealed(self) -> "_Travelling":
-        """Return the recipe for other machines, with the addresses as they were typed: pickle leaves secrets behind."""
-        return _Travelling(self.model_spec.reveal(), self.judge_spec.reveal(), self)
+    def revealed(self) -> "_RevealedSpec":
+        """Return the spec for other machines, with the addresses as they were typed: pickle leaves secrets out."""
+        return _RevealedSpec(self.model_spec.reveal(), self.judge_spec.reveal(), self)
 
 
 @dataclass(frozen=True, slots=True)
-class _Travelling:
-    """A recipe on its way to another machine; only there its models are connected to."""
+class _RevealedSpec:
+    """A spec that can be pickled with its addresses; whoever unpickles it opens the models."""
 
     model: str = field(repr=False)
     judge: str = field(repr=False)
-    recipe: Recipe
+    spec: GenerationSpec
 
-    async def open(self) -> Maker:
+    async def open(self) -> RowMaker:
         """Open the models there."""
         judge = ModelSpec.parse(self.judge)
-        return await replace(self.recipe, model_spec=ModelSpec.parse(self.model), judge_spec=judge).open()
+        return await replace(self.spec, model_spec=ModelSpec.parse(self.model), judge_spec=judge).open()
 
 
 @dataclass(frozen=True, slots=True)
-class _Here:
-    """A recipe with its models open in this process."""
+class _LocalMaker:
+    """Models of a spec that are open in this process."""
 
-    recipe: Recipe
+    spec: GenerationSpec
     engine: Engine
     judging_engine: Engine
     stack: AsyncExitStack
@@ -78,8 +78,8 @@ class _Here:
         return self.engine.concurrency
 
     async def make(self, prompt: Prompt, provenance: Provenance, tally: UsageCounter) -> Row:
-        judging = Judging(self.judging_engine, self.recipe.judge_configuration, tally)
-        generation = Generation(self.engine, self.recipe.method, self.recipe.samples, provenance, judging)
+        judging = Judging(self.judging_engine, self.spec.judge_configuration, tally)
+        generation = Generation(self.engine, self.spec.method, self.spec.samples, provenance, judging)
         return await generation.row(prompt)
 
     async def close(self) -> None:
@@ -87,16 +87,16 @@ class _Here:
 
 
 async def open_maker(
-    recipe: Recipe, cluster: ClusterSettings, stack: AsyncExitStack, say: Callable[[str], None]
-) -> Maker:
+    spec: GenerationSpec, cluster: ClusterSettings, stack: AsyncExitStack, say: Callable[[str], None]
+) -> RowMaker:
     """Open what makes the rows, which the stack closes; raises UsageError, ModelError among them.
 
     `say` tells a person what a server is waited for; replicas on a cluster tell nobody.
     """
-    maker: Maker
+    maker: RowMaker
     if cluster.cluster is None:
-        maker = await recipe.open(say)
+        maker = await spec.open(say)
     else:
-        maker = await open_cluster(cluster.cluster, recipe.revealed(), cluster.replicas, cluster.gpus_per_replica)
+        maker = await open_cluster(cluster.cluster, spec.revealed(), cluster.replicas, cluster.gpus_per_replica)
     stack.push_async_callback(maker.close)
     return maker

@@ -14,7 +14,6 @@ from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
 from cai.method.templates import Templates
 from cai.models.base import Sampling
-from cai.pipeline.work import judge_identity, label, rules
 from cai.rundir.checkout import refresh
 
 
@@ -38,7 +37,7 @@ class GeneratePlan:
         settings, templates = self.settings, self.method.templates
         values = {
             "cai": __version__,
-            "constitution": label(self.constitution),
+            "constitution": self.constitution.label,
             "templates": f"{templates.language} {templates.fingerprint}",
             "model": model,
             "judge": judge,
@@ -54,7 +53,7 @@ class GeneratePlan:
             "temperature": settings.temperature,
             "top-p": settings.top_p,
             "max-tokens": settings.max_tokens,
-            **judge_identity(settings.judging),
+            **settings.judging.identity(),
         }
         return {name: str(value) for name, value in values.items()}
 
@@ -82,9 +81,7 @@ def plan_generate(settings: GenerateSettings) -> GeneratePlan:
         settings=settings,
         constitution=constitution,
         method=Method(constitution, templates, revision, sampling, settings.few_shot, settings.seed),
-        judge_configuration=JudgeConfiguration(
-            constitution, templates, rules(settings.judging), sampling, settings.seed
-        ),
+        judge_configuration=JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed),
         prompts=open_prompts(
             source,
             InputOptions(settings.prompt_column, settings.limit, settings.shuffle, settings.seed, split=settings.split),

@@ -7,19 +7,20 @@ from functools import partial
 from cai.core.errors import InputError, ModelError, RunError
 from cai.core.records import Provenance
 from cai.core.settings import plain
+from cai.core.threads import in_thread
 from cai.generate.dry_run import Cast
 from cai.generate.estimate import Estimate, GenerateSummary, Measured, estimate
-from cai.generate.maker import Recipe, open_maker
+from cai.generate.maker import GenerationSpec, open_maker
 from cai.generate.plan import GeneratePlan
 from cai.models.tokens import open_counter
+from cai.pipeline.filling import fill, open_run
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
-from cai.pipeline.work import fill
-from cai.rundir import Run, RunReader
+from cai.rundir import RunReader
 from cai.rundir.origin import location
 
 
-async def estimate_generate(plan: GeneratePlan) -> Estimate:
+def estimate_generate(plan: GeneratePlan) -> Estimate:
     """Estimate what is left of the plan, from its first prompts and from what its run directory has finished.
 
     Only tokenizers are loaded; raises ModelError when one cannot be, InputError when the prompts cannot be read.
@@ -30,7 +31,7 @@ async def estimate_generate(plan: GeneratePlan) -> Estimate:
         counter if settings.judge is None or settings.judge == settings.model else open_counter(settings.judge)
     )
     cast = Cast(plan.method, plan.judge_configuration, settings.samples, counter, judge_counter)
-    return await estimate(plan.prompts, plan.prompts.size, cast, _measured(plan))
+    return estimate(plan.prompts, plan.prompts.size, cast, _measured(plan))
 
 
 async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
@@ -44,18 +45,20 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
     watch.stage = "loading the model"
     async with AsyncExitStack() as stack:
         judge = settings.judge or settings.model
-        recipe = Recipe(settings.model, judge, settings.engine, plan.method, plan.judge_configuration, settings.samples)
-        maker = await open_maker(recipe, settings.cluster, stack, watch.say)
+        spec = GenerationSpec(
+            settings.model, judge, settings.engine, plan.method, plan.judge_configuration, settings.samples
+        )
+        maker = await open_maker(spec, settings.cluster, stack, watch.say)
         watch.stage = "estimating"
-        foreseen = await _foresee(plan)
+        foreseen = await in_thread(partial(_foresee, plan))
         identity = plan.identity(maker.model, maker.judge)
         recorded = plain(settings) | {
             "out": location(plan.out.absolute()),
             "resolved_constitution": plan.constitution.model_dump(mode="json"),
         }
-        run = Run.open(plan.out, identity, recorded, fresh=settings.fresh, retry_failed=settings.retry_failed)
-        for repair in run.repairs:
-            watch.say(repair)
+        run = await open_run(
+            plan.out, identity, recorded, watch, fresh=settings.fresh, retry_failed=settings.retry_failed
+        )
         constitution = plan.constitution.fingerprint
         provenance = Provenance(
             model=maker.model,
@@ -76,7 +79,7 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
         return GenerateSummary(**values, estimate=estimated)
 
 
-async def _foresee(plan: GeneratePlan) -> Estimate | None:
+def _foresee(plan: GeneratePlan) -> Estimate | None:
     """Return the estimate to compare a run with; None where there is none, which is no reason not to run.
 
     Standard input is not kept waiting for. An input that breaks off is the run's to tell, after what can be done. A
@@ -85,7 +88,7 @@ async def _foresee(plan: GeneratePlan) -> Estimate | None:
     if str(plan.source) == "-":
         return None
     try:
-        return await estimate_generate(plan)
+        return estimate_generate(plan)
     except (InputError, ModelError):
         return None
 

@@ -14,7 +14,6 @@ from cai.method.judge import JudgeConfiguration
 from cai.method.templates import Templates
 from cai.models.base import Sampling
 from cai.models.spec import ModelSpec
-from cai.pipeline.work import judge_identity, label, rules
 from cai.rundir import Run, RunReader
 from cai.rundir.checkout import beside, refresh
 from cai.rundir.origin import location
@@ -36,10 +35,10 @@ class JudgePlan:
         return {
             **self.source.manifest.identity,
             "judge": judge,
-            "judge-constitution": label(self.judge_configuration.constitution),
+            "judge-constitution": self.judge_configuration.constitution.label,
             "judge-templates": f"{templates.language} {templates.fingerprint}",
             "judge-seed": str(settings.seed),
-            **judge_identity(settings.judging),
+            **settings.judging.identity(),
         }
 
     def recorded(self) -> dict[str, Any]:
@@ -78,7 +77,7 @@ def plan_judge(settings: RejudgeSettings) -> JudgePlan:
     if not settings.fresh:
         refresh(out)
     sampling = Sampling(max_tokens=settings.max_tokens)
-    configuration = JudgeConfiguration(constitution, templates, rules(settings.judging), sampling, settings.seed)
+    configuration = JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed)
     return JudgePlan(settings, source, configuration, judge, out)
 
 

@@ -4,10 +4,9 @@ from contextlib import AsyncExitStack
 
 from cai.judging.plan import JudgePlan
 from cai.method.row import Judging
+from cai.pipeline.filling import Summary, fill, open_closing, open_run
 from cai.pipeline.pipeline import Pipeline
-from cai.pipeline.watch import Summary, Watch
-from cai.pipeline.work import fill, open_closing
-from cai.rundir import Run
+from cai.pipeline.watch import Watch
 
 
 async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
@@ -17,15 +16,14 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
     watch.stage = "loading the model"
     async with AsyncExitStack() as stack:
         engine = await open_closing(plan.judge, settings.engine, stack, watch.say)
-        run = Run.open(
+        run = await open_run(
             plan.out,
             plan.identity(engine.name),
             plan.recorded(),
+            watch,
             fresh=settings.fresh,
             retry_failed=settings.retry_failed,
         )
-        for repair in run.repairs:
-            watch.say(repair)
         pipeline = Pipeline(
             Judging(engine, plan.judge_configuration, watch.tally).row,
             run,

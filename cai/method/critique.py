@@ -3,25 +3,22 @@
 The method of Constitutional AI's supervised stage (arXiv 2212.08073, section 3): respond; then, round by round,
 criticise the response under a principle and revise it; a revision replaces the response. Two schedules: `sample` draws
 a principle a round by weight, as in the paper; `walk` goes through every applicable principle, most severe first. With
-the gate the model first says, by log-probability and one token, whether the response breaks the principle at all.
-
-This module asks an engine and returns a `Trace`. It knows nothing of files, batches or other rows.
+the gate (`gate.py`) the model first says whether the response breaks the principle at all.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from cai.constitution import Constitution, Principle, RevisionPlan, Severity
-from cai.core.identity import derive_seed, draw, steady
+from cai.core.identity import derive_seed, draw
 from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Message, Prompt, Round, Trace
+from cai.method.gate import ask_gate
 from cai.method.templates import Templates
 from cai.models.asking import Asker
 from cai.models.base import Engine, Request, Sampling
 
 CLEARLY_KEPT = 0.25
 """Below this probability of a broken principle the gate skips critique and revision."""
-
-MINIMUM_MASS = 0.5
-"""When Yes and No together weigh less than this, the gate was not answered and the round is written out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +81,7 @@ async def respond_and_revise(engine: Engine, method: Method, prompt: Prompt, sam
     when a request fails or a text stays empty, and EngineGoneError as the engine does.
     """
     asker = Asker(engine)
+    ask = partial(asker.choose, GATE)
     seed = derive_seed(method.seed, prompt.id, sample)
     opening, turns = _split_system(prompt.messages)
     lead = (*opening, *exemplar_messages(method), *turns)
@@ -92,7 +90,7 @@ async def respond_and_revise(engine: Engine, method: Method, prompt: Prompt, sam
     final = response
     for number, principle in enumerate(schedule_principles(method, prompt, sample)):
         dialogue = (*prompt.messages, _assistant(final))
-        gate = await ask_gate(asker, method, dialogue, principle) if method.plan.gate else None
+        gate = await ask_gate(ask, method.templates, dialogue, principle) if method.plan.gate else None
         if gate is not None and gate < CLEARLY_KEPT:
             rounds.append(Round(principle.id, gate, None, None, truncated=False))
             continue
@@ -102,13 +100,6 @@ async def respond_and_revise(engine: Engine, method: Method, prompt: Prompt, sam
         final, cut = await _write(asker, method, asked, derive_seed(seed, "revision", number), REVISION)
         rounds.append(Round(principle.id, gate, critique, final, truncated=cut))
     return Trace(sample, seed, response, tuple(rounds), final, truncated)
-
-
-async def ask_gate(asker: Asker, method: Method, dialogue: tuple[Message, ...], principle: Principle) -> float | None:
-    """Return the probability that the dialogue's last response breaks the principle; None when it was not answered."""
-    question = (*dialogue, _user(method.templates.gate(principle)))
-    choice = await asker.choose(GATE, question, method.templates.gate_options)
-    return steady(choice.probabilities[0]) if steady(choice.mass) >= MINIMUM_MASS else None
 
 
 async def _write(

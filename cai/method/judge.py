@@ -5,48 +5,30 @@ two letters under one sampled principle. As in RLAIF (2309.00267, section 2.1.1)
 because small judges lean on the position. With reasoning first, probabilities are over-confident and are clamped to
 40-60 % (2212.08073, 4.1).
 
-Only this module turns what was shown back into a's frame. A verdict abstains, with one of the reasons below, rather
-than say something the judge did not.
+Only this module turns what was shown back into a's frame. A verdict abstains, with one of the
+reasons in `verdicts.py`, rather than say something the judge did not.
 """
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
 from cai.constitution import Constitution, Principle
 from cai.core.errors import RowError
 from cai.core.identity import derive_seed, draw, steady
-from cai.core.records import REASONING, TIE_LEAD, VERDICT, Comparison, Message, Verdict
+from cai.core.records import REASONING, VERDICT, Comparison, Message, Verdict
+from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
+from cai.method.verdicts import CONTRADICTION, FAILED, IDENTICAL, LOW_MASS, TIE, UNREADABLE, is_tie
 from cai.models.asking import NO_TEXT, Asker
 from cai.models.base import Engine, Request, Sampling
 
-IDENTICAL = "identical"
-LOW_MASS = "low mass"
-UNREADABLE = "unreadable"
-CONTRADICTION = "orders contradict"
-TIE = "tie"
-FAILED = "failed"
-
 CLAMP = (0.4, 0.6)
 
+MINIMUM_MASS = 0.5
+"""When the two letters together weigh less than this, the judge wanted to say something else and decided nothing."""
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How to judge.
-
-    `principles`: how many are drawn per comparison. `orders`: `one` shows each pair once, in a drawn order: half the
-    cost, and the position's influence stays in the label. `by`: `text` reads the letter from the answer, for servers
-    without log-probabilities. `minimum_mass`: what the two letters must weigh together. `contradiction_margin`: how
-    far apart, in probability, two orders may be that prefer different answers.
-    """
-
-    principles: int = 1
-    orders: Literal["both", "one"] = "both"
-    by: Literal["logprobs", "text"] = "logprobs"
-    reasoning: bool = False
-    minimum_mass: float = 0.5
-    contradiction_margin: float = 0.25
+CONTRADICTION_MARGIN = 0.25
+"""How far apart, in probability, two orders may be that prefer different answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +37,7 @@ class JudgeConfiguration:
 
     constitution: Constitution
     templates: Templates
-    rules: Rules
+    settings: JudgeSettings
     sampling: Sampling
     seed: int
 
@@ -82,7 +64,7 @@ def draw_principles(
     """
     left = list(configuration.constitution.applicable(tags))
     drawn: list[Principle] = []
-    while left and len(drawn) < configuration.rules.principles:
+    while left and len(drawn) < configuration.settings.judge_principles:
         place = draw(configuration.seed, prompt_id, *sorted(pair), "judge", len(drawn)) * sum(
             item.weight for item in left
         )
@@ -103,18 +85,18 @@ async def judge(
 ) -> Verdict:
     """Return the verdict on a comparison under a principle.
 
-    Law: judging `comparison.swap()` gives 1 - p, or the same abstention. Raises RowError, with the stage, when a
+    Judging `comparison.swap()` gives 1 - p, or the same abstention. Raises RowError, with the stage, when a
     request fails, and EngineGoneError as the engine does; see `failed_verdict`.
     """
     if comparison.a.strip() == comparison.b.strip():
         return _verdict(comparison, principle, None, None, None, IDENTICAL)
     asker = Asker(engine)
     a_first = b_first = None
-    if configuration.rules.orders == "both" or _shows_a_first(configuration, comparison, prompt_id):
+    if configuration.settings.judge_orders == "both" or _shows_a_first(configuration, comparison, prompt_id):
         a_first = await _show(asker, configuration, comparison, principle, prompt_id)
-    if configuration.rules.orders == "both" or a_first is None:
+    if configuration.settings.judge_orders == "both" or a_first is None:
         b_first = await _show(asker, configuration, comparison.swap(), principle, prompt_id)
-    probability, abstained = _weigh(a_first, b_first, configuration.rules)
+    probability, abstained = _weigh(a_first, b_first, configuration.settings)
     return _verdict(comparison, principle, a_first, b_first, probability, abstained)
 
 
@@ -133,10 +115,10 @@ async def _show(
     asker: Asker, configuration: JudgeConfiguration, shown: Comparison, principle: Principle, prompt_id: str
 ) -> _Showing:
     """Ask once, with a shown as the first answer."""
-    templates, rules = configuration.templates, configuration.rules
+    templates, settings = configuration.templates, configuration.settings
     seed = derive_seed(configuration.seed, prompt_id, "show", principle.id, shown.a_source, shown.b_source)
     rationale = None
-    if rules.reasoning:
+    if settings.judge_reasoning:
         question = _user(templates.judge_reason(principle, shown.messages, shown.a, shown.b))
         thought = await asker.write(REASONING, Request((question,), configuration.sampling, seed))
         rationale = thought.text
@@ -147,7 +129,7 @@ async def _show(
         )
     else:
         messages = (_user(templates.judge(principle, shown.messages, shown.a, shown.b)),)
-    if rules.by == "text":
+    if settings.judge_by == "text":
         said = await _say(asker, Request(messages, Sampling(temperature=0.0, max_tokens=8), seed))
         probability = _read_letter(said, templates.judge_options)
         return _Showing(probability, None, rationale, said if probability is None else None)
@@ -178,21 +160,23 @@ def _in_frame_of_a(a_first: _Showing | None, b_first: _Showing | None) -> tuple[
     return first, second
 
 
-def _weigh(a_first: _Showing | None, b_first: _Showing | None, rules: Rules) -> tuple[float | None, str | None]:
+def _weigh(
+    a_first: _Showing | None, b_first: _Showing | None, settings: JudgeSettings
+) -> tuple[float | None, str | None]:
     """Return the probability that a is better, or None and the reason for abstaining."""
     showings = [showing for showing in (a_first, b_first) if showing is not None]
     if any(showing.probability is None for showing in showings):
         return None, UNREADABLE
-    if any(showing.mass is not None and showing.mass < rules.minimum_mass for showing in showings):
+    if any(showing.mass is not None and showing.mass < MINIMUM_MASS for showing in showings):
         return None, LOW_MASS
     known = [value for value in _in_frame_of_a(a_first, b_first) if value is not None]
     disagree = min(known) < 0.5 < max(known)
-    if disagree and max(known) - min(known) > rules.contradiction_margin:
+    if disagree and max(known) - min(known) > CONTRADICTION_MARGIN:
         return None, CONTRADICTION
-    if rules.reasoning:
+    if settings.judge_reasoning:
         known = [min(max(value, CLAMP[0]), CLAMP[1]) for value in known]
     probability = sum(known) / len(known)
-    if abs(probability - 0.5) < TIE_LEAD:
+    if is_tie(probability):
         return None, TIE
     return probability, None
 

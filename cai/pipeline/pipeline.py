@@ -1,4 +1,4 @@
-"""The only file that knows about concurrency: rows go in, finished rows are committed the moment they are done.
+"""Rows in flight: a bounded number at once, each committed the moment it is done.
 
 A fixed number of workers each take the next prompt and carry it through all its steps before taking another: depth
 first, so that a row's next request finds its prefix still cached. The last rows all go in at once, so that the engine
@@ -9,7 +9,6 @@ owed, when the engine is gone, when the disk refuses, or when the breaker says t
 import asyncio
 import gc
 import math
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from cai.core.errors import ContextError, EngineGoneError, RequestError, RowErro
 from cai.core.evidence import Evidence, of_error, of_row
 from cai.core.records import Failure, Prompt, Row
 from cai.pipeline.breaker import Breaker
+from cai.pipeline.read_ahead import ReadAhead
+from cai.pipeline.watch import Progress, Stop
 
 ROWS_PER_SLOT = 1.125
 """Rows in flight per request the engine holds: a few spare, so that a slot never waits while a row is committed."""
@@ -30,8 +31,8 @@ COLLECT_AFTER = 20_000
 """New objects between two searches for reference cycles while rows are in flight: they make many objects, no cycles.
 At Python's own 700 the searches take a third of a request's processor time, in pauses of up to 50 ms."""
 
-BREATH = 1000
-"""Finished rows passed over between two looks at signals and the screen."""
+PASSED_OVER_AT_ONCE = 1000
+"""Rows that need no work between two turns of the event loop."""
 
 
 class Sink(Protocol):
@@ -47,60 +48,7 @@ class Sink(Protocol):
         """Keep a failure."""
 
 
-@dataclass(slots=True)
-class Progress:
-    """What happened so far in this process; read by whoever draws it."""
-
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    """Rows that were finished before this process started."""
-    newest_failure: str = ""
-    """What failed last in a row, whether or not that row is made again; a person sees early what servers answer."""
-
-
-class Stop:
-    """A request to end early: `drain` lets the rows in flight finish."""
-
-    def __init__(self) -> None:
-        self.draining = False
-
-    def drain(self) -> None:
-        """Take no more rows."""
-        self.draining = True
-
-
 Item = TypeVar("Item", Prompt, Row)
-
-
-class _Ahead(Generic[Item]):
-    """Items, read `count` before they are asked for; `ending` is set when there is nothing more to read.
-
-    What made reading fail ends the items too, and is in `error`.
-    """
-
-    def __init__(self, items: Iterable[Item | Failure], count: int) -> None:
-        self.ending = asyncio.Event()
-        self.error: Exception | None = None
-        self._items: Iterator[Item | Failure] = iter(items)
-        self._count = count
-        self._read: deque[Item | Failure] = deque()
-
-    def __iter__(self) -> Iterator[Item | Failure]:
-        return self
-
-    def __next__(self) -> Item | Failure:
-        while len(self._read) <= self._count and not self.ending.is_set():
-            try:
-                self._read.append(next(self._items))
-            except StopIteration:
-                self.ending.set()
-            except Exception as error:
-                self.error = error
-                self.ending.set()
-        if self._read:
-            return self._read.popleft()
-        raise StopIteration
 
 
 @dataclass(slots=True)
@@ -131,47 +79,53 @@ class Pipeline(Generic[Item]):
         dropped then, and owed. What made reading the items fail is raised too, once all rows before it are done.
         """
         rows = math.ceil(self.concurrency * ROWS_PER_SLOT)
-        source = _Ahead(items, rows)
-        workers = [asyncio.create_task(self._worker(source)) for _ in range(rows)]
+        source = ReadAhead(items, rows)
+        stopping = asyncio.create_task(self._close_when_draining(source))
+        workers: list[asyncio.Task[None]] = [asyncio.create_task(self._worker(source)) for _ in range(rows)]
         workers += [asyncio.create_task(self._late_worker(source)) for _ in range(rows)]
         try:
             with _collecting_rarely():
                 await asyncio.gather(*workers)
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            source.close()
+            for task in (stopping, *workers):
+                task.cancel()
+            await asyncio.gather(stopping, *workers, return_exceptions=True)
         await self._settle_the_last()
         if source.error is not None and not self.stop.draining:
             raise source.error
 
-    async def _late_worker(self, source: _Ahead[Item]) -> None:
+    async def _close_when_draining(self, source: ReadAhead[Item]) -> None:
+        """Let those who wait for an item hear of the end, however long the item takes to be read."""
+        await self.stop.asked()
+        source.close()
+
+    async def _late_worker(self, source: ReadAhead[Item]) -> None:
         await source.ending.wait()
         await self._worker(source)
 
-    async def _worker(self, source: _Ahead[Item]) -> None:
-        for item in source:
+    async def _worker(self, source: ReadAhead[Item]) -> None:
+        while (item := await source.take()) is not None:
             if self._testing.locked():
                 async with self._testing:
                     pass
             if self.stop.draining:
-                source.ending.set()  # the late workers must end too
                 return
             if self.sink.is_finished(item.prompt.id if isinstance(item, Row) else item.id):
                 self.progress.skipped += 1
                 if not isinstance(item, Failure):
                     self._breaker.skip(item)
-                await self._breathe()
+                await self._pass_over()
             elif isinstance(item, Failure):
                 self._record(item)
-                await self._breathe()
+                await self._pass_over()
             else:
                 await self._do(item)
 
-    async def _breathe(self) -> None:
+    async def _pass_over(self) -> None:
         """Let signals and the screen have their turn in a long stretch of rows that need no work."""
         self._passed_over += 1
-        if self._passed_over % BREATH == 0:
+        if self._passed_over % PASSED_OVER_AT_ONCE == 0:
             await asyncio.sleep(0)
 
     async def _do(self, item: Item) -> None:

@@ -1,13 +1,58 @@
-"""What a screen may read while a job runs, the stop it may ask for, and how the job says it ended."""
+"""A running job, seen from outside: what it has done so far, and how it is asked to end early."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from cai.models.meter import UsageCounter
-from cai.pipeline.pipeline import Progress, Stop
-from cai.rundir.origin import location
+
+
+@dataclass(slots=True)
+class Progress:
+    """What happened so far in this process; read by whoever draws it."""
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    """Rows that were finished before this process started."""
+    newest_failure: str = ""
+    """What failed last in a row, whether or not that row is made again; a person sees early what servers answer."""
+
+
+class Stop:
+    """A request to end early: `drain` lets the rows in flight finish. Used on the job's event loop."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._is_at_once = False
+
+    def drain(self) -> None:
+        """Take no more rows."""
+        self._asked.set()
+
+    async def asked(self) -> None:
+        """Return once the job is to end."""
+        await self._asked.wait()
+
+    @property
+    def draining(self) -> bool:
+        """Whether the job is to end."""
+        return self._asked.is_set()
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether to cancel the job's task is the way to end it: it drains already, or there is nothing to drain."""
+        return self._is_at_once or self.draining
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Say that nothing is in flight inside the block, which may wait for another machine for long."""
+        self._is_at_once = True
+        try:
+            yield
+        finally:
+            self._is_at_once = False
 
 
 @dataclass(slots=True)
@@ -24,33 +69,3 @@ class Watch:
     total: int | None = None
     say: Callable[[str], None] = field(default=lambda _line: None)
     """Tells the person something at once, in one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How a job ended.
-
-    `done`, `failed`, `skipped`, the tokens and the seconds are this process's; `rows` and `failures` (by stage and
-    cause) are the whole run's. `owed` of the failures are asked again by the same command, `for_good` by the same with
-    `--retry-failed`; the rest are no prompts.
-    """
-
-    out: Path
-    status: Literal["done", "interrupted"]
-    done: int
-    failed: int
-    skipped: int
-    duplicates: int
-    rows: int
-    failures: dict[str, int]
-    owed: int
-    for_good: int
-    requests: int
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the summary as what JSON can say."""
-        return asdict(self) | {"out": location(self.out)}

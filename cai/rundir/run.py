@@ -199,6 +199,11 @@ class Run(RunReader):
         )
         write_manifest(self._owned, self._manifest)
 
+    def leave(self) -> None:
+        """Record that a person did not wait for the URL; called beside a `close` that waits for it in a thread."""
+        with suppress(StoreError):
+            self._write_manifest("interrupted")
+
     def close(self, status: Status) -> None:
         """Make everything durable, record how the run ended and let go of it; a second call does nothing.
 

@@ -1,21 +1,16 @@
-"""Preference pairs of a row: one for each comparison that a judge decided, with its soft label.
-
-A comparison judged under several principles is one pair, labelled with the mean of their probabilities (arXiv
-2212.08073, section 4.1, samples one principle a comparison; RLAIF, 2309.00267, section 2.1.1, averages both orders,
-which verdicts have done).
-"""
+"""Preference pairs of a row: one for each comparison that a judge decided, with its soft label (`method.verdicts`)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
 
 from cai.core.arrow import MESSAGES
 from cai.core.errors import RunError
-from cai.core.records import TIE_LEAD, Message, Row, Verdict
+from cai.core.records import Message, Row, Verdict
 from cai.data.export.sft import revisions
+from cai.method.verdicts import IDENTICAL, TIE, combine
 
 SCHEMA = pa.schema(
     [
@@ -34,8 +29,6 @@ SCHEMA = pa.schema(
 )
 
 ABSTAINED = "abstained"
-TIE = "tie"
-IDENTICAL = "identical"
 EMPTY = "empty"
 TRUNCATED = "truncated"
 
@@ -57,7 +50,7 @@ def preference_pairs(row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any
         missing = [source for source in sources if source not in texts]
         if missing:
             raise RunError(f"the row of prompt {row.prompt.id!r} has a verdict on {missing[0]!r} but no such answer.")
-        decided = [verdict for verdict in verdicts if verdict.probability is not None]
+        combined = combine(verdicts)
         a, b = (texts[source] for source in sources)
         if a.strip() == b.strip():
             left_out[IDENTICAL] += 1
@@ -65,14 +58,10 @@ def preference_pairs(row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any
             left_out[EMPTY] += 1
         elif not cut_short.isdisjoint(sources):
             left_out[TRUNCATED] += 1
-        elif not decided:
-            left_out[ABSTAINED] += 1
+        elif combined.probability is not None:
+            yield _pair(row, combined.decided, (a, b), combined.probability)
         else:
-            probability = fmean(verdict.probability for verdict in decided if verdict.probability is not None)
-            if abs(probability - 0.5) >= TIE_LEAD:
-                yield _pair(row, decided, (a, b), probability)
-            else:
-                left_out[TIE] += 1
+            left_out[TIE if combined.decided else ABSTAINED] += 1
 
 
 def _pair(row: Row, decided: Sequence[Verdict], texts: tuple[str, str], probability: float) -> dict[str, Any]:

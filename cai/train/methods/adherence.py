@@ -28,7 +28,7 @@ from typing import Any, Self, TypeVar
 from cai.constitution import Constitution, Principle, Severity
 from cai.core.errors import ContextError, EngineGoneError, RequestError, UsageError
 from cai.core.records import Message
-from cai.method.critique import MINIMUM_MASS
+from cai.method.gate import ask_gate
 from cai.method.templates import Templates
 from cai.models.base import Engine
 from cai.pipeline.breaker import SUSPICIOUS
@@ -183,17 +183,16 @@ class AdherenceReward:
         room = asyncio.Semaphore(engine.concurrency)
 
         async def ask(dialogue: tuple[Message, ...], principle: Principle) -> float | None:
-            question: Message = {"role": "user", "content": self._templates.gate(principle)}
             async with room:
                 try:
-                    choice = await engine.choose((*dialogue, question), self._templates.gate_options)
+                    broken = await ask_gate(engine.choose, self._templates, dialogue, principle)
                 except ContextError as error:
                     self._said = str(error)
                     return None
                 except RequestError as error:
                     errors.append(error)
                     return None
-            return 1.0 - choice.probabilities[0] if choice.mass >= MINIMUM_MASS else None
+            return None if broken is None else 1.0 - broken
 
         rows = (
             asyncio.gather(*(ask(dialogue, principle) for principle in principles))

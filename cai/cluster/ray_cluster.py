@@ -24,7 +24,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from cai.cluster.pool import LostError
-from cai.cluster.replica import Carried, Opened, Outcome, Place, Recipe, Replica
+from cai.cluster.replica import MakerSpec, PackedError, Placement, Replica, ReplicaInfo, RowResult
 from cai.core.errors import ModelError, UsageError
 from cai.core.records import Prompt, Provenance
 
@@ -32,17 +32,17 @@ CONNECTING_SECONDS = 5.0
 CALLS_AT_ONCE = 65_536
 """More than the pool ever gives a replica: how many rows it holds is the pool's to say."""
 
-_CARRIED = ("OPENAI_API_KEY", "HF_TOKEN")
+_FORWARDED = ("OPENAI_API_KEY", "HF_TOKEN")
 """Secrets of the person who runs the driver, which models on other nodes are opened with."""
 
 Answer = TypeVar("Answer")
 
 
 class RayCluster:
-    """A joined cluster that replicas are hired from."""
+    """A joined cluster, in which replicas are started."""
 
-    def __init__(self, recipe: Recipe, gpus: float) -> None:
-        self._recipe = recipe
+    def __init__(self, spec: MakerSpec, gpus: float) -> None:
+        self._spec = spec
         self._actor = ray.remote(Replica).options(
             num_cpus=1,
             num_gpus=gpus,
@@ -53,10 +53,10 @@ class RayCluster:
         )
 
     @classmethod
-    async def join(cls, address: str, recipe: Recipe, gpus: float) -> "RayCluster":
+    async def join(cls, address: str, spec: MakerSpec, gpus: float) -> "RayCluster":
         """Join the cluster at `address`; raises UsageError when that cannot be done, or none of its nodes is enough."""
         if address not in ("auto", "local"):
-            await _knock(address)
+            await _check_address(address)
         try:
             with _own_signals():
                 await asyncio.to_thread(  # it takes seconds
@@ -72,43 +72,43 @@ class RayCluster:
             ) from error
         except (RuntimeError, ValueError) as error:
             raise UsageError(f"--cluster {address}: {_sentence(error)}") from error
-        cluster = cls(recipe, gpus)
+        cluster = cls(spec, gpus)
         try:
             _check_room(address, gpus)
         except UsageError:
-            await cluster.leave()
+            await cluster.disconnect()
             raise
         return cluster
 
-    def hire(self) -> "RayReplica":
+    def start(self) -> "RayHandle":
         """Ask for one more replica; the cluster places it when it has room."""
-        return RayReplica(self._actor.remote(), self._recipe)
+        return RayHandle(self._actor.remote(), self._spec)
 
-    async def leave(self) -> None:
+    async def disconnect(self) -> None:
         """Let go of the cluster; one that was started for this run ends."""
         await asyncio.to_thread(ray.shutdown)
 
 
-class RayReplica:
-    """An actor, as `pool.Remote`."""
+class RayHandle:
+    """An actor, as the pool sees it."""
 
-    def __init__(self, actor: Any, recipe: Recipe) -> None:
+    def __init__(self, actor: Any, spec: MakerSpec) -> None:
         self._actor = actor
-        self._recipe = recipe
+        self._spec = spec
 
-    async def place(self) -> Place:
+    async def place(self) -> Placement:
         """Return once a node runs it; raises ModelError when the node cannot import cai."""
         try:
             return await _answer(self._actor.place.remote)
         except RayTaskError as error:
             raise ModelError(f"a node cannot start cai; install the same there as here: {_sentence(error)}") from error
 
-    async def open(self) -> Opened | Carried:
+    async def open(self) -> ReplicaInfo | PackedError:
         """Open the models there."""
-        environment = {name: os.environ[name] for name in _CARRIED if name in os.environ}
-        return await _answer(self._actor.open.remote, self._recipe, str(Path.cwd()), environment)
+        environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
+        return await _answer(self._actor.open.remote, self._spec, str(Path.cwd()), environment)
 
-    async def make(self, prompt: Prompt, provenance: Provenance) -> Outcome:
+    async def make(self, prompt: Prompt, provenance: Provenance) -> RowResult:
         """Make a row there."""
         return await _answer(self._actor.make.remote, prompt, provenance)
 
@@ -132,7 +132,7 @@ async def _answer(call: Callable[..., Awaitable[Answer]], *arguments: object) ->
         raise LostError(_sentence(error)) from error
 
 
-async def _knock(address: str) -> None:
+async def _check_address(address: str) -> None:
     """Raise UsageError unless somebody listens at HOST:PORT; Ray itself would try for a minute and then say pages."""
     host, _, port = address.rpartition(":")
     try:

@@ -1,0 +1,176 @@
+"""What a verb does around the pipeline: open its models and its run directory, have it filled, close it with a status.
+
+The directory may be the working copy of a run at a URL, which is waited for in threads (`cai.core.threads`): requests
+of other jobs on the event loop go on meanwhile, and whoever presses Ctrl-C waits no longer.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from cai.core.errors import InterruptError
+from cai.core.records import INPUT, Failure, Prompt, Row, Usage
+from cai.core.threads import finished, in_thread
+from cai.models import EngineOptions, open_engine
+from cai.models.base import Engine
+from cai.models.settings import EngineSettings
+from cai.models.spec import ModelSpec
+from cai.pipeline.pipeline import Pipeline
+from cai.pipeline.watch import Watch
+from cai.rundir import Run, Status
+from cai.rundir.origin import is_copy, location
+
+Item = TypeVar("Item", Prompt, Row)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a job ended.
+
+    `done`, `failed`, `skipped`, the tokens and the seconds are this process's; `rows` and `failures` (by stage and
+    cause) are the whole run's. `owed` of the failures are asked again by the same command, `for_good` by the same with
+    `--retry-failed`; the rest are no prompts.
+    """
+
+    out: Path
+    status: Literal["done", "interrupted"]
+    done: int
+    failed: int
+    skipped: int
+    duplicates: int
+    rows: int
+    failures: dict[str, int]
+    owed: int
+    for_good: int
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the summary as what JSON can say."""
+        return asdict(self) | {"out": location(self.out)}
+
+
+async def open_closing(
+    spec: ModelSpec, settings: EngineSettings, stack: AsyncExitStack, say: Callable[[str], None] | None = None
+) -> Engine:
+    """Open a model that the stack closes; `say` tells a person what a server is waited for. Raises ModelError."""
+    options = EngineOptions(
+        settings.device, settings.dtype, settings.concurrency, settings.timeout, settings.engine_option, say
+    )
+    engine = await open_engine(spec, options)
+    stack.push_async_callback(engine.close)
+    return engine
+
+
+async def open_run(
+    directory: Path,
+    identity: Mapping[str, str],
+    settings: Mapping[str, Any],
+    watch: Watch,
+    *,
+    fresh: bool,
+    retry_failed: bool,
+) -> Run:
+    """Open a run directory and tell what was repaired; raises as `Run.open`, and InterruptError before a URL answers.
+
+    A task that is cancelled meanwhile leaves no open run behind.
+    """
+    opening = in_thread(partial(Run.open, directory, identity, settings, fresh=fresh, retry_failed=retry_failed))
+    with watch.stop.at_once() if is_copy(directory) else nullcontext():
+        try:
+            run = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unused)
+            if not is_copy(directory):
+                raise
+            raise InterruptError(
+                f"interrupted before {location(directory)} answered; the same command goes on."
+            ) from None
+    for repair in run.repairs:
+        watch.say(repair)
+    return run
+
+
+def _close_unused(opening: asyncio.Future[Run]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        in_thread(partial(opening.result().close, "interrupted"))
+
+
+async def fill(
+    run: Run, pipeline: Pipeline[Item], items: Iterable[Item | Failure], watch: Watch, duplicates: Callable[[], int]
+) -> Summary:
+    """Let the pipeline work and close the run whatever happens; raises what stopped the pipeline, or closing."""
+    began = time.monotonic()
+    before = run.usage
+    status: Status = "failed"
+    watch.stage = "working"
+    try:
+        await pipeline.run(items)
+        ended: Literal["done", "interrupted"] = "interrupted" if watch.stop.draining else "done"
+        status = ended
+    except asyncio.CancelledError:
+        status = "interrupted"
+        raise
+    finally:
+        run.note_usage(_difference(watch.tally.usage(), _difference(run.usage, before)))
+        await _close(run, status, watch)
+    causes: Counter[str] = Counter()
+    owed = for_good = 0
+    for failure in run.failures():
+        causes[f"{failure.stage}: {failure.cause}"] += 1
+        owed += failure.retryable
+        for_good += not failure.retryable and failure.stage != INPUT
+    progress, usage = watch.progress, watch.tally.usage()
+    return Summary(
+        out=run.directory,
+        status=ended,
+        done=progress.done,
+        failed=progress.failed,
+        skipped=progress.skipped,
+        duplicates=duplicates(),
+        rows=run.finished,
+        failures=dict(causes.most_common()),
+        owed=owed,
+        for_good=for_good,
+        requests=usage.requests,
+        prompt_tokens=usage.prompt_tokens,
+        cached_tokens=usage.cached_tokens,
+        completion_tokens=usage.completion_tokens,
+        seconds=time.monotonic() - began,
+    )
+
+
+async def _close(run: Run, status: Status, watch: Watch) -> None:
+    """Close the run: a disk is waited for, a URL until the task is cancelled, which raises InterruptError."""
+    closing = in_thread(partial(run.close, status))
+    if not is_copy(run.directory):
+        return await finished(closing)
+    with watch.stop.at_once():
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            closing.add_done_callback(lambda closed: closed.exception())  # told by nobody any more
+            run.leave()
+            raise InterruptError(
+                f"interrupted before {location(run.directory)} had everything; what is done is safe in "
+                f"{run.directory}, and the same command goes on where it stopped."
+            ) from None
+
+
+def _difference(whole: Usage, part: Usage) -> Usage:
+    """Return the tokens in the whole that are not the part's: those of rows that failed or were given up."""
+    return Usage(
+        whole.requests - part.requests,
+        whole.prompt_tokens - part.prompt_tokens,
+        whole.cached_tokens - part.cached_tokens,
+        whole.completion_tokens - part.completion_tokens,
+    )
