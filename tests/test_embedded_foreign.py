@@ -2,7 +2,7 @@
 
 import random
 
-from cai.prompts import Templates
+from cai.method.templates import Templates
 from cai.tiny.dialogue import Writer
 
 from cai.tiny import foreign, oracle

@@ -15,7 +15,7 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 
-from cai.identity import fingerprint
+from cai.core.identity import fingerprint
 
 _OPENING, _CLOSING = r"[(\[{<\uff08\uff3b\u3010]", r"[)\]}>\uff09\uff3d\u3011]"
 _CONTROL = re.compile(r"<(?=[|\uff5c])")
