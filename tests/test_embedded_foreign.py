@@ -2,10 +2,10 @@
 
 import random
 
+from benchmarks.embedded import foreign
+from benchmarks.embedded.dialogue import Writer
 from cai.method.templates import Templates
-from cai.tiny.dialogue import Writer
-
-from cai.tiny import foreign, oracle
+from cai.tiny import oracle
 
 RESPONSE = "Call now. Wait here. Go."
 
