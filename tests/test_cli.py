@@ -74,12 +74,19 @@ def test_every_command_s_help_line_is_the_one_in_the_table() -> None:
         (["show", "."], "not a run"),
         (["export", "."], "not a run"),
         (["exprt"], "export"),
+        (["generate", "--limit", "0"], "see cai generate --help"),
+        (["generate", "--judge-by", "feeling"], "logprobs"),
+        (["show"], "RUN"),
+        (["train", "dpo", "--labels", "x"], "see cai train dpo --help"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
     done = run_cai(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert says in done.stderr
+    lines = [line for line in done.stderr.splitlines() if " so far" not in line]  # where loading takes a minute
+    assert len(lines) == 1
+    assert lines[0].startswith("cai: ")
     assert "Traceback" not in done.stderr
 
 
@@ -120,6 +127,7 @@ def test_a_config_file_says_what_would_have_been_typed(tmp_path: Path) -> None:
         ('out: "a\\0b"\n', "U+0000"),
         ('out: "\\ud800"\n', "U+D800"),
         ("no-gate: perhaps\n", "true or false"),
+        ("gate: true\nno-gate: true\n", "run.yaml:2: no-gate and gate are one option; keep one of them"),
         ("limit: 99999999999999999999999\n", "64 bits"),
         ("limit: '99999999999999999999999'\n", "limit: 9999"),
         ("limit: 4294967296\n", "more than can be counted"),
@@ -157,8 +165,9 @@ def test_show_prints_chains(run_directory: Path) -> None:
     done = run_cai("show", str(run_directory), "--limit", "2")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("response 0") == 2
-    assert "{+" in done.stdout  # a word diff, readable without colours
-    assert "shown first" in done.stdout
+    told_flat = " ".join(done.stdout.replace("│", " ").split())
+    assert "revision (rewritten): " in told_flat  # random words; word diffs are in test_cli_show
+    assert "when it was shown first" in told_flat
     one = told("show", str(run_directory), "--limit", "1")
     assert told("show", str(run_directory), one["prompt"]["id"]) == one
     missing = run_cai("show", str(run_directory), "no-such-id")

@@ -36,6 +36,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> N
     if not problems and file.data is not data:
         problems.append(Problem(1, "expected a mapping of option names to values"))
     defaults: dict[str, str | list[str]] = {}
+    set_by: dict[str, str] = {}
     names = _names(ctx.command)
     for name, value in data.items():
         line = file.line((name,))
@@ -43,11 +44,17 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> N
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             problems.append(Problem(line, f"unknown option {name!r}{hint}"))
-        elif value is not None:
-            try:
-                defaults[str(names[name].option.name)] = _typed(ctx, names[name], file, name)
-            except click.BadParameter as error:
-                problems.append(Problem(line, f"{name}: {error.message}"))
+            continue
+        if value is None:
+            continue
+        option = str(names[name].option.name)
+        if set_by.setdefault(option, name) != name:
+            problems.append(Problem(line, f"{name} and {set_by[option]} are one option; keep one of them"))
+            continue
+        try:
+            defaults[option] = _typed(ctx, names[name], file, name)
+        except click.BadParameter as error:
+            problems.append(Problem(line, f"{name}: {error.message}"))
     if problems:
         raise click.UsageError("; ".join(file.describe(problem) for problem in sorted(problems)), ctx)
     ctx.default_map = defaults

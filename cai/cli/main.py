@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     watch_libraries()
     try:
         _require_text(sys.argv[1:] if arguments is None else arguments)
-        code = cai.main(args=arguments, standalone_mode=False)
+        code = cai.main(args=arguments, prog_name="cai", standalone_mode=False)
     except CaiError as error:
         remark(str(error))
         sys.exit(error.exit_code)

@@ -1,11 +1,16 @@
-"""`cai show RUN [ID]`: the chains in a run, to read."""
+"""`cai show RUN [ID]`: the chains in a run, to read; of what is no run, what is there and which command reads it.
+
+A row is printed as prompt, response, critiques, revisions and verdicts; a revision as a word diff where it left most of
+the words alone.
+"""
 
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -16,10 +21,20 @@ from cai.cli.options import EXISTING_RUN, Count
 from cai.cli.screen import Screen, assembled, shown
 from cai.cli.terminal import print_json, remark
 from cai.core.errors import RunError
+from cai.core.mark import Kind, kind_of
 from cai.core.records import PartFailure, Row, Trace, Verdict
 from cai.core.text import visible
+from cai.evaluate.folder import DOCUMENT as EVALUATION
+from cai.evaluate.folder import FORMAT as EVALUATION_FORMAT
 from cai.rundir import Run
+from cai.rundir.documents import DocumentError, parse_document, read_bounded
 from cai.rundir.origin import location
+from cai.train.folder import FORMAT as TRAINING_FORMAT
+from cai.train.folder import MANIFEST as TRAINING
+
+ALIKE = 0.5
+"""Share of the words of both texts that a word diff leaves alone. With fewer it is a riddle, as the embedded model's
+revisions show: at 0.43 one sentence is woven into another, at 0.51 one of three sentences is another."""
 
 
 @click.command()
@@ -29,7 +44,16 @@ from cai.rundir.origin import location
 @click.option("--revised", is_flag=True, help="Only rows in which something was revised and a pair was decided.")
 @click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines.")
 def show(run: Path, prompt_id: str | None, limit: int, revised: bool, as_json: bool) -> None:
-    """Print a run's chains: prompt, response, critique, revision, verdict."""
+    """Print a run's chains: prompt, response, critique, revision, verdict.
+
+    Of a loop, an evaluation or a trained model: what is there, and which command reads it.
+    """
+    kind = kind_of(run)
+    if kind is not None and kind in _TOLD:
+        if prompt_id is not None or revised:
+            raise RunError(f"{run} holds no rows; `cai show {run}` says what is there")
+        _show_other(run, kind, as_json=as_json)
+        return
     stored = Run.read(run)
     if prompt_id is None:
         rows: Iterator[Row] = (row for row in stored.rows() if not revised or _tells_a_story(row))
@@ -48,6 +72,52 @@ def show(run: Path, prompt_id: str | None, limit: int, revised: bool, as_json: b
             print_row(console, row)
     if not printed:
         remark(f"{location(run)} has no {'revised ' if revised else ''}rows to show")
+
+
+def _show_other(directory: Path, kind: Kind, *, as_json: bool) -> None:
+    """Say what is in a directory that holds no rows; raises RunError when it cannot be read."""
+    try:
+        told, lines = _TOLD[kind](directory)
+    except DocumentError as error:
+        raise RunError(f"{directory}: its document {error}.") from error
+    except OSError as error:
+        raise RunError(f"{error.filename} cannot be read: {error.strerror}.") from error
+    if as_json:
+        print_json({"kind": kind, **told})
+        return
+    console = Screen()
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def _evaluation(directory: Path) -> tuple[Mapping[str, Any], list[str]]:
+    found = parse_document(read_bounded(directory / EVALUATION), EVALUATION_FORMAT)
+    identity, status = found.fields("identity"), found.text("status")
+    prompts = f", {found.fields('result').count('prompts'):,} prompts" if status == "done" else ""
+    return found.values, [
+        f"{directory}: an evaluation under {identity.text('constitution')}, judged by {identity.text('judge')}: "
+        f"{status}{prompts}",
+        *(f"  {label}: {engine}" for label, engine in found.words("models").items()),
+        f"look at {directory}/evaluation.png; the same `cai evaluate` {'prints the table' if prompts else 'goes on'}",
+    ]
+
+
+def _training(directory: Path) -> tuple[Mapping[str, Any], list[str]]:
+    if not (directory / TRAINING).exists():
+        return {"status": "running"}, [f"{directory}: a training run without a model yet; the same `cai train` goes on"]
+    found = parse_document(read_bounded(directory / TRAINING), TRAINING_FORMAT)
+    method = found.text("method")
+    use = "--reward-model " if method == "reward" else "--model transformers:"
+    return found.values, [
+        f"{directory}: {method} of {found.text('base')}: {found.text('status')}, {found.count('steps'):,} steps",
+        f"look at {directory}/README.md; use it with {use}{directory}",
+    ]
+
+
+_TOLD: dict[Kind | None, Callable[[Path], tuple[Mapping[str, Any], list[str]]]] = {
+    "evaluation": _evaluation,
+    "training": _training,
+}
 
 
 def _tells_a_story(row: Row) -> bool:
@@ -78,7 +148,10 @@ def _trace(trace: Trace, *, colours: bool) -> list[RenderableType]:
             continue
         belief = "" if turn.gate is None else f", {turn.gate:.0%} likely broken"
         parts.append(_entry("critique", turn.critique, "yellow", note=f"{turn.principle_id}{belief}"))
-        parts.append(_labelled("revision", word_diff(current, turn.revision, colours=colours), "green"))
+        if are_alike(current, turn.revision):
+            parts.append(_labelled("revision", word_diff(current, turn.revision, colours=colours), "green"))
+        else:
+            parts.append(_entry("revision", turn.revision, "green", note="rewritten"))
         current = turn.revision
     if kept:
         listed = ", ".join(f"{turn.principle_id} {1 - turn.gate:.0%}" for turn in kept if turn.gate is not None)
@@ -91,20 +164,30 @@ def _failed(part: PartFailure) -> Text:
 
 
 def _verdict(verdict: Verdict) -> Text:
-    shown = " ".join(
-        f"{order} {value:.2f}"
-        for order, value in (("first", verdict.first), ("second", verdict.second))
+    a, b = verdict.a_source, verdict.b_source
+    if verdict.probability is None:
+        better, first, second = a, verdict.first, verdict.second
+        result = ": ".join(["abstained", str(verdict.abstained), *verdict.unreadable])
+    elif verdict.probability > 0.5:
+        better, first, second = a, verdict.first, verdict.second
+        result = f"{a} is better with {verdict.probability:.2f}"
+    else:  # both are in a's frame, in which b was second when a was first
+        better, first, second = b, _complement(verdict.second), _complement(verdict.first)
+        result = f"{b} is better with {1 - verdict.probability:.2f}"
+    orders = " and ".join(
+        f"{value:.2f} when it was shown {order}"
+        for order, value in (("first", first), ("second", second))
         if value is not None
     )
-    if verdict.probability is None:
-        result = ": ".join(["abstained", str(verdict.abstained), *verdict.unreadable])
-    else:
-        better = verdict.a_source if verdict.probability > 0.5 else verdict.b_source
-        result = f"{better} is better ({max(verdict.probability, 1 - verdict.probability):.2f})"
-    pair = f"{verdict.a_source} against {verdict.b_source}"
-    return _entry(
-        "verdict", result, "magenta", note=f"{pair}, {verdict.principle_id}; shown {shown}" if shown else pair
-    )
+    if orders and verdict.probability is None:
+        result += f"; {better} was better with {orders}"
+    elif orders:
+        result += f": {orders}"
+    return _entry("verdict", result, "magenta", note=f"{a} against {b}, {verdict.principle_id}")
+
+
+def _complement(value: float | None) -> float | None:
+    return None if value is None else 1 - value
 
 
 def _entry(label: str, content: str, style: str, note: str = "") -> Text:
@@ -116,6 +199,11 @@ def _labelled(label: str, content: Text, style: str, note: str = "") -> Text:
     if note:
         head.append(f" ({note})", style="dim")
     return assembled(head, shown(": "), content)
+
+
+def are_alike(old: str, new: str) -> bool:
+    """Tell whether a word diff of two texts can be read: most of the words are the same, in the same order."""
+    return difflib.SequenceMatcher(None, old.split(), new.split(), autojunk=False).ratio() >= ALIKE
 
 
 def word_diff(old: str, new: str, *, colours: bool) -> Text:

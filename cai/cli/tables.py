@@ -100,9 +100,15 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
     if export.adherence:
         kept = ", ".join(f"{name} {value.mean:.0%}" for name, value in export.adherence.items())
         console.print(f"kept by responses, by the gates: {kept}")
+    written = [
+        f'"{name}"'
+        for name, counts in (("sft", export.sft), ("preference", export.preference))
+        if counts.train + counts.test
+    ]
+    names = " and ".join([f'datasets.load_dataset("{run}", {written[0]})', *written[1:]]) if written else ""
+    load = f"load: {names}; " if written else ""
     # Soft-wrapped, because these lines are there to be copied.
-    load = f'load: datasets.load_dataset("{run}", "sft") and "preference"; read: cai show {location(run)}'
-    console.print(load, soft_wrap=True)
+    console.print(f"{load}read: cai show {location(run)}", soft_wrap=True)
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:

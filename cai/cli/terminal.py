@@ -9,7 +9,6 @@ import logging
 import re
 import sys
 import warnings
-from io import StringIO
 from typing import Any, TextIO
 
 import click
@@ -50,10 +49,14 @@ def print_json(value: Any, *, indent: bool = False) -> None:
 
 
 def show_error(error: click.ClickException) -> None:
-    """Print what click says of a mistake, the usage and the hint included."""
-    said = StringIO()
-    error.show(said)
-    say(said.getvalue().rstrip("\n"), err=True)
+    """Print what click says of a mistake as one sentence, with what lists the options; the help where it is that."""
+    told = error.format_message()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        say(told, err=True)
+        return
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    sentence = " ".join(told.replace(". (Did you", " (did you").replace(". Did you", "; did you").split()).rstrip(".")
+    remark(sentence if context is None or sentence.endswith("?") else f"{sentence}; see {context.command_path} --help")
 
 
 def watch_libraries() -> None:
