@@ -21,7 +21,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("cluster", "tiny"),
     ("generate", "judging", "train", "evaluate"),
     ("loop",),
-    ("cli",),
+    ("cli", "api", "errors"),
 )
 """Level 0 first. A package may import from lower levels and from itself, never from its neighbours."""
 VERBS = ("generate", "judging", "train", "evaluate", "loop")
@@ -127,8 +127,12 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_stay_small(path: Path) -> None:
     assert path.read_text().count("\n") <= LONGEST_FILE
+    # A function of the public API has an option a line, and a paragraph for them: there the work is counted.
+    is_api = package(module_name(path)) == "api"
     for function in functions(path):
-        assert (function.end_lineno or 0) - function.lineno + 1 <= LONGEST_FUNCTION, function.name
+        documented = is_api and ast.get_docstring(function) is not None and len(function.body) > 1
+        first = function.body[1].lineno if documented else function.lineno
+        assert (function.end_lineno or 0) - first + 1 <= LONGEST_FUNCTION, function.name
     assert not tree(path).body or ast.get_docstring(tree(path)), "a module's docstring is its contract"
 
 

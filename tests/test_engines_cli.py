@@ -13,6 +13,7 @@ from cai.cli import models as command
 from cai.core.errors import EngineGoneError, ModelError, RequestError
 from cai.core.records import Message
 from cai.models import EngineOptions
+from cai.models import check as checking
 from cai.models.base import Completion, Engine, Request
 from cai.models.scripted import ScriptedEngine
 from cai.models.spec import ModelSpec
@@ -47,7 +48,7 @@ def _opens(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
     async def open_engine(spec: ModelSpec, options: EngineOptions) -> Engine:
         return engine
 
-    monkeypatch.setattr(command, "open_engine", open_engine)
+    monkeypatch.setattr(checking, "open_engine", open_engine)
 
 
 def test_check_says_why_there_are_no_choices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +129,6 @@ def test_without_torch_the_fix_is_named() -> None:
 
 
 def test_check_tells_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "_TOLD_EVERY", 0.02)
+    monkeypatch.setattr(checking, "_TOLD_EVERY", 0.02)
     result = CliRunner().invoke(command.models, ["check", "scripted?delay_ms=50"])
     assert "cai: waiting for its first answer, for 0 s so far" in result.output

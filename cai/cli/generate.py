@@ -30,10 +30,8 @@ from cai.cli.running import run_watched
 from cai.cli.screen import Screen, shown
 from cai.cli.tables import exit_code, print_export, print_hints, print_summary
 from cai.cli.terminal import print_json, remark
-from cai.cluster import check_cluster
-from cai.cluster.settings import ClusterSettings
+from cai.cluster import cluster_settings
 from cai.core.addresses import DataSource
-from cai.core.errors import UsageError
 from cai.core.settings import plain
 from cai.generate.dry_run import Load
 from cai.generate.estimate import Estimate, GenerateSummary
@@ -131,7 +129,7 @@ def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
     settings = GenerateSettings(
         engine=take_engine_settings(options),
         judging=take_judge_settings(options),
-        cluster=_take_cluster_settings(options),
+        cluster=cluster_settings(*(options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica"))),
         **options,
     )
     check_engine_options((settings.model, settings.judge or settings.model), settings.engine.engine_option)
@@ -173,17 +171,6 @@ def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
         print_export(console, summary.out, exported)
         print_hints(console, summary, exported)
     raise click.exceptions.Exit(exit_code(summary))
-
-
-def _take_cluster_settings(options: dict[str, Any]) -> ClusterSettings:
-    """Move the cluster's options out of the command's; raises UsageError when they make no sense."""
-    cluster, given = options.pop("cluster"), {name: options.pop(name) for name in ("replicas", "gpus_per_replica")}
-    for name, value in given.items():
-        if cluster is None and value is not None:
-            raise UsageError(f"--{name.replace('_', '-')} needs --cluster: without one the models are in this process")
-    if cluster is not None:
-        check_cluster(cluster)
-    return ClusterSettings(cluster, **{name: value for name, value in given.items() if value is not None})
 
 
 def _take_rates(options: dict[str, Any]) -> Rates:

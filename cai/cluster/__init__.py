@@ -15,11 +15,14 @@ killed driver loses them; with a block a row it moved 30 rows a second where the
 to be in Ray's store before it starts, where ours is read as it is needed, and it cannot be asked to drain.
 """
 
+from dataclasses import replace
+
 from cai.cluster.pool import Pool
 from cai.cluster.replica import MakerSpec, RowMaker
+from cai.cluster.settings import ClusterSettings
 from cai.core.errors import UsageError
 
-__all__ = ["MakerSpec", "Pool", "RowMaker", "check_cluster", "open_cluster"]
+__all__ = ["MakerSpec", "Pool", "RowMaker", "check_cluster", "cluster_settings", "open_cluster"]
 
 
 def check_cluster(address: str) -> None:
@@ -32,6 +35,20 @@ def check_cluster(address: str) -> None:
         )
     if address not in ("auto", "local") and not (host and port.isdecimal()):
         raise UsageError(f"--cluster {address}: give auto, local or HOST:PORT, e.g. 10.0.0.1:6379")
+
+
+def cluster_settings(cluster: str | None, replicas: int | None, gpus_per_replica: float | None) -> ClusterSettings:
+    """Return the cluster's options as settings; raises UsageError when they make no sense."""
+    given = {"replicas": replicas, "gpus_per_replica": gpus_per_replica}
+    for name, value in given.items():
+        if cluster is None and value is not None:
+            raise UsageError(f"--{name.replace('_', '-')} needs --cluster: without one the models are in this process")
+    if cluster is not None:
+        check_cluster(cluster)
+    settings = ClusterSettings(cluster)
+    if replicas is not None:
+        settings = replace(settings, replicas=replicas)
+    return settings if gpus_per_replica is None else replace(settings, gpus_per_replica=gpus_per_replica)
 
 
 async def open_cluster(address: str, spec: MakerSpec, replicas: int, gpus: float) -> Pool:

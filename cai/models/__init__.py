@@ -17,10 +17,12 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from cai.core.errors import ModelError
 from cai.core.redaction import is_secret_name
 from cai.models.base import Engine
+from cai.models.given import GivenModel
 from cai.models.spec import ModelSpec
 
 TINY = Path(__file__).parent.parent / "tiny" / "checkpoint"
@@ -77,6 +79,8 @@ async def open_engine(spec: ModelSpec, options: EngineOptions | None = None) -> 
             return await _open_server(spec, options)
         case "scripted":
             return _open_scripted(spec, options)
+        case "given":
+            return cast("GivenModel", spec).open()
 
 
 async def _open_local(model: str, options: EngineOptions) -> Engine:

@@ -34,27 +34,33 @@ _NO_STR = "not a text"
 _MOST_RAW = 4_000  # characters of what a function returned or raised that a failure keeps
 
 
-def engine_from(model: Engine | PlainFunction | AsyncFunction) -> Engine:
-    """Return the engine that answers with `model`; raises ModelError when it is neither engine nor function."""
+def engine_from(model: Engine | PlainFunction | AsyncFunction, name: str | None = None) -> Engine:
+    """Return the engine that answers with `model`; raises ModelError when it is neither engine nor function.
+
+    `name` is what provenance records of a function, in place of its own name and the hash of its source: whoever calls
+    something that changes (a server, a prompt in a file) says by it what is the same model and what is another.
+    """
     if isinstance(model, type):
         raise ModelError(f"{model.__name__} is a class: a model is an engine that was made of it, or a function")
     if _is_engine(model):
+        if name is not None:
+            raise ModelError(f"{model.name} is an engine, which has a name; only a function is given one")
         return model
     if not callable(model):
         missing = [name for name in _ENGINE if not hasattr(model, name)]
         without = f"; as an engine it lacks {', '.join(missing)}" if len(missing) < len(_ENGINE) else ""
         kind = type(model).__name__
         raise ModelError(f"a {kind} is no model: give a name, an engine or a function from messages to text{without}")
-    return FunctionEngine(model)
+    return FunctionEngine(model, name)
 
 
 class FunctionEngine:
     """A function as an engine. Made by `engine_from`; needs a running event loop when it is asked."""
 
-    def __init__(self, function: PlainFunction | AsyncFunction) -> None:
-        self.name = _name(function)
+    def __init__(self, function: PlainFunction | AsyncFunction, name: str | None = None) -> None:
+        self.name = _name(function) if name is None else name
         self.context_length: int | None = None
-        self._function = function
+        self.function = function
         self._thread = None if _is_async(function) else ThreadPoolExecutor(1, thread_name_prefix="cai-function")
         self.concurrency = _CONCURRENCY if self._thread is None else 1
         self._slots = asyncio.Semaphore(self.concurrency)
@@ -86,14 +92,14 @@ class FunctionEngine:
 
     async def _await(self, messages: list[Message]) -> Any:
         try:
-            return await cast("AsyncFunction", self._function)(messages)
+            return await cast("AsyncFunction", self.function)(messages)
         except Exception as error:  # a function can raise whatever Python can
             raise _failure(self.name, error) from error
 
     def _call(self, messages: list[Message]) -> Any:
         # Not outside the thread, which a StopIteration could not leave.
         try:
-            return self._function(messages)
+            return self.function(messages)
         except Exception as error:
             raise _failure(self.name, error) from error
 

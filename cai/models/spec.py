@@ -19,7 +19,7 @@ from cai.core.addresses import DataSource, Redacted, address_secrets
 from cai.core.errors import ModelError
 from cai.core.redaction import know, redact
 
-Kind = Literal["tiny", "transformers", "vllm", "openai", "scripted"]
+Kind = Literal["tiny", "transformers", "vllm", "openai", "scripted", "given"]
 
 _ALLOWED = "tiny, transformers:MODEL, vllm:MODEL, openai:MODEL@URL[,URL…], scripted"
 _SERVED = re.compile(r"(.+?)@(https?://.+)", re.DOTALL)

@@ -1,0 +1,40 @@
+"""The public API: what the command line does, as functions on Python objects.
+
+`cai` itself has these names (`cai.generate`), imported when they are first asked for. Nothing inside the package
+imports them: what the API and the command line share lies below both, in the verbs' settings, plans and runs.
+"""
+
+from cai.api.evaluation import evaluate
+from cai.api.generation import generate, judge
+from cai.api.looking import check_constitution, check_model, load_constitution
+from cai.api.looping import LoopResult, loop
+from cai.api.planning import plan, run_async
+from cai.api.runs import RunDirectory as Run
+from cai.api.runs import open_run
+from cai.api.training import Training, train
+from cai.api.working import Plan
+from cai.core.records import Message, Row
+from cai.evaluate.results import Evaluation
+from cai.models.function import engine_from
+
+__all__ = [
+    "Evaluation",
+    "LoopResult",
+    "Message",
+    "Plan",
+    "Row",
+    "Run",
+    "Training",
+    "check_constitution",
+    "check_model",
+    "engine_from",
+    "evaluate",
+    "generate",
+    "judge",
+    "load_constitution",
+    "loop",
+    "open_run",
+    "plan",
+    "run_async",
+    "train",
+]

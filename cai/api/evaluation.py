@@ -1,0 +1,134 @@
+"""`evaluate`: what a constitution's judge says of models."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cai.api.given import (
+    Model,
+    Models,
+    Prompts,
+    existing_directory,
+    labelled_model,
+    labelled_models,
+    lent_prompts,
+    optional_directory,
+    optional_model,
+    require_log_probabilities,
+)
+from cai.api.options import Count, NotNegative, Positive, Seed, TopP, checked, take
+from cai.api.training import packages_of_training
+from cai.api.working import AsynchronousCall, InterruptedWork, Plan
+from cai.core.threads import in_thread
+from cai.evaluate.results import Evaluation
+from cai.evaluate.settings import EvaluateSettings
+from cai.method.settings import JudgeSettings
+from cai.models import check_engine_options
+from cai.models.settings import EngineSettings
+from cai.pipeline.watch import Watch
+
+if TYPE_CHECKING:
+    from cai.evaluate.plan import EvaluatePlan
+
+
+def evaluate(
+    models: Models,
+    *,
+    constitution: str | Path,
+    baseline: Model | None = None,
+    judge: Model | None = None,
+    prompts: Prompts | None = None,
+    limit: Count | None = None,
+    seed: Seed = 0,
+    temperature: NotNegative = 1.0,
+    top_p: TopP = 1.0,
+    max_tokens: Count = 512,
+    judge_principles: Count = 1,
+    judge_orders: Literal["both", "one"] = "both",
+    judge_by: Literal["logprobs", "text"] = "logprobs",
+    judge_reasoning: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    concurrency: Count | None = None,
+    timeout: Positive = 600.0,
+    engine_option: Sequence[str] = (),
+    prompts_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    retry_failed: bool = False,
+    progress: bool = True,
+) -> Evaluation:
+    """Measure models: principles broken, refusals, wins and collapse, with 95 % intervals.
+
+    `models` is a model, a list of them (a text may be `NAME=MODEL`), or a mapping from names to models; `baseline` is
+    the one that the others are compared to. `judge` (None: the baseline, without one the first model) has to give
+    log-probabilities, which its gates are made of. `prompts` are as for `generate`, or the name of a shipped set
+    (`harmless`, `medical`, `tiny`); `limit` of them are drawn from `seed`. `out` is a directory (None:
+    `evaluations/NAME`). The other options, among them how answers are sampled (`temperature`, `top_p`, `max_tokens`)
+    and judged (`judge_principles`, `judge_orders`, `judge_by`, `judge_reasoning`), how models are opened (`device`,
+    `dtype`, `concurrency`, `timeout`, `engine_option`), `constitution`, `prompts_dir`, `fresh`, `retry_failed` and
+    `progress`, are as for `generate`.
+
+    Returns the figures, by model and by pair: `result.figure("violation", "base").value` is a share in [0, 1], with
+    the interval's ends `low` and `high`. The same call again goes on, also with more models or prompts. Raises as
+    `generate` does, and ModelError where matplotlib is missing.
+    """
+    return EvaluateCall(checked(evaluate, locals())).run()
+
+
+class EvaluateCall(AsynchronousCall[Evaluation]):
+    """A call of `evaluate`."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(progress=options.pop("progress"))
+        self._options = options
+
+    def plan(self) -> Plan:
+        """Return what would be measured."""
+        with self._planned() as plan:
+            told = {"prompts": str(plan.settings.prompts or plan.constitution.prompts), "out": str(plan.out)}
+            return Plan(plan.recorded() | told, plan.prompts.remarks)
+
+    async def work(self, watch: Watch) -> Evaluation:
+        """Measure."""
+        with packages_of_training():
+            from cai.evaluate.run import evaluate as measure  # noqa: PLC0415  (matplotlib, which draws the figure)
+        with ExitStack() as stack:
+            plan = await in_thread(partial(stack.enter_context, self._planned()))
+            for line in plan.prompts.remarks if plan.settings.prompts is not None else ():
+                watch.say(line)
+            if plan.settings.judge is None:
+                which = "the baseline" if plan.baseline is not None else "the first model"
+                watch.say(f"judged by {plan.judge}, {which}; choose with judge=")
+            result = await measure(plan, watch)
+        if result == "interrupted":
+            raise InterruptedWork
+        return result
+
+    @contextmanager
+    def _planned(self) -> "Iterator[EvaluatePlan]":
+        with packages_of_training():
+            from cai.evaluate.plan import plan_evaluate  # noqa: PLC0415
+        options = dict(self._options)
+        with lent_prompts(options.pop("prompts")) as source:
+            baseline = options.pop("baseline")
+            options["engine_option"] = tuple(options["engine_option"])
+            settings = EvaluateSettings(
+                models=labelled_models(options.pop("models")),
+                constitution=str(options.pop("constitution")),
+                baseline=None if baseline is None else labelled_model(baseline),
+                judge=optional_model(options.pop("judge")),
+                prompts=source,
+                prompts_dir=existing_directory(options.pop("prompts_dir"), "prompts_dir"),
+                out=optional_directory(options.pop("out"), "out"),
+                engine=take(EngineSettings, options),
+                judging=take(JudgeSettings, options),
+                **options,
+            )
+            plan = plan_evaluate(settings)
+            specs = (*(contestant.spec for contestant in plan.contestants), plan.judge)
+            check_engine_options(specs, settings.engine.engine_option)
+            require_log_probabilities(plan.judge, "the judge's gates", "judge to another model")
+            yield plan

@@ -1,0 +1,246 @@
+"""`generate` and `judge`: what fills run directories."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from cai.api.given import (
+    Model,
+    Prompts,
+    existing_directory,
+    lent_prompts,
+    model_spec,
+    new_run,
+    optional_model,
+    require_here,
+    require_log_probabilities,
+)
+from cai.api.options import Count, NotNegative, Positive, Rounds, Samples, Seed, TopP, checked, take
+from cai.api.runs import RunDirectory as Run
+from cai.api.runs import open_run
+from cai.api.working import AsynchronousCall, InterruptedWork, Plan
+from cai.cluster import cluster_settings
+from cai.core.settings import plain
+from cai.core.threads import finished, in_thread
+from cai.generate.plan import GeneratePlan, plan_generate
+from cai.generate.run import estimate_generate
+from cai.generate.run import generate as fill_run
+from cai.generate.settings import GenerateSettings
+from cai.judging.plan import JudgePlan, plan_judge
+from cai.judging.run import judge_again
+from cai.judging.settings import RejudgeSettings
+from cai.method.settings import JudgeSettings
+from cai.models import check_engine_options
+from cai.models.settings import EngineSettings
+from cai.pipeline.filling import Summary
+from cai.pipeline.watch import Watch
+from cai.rundir.origin import location
+
+
+def generate(
+    *,
+    constitution: str | Path,
+    model: Model = "tiny",
+    judge: Model | None = None,
+    prompts: Prompts | None = None,
+    prompt_column: str | None = None,
+    split: str | None = None,
+    limit: Count | None = None,
+    shuffle: bool = False,
+    seed: Seed = 0,
+    samples: Samples = 2,
+    schedule: Literal["walk", "sample"] | None = None,
+    rounds: Rounds | None = None,
+    gate: bool | None = None,
+    few_shot: bool = False,
+    temperature: NotNegative = 1.0,
+    top_p: TopP = 1.0,
+    max_tokens: Count = 512,
+    judge_principles: Count = 1,
+    judge_orders: Literal["both", "one"] = "both",
+    judge_by: Literal["logprobs", "text"] = "logprobs",
+    judge_reasoning: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    concurrency: Count | None = None,
+    timeout: Positive = 600.0,
+    engine_option: Sequence[str] = (),
+    cluster: str | None = None,
+    replicas: Count | None = None,
+    gpus_per_replica: NotNegative | None = None,
+    prompts_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    retry_failed: bool = False,
+    all_revisions: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Answer, critique, revise and judge: prompts in, a run directory with SFT and preference data out.
+
+    The same call again goes on where it was stopped; a run that was made with other settings is refused with a RunError
+    that names them, unless `fresh` discards it. A prompt that fails is in `Run.failures` with its cause.
+
+    `constitution` is a YAML file or the name of a shipped one. `model` answers and `judge` judges (None: the same
+    model): a name as after `--model`, an engine, or a plain or async function from a list of messages to a text. A
+    function gives no log-probabilities, so it wants `gate=False`, and as a judge `judge_by="text"`. `prompts` (None:
+    the constitution's) are a place (`prompt_column` and `split` as for a file or a dataset), or an iterable of texts,
+    conversations and rows; `limit` of them are used, with `shuffle` in an order drawn from `seed`, which decides
+    everything else that is drawn too.
+
+    A prompt gets `samples` responses of `max_tokens` tokens at most, drawn at `temperature` and `top_p`. `schedule`
+    and `rounds` say under which principles they are revised, `gate` whether a principle is asked for first, `few_shot`
+    whether exemplars precede a critique; None is what the constitution says. Pairs are judged under `judge_principles`
+    principles, in `judge_orders`, `judge_by` probabilities or text, with `judge_reasoning` first.
+
+    `device` and `dtype` are for models in this process, `timeout` (seconds) for servers, `concurrency` is the number of
+    requests at once, `engine_option` has vLLM's own as `KEY=VALUE`; `cluster`, `replicas` and `gpus_per_replica` make
+    the rows on Ray. `prompts_dir` holds request templates of your own. `out` is a directory or a URL (None:
+    `runs/NAME`). With `retry_failed` what failed for good is asked again; with `all_revisions` every round's revision
+    is exported. `progress=False` draws nothing.
+
+    Raises UsageError before any work is done; EngineGoneError or StoreError when it had to stop, with everything kept
+    that was finished; KeyboardInterrupt after Ctrl-C, as `cai.api.working` says.
+    """
+    return GenerateCall(checked(generate, locals())).run()
+
+
+def judge(
+    run: str | Path | Run,
+    *,
+    constitution: str | Path | None = None,
+    judge: Model | None = None,
+    seed: Seed = 0,
+    max_tokens: Count = 512,
+    judge_principles: Count = 1,
+    judge_orders: Literal["both", "one"] = "both",
+    judge_by: Literal["logprobs", "text"] = "logprobs",
+    judge_reasoning: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    concurrency: Count | None = None,
+    timeout: Positive = 600.0,
+    engine_option: Sequence[str] = (),
+    prompts_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    retry_failed: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Judge a run's pairs again, and return a new run with the same traces and new verdicts; `run` stays as it is.
+
+    `constitution` and `judge` are by default the run's own; a judge that was a Python object has to be given again.
+    `max_tokens` limits a reasoning. `out` is by default the run's directory with `-judged-NAME` behind it. `seed`,
+    `judge_principles`, `judge_orders`, `judge_by`, `judge_reasoning`, `device`, `dtype`, `concurrency`, `timeout`,
+    `engine_option`, `prompts_dir`, `fresh`, `retry_failed`, `progress` and the errors are as for `generate`.
+    """
+    return JudgeCall(checked(_JUDGE, locals())).run()
+
+
+_JUDGE = judge  # the function has a parameter of its name
+
+
+class _Filling(AsynchronousCall[Run]):
+    """What the two have in common: a summary, exports, and a run."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(progress=options.pop("progress"))
+        self._options = options
+
+    async def work(self, watch: Watch) -> Run:
+        """Fill the run and export it."""
+        summary, all_revisions = await self.fill(watch)
+        run = Run(summary.out, summary)
+        await finished(in_thread(partial(run.export, all_revisions=all_revisions)))
+        if summary.status == "interrupted":
+            raise InterruptedWork
+        return run
+
+    @abstractmethod
+    async def fill(self, watch: Watch) -> tuple[Summary, bool]:
+        """Fill the run; return how that ended, and whether every revision is exported."""
+
+
+class GenerateCall(_Filling):
+    """A call of `generate`."""
+
+    def plan(self) -> Plan:
+        """Return what would be done, and an estimate of what it takes."""
+        with self._planned() as plan:
+            estimate = estimate_generate(plan)
+            settings = plain(plan.settings) | plan.method.plan.model_dump(mode="json")
+            judge = plan.settings.judge or plan.settings.model
+            told = {"prompts": str(plan.source), "out": location(plan.out), "judge": str(judge)}
+            return Plan(settings | told, plan.prompts.remarks, estimate)
+
+    async def fill(self, watch: Watch) -> tuple[Summary, bool]:
+        """Generate."""
+        with ExitStack() as stack:
+            plan = await in_thread(partial(stack.enter_context, self._planned()))
+            for line in plan.prompts.remarks:
+                watch.say(line)
+            if plan.settings.model.kind == "tiny":
+                watch.say("using the embedded miniature, which knows only its micro-world; choose another with model=")
+            return await fill_run(plan, watch), plan.settings.all_revisions
+
+    @contextmanager
+    def _planned(self) -> Iterator[GeneratePlan]:
+        options = dict(self._options)
+        with lent_prompts(options.pop("prompts")) as source:
+            cluster = {name: options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica")}
+            model, judge = model_spec(options.pop("model")), optional_model(options.pop("judge"))
+            require_here((model, judge), cluster["cluster"])
+            settings = GenerateSettings(
+                constitution=str(options.pop("constitution")),
+                model=model,
+                judge=judge,
+                prompts=source,
+                cluster=cluster_settings(**cluster),
+                out=new_run(options.pop("out")),
+                **_common(options),
+            )
+            check_engine_options((model, judge or model), settings.engine.engine_option)
+            plan = plan_generate(settings)
+            if plan.method.plan.gate and plan.method.plan.rounds:
+                require_log_probabilities(model, "the gate", "gate=False")
+            if settings.judging.judge_by == "logprobs":
+                require_log_probabilities(judge or model, "the judge", 'judge_by="text"')
+            yield plan
+
+
+class JudgeCall(_Filling):
+    """A call of `judge`."""
+
+    def plan(self) -> Plan:
+        """Return what would be done."""
+        return Plan(self._plan().recorded())
+
+    async def fill(self, watch: Watch) -> tuple[Summary, bool]:
+        """Judge."""
+        plan = await in_thread(self._plan)
+        return await judge_again(plan, watch), False
+
+    def _plan(self) -> JudgePlan:
+        options = dict(self._options)
+        run, constitution = options.pop("run"), options.pop("constitution")
+        settings = RejudgeSettings(
+            run=run.path if isinstance(run, Run) else open_run(run).path,
+            constitution=None if constitution is None else str(constitution),
+            judge=optional_model(options.pop("judge")),
+            out=new_run(options.pop("out")),
+            **_common(options),
+        )
+        plan = plan_judge(settings)
+        check_engine_options((plan.judge,), settings.engine.engine_option)
+        if settings.judging.judge_by == "logprobs":
+            require_log_probabilities(plan.judge, "the judge", 'judge_by="text"')
+        return plan
+
+
+def _common(options: dict[str, Any]) -> Mapping[str, Any]:
+    """Return the options as settings have them, from what is left of a call's."""
+    options["prompts_dir"] = existing_directory(options["prompts_dir"], "prompts_dir")
+    options["engine_option"] = tuple(options["engine_option"])
+    return {"engine": take(EngineSettings, options), "judging": take(JudgeSettings, options), **options}

@@ -1,0 +1,53 @@
+"""Constitutions and models, looked at before anything is made with them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cai.api.given import Model, model_spec
+from cai.api.options import checked
+from cai.api.working import run_watched
+from cai.constitution import Constitution, load_sources, resolve
+from cai.constitution.lint import Remark, lint
+from cai.models import EngineOptions, check_engine_options
+from cai.models.check import Findings
+from cai.models.check import check_model as check
+
+
+def load_constitution(constitution: str | Path) -> Constitution:
+    """Return a constitution, a YAML file or a shipped one by name, with all that it extends.
+
+    Raises ConstitutionError with a line `file:line: message` for everything that is wrong.
+    """
+    return resolve(load_sources(str(constitution)))
+
+
+def check_constitution(constitution: str | Path) -> tuple[Remark, ...]:
+    """Return what the author of a valid constitution cannot have meant: remarks with path, line and message.
+
+    Raises ConstitutionError as `load_constitution` does when it is not valid.
+    """
+    return tuple(lint(load_sources(str(constitution))))
+
+
+def check_model(
+    model: Model,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    engine_option: Sequence[str] = (),
+    progress: bool = True,
+) -> Findings:
+    """Open a model, ask it something, and return what it can do and how fast, in tokens a second.
+
+    `model`, `device`, `dtype`, `engine_option` and `progress` are as for `generate`. Takes a minute at most once the
+    model is open. Raises ModelError when it cannot be opened, EngineError when it does not answer.
+    """
+    checked(check_model, locals())
+    spec = model_spec(model)
+    check_engine_options((spec,), engine_option)
+    return run_watched(
+        lambda watch: check(
+            spec, EngineOptions(device=device, dtype=dtype, engine_options=tuple(engine_option), say=watch.say)
+        ),
+        progress=progress,
+    )

@@ -1,0 +1,181 @@
+"""`loop`: both stages of Constitutional AI and the measurement, as one call."""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from cai.api.given import (
+    Model,
+    Prompts,
+    existing_directory,
+    lent_prompts,
+    optional_directory,
+    optional_model,
+    require_log_probabilities,
+)
+from cai.api.options import Count, CountOfTwo, NotNegative, PairSamples, Positive, Samples, Seed, checked, take
+from cai.api.showing import Showing
+from cai.api.training import packages_of_training
+from cai.api.working import Call, Plan, run_watched
+from cai.core.settings import plain
+from cai.evaluate.results import Evaluation
+from cai.loop.settings import LoopMethod, LoopSettings
+from cai.loop.stages import stages
+from cai.models import check_engine_options
+from cai.models.settings import EngineSettings
+from cai.models.spec import ModelSpec
+from cai.pipeline.watch import Watch
+from cai.train.settings import AdapterSettings, FitSettings, PreferenceSettings
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopResult:
+    """A finished loop: its directory, with one below it for each stage, the measurement, and the stages run now."""
+
+    path: Path
+    evaluation: Evaluation
+    ran: tuple[str, ...]
+
+
+def loop(
+    *,
+    constitution: str | Path,
+    model: str | Path = "tiny",
+    judge: Model | None = None,
+    method: LoopMethod = "dpo",
+    iterations: Count = 1,
+    prompts: Prompts | None = None,
+    limit: Count | None = None,
+    evaluation_prompts: Prompts | None = None,
+    evaluation_limit: Count | None = None,
+    seed: Seed = 0,
+    samples: Samples = 2,
+    pair_samples: PairSamples = 4,
+    judge_principles: Count = 1,
+    max_tokens: Count = 512,
+    sft_epochs: Positive | None = None,
+    sft_max_steps: Count | None = None,
+    sft_learning_rate: Positive | None = None,
+    sft_batch_size: Count | None = None,
+    second_epochs: Positive | None = None,
+    second_max_steps: Count | None = None,
+    second_learning_rate: Positive | None = None,
+    second_batch_size: Count | None = None,
+    beta: Positive = 0.1,
+    labels: Literal["soft", "hard"] = "soft",
+    sft_term: NotNegative = 0.0,
+    group: CountOfTwo = 8,
+    adapter: Literal["none", "lora", "dora"] = "none",
+    rank: Count = 16,
+    quantize: bool = False,
+    template: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    concurrency: Count | None = None,
+    timeout: Positive = 600.0,
+    engine_option: Sequence[str] = (),
+    prompts_dir: str | Path | None = None,
+    out: str | Path | None = None,
+    retry_failed: bool = False,
+    progress: bool = True,
+) -> LoopResult:
+    """Generate, train on revisions, train on the judge's preferences, and measure what changed.
+
+    The same call again goes on where it was stopped; changed settings run the stages that they touch again.
+
+    `model` is trained: `tiny`, a directory or a hub id. `judge` (None: the untrained model) judges and rewards; it has
+    to give log-probabilities. `method` is the second stage's, `iterations` the rounds of AI feedback. `prompts` and
+    `limit` are what is trained on, `evaluation_prompts` and `evaluation_limit` what is measured with. A prompt gets
+    `samples` revised responses, and `pair_samples` responses to make pairs of, judged under `judge_principles`
+    principles. `sft_epochs`, `sft_max_steps`, `sft_learning_rate` and `sft_batch_size` are the supervised stage's, the
+    four of `second_epochs`, `second_max_steps`, `second_learning_rate` and `second_batch_size` the second's; `beta`,
+    `labels`, `sft_term`, `group`, `adapter`, `rank`, `quantize` and `template` are as for `train`, `constitution`,
+    `seed`, `max_tokens`, `device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `prompts_dir`, `retry_failed`
+    and `progress` as for `generate`. `out` is a directory (None: `loops/NAME`).
+
+    Raises as the stages do, with all finished work kept; KeyboardInterrupt after Ctrl-C.
+    """
+    return LoopCall(checked(loop, locals())).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Watching:
+    """What the loop is lent to tell a person and to run its asynchronous stages."""
+
+    progress: bool
+
+    def say(self, line: str) -> None:
+        Showing(progress=self.progress).say(line)
+
+    def watched(self, job: Callable[[Watch], Awaitable[Result]]) -> Result:
+        return run_watched(job, progress=self.progress)
+
+
+class LoopCall(Call[LoopResult]):
+    """A call of `loop`."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._progress = options.pop("progress")
+        self._options = options
+
+    def plan(self) -> Plan:
+        """Return the stages: for each its settings and the stages that it needs."""
+        with packages_of_training():
+            from cai.loop.run import default_out  # noqa: PLC0415  (torch and TRL: seconds)
+        with self._settings() as settings:
+            told = {
+                stage.name: {**plain(stage.settings), "needs": list(stage.needs)}
+                for stage in stages(settings, default_out(settings))
+            }
+        return Plan(told)
+
+    def run(self) -> LoopResult:
+        """Bring every stage to its end."""
+        with packages_of_training():
+            from cai.loop.run import run_loop  # noqa: PLC0415
+        with self._settings() as settings:
+            outcome = run_loop(settings, _Watching(self._progress))
+        if outcome.evaluation is None:
+            raise KeyboardInterrupt("interrupted; the same call goes on from here")
+        return LoopResult(outcome.out, outcome.evaluation, outcome.ran)
+
+    @contextmanager
+    def _settings(self) -> Iterator[LoopSettings]:
+        options = dict(self._options)
+        model, judge = ModelSpec.checkpoint(str(options.pop("model"))), optional_model(options.pop("judge"))
+        if judge is not None:
+            require_log_probabilities(judge, "the measurement", "judge to another model")
+        options["engine_option"] = tuple(options["engine_option"])
+        engine = take(EngineSettings, options)
+        check_engine_options((model, judge or model), engine.engine_option)
+        sft, second = (_fit(stage, options, engine) for stage in ("sft", "second"))
+        adapter = AdapterSettings(**{name: options.pop(name) for name in ("adapter", "rank", "quantize")})
+        preference = take(PreferenceSettings, options)
+        with (
+            lent_prompts(options.pop("prompts")) as prompts,
+            lent_prompts(options.pop("evaluation_prompts")) as evaluation_prompts,
+        ):
+            yield LoopSettings(
+                constitution=str(options.pop("constitution")),
+                model=model,
+                judge=judge,
+                prompts=prompts,
+                evaluation_prompts=evaluation_prompts,
+                prompts_dir=existing_directory(options.pop("prompts_dir"), "prompts_dir"),
+                out=optional_directory(options.pop("out"), "out"),
+                engine=engine,
+                adapter=adapter,
+                sft=sft,
+                second=second,
+                preference=preference,
+                **options,
+            )
+
+
+def _fit(stage: str, options: dict[str, Any], engine: EngineSettings) -> FitSettings:
+    numbers = {name: options.pop(f"{stage}_{name}") for name in ("epochs", "max_steps", "learning_rate", "batch_size")}
+    return FitSettings(**numbers, device=engine.device, dtype=engine.dtype)

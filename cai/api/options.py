@@ -1,0 +1,62 @@
+"""The kinds of values that options take, and what is told of a value that is of another kind.
+
+A parameter's annotation says what it takes (`Count`, `Literal["both", "one"]`), the same as the option of its name on
+the command line. Models, prompts and data are of many kinds and looked at by `given.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from cai.core.errors import UsageError
+
+Settings = TypeVar("Settings")
+
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+"""A whole number of things."""
+CountOfTwo = Annotated[int, Field(ge=2, lt=2**31)]
+Samples = Annotated[int, Field(ge=1, le=100)]
+PairSamples = Annotated[int, Field(ge=2, le=100)]
+Rounds = Annotated[int, Field(ge=0, le=100)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+"""At least 0 and less than 1."""
+
+GIVEN = frozenset({"model", "models", "judge", "baseline", "prompts", "evaluation_prompts", "data", "run"})
+"""The parameters that `given.py` looks at."""
+
+
+def checked(verb: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of what a function of the API was called with; raises UsageError for the first value it takes not.
+
+    The text of a pair of quotes that is no number is no number here either: nothing is converted.
+    """
+    for name, adapter in _adapters(verb).items():
+        try:
+            adapter.validate_python(options[name])
+        except ValidationError as error:
+            wrong = error.errors(include_url=False, include_context=False)[0]["msg"].removeprefix("Input ")
+            raise UsageError(f"{verb.__name__}: {name} is {options[name]!r}, and {wrong}") from None
+    return dict(options)
+
+
+def take(kind: type[Settings], options: dict[str, Any]) -> Settings:
+    """Move a group of settings out of the options."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # every kind of settings is a dataclass
+    return kind(**{name: options.pop(name) for name in names})
+
+
+@cache
+def _adapters(verb: Callable[..., Any]) -> dict[str, TypeAdapter[Any]]:
+    hints = get_type_hints(verb, include_extras=True)
+    return {
+        name: TypeAdapter(hint, config=ConfigDict(strict=True))
+        for name, hint in hints.items()
+        if name not in GIVEN and name != "return"
+    }

@@ -1,0 +1,109 @@
+"""A run directory as an object: its rows, its failures, and the datasets that are made of it.
+
+Nothing is held in memory: rows are read as they are asked for. A run may be read while another process writes it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cai.core.addresses import DataSource
+from cai.core.errors import UsageError
+from cai.core.paths import expand
+from cai.core.records import Failure, Row
+from cai.pipeline.filling import Summary
+from cai.rundir import Manifest, RunReader, checkout
+from cai.rundir.layout import SPLITS
+from cai.rundir.origin import location
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from cai.data.export import DatasetName, ExportSummary, SplitName
+
+
+class RunDirectory:
+    """A run directory; iterating over it yields a typed `Row` a prompt, in the prompts' order.
+
+    `path` is the directory (of a run at a URL, the working copy of it here), `summary` how the call ended that gave
+    this object, None from `open_run`. Reading raises RunError when something in the directory is damaged or missing.
+    """
+
+    def __init__(self, path: Path, summary: Summary | None = None) -> None:
+        """Look at a directory; raises RunError when it is no run. Made by `generate`, `judge` and `open_run`."""
+        self.path = path
+        self.summary = summary
+        self._reader = RunReader(path)
+
+    def __repr__(self) -> str:
+        return f"Run({location(self.path)!r})"
+
+    def __len__(self) -> int:
+        """Return how many prompts have a row."""
+        return self._reader.count()
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows in the order of their prompts."""
+        return self._reader.rows()
+
+    def __getitem__(self, prompt_id: str) -> Row:
+        """Return the row of a prompt; raises KeyError when it has none."""
+        row = self._reader.row(prompt_id)
+        if row is None:
+            raise KeyError(prompt_id)
+        return row
+
+    def __bool__(self) -> bool:
+        """Be true, also without rows."""
+        return True
+
+    @property
+    def manifest(self) -> Manifest:
+        """What run.json says now: status, identity, settings, counts and tokens; rows that are underway come later."""
+        return self._reader.manifest
+
+    def failures(self) -> Iterator[Failure]:
+        """Yield the prompts that could not be done, with stage and cause, in the order they failed."""
+        return self._reader.failures()
+
+    def export(self, *, all_revisions: bool = False, test_share: float = 0.05) -> "ExportSummary":
+        """Write `sft/`, `preference/` and their dataset card into the run, and return what they hold.
+
+        `all_revisions` makes every round's revision SFT data, as in the paper (otherwise the last); `test_share` in
+        [0, 1) of the prompts, drawn by the hash of their ids, go to the test split. `generate` and `judge` do it at
+        their end. Raises RunError when another process exports the run, StoreError when the disk refuses.
+        """
+        from cai.data.export import ExportOptions, export_run  # noqa: PLC0415  (Arrow, which a reader may not need)
+
+        return export_run(self.path, ExportOptions(all_revisions=all_revisions, test_share=test_share))
+
+    def dataset(
+        self,
+        name: "DatasetName",
+        split: "SplitName | None" = None,
+        *,
+        all_revisions: bool = False,
+        test_share: float = 0.05,
+    ) -> "Dataset":
+        """Return a dataset made of the rows, in memory, with the columns that TRL's trainers read; a row an example.
+
+        Of `sft` these are `prompt` and `completion`, of `preference` `prompt`, `chosen` and `rejected`, all lists of
+        messages, and `chosen_probability`, the judge's, in (0.5, 1]. The others say where an example comes from.
+        `split` is the part to return (None: all, in the rows' order); the options are those of `export`.
+        """
+        from cai.data.export import ExportOptions, dataset  # noqa: PLC0415
+        from cai.data.export.datasets import DATASETS  # noqa: PLC0415
+
+        if name not in DATASETS or split not in (None, *SPLITS):
+            raise UsageError(f"there is no dataset {name!r} with a split {split!r}; there are {' and '.join(DATASETS)}")
+        return dataset(self._reader, name, ExportOptions(all_revisions, test_share), split=split)
+
+
+def open_run(path: str | Path) -> RunDirectory:
+    """Return the run in a directory or at a URL (`s3://…`); raises RunError when there is none.
+
+    A run at a URL is fetched into its working copy here first, which may take a while.
+    """
+    if isinstance(path, str) and (named := DataSource.parse(path)).is_url:
+        return RunDirectory(checkout(str(named)))
+    return RunDirectory(expand(str(path)))

@@ -1,0 +1,203 @@
+"""`train`: one method on one model and one body of data."""
+
+import inspect
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cai.api.given import (
+    Data,
+    Model,
+    data_sources,
+    existing_directory,
+    local_directory,
+    optional_model,
+    require_log_probabilities,
+)
+from cai.api.options import Count, CountOfTwo, NotNegative, Positive, Seed, Share, checked, take
+from cai.api.showing import Showing
+from cai.api.working import Call, Plan
+from cai.core.errors import ModelError, UsageError
+from cai.models.spec import ModelSpec
+from cai.train.settings import (
+    AdapterSettings,
+    DataSettings,
+    FitSettings,
+    OnlineSettings,
+    PreferenceSettings,
+    TrainMethod,
+    TrainSettings,
+)
+
+if TYPE_CHECKING:
+    from cai.train.outcome import TrainSummary
+
+OWN_OPTIONS: Mapping[str, tuple[TrainMethod, ...]] = {
+    "packing": ("sft",),
+    "beta": ("dpo", "kto", "orpo"),
+    "labels": ("dpo", "reward"),
+    "sft_term": ("dpo",),
+    **dict.fromkeys(
+        ("constitution", "judge", "reward_model", "group", "temperature", "max_tokens", "kl_penalty"), ("grpo", "rloo")
+    ),
+}
+"""The options that not every method has."""
+
+_PACKAGES = frozenset({"torch", "transformers", "safetensors", "trl", "peft", "accelerate", "matplotlib"})
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A finished training run: where the model lies, and how the training went."""
+
+    path: Path
+    summary: "TrainSummary"
+
+    @property
+    def model(self) -> str:
+        """The trained model's name, for `generate`, `evaluate` and the next `train`."""
+        return f"transformers:{self.path}"
+
+
+def train(
+    method: TrainMethod,
+    *,
+    data: Data,
+    out: str | Path,
+    model: str | Path = "tiny",
+    mixing_temperature: Positive = 1.0,
+    revisions: Literal["final", "all"] = "final",
+    labels_from: Literal["verdicts", "gates"] = "verdicts",
+    split: str | None = None,
+    limit: Count | None = None,
+    test_share: Share = 0.05,
+    template: str | None = None,
+    seed: Seed = 0,
+    fresh: bool = False,
+    beta: Positive = 0.1,
+    labels: Literal["soft", "hard"] = "soft",
+    sft_term: NotNegative = 0.0,
+    constitution: str | Path | None = None,
+    judge: Model | None = None,
+    reward_model: str | Path | None = None,
+    group: CountOfTwo = 8,
+    temperature: Positive = 1.0,
+    max_tokens: Count = 256,
+    kl_penalty: NotNegative = 0.04,
+    epochs: Positive | None = None,
+    max_steps: Count | None = None,
+    learning_rate: Positive | None = None,
+    batch_size: Count | None = None,
+    max_length: CountOfTwo | None = None,
+    packing: bool | None = None,
+    evaluations: Count | None = None,
+    patience: Count | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    report_to: Sequence[str] = (),
+    adapter: Literal["none", "lora", "dora", "prefix"] = "none",
+    rank: Count = 16,
+    quantize: bool = False,
+    merge: bool = False,
+    progress: bool = True,
+) -> Training:
+    """Train a model: sft, dpo, reward, kto, orpo, grpo or rloo. The same call again goes on where it was stopped.
+
+    `data` is a run, a file or a dataset as after `--data`, or several; `model` is `tiny`, a directory, a hub id, or
+    `Training.model`; `out` is the directory that the model is written into. An option that the method does not have is
+    refused with a UsageError, unless it has its default.
+
+    Of the data: `mixing_temperature` evens several parts' sizes out, `revisions` and `labels_from` say what is taken
+    of a run, `split` of a dataset with several, `limit` is a number of examples, `test_share` in [0, 1) is kept for
+    measuring, `template` is a chat template for a base model without one.
+
+    Of dpo, kto and orpo: `beta`, the reference's hold; of dpo and reward: `labels`; of dpo: `sft_term`. Of grpo and
+    rloo: `constitution` and `judge`, or `reward_model`, say who rewards; `group` responses a prompt, of `max_tokens`
+    tokens at most, are drawn at `temperature`, and `kl_penalty` is the reference's hold. Of sft: `packing`.
+
+    How long and how fast: `epochs` or `max_steps`, `learning_rate` at its peak, `batch_size` in examples a step over
+    all devices, `max_length` in tokens, `evaluations` of the test split and `patience` in evaluations without a better
+    loss; None is chosen for method, model and machine. `adapter` of `rank` trains an adapter, `quantize` on a base in
+    4 bits, `merge` folds it in. `device`, `dtype`, `seed`, `report_to` (tensorboard, wandb, trackio) and `fresh` are as
+    on the command line. `progress=False` tells nothing.
+
+    Trains in the calling thread. Raises UsageError before any work is done, StoreError when the disk refuses,
+    KeyboardInterrupt after Ctrl-C, with a checkpoint from which the same call goes on.
+    """
+    return TrainCall(checked(train, locals())).run()
+
+
+class TrainCall(Call[Training]):
+    """A call of `train`."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._progress = options.pop("progress")
+        self._options = options
+
+    def plan(self) -> Plan:
+        """Return what would be done: settings, model, data, hardware, steps."""
+        with packages_of_training():
+            from cai.train.plan import plan_train  # noqa: PLC0415  (torch and TRL: seconds)
+        told = plan_train(self._settings()).as_json()
+        return Plan(told.pop("settings"), tuple(told["data"]["remarks"]), facts=told)
+
+    def run(self) -> Training:
+        """Train."""
+        with packages_of_training():
+            from cai.train.run import train as work  # noqa: PLC0415
+        settings = self._settings()
+        showing = Showing(progress=self._progress and os.environ.get("RANK", "0") == "0")
+        if settings.model.kind == "tiny":
+            showing.say("training the embedded miniature; choose another model with model=")
+        summary = work(settings, showing.say)
+        if summary.status == "interrupted":
+            raise KeyboardInterrupt("interrupted; the same call goes on from here")
+        return Training(settings.out, summary)
+
+    def _settings(self) -> TrainSettings:
+        options = dict(self._options)
+        _require_own(options)
+        judge, reward_model = optional_model(options["judge"]), options["reward_model"]
+        if judge is not None:
+            require_log_probabilities(judge, "the reward", "judge to another model")
+        constitution = options["constitution"]
+        options |= {
+            "data": data_sources(options["data"]),
+            "out": local_directory(options["out"], "out"),
+            "model": ModelSpec.checkpoint(str(options["model"])),
+            "judge": judge,
+            "constitution": None if constitution is None else str(constitution),
+            "reward_model": existing_directory(reward_model, "reward_model"),
+            "report_to": tuple(options["report_to"]),
+        }
+        return TrainSettings(
+            data=take(DataSettings, options),
+            adapter=take(AdapterSettings, options),
+            fit=take(FitSettings, options),
+            preference=take(PreferenceSettings, options),
+            online=take(OnlineSettings, options),
+            **options,
+        )
+
+
+def _require_own(options: Mapping[str, Any]) -> None:
+    """Raise UsageError for an option that the method does not have and that was given all the same."""
+    defaults = inspect.signature(train).parameters
+    for name, methods in OWN_OPTIONS.items():
+        if options["method"] not in methods and options[name] != defaults[name].default:
+            raise UsageError(f"train: {options['method']} has no option {name}, which {' and '.join(methods)} have")
+
+
+@contextmanager
+def packages_of_training() -> Iterator[None]:
+    """Turn the import of a package that is not there into a ModelError that names it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _PACKAGES:
+            raise
+        raise ModelError(f"training needs {package}: pip install 'cai[train]'") from error

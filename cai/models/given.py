@@ -1,0 +1,60 @@
+"""A model that is a Python object, as settings hold it: beside a `ModelSpec` that was typed, and in its place.
+
+Its text, which is written down wherever a model's name is, is its engine's name. It cannot be parsed again, nor go to
+another process. An engine that somebody gave is theirs: it is used, perhaps by several runs, and not closed.
+"""
+
+from collections.abc import Sequence
+
+from cai.core.records import Message
+from cai.models.base import Choice, Completion, Engine, Request
+from cai.models.function import AsyncFunction, FunctionEngine, PlainFunction, engine_from
+from cai.models.spec import ModelSpec
+
+
+class GivenModel(ModelSpec):
+    """An engine or a function; two of the same object are equal, so that it is opened once."""
+
+    __slots__ = ("_engine", "is_function")
+
+    def __init__(self, given: Engine | PlainFunction | AsyncFunction) -> None:
+        """Take the object; raises ModelError when it is neither engine nor function."""
+        self._engine = engine_from(given)
+        self.is_function = isinstance(self._engine, FunctionEngine)
+        called = getattr(given, "__name__", None) or type(given).__name__
+        super().__init__(f"{self._engine.name} {id(given)}", "given", str(called))
+        self._shown = self._engine.name
+
+    def open(self) -> Engine:
+        """Return an engine for one event loop, to be closed by whoever asked for it."""
+        if isinstance(self._engine, FunctionEngine):
+            return FunctionEngine(self._engine.function, self._engine.name)
+        return _Lent(self._engine)
+
+
+class _Lent:
+    """Somebody's engine, which stays open when it is closed here."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def name(self) -> str:
+        return self._engine.name
+
+    @property
+    def concurrency(self) -> int:
+        return self._engine.concurrency
+
+    @property
+    def context_length(self) -> int | None:
+        return self._engine.context_length
+
+    async def complete(self, request: Request) -> Completion:
+        return await self._engine.complete(request)
+
+    async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
+        return await self._engine.choose(messages, options)
+
+    async def close(self) -> None:
+        pass

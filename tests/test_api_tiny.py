@@ -1,0 +1,78 @@
+"""From prompts to a measured model on the embedded checkpoint, in Python; and the whole loop."""
+
+from pathlib import Path
+
+import pytest
+
+import cai
+
+
+def test_from_prompts_to_a_measured_model(tmp_path: Path) -> None:
+    run = cai.generate(constitution="tiny", limit=6, samples=1, max_tokens=48, out=tmp_path / "run", progress=False)
+    assert len(run) == 6
+    plan = cai.plan(cai.train, "sft", data=run, max_steps=2, test_share=0.0, device="cpu", out=tmp_path / "sft")
+    assert plan.facts["data"]["train"] == 6
+    assert plan.facts["steps"] == plan.settings["max_steps"] == 2
+    assert not (tmp_path / "sft").exists()
+    trained = cai.train(
+        "sft",
+        data=run,
+        max_steps=2,
+        batch_size=2,
+        test_share=0.0,
+        device="cpu",
+        out=tmp_path / "sft",
+        progress=False,
+    )
+    assert trained.path == tmp_path / "sft"
+    assert trained.summary.steps == 2
+    assert trained.summary.loss is not None
+    again = cai.train(
+        "sft",
+        data=run,
+        max_steps=2,
+        batch_size=2,
+        test_share=0.0,
+        device="cpu",
+        out=tmp_path / "sft",
+        progress=False,
+    )
+    assert again.summary.already
+    result = cai.evaluate(
+        {"trained": trained.model},
+        constitution="tiny",
+        limit=2,
+        max_tokens=32,
+        out=tmp_path / "measured",
+        progress=False,
+    )
+    (model,) = result.models
+    assert model.label == "trained"
+    assert model.figures
+
+
+def test_an_option_that_a_method_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(cai.errors.UsageError, match="sft has no option beta"):
+        cai.train("sft", data="x", out=tmp_path / "sft", beta=0.2)
+    with pytest.raises(cai.errors.UsageError, match="dpo has no option packing"):
+        cai.train("dpo", data="x", out=tmp_path / "dpo", packing=True)
+    with pytest.raises(cai.errors.UsageError, match="train: method is 'ppo'"):
+        cai.train("ppo", data="x", out=tmp_path / "ppo")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.loop
+def test_a_loop(tmp_path: Path) -> None:
+    result = cai.loop(
+        constitution="tiny",
+        limit=8,
+        evaluation_limit=4,
+        max_tokens=48,
+        sft_max_steps=2,
+        second_max_steps=2,
+        device="cpu",
+        out=tmp_path / "loop",
+        progress=False,
+    )
+    assert result.ran == ("generate", "sft", "pairs-1", "dpo-1", "evaluation")
+    assert [model.label for model in result.evaluation.models] == ["base", "sft", "dpo-1"]
