@@ -9,12 +9,17 @@ of its own with `cai` on PATH; what stands in a comment on the line before decid
     <!-- after: PAGE -->           at a page's top: it goes on in a copy of the directory that PAGE left
 """
 
+import os
 import re
 import shlex
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import click
 import pytest
@@ -27,7 +32,11 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "README.ko.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-FIRST = ROOT / "docs" / "quickstart.md"
+TRANSLATIONS = {
+    ROOT / "README.ko.md": ROOT / "README.md",
+    ROOT / "docs" / "ko" / "quickstart.md": ROOT / "docs" / "quickstart.md",
+}
+"""Pages that have the blocks of another one, which are run there."""
 NOT_RUN, LOOP, FILE, AFTER = "not run", "loop lane", "file", "after"
 RUN = ("sh", "python")
 LANGUAGES = (*RUN, "text", "yaml", "json", "toml")
@@ -97,9 +106,159 @@ def test_every_block_is_of_a_known_kind_and_says_why_it_is_not_run(page: Path) -
 
 
 def test_no_more_blocks_are_left_out_than_are_run() -> None:
-    every = [block for page in PAGES for block in blocks(page) if block.language in RUN]
+    every = [block for page in PAGES if page not in TRANSLATIONS for block in blocks(page) if block.language in RUN]
     left_out = [block.place for block in every if block.note == NOT_RUN]
     assert len(left_out) * 2 < len(every), left_out
+
+
+class Workplace:
+    """Runs a page's blocks in a directory, as a person with `cai` on PATH and no network would.
+
+    The Python blocks of a page share one session, as the cells of a notebook do.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self._environment = environment
+
+    def follow(self, page: Path, *, loop: bool) -> None:
+        """Run a page from its top to its end; without `loop`, what trains is left out."""
+        with Session(self.folder, self._environment) as session:
+            for block in blocks(page):
+                if block.note == FILE:
+                    (self.folder / block.reason).write_text(block.body)
+                elif block.note is None or (loop and block.note == LOOP):
+                    if block.language == "sh":
+                        self._shell(block)
+                    elif block.language == "python":
+                        session.run(block)
+
+    def _shell(self, block: Block) -> None:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block.body],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block.place} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, f"{block.place}\n{done.stderr}"
+
+
+class Session:
+    """A Python process that runs one block after the other; it starts with the first."""
+
+    PROGRAM = (
+        "import sys\n"
+        "names = {'__name__': '__main__'}\n"
+        "for line in sys.stdin:\n"
+        "    path = line.rstrip()\n"
+        "    exec(compile(open(path).read(), path, 'exec'), names)\n"
+        "    print('\\0', flush=True)\n"
+    )
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._folder = folder
+        self._environment = environment
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.communicate()
+
+    def run(self, block: Block) -> None:
+        """Run a block to its end, from a file, so that its functions have a source."""
+        path = self._folder / f"block-{block.line}.py"
+        path.write_text(block.body)
+        errors = self._folder / "session.txt"
+        if self._process is None:
+            with errors.open("w") as file:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", self.PROGRAM],
+                    cwd=self._folder,
+                    env=self._environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=file,
+                    text=True,
+                )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{path}\n")
+        self._process.stdin.flush()
+        ended = any(line == "\0\n" for line in iter(self._process.stdout.readline, ""))
+        assert ended, f"{block.place} ended the session\n{errors.read_text()}"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Workplace]:
+    """Where a page is to be followed; a page that others go on from has been followed there already."""
+    base = tmp_path_factory.mktemp("docs")
+    tools = base / "bin"
+    tools.mkdir()
+    (tools / "cai").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cai "$@"\n')
+    (tools / "cai").chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(base / "home"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "100",
+    }
+
+    def make(page: Path) -> Workplace:
+        folder = base / named(page).replace("/", "-")
+        before = previous(page)
+        if before is None:
+            folder.mkdir(exist_ok=True)
+        else:
+            shutil.copytree(left_by(before), folder)
+        return Workplace(folder, environment)
+
+    @cache
+    def left_by(page: Path) -> Path:
+        place = make(page)
+        place.follow(page, loop=False)
+        return place.folder
+
+    def enter(page: Path) -> Workplace:
+        return Workplace(left_by(page), environment) if page in continued() else make(page)
+
+    return enter
+
+
+@cache
+def continued() -> frozenset[Path]:
+    """The pages that others go on from."""
+    return frozenset(page for page in map(previous, PAGES) if page is not None)
+
+
+def with_blocks(note: str | None) -> list[Path]:
+    return [
+        page
+        for page in PAGES
+        if page not in TRANSLATIONS and any(block.note == note for block in blocks(page) if block.language in RUN)
+    ]
+
+
+@pytest.mark.loop
+@pytest.mark.parametrize("page", with_blocks(None), ids=named)
+def test_blocks_run(page: Path, workplace: Callable[[Path], Workplace]) -> None:
+    place = workplace(page)
+    if page not in continued():
+        place.follow(page, loop=False)
+
+
+@pytest.mark.loop
+@pytest.mark.parametrize("page", with_blocks(LOOP), ids=named)
+def test_blocks_that_train_run(page: Path, workplace: Callable[[Path], Workplace]) -> None:
+    workplace(page).follow(page, loop=True)
 
 
 # Commands and options
@@ -201,17 +360,17 @@ def test_ci_calls_what_the_readme_says() -> None:
         assert any(line.startswith("make test") for block in blocks(ROOT / name) for line in block.body.splitlines())
 
 
-def test_the_korean_pages_have_the_same_commands() -> None:
-    for english, korean in (("README.md", "README.ko.md"), ("docs/quickstart.md", "docs/ko/quickstart.md")):
-        one, other = (
-            [
-                (block.language, re.sub(r"\s+#.*", "", block.body))
-                for block in blocks(ROOT / page)
-                if block.language in RUN
-            ]
-            for page in (english, korean)
-        )
-        assert one == other, korean
+@pytest.mark.parametrize("page", TRANSLATIONS, ids=named)
+def test_a_translation_has_the_same_blocks_in_the_same_order(page: Path) -> None:
+    one, other = (
+        [
+            (block.language, block.note, re.sub(r" +#.*|^#.*\n", "", block.body, flags=re.MULTILINE))
+            for block in blocks(place)
+            if block.language in RUN or block.note == FILE
+        ]
+        for place in (page, TRANSLATIONS[page])
+    )
+    assert one == other
 
 
 # Links
@@ -254,10 +413,11 @@ def test_every_page_is_linked_from_the_readme() -> None:
 
 def test_the_architecture_page_shows_the_levels() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    rows = re.findall(r"^\| (\d+) \| \[(\w+)\]\(\.\./cai/\w+\) \| ([\d,]+) \|", text, re.MULTILINE)
-    assert [(int(level), name) for level, name, _ in rows] == [
+    rows = re.findall(r"^\| (\d+) \| \[(\w+)\]\(\.\./(cai/[\w.]+)\) \| ([\d,]+) \|", text, re.MULTILINE)
+    assert [(int(level), name) for level, name, _, _ in rows] == [
         (level, name) for level, names in enumerate(LEVELS) for name in names
     ]
-    for _, name, told in rows:
-        lines = sum(path.read_text().count("\n") for path in (ROOT / "cai" / name).rglob("*.py"))
-        assert 0.75 < int(told.replace(",", "")) / lines < 1.33, f"cai/{name} has {lines:,} lines now, not {told}"
+    for _, _, place, told in rows:
+        files = sorted((ROOT / place).rglob("*.py")) or [ROOT / place]
+        lines = sum(path.read_text().count("\n") for path in files)
+        assert 0.75 < int(told.replace(",", "")) / lines < 1.33, f"{place} has {lines:,} lines now, not {told}"
