@@ -1,5 +1,6 @@
 """Every command that reads a run, on runs that are not as cai wrote them: one sentence and exit code 2."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cai.cli.main import main
+from cai.core.mark import open_record
 from cai.rundir.documents import make_document
 from cai.rundir.layout import shard_path
 from tests.storage import fill, make_row
@@ -106,3 +108,34 @@ def test_a_run_that_says_nothing_of_its_making_is_told(tmp_path: Path, capsys: p
             main(words)
         assert left.value.code == 2
         assert says in capsys.readouterr().err
+
+
+def test_a_finished_run_on_a_disk_that_is_read_only_asks_for_nothing_to_be_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "run"
+    words = ["generate", "--constitution", "harmless", "--model", "scripted", "--out", str(place), "--json"]
+
+    def refuse(directory: Path, flags: int) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(directory))
+        return open_record(directory, flags)
+
+    for limit, status, says in (
+        ("2", "done", f"cai: {place} cannot be written: the disk is read-only; the 2 rows in it are a finished run, "
+                      f"which `cai show {place}` prints.\n"),
+        ("3", "running", f"cai: {place} cannot be written: the disk is read-only; mend that, and the same command goes "
+                         "on where it stopped.\n"),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit) as left:
+            main([*words, "--limit", limit])
+        assert left.value.code == 0
+        capsys.readouterr()
+        with_entry("status", status)(place)
+        with monkeypatch.context() as patch:
+            patch.setattr("cai.rundir.claim.open_record", refuse)
+            with pytest.raises(SystemExit) as left:
+                main([*words, "--limit", limit])
+        assert left.value.code == 1
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", says)

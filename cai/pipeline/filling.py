@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from cai.core.errors import InterruptError
+from cai.core.errors import InterruptError, RunError, StoreError
 from cai.core.records import INPUT, Failure, Prompt, Row, Usage
 from cai.core.threads import finished, in_thread
 from cai.models import EngineOptions, open_engine
@@ -23,7 +23,7 @@ from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
-from cai.rundir import Run, Status
+from cai.rundir import Run, RunReader, Status
 from cai.rundir.origin import is_copy, location
 
 Item = TypeVar("Item", Prompt, Row)
@@ -88,6 +88,8 @@ async def open_run(
     with watch.stop.at_once() if is_copy(directory) else nullcontext():
         try:
             run = await asyncio.shield(opening)
+        except StoreError as error:
+            raise _unwritable(directory, error) from error
         except asyncio.CancelledError:
             opening.add_done_callback(_close_unused)
             if not is_copy(directory):
@@ -98,6 +100,21 @@ async def open_run(
     for repair in run.repairs:
         watch.say(repair)
     return run
+
+
+def _unwritable(directory: Path, error: StoreError) -> StoreError:
+    """Return what is to be said where a run cannot be written: of a finished one, that there is nothing to mend."""
+    try:
+        manifest = RunReader(directory).manifest
+    except RunError:
+        return error
+    if manifest.status != "done":
+        return error
+    cannot, _, _ = str(error).partition(";")
+    where = location(directory)
+    return StoreError(
+        f"{cannot}; the {manifest.rows:,} rows in it are a finished run, which `cai show {where}` prints."
+    )
 
 
 def _close_unused(opening: asyncio.Future[Run]) -> None:
