@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.constitution import RevisionPlan
-from cai.core.errors import UsageError
+from cai.core.errors import InputError, UsageError
 from cai.core.records import Failure, Message, Prompt, Provenance, Usage
-from cai.generate.dry_run import Cast, Load
-from cai.generate.estimate import SAMPLED_PROMPTS, Estimate, GenerateSummary, Measured, estimate
+from cai.data import Prompts
+from cai.generate.dry_run import DryRun, Load
+from cai.generate.estimate import SAMPLED_PROMPTS, Estimate, GenerateSummary, Rates, RowsSoFar, estimate
 from cai.generate.plan import plan_generate
-from cai.generate.prices import Rates
 from cai.generate.run import generate
 from cai.generate.settings import GenerateSettings
 from cai.method.critique import Method
@@ -27,9 +27,11 @@ from cai.models.base import Request, Sampling
 from cai.models.meter import UsageCounter
 from cai.models.scripted import ScriptedEngine
 from cai.models.settings import EngineSettings
+from cai.models.spec import ModelSpec
 from cai.models.tokens import WordCounter
 from cai.pipeline.filling import Summary
 from cai.pipeline.watch import Watch
+from cai.rundir import Run
 from tests.building import make_constitution, make_prompt
 
 LIMIT = 30
@@ -51,18 +53,18 @@ judgings = st.builds(
 )
 
 
-def make_cast(plan: RevisionPlan, judging: JudgeSettings, samples: int) -> Cast:
+def make_dry_run(plan: RevisionPlan, judging: JudgeSettings, samples: int) -> DryRun:
     constitution, templates, sampling = make_constitution(), Templates.load("en"), Sampling(max_tokens=LIMIT)
     method = Method(constitution, templates, plan, sampling, few_shot=False, seed=0)
     configuration = JudgeConfiguration(constitution, templates, judging, sampling, seed=0)
-    return Cast(method, configuration, samples, WordCounter(), WordCounter())
+    return DryRun(method, configuration, samples, WordCounter(), WordCounter())
 
 
-def ask(cast: Cast, engine: ScriptedEngine) -> Load:
+def ask(dry_run: DryRun, engine: ScriptedEngine) -> Load:
     """Make every prompt's row and return what was asked."""
     tally = UsageCounter()
     generation = Generation(
-        engine, cast.method, cast.samples, NOWHERE, Judging(engine, cast.judge_configuration, tally)
+        engine, dry_run.method, dry_run.samples, NOWHERE, Judging(engine, dry_run.judge_configuration, tally)
     )
 
     async def rows() -> None:
@@ -73,8 +75,8 @@ def ask(cast: Cast, engine: ScriptedEngine) -> Load:
     return Load(tally.requests, tally.prompt_tokens, tally.completion_tokens)
 
 
-def foresee(cast: Cast, measured: Measured | None = None) -> Estimate:
-    return estimate(PROMPTS, len(PROMPTS), cast, measured)
+def foresee(dry_run: DryRun, so_far: RowsSoFar | None = None) -> Estimate:
+    return estimate(PROMPTS, len(PROMPTS), dry_run, so_far)
 
 
 def inside(load: Load, found: Estimate) -> bool:
@@ -104,10 +106,10 @@ def test_whatever_a_model_does_the_run_lies_between_the_bounds(
         broken, mass = chance.random(), chance.choice((0.2, 1.0))
         return mass * broken, mass * (1 - broken)
 
-    cast = make_cast(plan, judging, samples)
-    found = foresee(cast)
+    dry_run = make_dry_run(plan, judging, samples)
+    found = foresee(dry_run)
     assert inside(found.expected, found)
-    assert inside(ask(cast, ScriptedEngine(answer, weigh)), found)
+    assert inside(ask(dry_run, ScriptedEngine(answer, weigh)), found)
 
 
 @settings(deadline=None)
@@ -115,20 +117,20 @@ def test_whatever_a_model_does_the_run_lies_between_the_bounds(
 def test_the_models_that_the_bounds_describe_reach_them(
     plan: RevisionPlan, judging: JudgeSettings, samples: int
 ) -> None:
-    cast = make_cast(plan, judging, samples)
-    found = foresee(cast)
-    assert ask(cast, ScriptedEngine(lambda _: "same", lambda *_: (0.0, 1.0))) == found.least
+    dry_run = make_dry_run(plan, judging, samples)
+    found = foresee(dry_run)
+    assert ask(dry_run, ScriptedEngine(lambda _: "same", lambda *_: (0.0, 1.0))) == found.least
 
     def wordy(request: Request) -> str:
         return f"{request.seed} {'word ' * LIMIT}"
 
-    assert ask(cast, ScriptedEngine(wordy, lambda *_: (1.0, 0.0))) == found.most
+    assert ask(dry_run, ScriptedEngine(wordy, lambda *_: (1.0, 0.0))) == found.most
 
 
 def test_without_a_measurement_what_is_expected_is_called_an_assumption() -> None:
-    gated = foresee(make_cast(RevisionPlan(gate=True), JudgeSettings(), 2))
+    gated = foresee(make_dry_run(RevisionPlan(gate=True), JudgeSettings(), 2))
     assert any("assuming one gate in 7 finding its principle broken and texts of 30 tokens" in it for it in gated.basis)
-    plain = foresee(make_cast(RevisionPlan(gate=False), JudgeSettings(), 2))
+    plain = foresee(make_dry_run(RevisionPlan(gate=False), JudgeSettings(), 2))
     assert not any("gate" in sentence or "broken" in sentence for sentence in plain.basis)
     # Without a gate every round is written out, whoever answers.
     assert plain.expected.requests == plain.most.requests
@@ -136,36 +138,36 @@ def test_without_a_measurement_what_is_expected_is_called_an_assumption() -> Non
 
 def test_finished_rows_are_the_measure_of_those_that_are_left() -> None:
     prompts = [make_prompt(f"Question {i}", ordinal=i) for i in range(SAMPLED_PROMPTS + 36)]
-    cast = make_cast(RevisionPlan(), JudgeSettings(), 2)
-    measured = Measured(20, Usage(200, 4000, 100, 600))
-    found = estimate(prompts, len(prompts), cast, measured)
+    dry_run = make_dry_run(RevisionPlan(), JudgeSettings(), 2)
+    so_far = RowsSoFar(20, Usage(200, 4000, 100, 600))
+    found = estimate(prompts, len(prompts), dry_run, so_far)
     assert (found.rows, found.whole) == (80, True)
     assert found.expected == Load(800, 16000, 2400)
     assert any("20 rows finished so far" in sentence for sentence in found.basis)
-    assert foresee(cast, Measured(0, Usage(9, 9, 9, 9))) == foresee(cast)
+    assert foresee(dry_run, RowsSoFar(0, Usage(9, 9, 9, 9))) == foresee(dry_run)
     # More rows than the input has: it was longer when they were made.
-    assert foresee(cast, Measured(7, Usage(70, 700, 0, 70))).least == Load(0, 0, 0)
+    assert foresee(dry_run, RowsSoFar(7, Usage(70, 700, 0, 70))).least == Load(0, 0, 0)
 
 
 def test_an_input_of_unknown_size_is_estimated_by_its_first_rows_and_scaled_later() -> None:
     prompts = [make_prompt(f"Question {i}", ordinal=i) for i in range(2 * SAMPLED_PROMPTS)]
-    cast = make_cast(RevisionPlan(), JudgeSettings(), 2)
-    found = estimate(prompts, None, cast)
+    dry_run = make_dry_run(RevisionPlan(), JudgeSettings(), 2)
+    found = estimate(prompts, None, dry_run)
     assert (found.rows, found.whole) == (SAMPLED_PROMPTS, False)
-    assert found.scaled(2 * SAMPLED_PROMPTS).least == estimate(prompts, len(prompts), cast).least
-    short = estimate(prompts[:5], None, cast)
+    assert found.scaled(2 * SAMPLED_PROMPTS).least == estimate(prompts, len(prompts), dry_run).least
+    short = estimate(prompts[:5], None, dry_run)
     assert (short.rows, short.whole) == (5, True)
 
 
 def test_a_broken_input_row_is_a_row_that_costs_nothing() -> None:
-    cast = make_cast(RevisionPlan(), JudgeSettings(), 2)
+    dry_run = make_dry_run(RevisionPlan(), JudgeSettings(), 2)
     failed = Failure("f:7", 7, "input", "no text", "{}", retryable=False)
     items: list[Prompt | Failure] = [*PROMPTS, failed]
-    found = estimate(items, len(items), cast)
+    found = estimate(items, len(items), dry_run)
     assert found.rows == len(PROMPTS) + 1
-    assert found.most == foresee(cast).most
-    assert estimate([failed], 1, cast).most == Load(0, 0, 0)
-    assert estimate([], 0, cast).scaled(3).most == Load(0, 0, 0)
+    assert found.most == foresee(dry_run).most
+    assert estimate([failed], 1, dry_run).most == Load(0, 0, 0)
+    assert estimate([], 0, dry_run).scaled(3).most == Load(0, 0, 0)
 
 
 def test_rates_turn_tokens_into_time_and_money() -> None:
@@ -193,6 +195,32 @@ def test_half_a_pair_of_rates_is_refused(half: dict[str, float], missing: str) -
 def run(directory: Path, **changes: object) -> GenerateSummary:
     chosen = GenerateSettings("medical", out=directory, **changes)  # type: ignore[arg-type]
     return asyncio.run(generate(plan_generate(chosen), Watch()))
+
+
+def test_the_estimate_and_the_run_read_the_input_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, read = [], Prompts.__iter__
+
+    def counted(prompts: Prompts) -> Iterator[Prompt | Failure]:
+        reads.append(prompts)
+        return read(prompts)
+
+    monkeypatch.setattr(Prompts, "__iter__", counted)
+    summary = run(tmp_path / "run", model=ModelSpec.parse("scripted"), limit=80, shuffle=True)
+    assert summary.estimate is not None
+    assert (summary.done, len(reads)) == (80, 1)
+
+
+def test_an_input_that_breaks_off_while_it_is_estimated_is_told_after_the_rows_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_prompts: Prompts) -> Iterator[Prompt | Failure]:
+        yield from PROMPTS
+        raise InputError("the file ends in the middle of a line")
+
+    monkeypatch.setattr(Prompts, "__iter__", broken)
+    with pytest.raises(InputError, match="in the middle"):
+        run(tmp_path / "run", model=ModelSpec.parse("scripted"))
+    assert Run.read(tmp_path / "run").count() == len(PROMPTS)
 
 
 def test_the_embedded_model_takes_what_a_pilot_measured(tmp_path: Path) -> None:
@@ -225,9 +253,9 @@ def test_few_shot_exemplars_are_counted() -> None:
     plan = RevisionPlan(gate=False, rounds=1)
     loads = []
     for few_shot in (False, True):
-        cast = make_cast(plan, JudgeSettings(), 1)
-        method = Method(constitution, cast.method.templates, plan, cast.method.sampling, few_shot, seed=0)
-        loads.append(foresee(Cast(method, cast.judge_configuration, 1, WordCounter(), WordCounter())).least)
+        dry_run = make_dry_run(plan, JudgeSettings(), 1)
+        method = Method(constitution, dry_run.method.templates, plan, dry_run.method.sampling, few_shot, seed=0)
+        loads.append(foresee(DryRun(method, dry_run.judge_configuration, 1, WordCounter(), WordCounter())).least)
     plainly, shown = loads
     assert shown.requests == plainly.requests
     written = plainly.requests - len(PROMPTS)  # every request but the first responses shows them
@@ -239,8 +267,8 @@ def test_a_judge_counts_its_own_tokens() -> None:
         def count(self, messages: Sequence[Message]) -> int:
             return 2 * super().count(messages)
 
-    cast = make_cast(RevisionPlan(rounds=0), JudgeSettings(), 2)
-    found = foresee(cast)
-    other = foresee(Cast(cast.method, cast.judge_configuration, 2, WordCounter(), Double()))
+    dry_run = make_dry_run(RevisionPlan(rounds=0), JudgeSettings(), 2)
+    found = foresee(dry_run)
+    other = foresee(DryRun(dry_run.method, dry_run.judge_configuration, 2, WordCounter(), Double()))
     assert other.least == found.least  # no two answers that differ: nobody is asked to judge
     assert other.most.prompt_tokens > found.most.prompt_tokens

@@ -34,9 +34,8 @@ from cai.cluster import cluster_settings
 from cai.core.addresses import DataSource
 from cai.core.settings import plain
 from cai.generate.dry_run import Load
-from cai.generate.estimate import Estimate, GenerateSummary
+from cai.generate.estimate import Estimate, GenerateSummary, Rates
 from cai.generate.plan import plan_generate
-from cai.generate.prices import Rates
 from cai.generate.run import estimate_generate
 from cai.generate.run import generate as generate_job
 from cai.generate.settings import GenerateSettings

@@ -1,23 +1,23 @@
-"""A run without a model: the same rows ask the same questions, and answers whose length is left open are counted.
+"""A dry run: what rows would ask of models, counted without a model, whatever these would answer.
 
-Rows are made by `cai.method.row`, so what is counted here is what a run asks, not a formula beside it. A written answer
-is a mark that stands for a text of any length; a request's tokens are then those of its own words, and one length for
-each mark in it. One dry run so gives a run's tokens for every length of answer.
+Rows are made by `cai.method`, so what is counted here is what a run asks, not a formula beside it. A written answer is
+a mark that stands for a text of any length; a request's tokens are then those of its own words, and one length for each
+mark in it. Every principle is broken and no two answers are alike, so that all is asked that can be; and because what a
+round asks does not depend on the rounds before it, one pass tells what is asked where fewer principles are broken.
 """
 
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cai.core.errors import RowError
-from cai.core.records import Message, Prompt, Provenance
-from cai.method.critique import Method
-from cai.method.judge import JudgeConfiguration
-from cai.method.row import Generation, Judging
+from cai.core.records import Message, Prompt, Trace
+from cai.method.critique import Method, respond_and_revise
+from cai.method.judge import JudgeConfiguration, judge
+from cai.method.row import to_be_judged
 from cai.models.base import Choice, Completion, Request
-from cai.models.meter import UsageCounter
 from cai.models.tokens import TokenCounter
 
 _MARK = "\ufdd0"  # a noncharacter of Unicode: no text that can be a prompt's has it
@@ -40,8 +40,8 @@ class Load:
 
 
 @dataclass(slots=True)
-class Outline:
-    """What rows ask, before it is said how long an answer is.
+class Demand:
+    """What is asked, before it is said how long an answer is.
 
     `quoted` counts the answers that requests show again. `written` counts the answers by the limit on their tokens.
     """
@@ -50,6 +50,13 @@ class Outline:
     own_tokens: int = 0
     quoted: int = 0
     written: Counter[int] = field(default_factory=Counter)
+
+    def add(self, other: "Demand") -> None:
+        """Ask for all of this too."""
+        self.choices += other.choices
+        self.own_tokens += other.own_tokens
+        self.quoted += other.quoted
+        self.written.update(other.written)
 
     def load(self, length: int) -> Load:
         """Return the load when every answer is `length` tokens, or its limit."""
@@ -60,9 +67,64 @@ class Outline:
         )
 
 
+@dataclass(slots=True)
+class Demands:
+    """What rows ask: at least, where some gates find their principle broken, and at most."""
+
+    least: Demand = field(default_factory=Demand)
+    expected: Demand = field(default_factory=Demand)
+    most: Demand = field(default_factory=Demand)
+
+
+class _CountingEngine:
+    """Answers everything, and counts what it is asked: `always`, and in `rounds` what each choice brings about.
+
+    A choice takes the first option: of a gate, that the principle is broken.
+    """
+
+    name = "dry run"
+    concurrency = 1
+    context_length = None
+
+    def __init__(self, counter: TokenCounter, sample: int = 0) -> None:
+        self.always = Demand()
+        self.rounds: list[Demand] = []
+        self._counter = counter
+        self._sample = sample
+        self._answers = 0
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the next mark, which no other sample's is."""
+        demand = self.rounds[-1] if self.rounds else self.always
+        self._count(request.messages, demand)
+        demand.written[request.sampling.max_tokens] += 1
+        self._answers += 1
+        return Completion(f"{_MARK}{self._sample}{self._answers:09}{_MARK}", "stop", 0, 0, 0)
+
+    async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:  # noqa: ARG002  (always two)
+        """Choose the first option."""
+        self._count(messages, self.always)
+        self.always.choices += 1
+        self.rounds.append(Demand())
+        return Choice((1.0, 0.0), 1.0, 0, 0)
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+    def _count(self, messages: Iterable[Message], demand: Demand) -> None:
+        own: list[Message] = []
+        for message in messages:
+            content = message["content"]
+            if _MARK in content:
+                content, answers = _ANSWER.subn("", content)
+                demand.quoted += answers
+            own.append({"role": message["role"], "content": content})
+        demand.own_tokens += self._counter.count(own)
+
+
 @dataclass(frozen=True, slots=True)
-class Cast:
-    """What a run is made of, models aside: the method, the configuration, and how each side's tokens are counted."""
+class DryRun:
+    """What a run is made of, models aside: its method, its judge's configuration, and what counts either's tokens."""
 
     method: Method
     judge_configuration: JudgeConfiguration
@@ -70,94 +132,48 @@ class Cast:
     counter: TokenCounter
     judge_counter: TokenCounter
 
+    def demands(self, prompts: Iterable[Prompt], broken: int) -> Demands:
+        """Return what the prompts' rows ask, `expected` with every `broken`-th gate finding its principle broken.
 
-@dataclass(slots=True)
-class Course:
-    """How a rehearsed run goes.
+        At least: no gate does, and no two answers differ, so that none are judged. At most: every gate does. What the
+        chat template refuses asks nothing. Runs an event loop of its own, so not in a thread that runs one already.
+        """
+        return asyncio.run(self._demands(prompts, broken))
 
-    Every `broken`-th choice says that a principle is broken, counted over all rows (0: none does); `alike` makes all
-    answers the same, which a judge is not asked about.
-    """
+    async def _demands(self, prompts: Iterable[Prompt], broken: int) -> Demands:
+        demands, gates = Demands(), 0
+        for prompt in prompts:
+            traces, revised = [], set()
+            for sample in range(self.samples):
+                engine = _CountingEngine(self.counter, sample)
+                try:
+                    traces.append(await respond_and_revise(engine, self.method, prompt, sample))
+                except RowError:
+                    continue
+                for demand in (demands.least, demands.expected, demands.most):
+                    demand.add(engine.always)
+                if not self.method.plan.gate:
+                    revised.add(f"final:{sample}")
+                for asked in engine.rounds:
+                    gates += 1
+                    demands.most.add(asked)
+                    if gates % broken == 0:
+                        demands.expected.add(asked)
+                        revised.add(f"final:{sample}")
+            await self._judge(prompt, tuple(traces), revised, demands)
+        return demands
 
-    broken: int
-    alike: bool
-    choices: int = 0
-    answers: int = 0
-
-    def answer(self) -> str:
-        """Return the next answer's mark."""
-        self.answers += not self.alike
-        return f"{_MARK}{self.answers}{_MARK}"
-
-    def choice(self) -> tuple[float, float]:
-        """Return the next choice's probabilities, the first option meaning that the principle is broken."""
-        self.choices += 1
-        return (1.0, 0.0) if self.broken and self.choices % self.broken == 0 else (0.0, 1.0)
-
-
-class RehearsalEngine:
-    """Answers with marks, as its course has it, and notes in the outline what was asked."""
-
-    name = "rehearsal"
-    concurrency = 1
-    context_length = None
-
-    def __init__(self, counter: TokenCounter, course: Course, outline: Outline) -> None:
-        self._counter = counter
-        self._course = course
-        self._outline = outline
-
-    async def complete(self, request: Request) -> Completion:
-        """Return the next mark."""
-        self._note(request.messages)
-        self._outline.written[request.sampling.max_tokens] += 1
-        return Completion(self._course.answer(), "stop", 0, 0, 0)
-
-    async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:  # noqa: ARG002  (always two)
-        """Return the next probabilities."""
-        self._note(messages)
-        self._outline.choices += 1
-        return Choice(self._course.choice(), 1.0, 0, 0)
-
-    async def close(self) -> None:
-        """Do nothing: there is nothing to release."""
-
-    def _note(self, messages: Iterable[Message]) -> None:
-        own: list[Message] = []
-        for message in messages:
-            content = message["content"]
-            if _MARK in content:
-                content, answers = _ANSWER.subn("", content)
-                self._outline.quoted += answers
-            own.append({"role": message["role"], "content": content})
-        self._outline.own_tokens += self._counter.count(own)
-
-
-def rehearse(prompts: Iterable[Prompt], cast: Cast, course: Course) -> Outline:
-    """Return what the prompts' rows ask; a row that the chat template refuses asks nothing.
-
-    It runs an event loop of its own, so a thread that has one already cannot call it.
-    """
-    return asyncio.run(_rehearse(prompts, cast, course))
-
-
-async def _rehearse(prompts: Iterable[Prompt], cast: Cast, course: Course) -> Outline:
-    outline = Outline()
-    judged = Course(0, alike=True)  # what a judge says changes nothing that is asked
-    for prompt in prompts:
-        asked = Outline()
-        judging = Judging(RehearsalEngine(cast.judge_counter, judged, asked), cast.judge_configuration, UsageCounter())
-        engine = RehearsalEngine(cast.counter, course, asked)
-        try:
-            await Generation(engine, cast.method, cast.samples, _NOWHERE, judging).row(prompt)
-        except RowError:
-            continue
-        outline.choices += asked.choices
-        outline.own_tokens += asked.own_tokens
-        outline.quoted += asked.quoted
-        outline.written += asked.written
-    return outline
-
-
-_NOWHERE = Provenance("", "", "", "", "", "", "", 0, 0)
-"""Rehearsed rows are thrown away, so nobody asks where they come from."""
+    async def _judge(
+        self, prompt: Prompt, traces: tuple[Trace, ...], revised: Collection[str], demands: Demands
+    ) -> None:
+        """Count what the judge is asked about the row; a final text is expected only where one is in `revised`."""
+        for comparison, principle in to_be_judged(self.judge_configuration, prompt, traces):
+            engine = _CountingEngine(self.judge_counter)
+            try:
+                await judge(engine, self.judge_configuration, comparison, principle, prompt.id)
+            except RowError:
+                continue
+            for asked in (engine.always, *engine.rounds):
+                demands.most.add(asked)
+                if not comparison.a_source.startswith("final:") or comparison.a_source in revised:
+                    demands.expected.add(asked)

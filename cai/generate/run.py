@@ -1,15 +1,17 @@
 """`generate`: fill a run directory from prompts."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import fields
 from functools import partial
+from itertools import chain, islice
 
 from cai.core.errors import InputError, ModelError, RunError
-from cai.core.records import Provenance
+from cai.core.records import Failure, Prompt, Provenance
 from cai.core.settings import plain
 from cai.core.threads import in_thread
-from cai.generate.dry_run import Cast
-from cai.generate.estimate import Estimate, GenerateSummary, Measured, estimate
+from cai.generate.dry_run import DryRun
+from cai.generate.estimate import SAMPLED_PROMPTS, Estimate, GenerateSummary, RowsSoFar, estimate
 from cai.generate.maker import GenerationSpec, open_maker
 from cai.generate.plan import GeneratePlan
 from cai.models.tokens import open_counter
@@ -25,13 +27,17 @@ def estimate_generate(plan: GeneratePlan) -> Estimate:
 
     Only tokenizers are loaded; raises ModelError when one cannot be, InputError when the prompts cannot be read.
     """
+    return _estimate(plan, list(islice(plan.prompts, SAMPLED_PROMPTS)))
+
+
+def _estimate(plan: GeneratePlan, first: Sequence[Prompt | Failure]) -> Estimate:
     settings = plan.settings
     counter = open_counter(settings.model)
     judge_counter = (
         counter if settings.judge is None or settings.judge == settings.model else open_counter(settings.judge)
     )
-    cast = Cast(plan.method, plan.judge_configuration, settings.samples, counter, judge_counter)
-    return estimate(plan.prompts, plan.prompts.size, cast, _measured(plan))
+    run = DryRun(plan.method, plan.judge_configuration, settings.samples, counter, judge_counter)
+    return estimate(first, plan.prompts.size, run, _rows_so_far(plan))
 
 
 async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
@@ -50,7 +56,7 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
         )
         maker = await open_maker(spec, settings.cluster, stack, watch.say)
         watch.stage = "estimating"
-        foreseen = await in_thread(partial(_foresee, plan))
+        foreseen, items = await in_thread(partial(_foresee, plan))
         identity = plan.identity(maker.model, maker.judge)
         recorded = plain(settings) | {
             "out": location(plan.out.absolute()),
@@ -73,27 +79,38 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
         )
         work = partial(maker.make, provenance=provenance, tally=watch.tally)
         pipeline = Pipeline(work, run, maker.concurrency, watch.progress, watch.stop)
-        summary = await fill(run, pipeline, plan.prompts, watch, lambda: plan.prompts.duplicates)
+        summary = await fill(run, pipeline, items, watch, lambda: plan.prompts.duplicates)
         estimated = foreseen.scaled(summary.done + summary.failed) if foreseen else None
         values = {field.name: getattr(summary, field.name) for field in fields(summary)}
         return GenerateSummary(**values, estimate=estimated)
 
 
-def _foresee(plan: GeneratePlan) -> Estimate | None:
-    """Return the estimate to compare a run with; None where there is none, which is no reason not to run.
+def _foresee(plan: GeneratePlan) -> tuple[Estimate | None, Iterable[Prompt | Failure]]:
+    """Return the estimate to compare a run with, and the run's input, which is read from its beginning only once.
 
-    Standard input is not kept waiting for. An input that breaks off is the run's to tell, after what can be done. A
-    tokenizer may be where a cluster's replicas are, and not here.
+    No estimate is no reason not to run. Standard input is not kept waiting for. An input that breaks off is the run's
+    to tell, after what can be done. A tokenizer may be where a cluster's replicas are, and not here.
     """
     if str(plan.source) == "-":
-        return None
+        return None, plan.prompts
+    rest, first = iter(plan.prompts), []
     try:
-        return estimate_generate(plan)
-    except (InputError, ModelError):
-        return None
+        for item in islice(rest, SAMPLED_PROMPTS):
+            first.append(item)  # noqa: PERF402  (what came before an error is kept)
+    except InputError as error:
+        return None, chain(first, _break_off(error))
+    try:
+        return _estimate(plan, first), chain(first, rest)
+    except ModelError:
+        return None, chain(first, rest)
 
 
-def _measured(plan: GeneratePlan) -> Measured | None:
+def _break_off(error: InputError) -> Iterator[Prompt | Failure]:
+    raise error
+    yield  # which makes it an iterator that raises when it is read
+
+
+def _rows_so_far(plan: GeneratePlan) -> RowsSoFar | None:
     """Return what the plan's run directory has finished; None where it holds nothing that this plan would go on with.
 
     The models are compared as they were named, because their full names are only known once they are open.
@@ -111,4 +128,4 @@ def _measured(plan: GeneratePlan) -> Measured | None:
     named = plain(settings)
     if not same or any(manifest.settings.get(name) != named[name] for name in ("model", "judge")):
         return None
-    return Measured(manifest.rows, manifest.usage)
+    return RowsSoFar(manifest.rows, manifest.usage)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, TypeVar
 
+from cai.constitution import Principle
 from cai.core.errors import RowError
 from cai.core.evidence import of_row, part_failure
 from cai.core.records import Comparison, PartFailure, Prompt, Provenance, Row, Trace
@@ -40,13 +41,7 @@ class Judging:
         `tally` counts this row's tokens. Raises RowError when a verdict failed that may be had later.
         """
         engine = Meter(self.engine, tally, self.tally)
-        wanted = [
-            (comparison, principle)
-            for comparison in comparisons(row.prompt, row.traces)
-            for principle in draw_principles(
-                self.judge_configuration, row.prompt.id, row.prompt.tags, (comparison.a_source, comparison.b_source)
-            )
-        ]
+        wanted = list(to_be_judged(self.judge_configuration, row.prompt, row.traces))
         outcomes = await _together(
             _outcome(judge(engine, self.judge_configuration, comparison, principle, row.prompt.id))
             for comparison, principle in wanted
@@ -113,6 +108,16 @@ def comparisons(prompt: Prompt, traces: tuple[Trace, ...]) -> Iterator[Compariso
         if any(turn.revision is not None for turn in trace.rounds):
             sources = f"final:{trace.sample}", f"response:{trace.sample}"
             yield Comparison(prompt.messages, trace.final, trace.response, *sources)
+
+
+def to_be_judged(
+    configuration: JudgeConfiguration, prompt: Prompt, traces: tuple[Trace, ...]
+) -> Iterator[tuple[Comparison, Principle]]:
+    """Yield every comparison of a row with each principle that is drawn for it."""
+    for comparison in comparisons(prompt, traces):
+        sources = comparison.a_source, comparison.b_source
+        for principle in draw_principles(configuration, prompt.id, prompt.tags, sources):
+            yield comparison, principle
 
 
 async def _outcome(work: Coroutine[Any, Any, Result]) -> Result | RowError:
