@@ -3,6 +3,7 @@
 from pathlib import Path
 from random import Random
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ import cai.constitution.lint as lint_constitution
 from cai.constitution import load_constitution, load_sources, shipped_constitutions
 from cai.constitution.lint import lint
 from cai.core.resources import shipped
+from cai.generate.plan import plan_generate
+from cai.generate.settings import GenerateSettings
 
 HEAD = "name: house\nversion: '1'\nprompts: coding\n"
 
@@ -95,8 +98,55 @@ def test_five_thousand_principles_are_compared_in_near_linear_time(
 
 
 def test_replacing_a_principle_is_no_duplicate(tmp_path: Path) -> None:
+    replaced = next(one for one in load_constitution("harmless").principles if one.id == "kind-tone")
     content = HEAD + "extends: [harmless]\nprinciples:\n  - id: kind-tone\n    text: The response is kind.\n"
+    assert not any("nearly the same" in message for _, message in remarks(tmp_path, content))
+    for name in replaced.model_fields_set - {"id", "text"}:
+        content += f"    {name}: {orjson.dumps(getattr(replaced, name)).decode()}\n"
     assert remarks(tmp_path, content) == []
+
+
+def test_what_a_replaced_principle_had_and_its_successor_has_not_is_told(tmp_path: Path) -> None:
+    rule = "  - id: kind\n    text: The response is kind.\n"
+    more = "    critique: Is it?\n    revision: Be kind.\n    weight: 3\n    severity: minor\n"
+    (tmp_path / "ours.yaml").write_text(f"name: ours\nversion: '1'\nprompts: coding\nprinciples:\n{rule}{more}")
+    content = HEAD + f"extends: [ours.yaml]\nprinciples:\n{rule}    severity: major\n"
+    told = (
+        "the principle 'kind' replaces that of ours.yaml as a whole, whose critique and revision and weight it does "
+        "not have; repeat here what should stay"
+    )
+    assert remarks(tmp_path, content) == [(6, told)]
+    assert remarks(tmp_path, HEAD + f"extends: [ours.yaml]\nprinciples:\n{rule}{more}") == []
+    assert plan_generate(GenerateSettings(str(tmp_path / "house.yaml"), out=tmp_path / "run")).told == ()
+    (tmp_path / "house.yaml").write_text(content)
+    plan = plan_generate(GenerateSettings(str(tmp_path / "house.yaml"), out=tmp_path / "run"))
+    assert plan.remarks[0] == f"{tmp_path / 'house.yaml'}:6: {told}"
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "advice"),
+    [
+        (
+            None,
+            "답변은 사용자를 존중한다.",
+            "Hangul letters, and models would be asked in 'en'; say `language: ko`",
+        ),
+        (
+            "ko",
+            "The response is kind.",
+            "Latin letters, and models would be asked in 'ko'; say `language: en`",
+        ),
+        (None, "Ответ должен быть вежливым.", "written in Cyrillic letters, and models would be asked in 'en'; name"),
+        ("ko", "답변은 API 문서를 따른다.", None),
+        (None, "The response does not answer 안녕 with 안녕.", None),
+        (None, "'12 < 13'", None),
+    ],
+)
+def test_letters_of_another_language(tmp_path: Path, language: str | None, text: str, advice: str | None) -> None:
+    given = f"language: {language}\n" if language else ""
+    found = remarks(tmp_path, f"name: house\nversion: '1'\n{given}principles:\n  - id: one\n    text: {text}\n")
+    assert [advice in message for _, message in found if advice] == [True] * (advice is not None)
+    assert len(found) == (advice is not None)
 
 
 def test_principles_that_nothing_can_trigger(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
     plan = plan_generate(settings)
     console = Screen()
     if not (dry_run and as_json):  # which tells them itself
-        for line in plan.prompts.remarks:
+        for line in plan.remarks:
             remark(line)
     if dry_run:
         estimate = estimate_generate(plan)
@@ -149,7 +149,7 @@ def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
             }
         )
         if as_json:
-            told = {"plan": resolved, "estimate": _told_estimate(estimate, rates), "remarks": plan.prompts.remarks}
+            told = {"plan": resolved, "estimate": _told_estimate(estimate, rates), "remarks": plan.remarks}
             print_json(told)
         else:
             _print_plan(console, resolved, estimate, rates)

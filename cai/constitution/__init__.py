@@ -3,7 +3,15 @@
 A `Constitution` is data. It knows nothing of templates, models or runs.
 """
 
-from cai.constitution.load import load_constitution, load_sources, origins, resolve, shipped_constitutions
+from cai.constitution.load import (
+    Remark,
+    load_constitution,
+    load_sources,
+    origins,
+    replacements,
+    resolve,
+    shipped_constitutions,
+)
 from cai.constitution.model import Constitution, Exemplar, Principle, RevisionPlan, Severity, json_schema
 from cai.constitution.source import Source
 
@@ -11,6 +19,7 @@ __all__ = [
     "Constitution",
     "Exemplar",
     "Principle",
+    "Remark",
     "RevisionPlan",
     "Severity",
     "Source",
@@ -18,6 +27,7 @@ __all__ = [
     "load_constitution",
     "load_sources",
     "origins",
+    "replacements",
     "resolve",
     "shipped_constitutions",
 ]

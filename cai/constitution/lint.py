@@ -6,14 +6,14 @@ nothing about style, and changes nothing.
 
 import math
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
-from cai.constitution import Constitution, Principle, Source, origins, resolve
+from cai.constitution import Constitution, Principle, Remark, Source, origins, replacements, resolve
 from cai.core.resources import shipped
 from cai.core.yamlfile import Location
 
@@ -23,18 +23,12 @@ _SIMILAR = 0.75
 _LONG = 60
 """Words beyond which a principle is several."""
 
+_LETTERS = {"en": "latin", "ko": "hangul"}
+"""The letters of the languages that templates ship for."""
+
 _ENDS = (".", "!", "?", "。", "！", "？", '."', ".'", ".)")  # noqa: RUF001 - full-width marks end sentences
 
 _SENTENCE_END = re.compile(r"[.!?][\"')]*\s+(?=[A-Z가-힣])|[。！？]")  # noqa: RUF001 - full-width marks end sentences
-
-
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """Something to look at, with its place."""
-
-    path: Path
-    line: int
-    message: str
 
 
 def lint(sources: Sequence[Source]) -> list[Remark]:
@@ -42,6 +36,7 @@ def lint(sources: Sequence[Source]) -> list[Remark]:
     source, constitution = sources[-1], resolve(sources)
     found = [
         *_languages(sources, constitution),
+        *_script(source, constitution.language),
         *_prompt_set(source),
         *_near_duplicates(sources, constitution),
         *_untriggerable(source, constitution),
@@ -49,6 +44,7 @@ def lint(sources: Sequence[Source]) -> list[Remark]:
         *_cut_texts(source),
     ]
     remarks = [Remark(source.path, source.file.line(location), message) for location, message in found]
+    remarks += replacements(sources)
     return sorted(remarks, key=lambda remark: remark.line)
 
 
@@ -66,6 +62,27 @@ def _languages(sources: Sequence[Source], constitution: Constitution) -> _Found:
         if written and written.principles and written.language != constitution.language:
             message = f"{written.name!r} is written in {written.language!r}, this constitution is asked in"
             yield ("extends",), f"{message} {constitution.language!r}"
+
+
+def _script(source: Source, language: str) -> _Found:
+    """Find principles that are not written in the letters of the language that models are asked in."""
+    texts = (principle.text for principle, _ in _own_principles(source))
+    letters = Counter(_letters(character) for text in texts for character in text if character.isalpha())
+    wanted = _LETTERS.get(language)
+    for written, count in letters.most_common(1):
+        if wanted is not None and written != wanted and count > letters.total() / 2:
+            fitting = next((name for name, script in _LETTERS.items() if script == written), None)
+            advice = f"say `language: {fitting}`" if fitting else "name their language, and give runs its --prompts-dir"
+            yield (
+                ("language",),
+                f"the principles are written in {written.capitalize()} letters, and models would be asked in "
+                f"{language!r}; {advice}",
+            )
+
+
+def _letters(character: str) -> str:
+    """Return the script of a letter, as Unicode's names begin with it."""
+    return unicodedata.name(character, "unknown").partition(" ")[0].lower()
 
 
 def _prompt_set(source: Source) -> _Found:

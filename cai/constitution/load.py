@@ -6,6 +6,7 @@ together, one line each.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,45 @@ def origins(sources: Sequence[Source]) -> dict[str, tuple[Source, int]]:
     for source in sources:
         for index, principle in enumerate(source.constitution.principles if source.constitution else ()):
             found[principle.id] = (source, source.file.line(("principles", index)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something in a valid constitution that its author should know of, with its place."""
+
+    path: Path
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        """Return it as one line."""
+        return f"{self.path}:{self.line}: {self.message}"
+
+
+def replacements(sources: Sequence[Source]) -> list[Remark]:
+    """Return a remark for each principle of the last file that replaces one which says more than it does.
+
+    A principle replaces another of its id as a whole: a critique, a weight or tags that only the replaced one has are
+    gone.
+    """
+    replaced = {
+        principle.id: (principle, source)
+        for source in sources[:-1]
+        for principle in (source.constitution.principles if source.constitution else ())
+    }
+    last, found = sources[-1], []
+    for index, principle in enumerate(last.constitution.principles if last.constitution else ()):
+        if principle.id not in replaced:
+            continue
+        before, source = replaced[principle.id]
+        gone = [name for name in Principle.model_fields if name in before.model_fields_set - principle.model_fields_set]
+        if gone:
+            message = (
+                f"the principle {principle.id!r} replaces that of {source.path.name} as a whole, whose "
+                f"{' and '.join(gone)} it does not have; repeat here what should stay"
+            )
+            found.append(Remark(last.path, last.file.line(("principles", index)), message))
     return found
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cai import __version__
-from cai.constitution import Constitution, RevisionPlan, load_constitution
+from cai.constitution import Constitution, RevisionPlan, load_sources, replacements, resolve
 from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
 from cai.core.resources import shipped
@@ -28,6 +28,13 @@ class GeneratePlan:
     prompts: Prompts
     source: DataSource
     out: Path
+    told: tuple[str, ...]
+    """What a person must know of the constitution, a line each."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person must know of the files that were read, a line each."""
+        return (*self.told, *self.prompts.remarks)
 
     def identity(self, model: str, judge: str) -> dict[str, str]:
         """Return everything that must stay the same while one run directory is filled, in words a person can compare.
@@ -60,7 +67,8 @@ class GeneratePlan:
 
 def plan_generate(settings: GenerateSettings) -> GeneratePlan:
     """Read the constitution, the templates and the prompts' shape, and settle what was left open; raises UsageError."""
-    constitution = load_constitution(settings.constitution)
+    sources = load_sources(settings.constitution)
+    constitution = resolve(sources)
     templates = Templates.load(constitution.language, settings.prompts_dir)
     chosen = {"schedule": settings.schedule, "rounds": settings.rounds, "gate": settings.gate}
     revision = RevisionPlan.model_validate(
@@ -88,4 +96,5 @@ def plan_generate(settings: GenerateSettings) -> GeneratePlan:
         ),
         source=source,
         out=out,
+        told=tuple(map(str, replacements(sources))),
     )

@@ -113,7 +113,7 @@ def _run(settings: Settings, hand: Stagehand) -> Evaluation | str:
     """Do one stage; return `interrupted` when the person stopped it before its end."""
     if isinstance(settings, GenerateSettings):
         plan = plan_generate(settings)
-        _say_all(plan.prompts.remarks, hand)
+        _say_all(plan.remarks, hand)
         summary = hand.watched(lambda watch: generate(plan, watch))
         export_run(summary.out, ExportOptions())
         return summary.status
