@@ -15,7 +15,7 @@ from cai.method.row import Generation, Judging
 from cai.method.verdicts import FAILED
 from cai.models.base import Choice, Completion, Request
 from cai.models.meter import UsageCounter
-from cai.pipeline.breaker import SUSPICIOUS, TESTS
+from cai.pipeline.breaker import PROBES, SUSPICIOUS
 from cai.pipeline.pipeline import ROWS_PER_SLOT, Pipeline
 from tests.building import make_judge_configuration, make_method, make_prompt
 
@@ -131,7 +131,7 @@ def test_a_stage_that_is_never_answered_ends_the_run_soon_and_leaves_every_row_o
     assert f"at the {stage}" in str(caught.value)
     assert not sink.rows
     assert not sink.failures
-    rows = min(count, concurrency * ROWS_PER_SLOT * 2 + SUSPICIOUS) + TESTS
+    rows = min(count, concurrency * ROWS_PER_SLOT * 2 + SUSPICIOUS) + PROBES
     of_a_row = 2 * (1 + 3 * 2) + 2 * 3
     assert engine.asked <= rows * of_a_row
 

@@ -18,6 +18,11 @@ from cai.generate.settings import GenerateSettings
 HEAD = "name: house\nversion: '1'\nprompts: coding\n"
 
 
+def head(text: str) -> str:
+    """Return the lines before the principles, in the language of the text."""
+    return HEAD if text.isascii() else HEAD.replace("prompts: coding", "language: ko")
+
+
 def remarks(tmp_path: Path, content: str) -> list[tuple[int, str]]:
     path = tmp_path / "house.yaml"
     path.write_text(content, "utf-8")
@@ -47,7 +52,7 @@ def test_shipped_principles_are_far_from_alike(tmp_path: Path) -> None:
     ],
 )
 def test_near_duplicates(tmp_path: Path, first: str, second: str) -> None:
-    content = HEAD + f"principles:\n  - id: one\n    text: {first}\n  - id: two\n    text: {second}\n"
+    content = head(first) + f"principles:\n  - id: one\n    text: {first}\n  - id: two\n    text: {second}\n"
     ((line, message),) = remarks(tmp_path, content)
     assert line == 7
     assert message == "the principle 'two' says nearly the same as 'one' (line 5); keep one"
@@ -172,7 +177,7 @@ def test_principles_that_nothing_can_trigger(tmp_path: Path) -> None:
     ],
 )
 def test_several_principles_in_one(tmp_path: Path, text: str, words: str) -> None:
-    ((line, message),) = remarks(tmp_path, HEAD + f"principles:\n  - id: much\n    text: {text}\n")
+    ((line, message),) = remarks(tmp_path, head(text) + f"principles:\n  - id: much\n    text: {text}\n")
     assert line == 6
     assert f"'much' asks for several things ({words})" in message
 

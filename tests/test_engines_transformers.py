@@ -20,7 +20,6 @@ from cai.models.base import Completion, Request, Sampling
 from cai.models.local.engine import TransformersEngine
 from cai.models.local.jobs import Limits
 from cai.models.local.loading import Loaded, load
-from cai.models.local.scheduler import Scheduler
 from cai.models.spec import ModelSpec
 from tests.small_model import small_model
 
@@ -471,10 +470,16 @@ def test_a_sliding_window_is_respected(checkpoint: Path) -> None:
     asyncio.run(engine.close())
 
 
-def test_a_batcher_refuses_work_after_close(loaded: Loaded) -> None:
-    batcher = Scheduler(loaded.model, loaded.device, loaded.end_tokens, _limits(rows=1))
-    batcher.close()
-    batcher.close()
+def test_a_closed_engine_refuses_work_and_may_be_closed_again(opened: Callable[..., TransformersEngine]) -> None:
+    engine = opened()
+
+    async def after_closing() -> None:
+        await engine.close()
+        await engine.close()
+        with pytest.raises(EngineGoneError):
+            await engine.complete(_request("tea"))
+
+    asyncio.run(after_closing())
 
 
 def test_the_thread_that_loads_ends_and_takes_its_openmp_threads_with_it(checkpoint: Path) -> None:

@@ -9,14 +9,14 @@ one after another all fail with p to that power, 3·10⁻¹⁸ at p = 20 %, howe
 The rule. A row is *bad* at a stage that failed in it and was never answered in it, *good* at one that was answered. A
 stage is suspect when `SUSPICIOUS` rows, started one after another, were bad at it, and no row started after them was
 good. Rows that never came to the stage count neither way; a row still in flight ends a sequence. While a stage is
-suspect nothing new is started, and the engine is tested: a row that was good before is made again
+suspect nothing new is started, and the engine is probed: a row that was good before is made again
 (or, where none was and none of those in flight is, one of the bad). When it is not bad any more the stage is trusted,
-so many prompts that are refused one after another end no run. When `TESTS` tests were bad, at this stage or at one
+so many prompts that are refused one after another end no run. When `PROBES` probes were bad, at this stage or at one
 before it, and none good, the run ends: an engine that answers nothing ends it after the rows in flight, `SUSPICIOUS`
-more and `TESTS` tests; one that fails with p = 20 % never does (10⁻²⁴ a row).
+more and `PROBES` probes; one that fails with p = 20 % never does (10⁻²⁴ a row).
 
 A row with a failure is held until a row that was started later was good at that stage; only then is the failure its
-own. Stages of which rows are still held when the input ends are tested in the same way. Where nothing was ever good at
+own. Stages of which rows are still held when the input ends are probed in the same way. Where nothing was ever good at
 a stage, fewer than `SUSPICIOUS` bad rows are the run's failure when all share one kind and they are `FEW` at least, or
 all there is; otherwise they are their own. What is held when the run ends is owed.
 """
@@ -32,11 +32,11 @@ from cai.core.records import Failure, Prompt, Row
 SUSPICIOUS = 25
 """So many rows, started one after another, that were all bad at one stage."""
 
-TESTS = 10
-"""How often a suspected engine is tested before the run ends."""
+PROBES = 10
+"""How often a suspected engine is probed before the run ends."""
 
-TESTS_AT_MOST = 3 * TESTS
-"""Tests that never came to the suspected stage tell nothing; after so many the failures count as the rows' own."""
+PROBES_AT_MOST = 3 * PROBES
+"""Probes that never came to the suspected stage tell nothing; after so many the failures count as the rows' own."""
 
 FEW = 3
 
@@ -55,7 +55,7 @@ class Held(Generic[Item]):
 
 
 @dataclass(frozen=True, slots=True)
-class Trial(Generic[Item]):
+class Probe(Generic[Item]):
     """A row to be made again: a held one, or one that was good; `came_there`: it came to the stage before."""
 
     item: Item
@@ -76,11 +76,11 @@ class Breaker(Generic[Item]):
     """For each stage the newest row, by its start, that was good."""
     _proofs: dict[str, deque[Item]] = field(default_factory=dict)
     """For each stage some rows that were good."""
-    _before: deque[Item] = field(default_factory=lambda: deque(maxlen=TESTS // 2))
+    _before: deque[Item] = field(default_factory=lambda: deque(maxlen=PROBES // 2))
     """Some rows that were finished by an earlier process: they probably come to every stage."""
 
-    _bad_tests: Counter[str] = field(default_factory=Counter)
-    """How many tests, since one was good, were bad at each stage."""
+    _bad_probes: Counter[str] = field(default_factory=Counter)
+    """How many probes, since one was good, were bad at each stage."""
 
     def skip(self, item: Item) -> None:
         """Note a row that was finished before."""
@@ -105,7 +105,7 @@ class Breaker(Generic[Item]):
         self._open.discard(number)
         for stage in evidence.answered:
             self._trust(stage, number)
-            self._proofs.setdefault(stage, deque(maxlen=TESTS)).append(item)
+            self._proofs.setdefault(stage, deque(maxlen=PROBES)).append(item)
 
     def _trust(self, stage: str, number: int) -> None:
         self._good[stage] = max(number, self._good.get(stage, 0))
@@ -158,39 +158,39 @@ class Breaker(Generic[Item]):
         """Tell whether a row of this process was good at the stage, so that its engine did answer once."""
         return stage in self._good
 
-    def tests(self, stage: str) -> Iterator[Trial[Item]]:
-        """Yield the rows to make again, one after the other, until `tested` gives an answer."""
-        self._bad_tests.clear()
-        trials = [Trial(item, is_held=False, came_there=True) for item in self._proofs.get(stage, ())]
-        if not trials:
-            trials = [Trial(item, is_held=False, came_there=False) for item in self._before]
-            trials += [
-                Trial(held.item, is_held=True, came_there=True)
+    def probes(self, stage: str) -> Iterator[Probe[Item]]:
+        """Yield the rows to make again, one after the other, until `probed` gives an answer."""
+        self._bad_probes.clear()
+        probes = [Probe(item, is_held=False, came_there=True) for item in self._proofs.get(stage, ())]
+        if not probes:
+            probes = [Probe(item, is_held=False, came_there=False) for item in self._before]
+            probes += [
+                Probe(held.item, is_held=True, came_there=True)
                 for held in self._held.values()
                 if stage in held.evidence.failed
             ]
-        for place in range(TESTS_AT_MOST):
-            yield trials[place % len(trials)]
+        for place in range(PROBES_AT_MOST):
+            yield probes[place % len(probes)]
 
-    def tested(
-        self, trial: Trial[Item], number: int, outcome: Row | Failure, stage: str, evidence: Evidence
+    def probed(
+        self, probe: Probe[Item], number: int, outcome: Row | Failure, stage: str, evidence: Evidence
     ) -> Literal["trusted", "broken"] | None:
-        """Note how a trial ended, which was started as the `number`-th row, and return what is known now, if anything.
+        """Note how a probe ended, which was started as the `number`-th row, and return what is known now, if anything.
 
         A failed row that was made again has this outcome from now on.
         """
-        if trial.is_held:
-            self.finish(number, trial.item, outcome, evidence)
+        if probe.is_held:
+            self.finish(number, probe.item, outcome, evidence)
         else:
-            self._note(number, trial.item, evidence)
-        if trial.came_there and isinstance(outcome, Row) and stage not in evidence.failed:
+            self._note(number, probe.item, evidence)
+        if probe.came_there and isinstance(outcome, Row) and stage not in evidence.failed:
             self._trust(stage, number)
         if self._good.get(stage, 0) >= number:
             return "trusted"
         for name in evidence.answered:
-            self._bad_tests.pop(name, None)
-        self._bad_tests.update(name for name in evidence.failed if evidence.is_bad(name))
-        return "broken" if max(self._bad_tests.values(), default=0) >= TESTS else None
+            self._bad_probes.pop(name, None)
+        self._bad_probes.update(name for name in evidence.failed if evidence.is_bad(name))
+        return "broken" if max(self._bad_probes.values(), default=0) >= PROBES else None
 
     def is_the_runs(self, stage: str) -> bool:
         """Tell, when all rows are through and every test was bad, whether the failures at the stage are the run's."""
@@ -208,7 +208,7 @@ class Breaker(Generic[Item]):
         """Return in one sentence why the run stopped, in the words of the newest failure at the stage."""
         causes = [cause for held in self._held.values() if (cause := _cause(held, stage))]
         return (
-            f"{len(causes):,} rows failed at the {stage} and {TESTS} tests of the engine after them too, so the run "
+            f"{len(causes):,} rows failed at the {stage} and {PROBES} tests of the engine after them too, so the run "
             f"stopped and they are still owed: {causes[-1]}"
         )
 

@@ -66,9 +66,9 @@ class Pipeline(Generic[Item]):
     progress: Progress = field(default_factory=Progress)
     stop: Stop = field(default_factory=Stop)
     patience: float = 1.0
-    """Seconds between two tests of an engine that did answer before and seems not to any more."""
+    """Seconds between two probes of an engine that did answer before and seems not to any more."""
     _breaker: Breaker[Item] = field(default_factory=Breaker)
-    _testing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _probing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _finished: asyncio.Event = field(default_factory=asyncio.Event)
     _passed_over: int = 0
 
@@ -106,8 +106,8 @@ class Pipeline(Generic[Item]):
 
     async def _worker(self, source: ReadAhead[Item]) -> None:
         while (item := await source.take()) is not None:
-            if self._testing.locked():
-                async with self._testing:
+            if self._probing.locked():
+                async with self._probing:
                     pass
             if self.stop.draining:
                 return
@@ -134,7 +134,7 @@ class Pipeline(Generic[Item]):
         self._finished.set()
         self._keep(self._breaker.settled())
         if self._breaker.suspect() is not None:
-            async with self._testing:
+            async with self._probing:
                 stage = self._breaker.suspect()  # perhaps tested meanwhile
                 if stage is not None:
                     await self._find_out(stage, is_last=False)
@@ -168,13 +168,13 @@ class Pipeline(Generic[Item]):
             self._finished.clear()
             await self._finished.wait()
         known = None
-        for place, trial in enumerate(self._breaker.tests(stage)):
+        for place, probe in enumerate(self._breaker.probes(stage)):
             if place and self._breaker.is_proven(stage):
                 await asyncio.sleep(self.patience)
             if self.stop.draining:
                 return
-            number, outcome, evidence = await self._make(trial.item)
-            known = self._breaker.tested(trial, number, outcome, stage, evidence)
+            number, outcome, evidence = await self._make(probe.item)
+            known = self._breaker.probed(probe, number, outcome, stage, evidence)
             if known is not None:
                 break
         if known == "broken" and (not is_last or self._breaker.is_the_runs(stage)):
