@@ -9,6 +9,7 @@ from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
 from cai.core.resources import shipped
 from cai.data import InputOptions, Prompts, open_prompts
+from cai.generate.maker import GenerationSpec
 from cai.generate.settings import GenerateSettings
 from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
@@ -30,6 +31,15 @@ class GeneratePlan:
     out: Path
     told: tuple[str, ...]
     """What a person must know of the constitution, a line each."""
+
+    @property
+    def spec(self) -> GenerationSpec:
+        """How the models are opened and asked, wherever that is."""
+        settings = self.settings
+        judge = settings.judge or settings.model
+        return GenerationSpec(
+            settings.model, judge, settings.engine, self.method, self.judge_configuration, settings.samples
+        )
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from cai.core.settings import plain
 from cai.core.threads import in_thread
 from cai.generate.dry_run import DryRun
 from cai.generate.estimate import SAMPLED_PROMPTS, Estimate, GenerateSummary, RowsSoFar, estimate
-from cai.generate.maker import GenerationSpec, open_maker
+from cai.generate.maker import open_maker
 from cai.generate.plan import GeneratePlan
 from cai.models.tokens import open_counter
 from cai.pipeline.filling import fill, open_run
@@ -50,11 +50,7 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
     watch.total = plan.prompts.size
     watch.stage = "loading the model"
     async with AsyncExitStack() as stack:
-        judge = settings.judge or settings.model
-        spec = GenerationSpec(
-            settings.model, judge, settings.engine, plan.method, plan.judge_configuration, settings.samples
-        )
-        maker = await open_maker(spec, settings.cluster, stack, watch.say)
+        maker = await open_maker(plan.spec, settings.cluster, stack, watch.say)
         watch.stage = "estimating"
         foreseen, items = await in_thread(partial(_foresee, plan))
         identity = plan.identity(maker.model, maker.judge)
