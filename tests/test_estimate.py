@@ -197,6 +197,13 @@ def run(directory: Path, **changes: object) -> GenerateSummary:
     return asyncio.run(generate(plan_generate(chosen), Watch()))
 
 
+def test_an_estimate_is_made_where_an_event_loop_runs_too() -> None:
+    async def in_a_notebook() -> Estimate:
+        return foresee(make_dry_run(RevisionPlan(), JudgeSettings(), 2))
+
+    assert asyncio.run(in_a_notebook()) == foresee(make_dry_run(RevisionPlan(), JudgeSettings(), 2))
+
+
 def test_the_estimate_and_the_run_read_the_input_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, read = [], Prompts.__iter__
 

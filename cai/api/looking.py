@@ -6,8 +6,8 @@ from pathlib import Path
 from cai.api.given import Model, model_spec
 from cai.api.options import checked
 from cai.api.working import run_watched
-from cai.constitution import Constitution, load_sources, resolve
-from cai.constitution.lint import Remark, lint
+from cai.constitution import Constitution, Remark, load_sources, resolve
+from cai.constitution.lint import lint
 from cai.models import EngineOptions, check_engine_options
 from cai.models.check import Findings
 from cai.models.check import check_model as check

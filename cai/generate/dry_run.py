@@ -6,7 +6,6 @@ mark in it. Every principle is broken and no two answers are alike, so that all 
 round asks does not depend on the rounds before it, one pass tells what is asked where fewer principles are broken.
 """
 
-import asyncio
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -136,9 +135,14 @@ class DryRun:
         """Return what the prompts' rows ask, `expected` with every `broken`-th gate finding its principle broken.
 
         At least: no gate does, and no two answers differ, so that none are judged. At most: every gate does. What the
-        chat template refuses asks nothing. Runs an event loop of its own, so not in a thread that runs one already.
+        chat template refuses asks nothing.
         """
-        return asyncio.run(self._demands(prompts, broken))
+        try:
+            self._demands(prompts, broken).send(None)
+        except StopIteration as ended:  # at once, and so without an event loop: nothing here is waited for
+            demands: Demands = ended.value
+            return demands
+        raise AssertionError("a dry run waits for something")
 
     async def _demands(self, prompts: Iterable[Prompt], broken: int) -> Demands:
         demands, gates = Demands(), 0
