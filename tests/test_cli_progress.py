@@ -11,7 +11,7 @@ from cai.cli import running
 from cai.cli.running import watched
 from cai.cli.terminal import remark
 from cai.core.errors import RequestError
-from cai.core.records import Prompt, Row
+from cai.core.records import Prompt, Row, Usage
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.progress_lines import Observer, Snapshot, clock
 from cai.pipeline.watch import Watch
@@ -43,8 +43,7 @@ def advanced() -> Snapshot:
     watch, time, observer = busy()
     time.now += 600
     watch.progress.done, watch.progress.failed, watch.progress.skipped = 1_190, 10, 34
-    watch.tally.requests, watch.tally.prompt_tokens, watch.tally.completion_tokens = 12_345, 6_000_000, 600_000
-    watch.tally.cached_tokens = 3_000_000
+    watch.tally.add(Usage(12_345, 6_000_000, 3_000_000, 600_000))
     return observer.look()
 
 
@@ -71,7 +70,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 def test_before_a_row_is_done_requests_are_told() -> None:
     watch, time, observer = busy()
     time.now += 300
-    watch.tally.requests, watch.tally.completion_tokens = 900, 90_000
+    watch.tally.add(Usage(900, completion_tokens=90_000))
     bar, figures = observer.look().lines(80)
     assert "0/10,000 rows · 0:05:00 so far" in bar
     assert figures == "300 tokens/s · 0 failed · 256 in flight · 900 answered"
@@ -87,7 +86,8 @@ def test_while_models_are_loaded_the_time_goes_on() -> None:
 
 def test_no_rate_is_of_a_moment_that_is_too_short() -> None:
     watch, time, observer = busy()
-    watch.tally.completion_tokens, watch.progress.done = 4_000, 3
+    watch.tally.add(Usage(completion_tokens=4_000))
+    watch.progress.done = 3
     for seconds in (0.0, 1e-9, 0.1, 0.5):
         time.now += seconds
         assert (observer.look().tokens_per_second, observer.look().rows_per_second) == (4_000, 3)
@@ -152,8 +152,7 @@ async def hour(watch: Watch) -> str:
         watch.tally.in_flight = 4
         await asyncio.sleep(1)
         watch.progress.done += 1
-        watch.tally.requests += 1
-        watch.tally.completion_tokens += 50
+        watch.tally.add(Usage(1, completion_tokens=50))
     return "done"
 
 
@@ -182,7 +181,8 @@ def test_a_terminal_is_drawn_on(monkeypatch: pytest.MonkeyPatch) -> None:
     async def job(watch: Watch) -> None:
         watch.total, watch.stage, watch.tally.in_flight = 3, "working", 2
         await asyncio.sleep(5)
-        watch.progress.done, watch.tally.requests = 1, 7
+        watch.progress.done = 1
+        watch.tally.add(Usage(7))
         await asyncio.sleep(5)
 
     run_ahead(watched(job, Watch(), quiet=False))

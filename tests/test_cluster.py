@@ -160,7 +160,7 @@ def test_rows_are_shared_out_and_each_arrives_once() -> None:
     assert sorted(row.prompt.ordinal for row in ended.sink.rows) == list(range(100))
     assert [actor.asked > 20 for actor in ended.started] == [True] * 3
     assert max(actor.peak for actor in ended.started) <= 9, "8 requests and an eighth more rows"
-    assert ended.tally.usage() == Usage(200, 3000, 1000, 500)
+    assert ended.tally.usage == Usage(200, 3000, 1000, 500)
     assert all(actor.ended == ["closed", "killed"] for actor in ended.started)
 
 
@@ -235,7 +235,7 @@ def test_errors_arrive_as_they_were_raised() -> None:
         ("p6", "request", "timed out", "504", True),
         ("p7", "request", "too long", "", False),
     ]
-    assert ended.tally.requests == 200, "failed rows took tokens, too"
+    assert ended.tally.usage.requests == 200, "failed rows took tokens, too"
 
 
 @pytest.mark.parametrize(

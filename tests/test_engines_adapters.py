@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from cai.core.errors import ModelError
 from cai.core.records import Message
 from cai.models import EngineOptions, check_engine_options, open_engine
 from cai.models.base import Choice, Completion, Request, Sampling
-from cai.models.checkpoint.adapters import lora_rank, split_adapter
+from cai.models.checkpoint.resolve import Checkpoint, lora_rank
 from cai.models.spec import ModelSpec
 
 CHECKPOINT = Path(__file__).parent.parent / "cai" / "tiny" / "checkpoint"
@@ -29,16 +30,63 @@ def write_adapter(directory: Path, **config: Any) -> Path:
     return directory
 
 
-def test_a_base_and_its_adapter_are_told_apart(tmp_path: Path) -> None:
-    adapter = write_adapter(tmp_path / "mine+yours" / "lora")
-    assert split_adapter("org/model") == ("org/model", None)
-    assert split_adapter(f"org/model+{adapter}") == ("org/model", adapter)
-    (tmp_path / "a+b").mkdir()
-    assert split_adapter(str(tmp_path / "a+b")) == (str(tmp_path / "a+b"), None)
-    assert split_adapter(f"{tmp_path / 'a+b'}+{adapter}") == (str(tmp_path / "a+b"), adapter)
+def write_base(directory: Path) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text("{}")
+    return directory
+
+
+def test_a_name_is_taken_apart_by_one_rule(tmp_path: Path) -> None:
+    base, plus = write_base(tmp_path / "base"), write_base(tmp_path / "a+b")
+    adapter = write_adapter(tmp_path / "mine+yours" / "lora", base_model_name_or_path=str(base))
+    for name, where, on in (
+        ("org/model", "org/model", None),
+        (str(base), str(base), None),
+        (str(plus), str(plus), None),
+        (str(adapter), str(base), adapter),
+        (f"org/model+{adapter}", "org/model", adapter),
+        (f"{plus}+{adapter}", str(plus), adapter),
+    ):
+        assert Checkpoint.resolve(name) == Checkpoint(name, where, on, where)
+    (adapter / "tokenizer_config.json").write_text("{}")
+    assert Checkpoint.resolve(f"org/model+{adapter}").tokenizer == str(adapter)
+    assert Checkpoint.resolve(str(base)).tokenizer == str(base)
+    link = tmp_path / "link"
+    link.symlink_to(base)
+    assert Checkpoint.resolve(str(link)) == Checkpoint(str(link), str(base), None, str(base))
     for wrong in (f"org/model+{tmp_path}", f"+{adapter}", "org/model+"):
         with pytest.raises(ModelError, match=r"is no adapter: a directory with adapter_config\.json"):
-            split_adapter(wrong)
+            Checkpoint.resolve(wrong)
+
+
+def test_what_cannot_be_resolved_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    prefix = write_adapter(tmp_path / "prefix", peft_type="PREFIX_TUNING", base_model_name_or_path="org/model")
+    moved = write_adapter(tmp_path / "moved", base_model_name_or_path="/elsewhere/base")
+    for name, told in (
+        (str(tmp_path), r"is no model: it has no config\.json and no adapter_config\.json$"),
+        (str(tmp_path / "file"), "is a file; a model is a directory"),
+        ("/nowhere/model", "there is no model directory /nowhere/model$"),
+        ("some/deep/model", "there is no model directory"),
+        (str(prefix), "is a prefix, which cannot be folded into its base"),
+        (f"org/model+{prefix}", "is a prefix, which cannot be folded into its base"),
+        (str(moved), rf"no model directory /elsewhere/base, which {moved} names as its base: .*BASE\+ADAPTER$"),
+    ):
+        with pytest.raises(ModelError, match=told):
+            Checkpoint.resolve(name)
+    assert Checkpoint.resolve(f"org/model+{moved}").base == "org/model"
+
+
+def test_provenance_names_base_adapter_and_precision(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    adapter = write_adapter(tmp_path / "lora", base_model_name_or_path=str(base))
+    plain, adapted = Checkpoint.resolve(str(base)), Checkpoint.resolve(str(adapter))
+    assert re.fullmatch(rf"{tmp_path.name}/base#[0-9a-f]{{12}}", plain.label)
+    assert re.fullmatch(rf"{tmp_path.name}/lora#[0-9a-f]{{12}}", adapted.label)
+    assert plain.provenance("vllm", "float32", None) == f"vllm:{plain.label} float32"
+    assert adapted.provenance("x", "bfloat16", None) == f"x:{adapted.label} on x:{plain.label} bfloat16"
+    hub = Checkpoint.resolve("org/model")
+    assert (hub.label, hub.provenance("x", "float16", "a" * 40)) == ("org/model", f"x:org/model#{'a' * 12} float16")
 
 
 def test_the_rank_is_the_largest_of_all_layers_and_other_kinds_are_refused(tmp_path: Path) -> None:
@@ -103,4 +151,4 @@ def test_without_vllm_the_fix_is_named() -> None:
         "    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout == "vllm:org/model needs vLLM: pip install 'cai[vllm]'\n"
+    assert done.stdout == "vllm:org/model needs vllm: pip install 'cai[vllm]'\n"

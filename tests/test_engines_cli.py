@@ -125,7 +125,7 @@ def _open_in_fresh_process(before: str, spec: str) -> str:
 
 def test_without_torch_the_fix_is_named() -> None:
     said = _open_in_fresh_process("sys.modules['torch'] = None", "tiny")
-    assert said == "a model in this process needs torch: pip install 'cai[local]'\n"
+    assert said == "tiny needs torch: pip install 'cai[local]'\n"
 
 
 def test_check_tells_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def ask(dry_run: DryRun, engine: ScriptedEngine) -> Load:
             await generation.row(prompt)
 
     asyncio.run(rows())
-    return Load(tally.requests, tally.prompt_tokens, tally.completion_tokens)
+    return Load(tally.usage.requests, tally.usage.prompt_tokens, tally.usage.completion_tokens)
 
 
 def foresee(dry_run: DryRun, so_far: RowsSoFar | None = None) -> Estimate:

@@ -11,9 +11,9 @@ from transformers import AutoTokenizer
 
 from cai.core.errors import ModelError, RequestError
 from cai.core.records import Message
-from cai.models import TINY
+from cai.models import TINY, open_counter
 from cai.models.spec import ModelSpec
-from cai.models.tokens import ByteCounter, TemplateCounter, WordCounter, open_counter
+from cai.models.tokens import ByteCounter, TemplateCounter, WordCounter
 from tests.building import assistant, user
 
 tokenizer = AutoTokenizer.from_pretrained(str(TINY))

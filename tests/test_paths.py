@@ -16,8 +16,8 @@ from cai.core.addresses import DataSource
 from cai.core.errors import ModelError, RunError, UsageError
 from cai.core.paths import expand, open_file, resolve
 from cai.loop.settings import LoopSettings
-from cai.models.checkpoint.adapters import adapter_base, lora_rank
 from cai.models.checkpoint.files import check_checkpoint
+from cai.models.checkpoint.resolve import adapter_base, lora_rank
 from cai.rundir import Run
 from cai.rundir.origin import copies, read_origin
 from cai.rundir.shards import Shard

@@ -79,7 +79,7 @@ def test_usage_counts_every_request_of_the_row_and_of_the_run() -> None:
     row = generate(generation)
     # Two samples of a response, two critiques and two revisions each; three comparisons in both orders.
     assert row.usage.requests == 2 * 5 + 3 * 2
-    assert row.usage == generation.judging.tally.usage()
+    assert row.usage == generation.judging.tally.usage
     assert row.usage.prompt_tokens > row.usage.completion_tokens > 0
 
 
@@ -106,7 +106,7 @@ def test_judging_again_keeps_the_traces_and_counts_its_own_tokens() -> None:
     assert again.prompt == row.prompt
     assert len(again.verdicts) == 2 * len(row.verdicts)
     assert again.usage.requests == 12
-    assert again.usage == judging.tally.usage()
+    assert again.usage == judging.tally.usage
     provenance = again.provenance
     assert (provenance.judge, provenance.judge_seed) == ("scripted", 1)
     assert provenance.judge_constitution == judging.judge_configuration.constitution.fingerprint != "c"

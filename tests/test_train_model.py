@@ -130,7 +130,7 @@ def test_what_is_no_model_is_one_sentence(model: str, says: str) -> None:
 
 
 def test_an_empty_directory_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"neither config.json nor adapter_config.json"):
+    with pytest.raises(ModelError, match=r"it has no config.json and no adapter_config.json"):
         find_source(ModelSpec.checkpoint(str(tmp_path)), NONE)
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="does not say which model it adapts"):

@@ -26,7 +26,7 @@ from cai.cli.terminal import print_json, remark, say
 from cai.core.addresses import DataSource
 from cai.core.errors import ModelError
 from cai.evaluate.settings import EvaluateSettings
-from cai.models import check_engine_options
+from cai.models import check_engine_options, model_forms
 from cai.models.spec import LabelledModel, ModelSpec
 
 try:
@@ -38,7 +38,7 @@ except ModuleNotFoundError as error:
     raise ModelError("the figure of an evaluation needs matplotlib: pip install 'cai[train]'") from error
 
 
-@click.command()
+@click.command(epilog=f"MODEL is {model_forms()}.")
 @click.argument("models", metavar="MODEL...", type=LabelledModel.parse, nargs=-1, required=True)
 @click.option("--constitution", required=True, help="A YAML file, or the name of a shipped one (medical.yaml).")
 @click.option(
@@ -73,8 +73,8 @@ except ModuleNotFoundError as error:
 def evaluate(models: tuple[LabelledModel, ...], quiet: bool, as_json: bool, **options: Any) -> None:
     """Measure models: principles broken, refusals, wins and collapse, with intervals.
 
-    MODEL is tiny, transformers:DIR, vllm:DIR or openai:MODEL@URL[,URL…]; NAME=MODEL gives it a name in tables. The same
-    command again goes on where it was stopped, also with more models or prompts.
+    NAME=MODEL gives a model a name in tables. The same command again goes on where it was stopped, also with more
+    models or prompts.
     """
     settings = EvaluateSettings(
         models=models, engine=take_engine_settings(options), judging=take_judge_settings(options), **options

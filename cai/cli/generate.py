@@ -39,7 +39,7 @@ from cai.generate.plan import plan_generate
 from cai.generate.run import estimate_generate
 from cai.generate.run import generate as generate_job
 from cai.generate.settings import GenerateSettings
-from cai.models import check_engine_options
+from cai.models import check_engine_options, model_forms
 from cai.models.spec import ModelSpec
 from cai.rundir.origin import location
 
@@ -82,7 +82,7 @@ def _rate_options(command: Command) -> Command:
     metavar="MODEL",
     default="tiny",
     show_default=True,
-    help="tiny, transformers:MODEL, vllm:MODEL, openai:MODEL@URL[,URL…].",
+    help=f"{model_forms()}.",
 )
 @click.option("--judge", type=ModelSpec.parse, metavar="MODEL", help="The model that judges (default: the same model).")
 @click.option(

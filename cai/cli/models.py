@@ -9,7 +9,7 @@ from rich.table import Table
 from cai.cli.options import ENGINE_OPTION
 from cai.cli.screen import Screen, shown
 from cai.cli.terminal import print_json, remark
-from cai.models import EngineOptions, check_engine_options
+from cai.models import EngineOptions, check_engine_options, model_forms
 from cai.models.check import BURST_REQUESTS, BURST_SECONDS, BURST_TOKENS, Findings, check_model
 from cai.models.spec import ModelSpec
 
@@ -19,17 +19,14 @@ def models() -> None:
     """Check what a model can do and how fast."""
 
 
-@models.command()
+@models.command(epilog=f"SPEC is {model_forms()}.")
 @click.argument("spec", type=ModelSpec.parse)
 @click.option("--device", default="auto", show_default=True, help="Where a model in this process runs: cpu, cuda, mps.")
 @click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or float16, for such a model.")
 @ENGINE_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(spec: ModelSpec, *, device: str, dtype: str, engine_option: tuple[str, ...], as_json: bool) -> None:
-    """Open the model SPEC and ask it something.
-
-    SPEC is tiny, transformers:MODEL, vllm:MODEL, openai:MODEL@URL[,URL…] or scripted.
-    """
+    """Open the model SPEC and ask it something."""
     check_engine_options((spec,), engine_option)
     options = EngineOptions(device=device, dtype=dtype, engine_options=engine_option, say=remark)
     findings = asyncio.run(check_model(spec, options))

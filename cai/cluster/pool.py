@@ -15,7 +15,7 @@ from typing import Protocol
 from cai import __version__
 from cai.cluster.replica import PackedError, Placement, ReplicaInfo, RowResult
 from cai.core.errors import CaiError, EngineError, EngineGoneError, ModelError, RequestError
-from cai.core.records import Prompt, Provenance, Row, Usage
+from cai.core.records import Prompt, Provenance, Row
 from cai.models.meter import UsageCounter
 from cai.pipeline.pipeline import ROWS_PER_SLOT
 
@@ -146,7 +146,7 @@ class Pool:
             replica = await self._take()
             try:
                 outcome = await replica.handle.make(prompt, provenance)
-                _count(outcome.usage, tally)
+                tally.add(outcome.usage)
                 if isinstance(outcome.result, Row):
                     replica.finished += 1
                     return outcome.result
@@ -257,13 +257,6 @@ async def _release(handle: ReplicaHandle) -> None:
     """Let a replica release its models, if it still can."""
     with contextlib.suppress(LostError, TimeoutError):
         await asyncio.wait_for(handle.close(), CLOSING_SECONDS)
-
-
-def _count(usage: Usage, tally: UsageCounter) -> None:
-    tally.requests += usage.requests
-    tally.prompt_tokens += usage.prompt_tokens
-    tally.cached_tokens += usage.cached_tokens
-    tally.completion_tokens += usage.completion_tokens
 
 
 def _load(replica: _OpenReplica) -> float:

@@ -121,7 +121,7 @@ class Replica:
             result: Row | PackedError = await self._maker.make(prompt, provenance, tally)
         except CaiError as error:
             result = PackedError.of(error)
-        return RowResult(result, tally.usage())
+        return RowResult(result, tally.usage)
 
     async def close(self) -> None:
         """Release the models, as far as they still can be; the process ends next."""

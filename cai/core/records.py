@@ -1,7 +1,8 @@
 """What a run produces: one `Row` a prompt, holding its `Trace`s and `Verdict`s.
 
-Plain frozen data without behaviour beyond `Comparison.swap`, and the way back from plain dictionaries to rows. Records
-know nothing of files, engines or constitutions. `arrow.py` holds the Arrow schema that mirrors them field by field.
+Plain frozen data with no behaviour but `Comparison.swap` and the adding up of `Usage`, and the way back from plain
+dictionaries to rows. Records know nothing of files, engines or constitutions. `arrow.py` holds the Arrow schema that
+mirrors them field by field.
 """
 
 from collections.abc import Iterable, Mapping
@@ -126,12 +127,30 @@ class PartFailure:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens; `cached_tokens` are the prompt tokens that the engine served from its prefix cache."""
+    """Requests and their tokens; `cached_tokens` are the prompt tokens that the engine served from its prefix cache."""
 
-    requests: int
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Return both together."""
+        return Usage(
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.completion_tokens + other.completion_tokens,
+        )
+
+    def __sub__(self, part: "Usage") -> "Usage":
+        """Return what is left without a part."""
+        return Usage(
+            self.requests - part.requests,
+            self.prompt_tokens - part.prompt_tokens,
+            self.cached_tokens - part.cached_tokens,
+            self.completion_tokens - part.completion_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Answering:
                     raise
                 failed.append(part_failure(f"gate:{principle.id}", error))
             rounds.append(Round(principle.id, gate, None, None, truncated=False))
-        return Row(prompt, (replace(trace, rounds=tuple(rounds)),), (), tally.usage(), self.provenance, tuple(failed))
+        return Row(prompt, (replace(trace, rounds=tuple(rounds)),), (), tally.usage, self.provenance, tuple(failed))
 
     async def _trace(self, prompt: Prompt, tally: UsageCounter) -> Trace:
         if prompt.id in self.known:

@@ -44,7 +44,7 @@ class Comparing:
                 if error.retryable or len(failed) == len(principles):
                     raise
                 verdicts.append(failed_verdict(comparison, principle))
-        return Row(prompt, (), tuple(verdicts), tally.usage(), self.provenance, tuple(failed))
+        return Row(prompt, (), tuple(verdicts), tally.usage, self.provenance, tuple(failed))
 
 
 def make_decision(row: Row) -> Decision:

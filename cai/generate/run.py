@@ -14,7 +14,7 @@ from cai.generate.dry_run import DryRun
 from cai.generate.estimate import SAMPLED_PROMPTS, Estimate, GenerateSummary, RowsSoFar, estimate
 from cai.generate.maker import open_maker
 from cai.generate.plan import GeneratePlan
-from cai.models.tokens import open_counter
+from cai.models import open_counter
 from cai.pipeline.filling import fill, open_run
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch

@@ -70,7 +70,7 @@ class Judging:
             judge_templates=self.judge_configuration.templates.fingerprint,
             judge_seed=self.judge_configuration.seed,
         )
-        return replace(judged, usage=tally.usage(), provenance=provenance)
+        return replace(judged, usage=tally.usage, provenance=provenance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,11 @@ class Generation:
         )
         traces = tuple(outcome for outcome in outcomes if isinstance(outcome, Trace))
         errors = {f"sample:{number}": item for number, item in enumerate(outcomes) if isinstance(item, RowError)}
-        row = Row(prompt, traces, (), tally.usage(), self.provenance, _failures(errors))
+        row = Row(prompt, traces, (), tally.usage, self.provenance, _failures(errors))
         if not traces or any(error.retryable for error in errors.values()):
             raise _whole(errors, of_row(row).answered)
         judged = await self.judging.judged(row, tally)
-        return replace(judged, usage=tally.usage())
+        return replace(judged, usage=tally.usage)
 
 
 def comparisons(prompt: Prompt, traces: tuple[Trace, ...]) -> Iterator[Comparison]:

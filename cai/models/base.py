@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from cai.core.records import Message
+from cai.core.records import Message, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,11 @@ class Completion:
     cached_tokens: int
     completion_tokens: int
 
+    @property
+    def usage(self) -> Usage:
+        """What this one request took."""
+        return Usage(1, self.prompt_tokens, self.cached_tokens, self.completion_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -52,6 +57,11 @@ class Choice:
     mass: float
     prompt_tokens: int
     cached_tokens: int
+
+    @property
+    def usage(self) -> Usage:
+        """What this one request took; a choice reads one token."""
+        return Usage(1, self.prompt_tokens, self.cached_tokens, 1)
 
 
 class Engine(Protocol):

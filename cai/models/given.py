@@ -5,8 +5,10 @@ another process. An engine that somebody gave is theirs: it is used, perhaps by 
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 from cai.core.records import Message
+from cai.models.backends import Backend, EngineOptions, SpecParts
 from cai.models.base import Choice, Completion, Engine, Request
 from cai.models.function import AsyncFunction, FunctionEngine, PlainFunction, engine_from
 from cai.models.spec import ModelSpec
@@ -22,7 +24,7 @@ class GivenModel(ModelSpec):
         self._engine = engine_from(given)
         self.is_function = isinstance(self._engine, FunctionEngine)
         called = getattr(given, "__name__", None) or type(given).__name__
-        super().__init__(f"{self._engine.name} {id(given)}", "given", str(called))
+        super().__init__(f"{self._engine.name} {id(given)}", _GIVEN, SpecParts(str(called)))
         self._shown = self._engine.name
 
     def open(self) -> Engine:
@@ -30,6 +32,14 @@ class GivenModel(ModelSpec):
         if isinstance(self._engine, FunctionEngine):
             return FunctionEngine(self._engine.function, self._engine.name)
         return _Lent(self._engine)
+
+
+async def _open(spec: ModelSpec, _options: EngineOptions) -> Engine:
+    return cast("GivenModel", spec).open()
+
+
+_GIVEN = Backend("given", "an engine or a function", _open)
+"""Not in the table: nobody can type it."""
 
 
 class _Lent:

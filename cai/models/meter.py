@@ -1,6 +1,6 @@
 """Counts what passes through an engine: a `Meter` is an engine around another, a `UsageCounter` what it saw.
 
-Each row wraps the run's engine in a meter of its own, so a row knows its tokens and the run's tally knows them all.
+Each row wraps the run's engine in a meter of its own, so a row knows its tokens and the run's counter knows them all.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,30 +11,27 @@ from cai.models.base import Choice, Completion, Engine, Request
 
 
 class UsageCounter:
-    """Requests that were answered and their tokens, so far, and the requests in flight now."""
+    """`usage` is the sum of what was answered so far, `in_flight` how many requests wait for their answer now."""
 
-    __slots__ = ("cached_tokens", "completion_tokens", "in_flight", "prompt_tokens", "requests")
+    __slots__ = ("in_flight", "usage")
 
     def __init__(self) -> None:
-        self.requests = 0
+        self.usage = Usage()
         self.in_flight = 0
-        self.prompt_tokens = 0
-        self.cached_tokens = 0
-        self.completion_tokens = 0
 
-    def usage(self) -> Usage:
-        """Return the count as a record."""
-        return Usage(self.requests, self.prompt_tokens, self.cached_tokens, self.completion_tokens)
+    def add(self, usage: Usage) -> None:
+        """Add requests and their tokens."""
+        self.usage += usage
 
 
 class Meter:
-    """An engine that answers through another one and adds every answer to each of its tallies."""
+    """An engine that answers through another one and adds every answer to each of its counters."""
 
-    __slots__ = ("_engine", "_tallies")
+    __slots__ = ("_counters", "_engine")
 
-    def __init__(self, engine: Engine, *tallies: UsageCounter) -> None:
+    def __init__(self, engine: Engine, *counters: UsageCounter) -> None:
         self._engine = engine
-        self._tallies = tallies
+        self._counters = counters
 
     @property
     def name(self) -> str:
@@ -55,33 +52,27 @@ class Meter:
         """Complete and count."""
         with self._in_flight():
             completion = await self._engine.complete(request)
-        for tally in self._tallies:
-            tally.requests += 1
-            tally.prompt_tokens += completion.prompt_tokens
-            tally.cached_tokens += completion.cached_tokens
-            tally.completion_tokens += completion.completion_tokens
+        for counter in self._counters:
+            counter.add(completion.usage)
         return completion
 
     async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
-        """Choose and count; a choice reads one token."""
+        """Choose and count."""
         with self._in_flight():
             choice = await self._engine.choose(messages, options)
-        for tally in self._tallies:
-            tally.requests += 1
-            tally.prompt_tokens += choice.prompt_tokens
-            tally.cached_tokens += choice.cached_tokens
-            tally.completion_tokens += 1
+        for counter in self._counters:
+            counter.add(choice.usage)
         return choice
 
     @contextmanager
     def _in_flight(self) -> Iterator[None]:
-        for tally in self._tallies:
-            tally.in_flight += 1
+        for counter in self._counters:
+            counter.in_flight += 1
         try:
             yield
         finally:
-            for tally in self._tallies:
-                tally.in_flight -= 1
+            for counter in self._counters:
+                counter.in_flight -= 1
 
     async def close(self) -> None:
         """Close the metered engine."""

@@ -1,74 +1,76 @@
-"""What a person writes after `--model`, `--judge` or `--baseline`, taken apart once.
-
-| typed | kind | model |
-|---|---|---|
-| `tiny` | `tiny` | |
-| `transformers:MODEL` | `transformers` | a directory, a hub id, `BASE+ADAPTER` |
-| `vllm:MODEL` | `vllm` | the same |
-| `openai:MODEL@URL[,URL…]` | `openai` | what the servers call it |
-| `scripted[?delay_ms=N&concurrency=N]` | `scripted` | |
+"""What a person writes after `--model`, `--judge` or `--baseline`, taken apart once, as its backend says.
 
 Its text is without what the servers' addresses carry beside host, port and path; see `addresses.Redacted`.
 """
 
 import re
-from typing import Literal, NamedTuple, Self
-from urllib.parse import parse_qsl
+from typing import NamedTuple, Self
 
-from cai.core.addresses import DataSource, Redacted, address_secrets
+from cai.core.addresses import Redacted, address_secrets
 from cai.core.errors import ModelError
 from cai.core.redaction import know, redact
+from cai.models.backends import Backend, SpecParts, find_backend, model_forms
 
-Kind = Literal["tiny", "transformers", "vllm", "openai", "scripted", "given"]
-
-_ALLOWED = "tiny, transformers:MODEL, vllm:MODEL, openai:MODEL@URL[,URL…], scripted"
-_SERVED = re.compile(r"(.+?)@(https?://.+)", re.DOTALL)
+_KIND = re.compile(r"[^:?]*")
 _LABELLED = re.compile(r"([^=:/@?]+)=(.+)", re.DOTALL)
 
 
 class ModelSpec(Redacted):
-    """A model as it was named; `servers` are those of `openai`, `script` the numbers of `scripted`."""
+    """A model as it was named.
 
-    __slots__ = ("kind", "model", "script", "servers")
+    `kind` is its backend's, `model` what stands behind that, `servers` those of `openai`, `script` the numbers of
+    `scripted`.
+    """
 
-    def __init__(
-        self, typed: str, kind: Kind, model: str, servers: tuple[DataSource, ...] = (), script: str = ""
-    ) -> None:
-        shown = f"openai:{model}@{','.join(map(str, servers))}" if servers else redact(typed)
-        super().__init__(typed, shown)
-        self.kind = kind
-        self.model = model
-        self.servers = servers
-        self.script = _script(script)
+    __slots__ = ("backend", "kind", "model", "script", "servers")
+
+    def __init__(self, typed: str, backend: Backend, parts: SpecParts) -> None:
+        servers = ",".join(map(str, parts.servers))
+        super().__init__(typed, f"{backend.kind}:{parts.model}@{servers}" if servers else redact(typed))
+        self.backend = backend
+        self.kind = backend.kind
+        self.model = parts.model
+        self.servers = parts.servers
+        self.script = parts.script
 
     @classmethod
     def parse(cls, typed: str) -> Self:
         """Take a model's name apart; raises ModelError when it has not the form of one. Nothing is looked up."""
-        kind, colon, rest = typed.partition(":")
-        if typed == "tiny":
-            return cls(typed, "tiny", "")
-        if kind == "transformers" and rest:
-            return cls(typed, "transformers", rest)
-        if kind == "vllm" and rest:
-            return cls(typed, "vllm", rest)
-        if kind == "openai" and rest:
-            return cls(typed, "openai", *_served(rest))
-        if typed.partition("?")[0] == "scripted":
-            return cls(typed, "scripted", "", script=typed.partition("?")[2])
+        kind, rest = _apart(typed)
+        backend = find_backend(kind)
+        parts = None if backend is None else backend.parse(rest)
+        if backend is not None and parts is not None:
+            return cls(typed, backend, parts)
         # What is not understood may hold a password anywhere, so that of a long text only the beginning is told.
-        shown = repr(kind + colon + "…") if re.search(r"[@?\s]|:/", typed) else repr(typed)
-        raise ModelError(f"model {shown} is none of: {_ALLOWED}")
+        start = typed.partition(":")[0]
+        shown = repr(f"{start}{':' if ':' in typed else ''}…") if re.search(r"[@?\s]|:/", typed) else repr(typed)
+        raise ModelError(f"model {shown} is none of: {model_forms()}")
 
     @classmethod
     def checkpoint(cls, typed: str) -> Self:
         """Take the name of a model to be trained apart: `tiny`, a directory or a hub id; raises ModelError."""
-        if typed == "tiny" or typed.startswith("transformers:"):
-            return cls.parse(typed)
-        kind = typed.partition(":")[0].partition("?")[0]
-        if kind in ("openai", "vllm", "scripted"):
+        kind, rest = _apart(typed)
+        backend = find_backend(kind)
+        if backend is not None and not backend.trainable:
             raise ModelError(f"a model of the kind {kind!r} cannot be trained: name tiny, a directory or a hub id")
+        if backend is not None and backend.parse(rest) is not None:
+            return cls.parse(typed)
         know(address_secrets(typed))
         return cls.parse(f"transformers:{typed}")
+
+    @property
+    def weights(self) -> str:
+        """The directory, hub id or `BASE+ADAPTER` in which transformers finds it; ModelError when there is none."""
+        if self.backend.weights is None:
+            raise ModelError(f"{self} has no weights here: name tiny, a directory or a hub id")
+        return self.backend.weights(self)
+
+
+def _apart(typed: str) -> tuple[str, str]:
+    """Return the kind and what stands behind it, with the sign between them."""
+    match = _KIND.match(typed)
+    kind = match[0] if match is not None else ""
+    return kind, typed[len(kind) :]
 
 
 class LabelledModel(NamedTuple):
@@ -86,26 +88,3 @@ class LabelledModel(NamedTuple):
     def __str__(self) -> str:
         """Return it as it is typed, as far as it may be shown."""
         return str(self.spec) if self.label is None else f"{self.label}={self.spec}"
-
-
-def _served(rest: str) -> tuple[str, tuple[DataSource, ...]]:
-    parts = _SERVED.fullmatch(rest)
-    servers = () if parts is None else tuple(map(DataSource.server, re.split(r",\s*(?=https?://)", parts[2])))
-    # A comma that is left is a password's, or what follows it is no address.
-    if parts is None or "://" in parts[1] or any("," in str(server) for server in servers):
-        raise ModelError(
-            "an openai model needs the form openai:MODEL@URL[,URL…], e.g. openai:llama@http://127.0.0.1:8000/v1, each "
-            "URL with its http:// or https://"
-        )
-    return parts[1], servers
-
-
-def _script(options: str) -> dict[str, int]:
-    script = {}
-    for name, value in parse_qsl(options, keep_blank_values=True):
-        known = name in ("delay_ms", "concurrency")
-        if not known or not value.isdecimal():
-            told = f"{name}={value}" if known else name
-            raise ModelError(f"scripted: {told} is neither delay_ms=N nor concurrency=N, N a whole number")
-        script[name] = int(value)
-    return script

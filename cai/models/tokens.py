@@ -11,13 +11,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
-from cai.core.errors import ModelError
-from cai.core.paths import expand
 from cai.core.records import Message, RoleName
-from cai.models import TINY
-from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base, split_adapter
+from cai.models.checkpoint.resolve import Checkpoint
 from cai.models.conversation import ChatTokenizer
-from cai.models.spec import ModelSpec
 from cai.models.template_check import check_template
 
 BYTES_PER_TOKEN = 4
@@ -86,27 +82,10 @@ class TemplateCounter:
         return len(self._turns.encode_prompt(turns)) - len(roles) * self._text("?")
 
 
-def open_counter(spec: ModelSpec) -> TokenCounter:
-    """Return the counter for the model that `spec` names; raises ModelError when its tokenizer cannot be opened."""
-    if spec.kind in ("openai", "given"):
-        return ByteCounter()
-    if spec.kind == "scripted":
-        return WordCounter()
-    return TemplateCounter(_tokenizer(str(TINY) if spec.kind == "tiny" else spec.model))
+def open_template_counter(model: str) -> TemplateCounter:
+    """Return the counter of a directory, hub id or `BASE+ADAPTER`; raises ModelError when it has no tokenizer."""
+    from cai.models.checkpoint.pretrained import open_tokenizer  # noqa: PLC0415  (optional, and seconds to import)
 
-
-def _tokenizer(model: str) -> Any:
-    """Open the tokenizer of a directory, hub id or `BASE+ADAPTER`; an adapter without one of its own has its base's."""
-    try:
-        from cai.models.checkpoint.pretrained import open_tokenizer  # noqa: PLC0415
-        from cai.models.local.loading import find_model  # noqa: PLC0415  (transformers is optional, and seconds to import)
-    except ModuleNotFoundError as error:
-        raise ModelError("counting this model's tokens needs transformers: pip install 'cai[local]'") from error
-    base, adapter = split_adapter(model)
-    directory = expand(model)
-    if (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file():
-        base, adapter = adapter_base(directory), directory
-    own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
-    tokenizer = open_tokenizer(str(adapter) if own else find_model(base))
+    tokenizer = open_tokenizer(Checkpoint.resolve(model).tokenizer)
     check_template(tokenizer, model)
-    return tokenizer
+    return TemplateCounter(tokenizer)

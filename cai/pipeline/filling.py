@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from cai.core.errors import InterruptError, RunError, StoreError
-from cai.core.records import INPUT, Failure, Prompt, Row, Usage
+from cai.core.records import INPUT, Failure, Prompt, Row
 from cai.core.threads import finished, in_thread
 from cai.models import EngineOptions, open_engine
 from cai.models.base import Engine
@@ -138,7 +138,7 @@ async def fill(
         status = "interrupted"
         raise
     finally:
-        run.note_usage(_difference(watch.tally.usage(), _difference(run.usage, before)))
+        run.note_usage(watch.tally.usage - (run.usage - before))  # of rows that failed or were given up
         await _close(run, status, watch)
     causes: Counter[str] = Counter()
     owed = for_good = 0
@@ -146,7 +146,7 @@ async def fill(
         causes[f"{failure.stage}: {failure.cause}"] += 1
         owed += failure.retryable
         for_good += not failure.retryable and failure.stage != INPUT
-    progress, usage = watch.progress, watch.tally.usage()
+    progress, usage = watch.progress, watch.tally.usage
     return Summary(
         out=run.directory,
         status=ended,
@@ -181,13 +181,3 @@ async def _close(run: Run, status: Status, watch: Watch) -> None:
                 f"interrupted before {location(run.directory)} had everything; what is done is safe in "
                 f"{run.directory}, and the same command goes on where it stopped."
             ) from None
-
-
-def _difference(whole: Usage, part: Usage) -> Usage:
-    """Return the tokens in the whole that are not the part's: those of rows that failed or were given up."""
-    return Usage(
-        whole.requests - part.requests,
-        whole.prompt_tokens - part.prompt_tokens,
-        whole.cached_tokens - part.cached_tokens,
-        whole.completion_tokens - part.completion_tokens,
-    )

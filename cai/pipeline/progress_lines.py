@@ -129,8 +129,8 @@ class Observer:
     def look(self) -> Snapshot:
         """Return how the job stands now."""
         watch, now = self._watch, self._clock()
-        progress, tally = watch.progress, watch.tally
-        if self._began is None and (tally.in_flight or tally.requests or progress.done or progress.failed):
+        progress, usage, in_flight = watch.progress, watch.tally.usage, watch.tally.in_flight
+        if self._began is None and (in_flight or usage.requests or progress.done or progress.failed):
             self._began = now
         return Snapshot(
             stage=_clean(watch.stage),
@@ -138,10 +138,10 @@ class Observer:
             done=progress.done,
             failed=progress.failed,
             skipped=progress.skipped,
-            answered=tally.requests,
-            in_flight=tally.in_flight,
-            tokens=tally.prompt_tokens + tally.completion_tokens,
-            cached_share=tally.cached_tokens / tally.prompt_tokens if tally.prompt_tokens else 0.0,
+            answered=usage.requests,
+            in_flight=in_flight,
+            tokens=usage.prompt_tokens + usage.completion_tokens,
+            cached_share=usage.cached_tokens / usage.prompt_tokens if usage.prompt_tokens else 0.0,
             working=0.0 if self._began is None else max(now - self._began, 1e-9),
             elapsed=now - self._first,
             newest_failure=_clean(progress.newest_failure),

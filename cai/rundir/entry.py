@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cai.core.records import Usage
 from cai.rundir.claim import claim
 from cai.rundir.layout import (
     JOURNAL,
@@ -21,7 +22,6 @@ from cai.rundir.layout import (
 from cai.rundir.manifest import FORMAT, Manifest, now, read_manifest, require_identity, this_writer, write_manifest
 from cai.rundir.owned import Owned
 from cai.rundir.remote import RemoteRun
-from cai.rundir.usage import NO_USAGE
 
 
 def enter(
@@ -74,8 +74,8 @@ def _manifest(owned: Owned, identity: Mapping[str, str], settings: Mapping[str, 
             writers=(writer,),
             rows=0,
             failures=0,
-            usage=NO_USAGE,
-            lost_usage=NO_USAGE,
+            usage=Usage(),
+            lost_usage=Usage(),
         )
     recorded = read_manifest(owned.path)
     require_identity(owned.path, recorded.identity, identity)

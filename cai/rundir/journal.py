@@ -18,7 +18,6 @@ from cai.core.paths import open_file
 from cai.core.records import Row, Usage, row_from_dict
 from cai.rundir.layout import journal_path
 from cai.rundir.lines import LineFile, check_line, mend, read_lines, salt
-from cai.rundir.usage import NO_USAGE, add_usage
 
 
 def journal_salt(run: str) -> int:
@@ -120,10 +119,10 @@ class JournalReader:
     def finished(self) -> tuple["array[int]", Usage]:
         """Return the keys of the prompts whose rows are here, and the tokens that these rows took."""
         keys = array("Q")
-        usage = NO_USAGE
+        usage = Usage()
         for row in self.rows():
             keys.append(key(row.prompt.id))
-            usage = add_usage(usage, row.usage)
+            usage += row.usage
         return keys, usage
 
     def __len__(self) -> int:

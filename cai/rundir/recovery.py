@@ -23,7 +23,6 @@ from cai.rundir.layout import (
     shard_path,
 )
 from cai.rundir.reader import open_shard
-from cai.rundir.usage import NO_USAGE, add_usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def recover(directory: Path, run: str, series: int) -> Recovered:
     another series was fetched (`origin.py`). Raises RunError when a shard cannot be read, StoreError when the disk
     refuses.
     """
-    finished, usage = KeySet(), NO_USAGE
+    finished, usage = KeySet(), Usage()
     repairs: list[str] = []
     sealed: set[int] = set()
     for number in shard_numbers(directory):
@@ -58,7 +57,7 @@ def recover(directory: Path, run: str, series: int) -> Recovered:
             continue
         sealed.add(number)
         finished.update(keys)
-        usage = add_usage(usage, used)
+        usage += used
     unsealed = []
     journals = journal_numbers(directory)
     for number in journals:
@@ -73,7 +72,7 @@ def recover(directory: Path, run: str, series: int) -> Recovered:
                 continue
             keys, used = reader.finished()
             finished.update(keys)
-            usage = add_usage(usage, used)
+            usage += used
             unsealed.append(Journal(directory, number, run, len(reader)))
     failures = failures_path(directory, series)
     _tell(repairs, failures, mend_failures(failures, run))

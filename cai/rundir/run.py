@@ -27,7 +27,6 @@ from cai.rundir.recovery import recover
 from cai.rundir.remote import RemoteRun, remote_of
 from cai.rundir.sealer import Sealer
 from cai.rundir.uploader import Uploader
-from cai.rundir.usage import add_usage
 
 JOURNAL_ROWS = 4096
 JOURNAL_BYTES = 64 * 2**20
@@ -130,7 +129,7 @@ class Run(RunReader):
         self._finished.add(name)
         self._again.discard(name)
         self._failed.supersede(name)
-        self._usage = add_usage(self._usage, row.usage)
+        self._usage += row.usage
 
     def _begin_journal(self) -> None:
         full = self._journal
@@ -156,7 +155,7 @@ class Run(RunReader):
 
     def note_usage(self, usage: Usage) -> None:
         """Count tokens that were spent and gave no row; kept in run.json at the next seal or close."""
-        self._lost_usage = add_usage(self._lost_usage, usage)
+        self._lost_usage += usage
 
     @property
     def finished(self) -> int:

@@ -9,6 +9,7 @@ readers look for nothing else.
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,7 +30,7 @@ from cai.rundir.lines import read_lines
 ROWS_PER_GROUP = 512
 ROWS_PER_BATCH = 64
 ORDINAL = "prompt.ordinal"
-USAGE_FIELDS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
+USAGE_FIELDS = tuple(field.name for field in dataclass_fields(Usage))
 _NAME = b"cai shard"
 
 

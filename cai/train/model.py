@@ -1,8 +1,8 @@
 """The model that is trained: found, measured on paper, loaded. Raises ModelError in one sentence.
 
-`--model` is `tiny` (the embedded checkpoint), a directory or a hub id, with or without `transformers:` before it. A
-directory that holds a PEFT adapter is opened as its base with the adapter merged in, and full fine-tuning goes on from
-there; a second adapter on top is refused, because it could not be loaded without the first.
+`--model` is `tiny` (the embedded checkpoint), a directory, a hub id or `BASE+ADAPTER`, with or without `transformers:`
+before it. An adapter is merged into its base, and full fine-tuning goes on from there; a second adapter on top is
+refused, because it could not be loaded without the first.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,6 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cai.core.errors import ModelError
-from cai.core.paths import expand, resolve
-from cai.models import TINY
-from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base
-from cai.models.checkpoint.files import check_adapter, check_checkpoint
-from cai.models.checkpoint.fingerprint import weights_hash
 from cai.models.checkpoint.pretrained import (
     Head,
     auto_class,
@@ -28,6 +23,7 @@ from cai.models.checkpoint.pretrained import (
     open_weights,
     refusing,
 )
+from cai.models.checkpoint.resolve import Checkpoint
 from cai.models.spec import ModelSpec
 from cai.train.adapter import lora_parameters, quantization
 from cai.train.settings import AdapterSettings
@@ -35,13 +31,14 @@ from cai.train.settings import AdapterSettings
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a model lies: `base` is a directory or hub id, `adapter` a directory with a PEFT adapter on it.
+    """Where a model lies, as `Checkpoint` says.
 
     `name` is what provenance records: the last two parts of a path and a hash of its files, or a hub id.
     """
 
     base: str
     adapter: Path | None
+    tokenizer: str
     name: str
 
 
@@ -59,39 +56,19 @@ class ModelShape:
 
 def find_source(model: ModelSpec, adapter: AdapterSettings) -> ModelSource:
     """Return where the model lies."""
-    name = str(TINY) if model.kind == "tiny" else model.model
-    directory = resolve(expand(name))
-    if not directory.is_dir():
-        if directory.exists():
-            raise ModelError(f"{directory} is a file; a model is a directory with its config.json, or a hub id")
-        if name.startswith(("/", ".", "~")) or name.count("/") > 1:
-            raise ModelError(f"there is no model directory {name}")
-        return ModelSource(name, None, name)
-    whole = (directory / "config.json").is_file()
-    if not whole and not (directory / ADAPTER_CONFIG).is_file():
-        raise ModelError(f"{directory} is no model: it has neither config.json nor {ADAPTER_CONFIG}")
-    if whole:
-        check_checkpoint(directory)
-        return ModelSource(str(directory), None, _label(directory))
-    base = adapter_base(directory)
-    check_adapter(directory)
-    if adapter.adapter != "none":
+    checkpoint = Checkpoint.resolve(model.weights)
+    checkpoint.check_files()
+    if checkpoint.adapter is not None and adapter.adapter != "none":
         raise ModelError(
-            f"{directory} is itself an adapter, and one on top of it could not be loaded alone: train it with "
+            f"{checkpoint.adapter} is itself an adapter, and one on top of it could not be loaded alone: train it with "
             "--merge first, or go on with --adapter none"
         )
-    return ModelSource(base, directory, _label(directory))
-
-
-def _label(directory: Path) -> str:
-    return f"{'/'.join(directory.parts[-2:])}#{weights_hash(directory)}"
+    return ModelSource(checkpoint.base, checkpoint.adapter, checkpoint.tokenizer, checkpoint.label)
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
-    """Return the tokenizer: the adapter's own where it brought one (its chat template may differ)."""
-    place = source.base
-    if source.adapter is not None and (source.adapter / "tokenizer_config.json").is_file():
-        place = str(source.adapter)
+    """Return the tokenizer, able to make batches."""
+    place = source.tokenizer
     tokenizer: PreTrainedTokenizerBase = open_tokenizer(place)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:

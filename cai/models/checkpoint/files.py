@@ -2,7 +2,7 @@
 
 Read are the small JSON files, the beginnings of all others and the headers of the weights: Git-LFS pointers, files that
 are empty or cut, shards that are missing and a configuration that does not go with the weights are told within
-milliseconds, whatever the weights weigh. What weights are worth is seen only when they are loaded (`opening.py`).
+milliseconds, whatever the weights weigh. What weights are worth is seen only when they are loaded (`pretrained.py`).
 """
 
 import json
@@ -12,8 +12,8 @@ from typing import Any
 
 from cai.core.errors import ModelError
 from cai.core.paths import open_file
-from cai.models.checkpoint.adapters import ADAPTER_CONFIG
 
+ADAPTER_CONFIG = "adapter_config.json"
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _READ = frozenset({".json", ".jinja", ".safetensors", ".bin", ".model", ".txt"})
 _GENERATION = "generation_config.json"

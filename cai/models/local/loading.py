@@ -1,4 +1,4 @@
-"""Opening a checkpoint of transformers: where it is, what it can do, what it is called. Raises ModelError only.
+"""Opening a checkpoint in transformers: what it can do, and what it is called. Raises ModelError only.
 
 A directory with a PEFT adapter is its base with the adapter folded in, so that it runs as fast as any other model.
 Progress bars and advice that transformers prints while loading are silenced for that time.
@@ -8,7 +8,6 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +15,9 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 from transformers.utils import logging
 
 from cai.core.errors import ModelError
-from cai.core.paths import expand
-from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base, check_foldable, split_adapter
 from cai.models.checkpoint.files import as_ends, declared_ends
-from cai.models.checkpoint.fingerprint import model_label
 from cai.models.checkpoint.pretrained import merge_adapter, open_tokenizer, open_weights, require_peft, require_rows
+from cai.models.checkpoint.resolve import Checkpoint
 from cai.models.local.kernels import pack_linears, share_heads
 from cai.models.template_check import check_template
 
@@ -43,53 +40,18 @@ class Loaded:
 def load(name: str, device: str, dtype: str) -> Loaded:
     """Open the directory or hub id `name`, or `BASE+ADAPTER`; `device` and `dtype` are torch's names, or auto."""
     place = _device(device)
-    base, adapter = split_adapter(name)
+    checkpoint = Checkpoint.resolve(name)
+    adapter = checkpoint.adapter
     if adapter is not None:
-        check_foldable(adapter)
-        return _load_adapted(find_model(base), adapter, place, dtype)
-    directory = expand(name)
-    if (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file():
-        return _load_adapted(adapter_base(directory), directory, place, dtype)
-    source = find_model(name)
-    model, tokenizer = _open(name, source, source, _dtype(dtype, place))
-    return _loaded(name, f"transformers:{_label(name, model)}", model, tokenizer, place)
-
-
-def find_model(name: str) -> str:
-    """Return the directory or hub id that `name` is; raises ModelError when it can be neither."""
-    directory = expand(name)
-    if directory.is_dir():
-        if not (directory / "config.json").is_file():
-            raise ModelError(f"{directory} is no model: it has no config.json")
-        return str(directory)
-    if directory.exists():
-        raise ModelError(f"{directory} is a file; a model is a directory with its config.json, or a hub id")
-    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise ModelError(f"there is no model directory {name}")
-    return name
-
-
-def _load_adapted(base: str, adapter: Path, place: torch.device, dtype: str) -> Loaded:
-    require_peft(adapter)  # before the base is loaded
-    tokens = adapter if (adapter / "tokenizer_config.json").is_file() else base
-    model, tokenizer = _open(base, base, str(tokens), _dtype(dtype, place))
-    # The adapter's hash stands before the base's name, whose end says in which precision both run.
-    label = f"transformers:{model_label(str(adapter))} on transformers:{_label(base, model)}"
+        require_peft(adapter)  # before the base is loaded
     with _quiet():
-        model = merge_adapter(model, adapter)
-    return _loaded(str(adapter), label, model, tokenizer, place, declared_ends(adapter))
-
-
-def _open(name: str, source: str, tokens: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Return the model and the tokenizer, which has a chat template."""
-    with _quiet():
-        tokenizer = open_tokenizer(tokens)
+        tokenizer = open_tokenizer(checkpoint.tokenizer)
         check_template(tokenizer, name)
-        model = open_weights(source, dtype=dtype)
-    return model, tokenizer
-
-
-def _loaded(name: str, label: str, model: Any, tokenizer: Any, place: torch.device, ends: Sequence[int] = ()) -> Loaded:
+        model = open_weights(checkpoint.base, dtype=_dtype(dtype, place))
+        commit = getattr(model.config, "_commit_hash", None)  # private; without it a hub id is named without its commit
+        label = checkpoint.provenance("transformers", str(model.dtype).removeprefix("torch."), commit)
+        if adapter is not None:
+            model = merge_adapter(model, adapter)
     require_rows(tokenizer, model.get_input_embeddings().weight.shape[0], name)
     model = model.to(place).eval()
     if place.type == "cpu":
@@ -101,15 +63,9 @@ def _loaded(name: str, label: str, model: Any, tokenizer: Any, place: torch.devi
         tokenizer=tokenizer,
         device=place,
         context_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
-        end_tokens=_end_tokens(model, tokenizer, ends),
+        end_tokens=_end_tokens(model, tokenizer, [] if adapter is None else declared_ends(adapter)),
         cache_bytes=_probe(name, model, place),
     )
-
-
-def _label(name: str, model: Any) -> str:
-    commit = getattr(model.config, "_commit_hash", None)
-    # Rounding is part of what a model says.
-    return f"{model_label(name, commit)} {str(model.dtype).removeprefix('torch.')}"
 
 
 def _device(name: str) -> torch.device:

@@ -1,7 +1,7 @@
-"""Opening a model in vLLM: where it is, which arguments its engine gets, what it is called. Raises ModelError only.
+"""Opening a model in vLLM: which arguments its engine gets, and what it is called. Raises ModelError only.
 
 vLLM works in processes of its own. They are started from a thread in which SIGINT is blocked and inherit that, so that
-Ctrl-C reaches only the process at the keyboard, which lets the rows in flight finish; `vllm_worker.py` sees to it that
+Ctrl-C reaches only the process at the keyboard, which lets the rows in flight finish; `worker.py` sees to it that
 they do not outlive it.
 """
 
@@ -9,7 +9,6 @@ import os
 import signal
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from pathlib import Path
 from typing import Any, get_args
 
 import transformers
@@ -21,12 +20,9 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from cai.core.errors import ModelError
-from cai.core.paths import expand
-from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base, lora_rank, split_adapter
-from cai.models.checkpoint.files import check_adapter, check_checkpoint, declared_ends
-from cai.models.checkpoint.fingerprint import model_label
+from cai.models.checkpoint.files import declared_ends
 from cai.models.checkpoint.pretrained import load_pretrained, require_rows
-from cai.models.local.loading import find_model
+from cai.models.checkpoint.resolve import Checkpoint, lora_rank
 from cai.models.template_check import check_template
 from cai.models.vllm.options import SAME_ANSWERS, engine_arguments, read_options
 from cai.models.vllm.worker import OWNER, OwnedWorker
@@ -58,9 +54,11 @@ def open_model(name: str, device: str, dtype: str, options: tuple[str, ...]) -> 
     place = current_platform.device_type
     if device not in ("auto", place):
         raise ModelError(f"--device {device}: this vLLM runs on {place}; CUDA_VISIBLE_DEVICES chooses among GPUs")
-    base, adapter = _parts(name)
+    checkpoint = Checkpoint.resolve(name)
+    checkpoint.check_files()  # vLLM's own processes say less of what is wrong, and say it late
+    adapter = checkpoint.adapter
     arguments = (_HOST if place == "cpu" and "gpu-memory-utilization" not in values else {}) | engine_arguments(values)
-    arguments |= _adapter_arguments(adapter)
+    arguments |= _adapter_arguments(checkpoint)
     if dtype != "auto":
         arguments["dtype"] = dtype
     resource_tracker.ensure_running()  # it would let SIGINT through again if it began after the next line
@@ -68,7 +66,7 @@ def open_model(name: str, device: str, dtype: str, options: tuple[str, ...]) -> 
     os.environ[OWNER] = str(os.getpid())
     try:
         config = AsyncEngineArgs(
-            model=base,
+            model=checkpoint.base,
             trust_remote_code=False,
             worker_extension_cls=f"{OwnedWorker.__module__}.{OwnedWorker.__name__}",
             **({"use_tqdm_on_load": False} | arguments),
@@ -82,44 +80,27 @@ def open_model(name: str, device: str, dtype: str, options: tuple[str, ...]) -> 
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return StartedVllm(
-        name=_label(base, adapter, config.model_config, values, place),
+        name=_label(checkpoint, config.model_config, values, place),
         engine=engine,
         tokenizer=tokenizer,
-        adapter=None if adapter is None else LoRARequest(adapter.name, 1, str(adapter.resolve())),
+        adapter=None if adapter is None else LoRARequest(adapter.name, 1, str(adapter)),
         context_length=config.model_config.max_model_len,
         sequences=config.scheduler_config.max_num_seqs,
         seeds=place != "cpu",
     )
 
 
-def _parts(name: str) -> tuple[str, Path | None]:
-    """Return the base, a directory or hub id, and the adapter that goes on it."""
-    base, adapter = split_adapter(name)
-    directory = expand(name)
-    if (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file():
-        base, adapter = adapter_base(directory), directory
-    found = find_model(base)
-    if Path(found).is_dir():
-        check_checkpoint(Path(found))  # its own processes say less of what is wrong, and say it late
-    if adapter is not None:
-        check_adapter(adapter)
-    return found, adapter
-
-
-def _adapter_arguments(adapter: Path | None) -> dict[str, Any]:
+def _adapter_arguments(checkpoint: Checkpoint) -> dict[str, Any]:
+    adapter = checkpoint.adapter
     if adapter is None:
         return {}
     rank = lora_rank(adapter)
     enough = [limit for limit in get_args(MaxLoRARanks) if limit >= rank]
     if not enough:
         raise ModelError(f"{adapter} has the rank {rank}, more than vLLM serves: merge it with `cai train --merge`")
-    arguments = {"enable_lora": True, "max_loras": 1, "max_lora_rank": min(enough)}
-    # An adapter that was trained with a chat template of its own brought its tokenizer.
-    own = (adapter / "tokenizer_config.json").is_file()
-    ends = (
-        {"generation_config": str(adapter)} if declared_ends(adapter) else {}
-    )  # what it learned to end its turns with
-    return arguments | ends | ({"tokenizer": str(adapter)} if own else {})
+    arguments = {"enable_lora": True, "max_loras": 1, "max_lora_rank": min(enough), "tokenizer": checkpoint.tokenizer}
+    # What it learned to end its turns with.
+    return arguments | ({"generation_config": str(adapter)} if declared_ends(adapter) else {})
 
 
 def _tokenizer(name: str, config: Any) -> Any:
@@ -131,11 +112,9 @@ def _tokenizer(name: str, config: Any) -> Any:
     return tokenizer
 
 
-def _label(base: str, adapter: Path | None, config: Any, values: dict[str, str], place: str) -> str:
+def _label(checkpoint: Checkpoint, config: Any, values: dict[str, str], place: str) -> str:
     commit = getattr(config.hf_config, "_commit_hash", None)
-    label = f"vllm:{model_label(base, commit)} {str(config.dtype).removeprefix('torch.')}"
-    if adapter is not None:
-        label = f"vllm:{model_label(str(adapter))} on {label}"
+    label = checkpoint.provenance("vllm", str(config.dtype).removeprefix("torch."), commit)
     changed = [f"{key}={value}" for key, value in sorted(values.items()) if key.partition(".")[0] not in SAME_ANSWERS]
     unseeded = ["unseeded"] if place == "cpu" else []
     return " ".join([label, *changed, *unseeded])

@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 
 from cai.core.errors import ModelError
 from cai.core.records import Message
-from cai.models.checkpoint.adapters import ADAPTER_CONFIG, adapter_base
+from cai.models.checkpoint.files import ADAPTER_CONFIG
 from cai.models.checkpoint.pretrained import merge_adapter, open_tokenizer, open_weights
+from cai.models.checkpoint.resolve import Checkpoint
 
 _BATCH_TOKENS = 16_384
 
@@ -36,7 +37,7 @@ class RewardModel:
         self._tokenizer: Any = None
 
     def __enter__(self) -> Self:
-        self._tokenizer = open_tokenizer(str(self._directory))
+        self._tokenizer = open_tokenizer(Checkpoint.resolve(str(self._directory)).tokenizer)
         self._model = load_reward_model(self._directory).to(self._device)
         return self
 
@@ -91,11 +92,10 @@ def check_reward_model(directory: Path) -> None:
 
 def load_reward_model(directory: Path) -> PreTrainedModel:
     """Return the model for inference, an adapter folded in; in float32, as a group's scores differ in late digits."""
-    adapted = not (directory / "config.json").is_file()
-    place = adapter_base(directory) if adapted else str(directory)
-    model = open_weights(place, "score", dtype=torch.float32)
-    if adapted:
-        model = merge_adapter(model, directory)
+    checkpoint = Checkpoint.resolve(str(directory))
+    model = open_weights(checkpoint.base, "score", dtype=torch.float32)
+    if checkpoint.adapter is not None:
+        model = merge_adapter(model, checkpoint.adapter)
     return model.eval().requires_grad_(False)
 
 
