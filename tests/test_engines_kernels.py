@@ -10,7 +10,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from cai.models.local.kernels import pack_linears
+from cai.models.local import kernels
+from cai.models.local.kernels import pack_linears, share_heads
 from tests.small_model import small_model
 
 _FAST = torch.backends.cpu.get_cpu_capability() == "AVX512"
@@ -68,3 +69,36 @@ def test_a_layer_of_another_kind_or_precision_is_left_alone() -> None:
     assert type(model[0]) is Own
     assert type(model[1]) is not nn.Linear
     assert type(model[2]) is nn.Linear
+
+
+@_packed
+@pytest.mark.parametrize("moved", [AttributeError("no such operator"), TypeError("another signature"), None])
+def test_where_the_private_operators_moved_layers_are_left_alone(
+    moved: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Moved(nn.Module):
+        def __init__(self, _layer: nn.Linear) -> None:
+            super().__init__()
+            if moved is not None:
+                raise moved
+
+        def forward(self, states: Tensor) -> Tensor:
+            return torch.zeros(len(states), 8)
+
+    model = nn.Sequential(nn.Linear(4, 4))
+    monkeypatch.setattr(kernels, "_Packed", Moved)
+    pack_linears(model)
+    assert type(model[0]) is nn.Linear
+
+
+def test_nothing_is_drawn_from_torchs_random_numbers() -> None:
+    before = torch.get_rng_state()
+    pack_linears(nn.Sequential())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_that_does_not_tell_its_attention_keeps_it() -> None:
+    class Untold(nn.Module):
+        config = object()
+
+    share_heads(Untold())  # and nothing is set on it

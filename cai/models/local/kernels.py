@@ -10,7 +10,8 @@ and more for the few of a decoding step on wide layers. The weights are laid out
 doubled, but for a head that shares them with the embedding.
 
 Results are the same up to rounding. Other devices, processors and precisions, other kinds of attention, and layers that
-derive from PyTorch's are left alone.
+derive from PyTorch's are left alone. oneDNN's operators, which PyTorch's own compiler puts in place of linear layers,
+and the name of a model's attention are private: where they do not do what they did, models are left alone, too.
 """
 
 from typing import Any
@@ -27,7 +28,7 @@ _STRIDE = 32  # rows: oneDNN compiles a program for every number of them, which 
 
 def share_heads(model: Any) -> None:
     """Let a model that uses PyTorch's attention use it without copies; `model` is one of transformers, on a CPU."""
-    if model.config._attn_implementation == "sdpa":
+    if getattr(model.config, "_attn_implementation", None) == "sdpa":
         AttentionInterface.register(_GROUPED, _attend)
         AttentionMaskInterface.register(_GROUPED, sdpa_mask)
         model.set_attn_implementation(_GROUPED)
@@ -76,10 +77,23 @@ class _Packed(nn.Module):
 def pack_linears(model: nn.Module) -> None:
     """Replace the model's linear layers in single precision, where that makes them faster; `model` is on a CPU."""
     available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not available or torch.backends.cpu.get_cpu_capability() != "AVX512":
+    if not available or torch.backends.cpu.get_cpu_capability() != "AVX512" or not _packs():
         return
     # A list with the layers themselves would keep all their old weights until the last one is replaced.
     for parent in [module for module in model.modules() if type(module) is not nn.Linear]:
         for name, layer in list(parent.named_children()):
             if type(layer) is nn.Linear and layer.weight.dtype == torch.float32:
                 setattr(parent, name, _Packed(layer))
+
+
+def _packs() -> bool:
+    """Whether the private operators are there and do what a linear layer does; seen on a small one."""
+    layer = nn.Linear(16, 8, device="meta").to_empty(device="cpu")  # without a draw from torch's random numbers
+    states = torch.linspace(-1, 1, 48).view(3, 16)
+    with torch.inference_mode():
+        layer.weight.copy_(torch.linspace(-1, 1, 128).view(8, 16))
+        layer.bias.copy_(torch.linspace(0, 1, 8))
+        try:
+            return torch.allclose(_Packed(layer)(states), layer(states), atol=1e-4)
+        except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
+            return False
