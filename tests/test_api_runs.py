@@ -304,7 +304,7 @@ def test_a_plan_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None
     assert plan.estimate.rows == 3
     assert plan.estimate.least.requests < plan.estimate.expected.requests <= plan.estimate.most.requests
     assert not out.exists()
-    stages = cai.plan(cai.loop, constitution="tiny", out=out).settings
+    stages = cai.plan(cai.loop, constitution="harmless", out=out).settings
     assert list(stages) == ["generate", "sft", "pairs-1", "dpo-1", "evaluation"]
     assert stages["dpo-1"]["needs"] == ["sft", "pairs-1"]
     with pytest.raises(cai.errors.UsageError, match="'open_run' cannot be planned or awaited; these can: generate"):

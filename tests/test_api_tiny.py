@@ -8,10 +8,19 @@ import cai
 
 
 def test_from_prompts_to_a_measured_model(tmp_path: Path) -> None:
-    run = cai.generate(constitution="tiny", limit=6, samples=1, max_tokens=48, out=tmp_path / "run", progress=False)
-    assert len(run) == 6
+    run = cai.generate(
+        constitution="harmless",
+        limit=3,
+        samples=1,
+        rounds=1,
+        schedule="sample",
+        max_tokens=24,
+        out=tmp_path / "run",
+        progress=False,
+    )
+    assert len(run) == 3
     plan = cai.plan(cai.train, "sft", data=run, max_steps=2, test_share=0.0, device="cpu", out=tmp_path / "sft")
-    assert plan.facts["data"]["train"] == 6
+    assert plan.facts["data"]["train"] == 3
     assert plan.facts["steps"] == plan.settings["max_steps"] == 2
     assert not (tmp_path / "sft").exists()
     trained = cai.train(
@@ -40,9 +49,9 @@ def test_from_prompts_to_a_measured_model(tmp_path: Path) -> None:
     assert again.summary.already
     result = cai.evaluate(
         {"trained": trained.model},
-        constitution="tiny",
-        limit=2,
-        max_tokens=32,
+        constitution="harmless",
+        limit=1,
+        max_tokens=16,
         out=tmp_path / "measured",
         progress=False,
     )
@@ -64,7 +73,7 @@ def test_an_option_that_a_method_does_not_have_is_refused(tmp_path: Path) -> Non
 @pytest.mark.loop
 def test_a_loop(tmp_path: Path) -> None:
     result = cai.loop(
-        constitution="tiny",
+        constitution="harmless",
         limit=8,
         evaluation_limit=4,
         max_tokens=48,
