@@ -14,7 +14,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("evaluation") / "tiny"
     done = run_cai(
         "evaluate", "tiny", "other=scripted", "--baseline", "base=tiny", "--constitution", "medical",
-        "--prompts", "tiny", "--limit", "24", "--max-tokens", "96", "--out", str(out),
+        "--prompts", "tiny", "--limit", "24", "--max-tokens", "96", "--out", str(out), "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (out.parent / "told.txt").write_text(done.stdout)

@@ -113,6 +113,13 @@ def test_what_servers_and_names_say_is_cleaned() -> None:
     assert "m x" in told
 
 
+def test_rows_that_take_long_are_counted_by_the_minute() -> None:
+    watch, time, observer = busy()
+    time.now += 260
+    watch.progress.done = 10
+    assert observer.look().lines(80)[1].startswith("2.3 rows/min · ")
+
+
 @pytest.mark.parametrize(("seconds", "told"), [(0, "0:00:00"), (3_723.4, "1:02:03"), (360_000, "100:00:00")])
 def test_times(seconds: float, told: str) -> None:
     assert clock(seconds) == told
@@ -146,11 +153,11 @@ def test_the_newest_failure_is_known_before_the_row_is_given_up() -> None:
 
 
 async def hour(watch: Watch) -> str:
-    """Work for an hour, a row a second."""
-    watch.total, watch.stage = 3_600, "working"
-    for _ in range(3_600):
+    """Work for an hour, two rows a second."""
+    watch.total, watch.stage = 7_200, "working"
+    for _ in range(7_200):
         watch.tally.in_flight = 4
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.5)
         watch.progress.done += 1
         watch.tally.add(Usage(1, completion_tokens=50))
     return "done"
@@ -168,7 +175,7 @@ def test_a_log_has_a_line_a_minute(quiet: bool, capsys: pytest.CaptureFixture[st
     assert len(lines) in (59, 60)
     for line in lines:
         assert re.fullmatch(
-            r"cai: working: [\d,]+/3,600 rows, 1\.0 rows/s, (49|50) tokens/s, 0 failed, 4 in flight, [\d,]+ answered, "
+            r"cai: working: [\d,]+/7,200 rows, 2\.0 rows/s, (99|100) tokens/s, 0 failed, 4 in flight, [\d,]+ answered, "
             r"\d:\d\d:\d\d so far, \d:\d\d:\d\d left",
             line,
         ), line

@@ -95,7 +95,8 @@ class Snapshot:
         """Return what is known beside the rows, what matters most first."""
         if not self.working:
             return []
-        figures = [f"{self.rows_per_second:,.1f} rows/s"] if self.done + self.failed else []
+        rate = self.rows_per_second
+        figures = [f"{rate:,.1f} rows/s" if rate >= 1 else f"{60 * rate:,.1f} rows/min"] if rate else []
         figures += [f"{self.tokens_per_second:,.0f} tokens/s", f"{self.failed:,} failed"]
         if self.in_flight:
             figures.append(f"{self.in_flight:,} in flight")
