@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         loop,
         open_run,
         plan,
+        register_backend,
         run_async,
         train,
     )
@@ -60,6 +61,7 @@ __all__ = [
     "loop",
     "open_run",
     "plan",
+    "register_backend",
     "run_async",
     "train",
 ]

@@ -16,8 +16,11 @@ import cai
 from cai.api import showing as showing_lines
 from cai.api.showing import Showing
 from cai.core.records import Message
-from cai.models.base import Completion, Request
+from cai.models import backends
+from cai.models.backends import EngineOptions
+from cai.models.base import Completion, Engine, Request
 from cai.models.scripted import ScriptedEngine, default_script
+from cai.models.spec import ModelSpec
 
 PROMPTS = ["Is tea good for a cold?", "How much water should I drink?", "What helps against a cough?"]
 
@@ -293,6 +296,17 @@ def test_a_run_is_judged_again_by_a_function(tmp_path: Path) -> None:
     assert {verdict.first for row in judged for verdict in row.verdicts} <= {1.0, None}
     with pytest.raises(cai.errors.ModelError, match=r"function:.*first.* is none of"):
         cai.judge(judged, out=tmp_path / "again")
+
+
+def test_a_backend_of_ones_own_is_named_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def open_echo(spec: ModelSpec, _options: EngineOptions) -> Engine:
+        return ScriptedEngine(lambda _request: spec.model, lambda _messages, _options: (0.9, 0.1), name=str(spec))
+
+    monkeypatch.setattr(backends, "_BACKENDS", dict(backends._BACKENDS))
+    cai.register_backend(backends.Backend("echo", "echo:TEXT", open_echo))
+    run = cai.generate(constitution="medical", model="echo:Rest.", prompts=PROMPTS, out=tmp_path / "x", progress=False)
+    assert {trace.final for row in run for trace in row.traces} == {"Rest."}
+    assert next(iter(run)).provenance.model == "echo:Rest."
 
 
 def test_a_plan_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from cai.api.training import Training, train
 from cai.api.working import Plan
 from cai.core.records import Message, Row
 from cai.evaluate.results import Evaluation
+from cai.models import register_backend
 from cai.models.function import engine_from
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "loop",
     "open_run",
     "plan",
+    "register_backend",
     "run_async",
     "train",
 ]
