@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 import cai
-from cai.api import showing as showing_lines
 from cai.api.showing import Showing
 from cai.core.records import Message
 from cai.models import backends
@@ -378,7 +377,7 @@ def test_a_notebook_shows_one_cell_output(monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_a_log_file_gets_a_line_a_minute(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(showing_lines, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr("cai.pipeline.progress_lines.LOG_SECONDS", 0.0)
     with Showing(progress=True) as showing:
         showing.watch.stage, showing.watch.total = "working", 7
     told = capsys.readouterr().err

@@ -19,7 +19,6 @@ from cai.core.text import visible
 from cai.pipeline.progress_lines import Observer
 from cai.pipeline.watch import Watch
 
-LOG_SECONDS = 60.0
 _CELL_WIDTH = 80
 _LOGGER = logging.getLogger("cai")
 
@@ -34,7 +33,6 @@ class Showing:
         self._display = _notebook_display()
         self._cell: Any = None
         self._live: Live | None = None
-        self._logged = 0.0
 
     def __enter__(self) -> Self:
         console = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -64,19 +62,17 @@ class Showing:
         """Show how things are now."""
         if not self._progress:
             return
-        snapshot = self._observer.look()
         if self._live is not None:
-            lines = snapshot.lines(self._live.console.width)
+            lines = self._observer.look().lines(self._live.console.width)
             self._live.update(Text("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True)
         elif self._display is not None:
-            told = {"text/plain": "\n".join(snapshot.lines(_CELL_WIDTH))}
+            told = {"text/plain": "\n".join(self._observer.look().lines(_CELL_WIDTH))}
             if self._cell is None:
                 self._cell = self._display(told, raw=True, display_id=True)
             else:
                 self._cell.update(told, raw=True)
-        elif snapshot.elapsed >= self._logged + LOG_SECONDS:
-            self._logged = snapshot.elapsed
-            self.say(snapshot.sentence())
+        elif (line := self._observer.log_line()) is not None:
+            self.say(line)
 
 
 def _notebook_display() -> Any:

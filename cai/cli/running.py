@@ -11,20 +11,18 @@ from types import FrameType
 from typing import TypeVar
 
 import uvloop
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from cai.cli.screen import Screen
 from cai.cli.terminal import remark
-from cai.pipeline.progress_lines import Observer, Snapshot
+from cai.pipeline.progress_lines import Observer
 from cai.pipeline.watch import Watch
 
 Result = TypeVar("Result")
 
 REFRESH_SECONDS = 0.25
-LOG_SECONDS = 60.0
-"""Between two lines where standard error is no terminal."""
 
 
 def run_watched(job: Callable[[Watch], Awaitable[Result]], *, quiet: bool) -> Result:
@@ -87,28 +85,19 @@ async def _draw(observer: Observer, console: Console) -> None:
     with Live(console=console, auto_refresh=False) as live:
         try:
             while True:
-                live.update(_Lines(observer.look()), refresh=True)
+                live.update(_text(observer, console.width), refresh=True)
                 await asyncio.sleep(REFRESH_SECONDS)
         finally:
-            live.update(_Lines(observer.look()), refresh=True)
+            live.update(_text(observer, console.width), refresh=True)
+
+
+def _text(observer: Observer, width: int) -> Text:
+    return Text("\n".join(observer.look().lines(width)), no_wrap=True, overflow="crop")
 
 
 async def _log(observer: Observer) -> None:
-    told = 0.0
     while True:
-        snapshot = observer.look()
-        if snapshot.elapsed >= told + LOG_SECONDS:
-            told = snapshot.elapsed
-            remark(snapshot.sentence())
+        line = observer.log_line()
+        if line is not None:
+            remark(line)
         await asyncio.sleep(REFRESH_SECONDS)
-
-
-class _Lines:
-    """A snapshot, as wide as the terminal is when it is drawn."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-
-    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in self._snapshot.lines(options.max_width):
-            yield Text(line, no_wrap=True, overflow="crop")

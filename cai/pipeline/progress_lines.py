@@ -15,6 +15,9 @@ from cai.core.redaction import redact
 from cai.core.text import visible
 from cai.pipeline.watch import Watch
 
+LOG_SECONDS = 60.0
+"""Between two lines in a log."""
+
 _BAR_AT_LEAST, _BAR_AT_MOST = 10, 40
 """Cells of a terminal."""
 
@@ -126,6 +129,15 @@ class Observer:
         self._clock = clock
         self._first = clock()
         self._began: float | None = None
+        self._logged = 0.0
+
+    def log_line(self) -> str | None:
+        """Return a line for a log once in `LOG_SECONDS`, None in between."""
+        snapshot = self.look()
+        if snapshot.elapsed < self._logged + LOG_SECONDS:
+            return None
+        self._logged = snapshot.elapsed
+        return snapshot.sentence()
 
     def look(self) -> Snapshot:
         """Return how the job stands now."""
