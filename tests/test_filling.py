@@ -1,0 +1,136 @@
+"""A run around the pipeline: its directory is opened and closed beside the event loop, and a URL is not waited for."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cai.core.errors import InterruptError
+from cai.core.records import Row, Usage
+from cai.core.urls import RemoteFolder
+from cai.pipeline.filling import Summary, fill, open_run
+from cai.pipeline.pipeline import Pipeline
+from cai.pipeline.watch import Watch
+from cai.rundir import Run, working_copy
+from cai.rundir.claim import is_claimed
+from tests.storage import IDENTITY, make_row
+
+PATIENCE = 60.0
+"""Seconds until a test that hangs has failed."""
+
+
+ROWS = [replace(make_row(number), usage=Usage(0, 0, 0, 0)) for number in range(6)]
+
+
+class Server:
+    """The URL's other end, which stops answering one kind of request."""
+
+    def __init__(self, method: str, patch: pytest.MonkeyPatch) -> None:
+        self.asked, self.answers = threading.Event(), threading.Event()
+        asks = getattr(RemoteFolder, method)
+
+        def waiting(*arguments: Any) -> Any:
+            self.asked.set()
+            self.answers.wait(PATIENCE)
+            return asks(*arguments)
+
+        patch.setattr(RemoteFolder, method, waiting)
+
+
+@pytest.fixture
+def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the working copy of a run at a URL where nothing is yet."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return working_copy((tmp_path / "there" / "run").as_uri())
+
+
+async def opened(directory: Path, watch: Watch) -> Run:
+    return await open_run(directory, IDENTITY, {}, watch, fresh=False, retry_failed=False)
+
+
+async def filled(run: Run, watch: Watch) -> Summary:
+    async def work(row: Row) -> Row:
+        return row
+
+    return await fill(run, Pipeline(work, run, 4, watch.progress, watch.stop), ROWS, watch, lambda: 0)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Return once something is so in another thread; the loop goes on meanwhile."""
+    async with asyncio.timeout(PATIENCE):
+        while not is_so():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+def test_a_url_that_does_not_answer_is_left_and_no_run_stays_open(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, watch = Server("sizes", monkeypatch), Watch()
+
+    async def main() -> None:
+        task = asyncio.ensure_future(opened(copy, watch))
+        await until(server.asked.is_set)
+        assert watch.stop.is_at_once, "there is nothing to drain: the first Ctrl-C ends it"
+        task.cancel()
+        with pytest.raises(InterruptError, match=r"^interrupted before file://\S+ answered; the same command goes on"):
+            await task
+        assert not watch.stop.is_at_once
+        server.answers.set()
+        await until(lambda: not is_claimed(copy))
+
+    asyncio.run(main())
+
+
+def test_a_last_upload_is_left_and_the_same_command_goes_on(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch()
+
+    async def main() -> Server:
+        run = await opened(copy, watch)
+        server = Server("put", monkeypatch)
+        task = asyncio.ensure_future(filled(run, watch))
+        await until(server.asked.is_set)
+        assert watch.progress.done == 6
+        assert watch.stop.is_at_once
+        task.cancel()
+        with pytest.raises(InterruptError, match=r"^interrupted before file://\S+ had everything; what is done"):
+            await task
+        assert Run.read(copy).manifest.status == "interrupted"
+        return server
+
+    server = asyncio.run(main())
+    server.answers.set()
+
+    async def again() -> Summary:
+        await until(lambda: not is_claimed(copy))
+        return await filled(await opened(copy, Watch()), Watch())
+
+    summary = asyncio.run(again())
+    assert (summary.status, summary.skipped, summary.rows) == ("done", 6, 6)
+
+
+def test_a_disk_is_waited_for_by_a_cancelled_task_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, begun, goes_on, close = Watch(), threading.Event(), threading.Event(), Run.close
+
+    def slowly(run: Run, status: Any) -> None:
+        begun.set()
+        goes_on.wait(PATIENCE)
+        close(run, status)
+
+    monkeypatch.setattr(Run, "close", slowly)
+
+    async def main() -> None:
+        run = await opened(tmp_path / "run", watch)
+        task = asyncio.ensure_future(filled(run, watch))
+        await until(begun.is_set)
+        assert not watch.stop.is_at_once
+        task.cancel()
+        await asyncio.sleep(0)
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert Run.read(tmp_path / "run").manifest.status == "done"
+    assert not is_claimed(tmp_path / "run")
