@@ -21,7 +21,7 @@ def intervals(loop: Path) -> dict[str, Interval]:
     return {
         f"{model['label']}: {figure['name']}": (figure["low"], figure["high"])
         for model in recorded["result"]["models"]
-        for figure in model["figures"]
+        for figure in model["measurements"]
         if figure["unit"] == "share" and figure["low"] is not None
     }
 

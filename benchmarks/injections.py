@@ -20,7 +20,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.embedded import dialogue
+from benchmarks.embedded import dialogue, wordings
 from cai.constitution import Constitution, Principle, RevisionPlan, load_constitution
 from cai.core.records import Comparison, Message, Verdict
 from cai.method.critique import CLEARLY_KEPT, Method
@@ -31,7 +31,7 @@ from cai.method.templates import Templates
 from cai.models import open_engine
 from cai.models.base import Engine, Sampling
 from cai.models.spec import ModelSpec
-from cai.tiny import oracle, wordings
+from cai.tiny import oracle
 from cai.tiny.world import KINDS
 
 INJECTIONS = {

@@ -19,8 +19,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from cai.evaluate.drawing import Group, draw_evaluation
-from cai.evaluate.results import Figure
+from cai.evaluate.chart import ChartRow, draw_chart
+from cai.evaluate.results import Measurement
 
 ROOT = Path(__file__).parent.parent
 RECIPE = Path(__file__).parent / "loop.yaml"
@@ -57,7 +57,7 @@ def run(*arguments: str) -> Any:
 def figures(evaluation: Any) -> dict[str, dict[str, dict[str, Any]]]:
     """Return the figures of interest, by model and name."""
     return {
-        model["label"]: {figure["name"]: figure for figure in model["figures"] if figure["name"] in FIGURES}
+        model["label"]: {figure["name"]: figure for figure in model["measurements"] if figure["name"] in FIGURES}
         for model in evaluation["models"]
     }
 
@@ -122,13 +122,13 @@ def show(console: Console, loops: Sequence[dict[str, Any]], methods: dict[str, A
 
 def draw(path: Path, loops: Sequence[dict[str, Any]]) -> None:
     """Draw the loops: means over the seeds, from the least to the greatest."""
-    groups = []
+    rows = []
     for name in FIGURES[:4]:
         values = {label: [loop["models"][label][name]["value"] for loop in loops] for label in loops[0]["models"]}
-        shown = {label: Figure(name, mean(of), min(of), max(of), len(of)) for label, of in values.items()}
-        groups.append(Group(name, shown))
+        shown = {label: Measurement(name, mean(of), min(of), max(of), len(of)) for label, of in values.items()}
+        rows.append(ChartRow(name, shown))
     caption = f"medical.yaml, embedded model, 400 held-out prompts, temperature 1; mean and range of {len(loops)} seeds"
-    for form, data in draw_evaluation(groups, caption).items():
+    for form, data in draw_chart(rows, caption).items():
         path.with_suffix(f".{form}").write_bytes(data)
 
 

@@ -243,7 +243,7 @@ def write_evaluation(loop: Path, low: float, high: float, status: str = "done") 
         {"name": "answered", "low": None, "high": None, "unit": "share"},
     ]
     (loop / "evaluation").mkdir(parents=True)
-    told = {"status": status, "result": {"models": [{"label": "base", "figures": figures}]}}
+    told = {"status": status, "result": {"models": [{"label": "base", "measurements": figures}]}}
     (loop / "evaluation" / "evaluation.json").write_bytes(orjson.dumps(told))
     return loop
 

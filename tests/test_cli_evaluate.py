@@ -36,7 +36,7 @@ def test_the_table_has_the_oracle_beside_the_judge(measured: Path) -> None:
 
 def test_the_embedded_model_breaks_more_on_harmful_prompts_and_gibberish_is_no_good_answer(measured: Path) -> None:
     result = orjson.loads((measured / "evaluation.json").read_bytes())["result"]
-    figures = {model["label"]: {figure["name"]: figure for figure in model["figures"]} for model in result["models"]}
+    figures = {model["label"]: {one["name"]: one for one in model["measurements"]} for model in result["models"]}
     base, other = figures["base"], figures["other"]
     assert base["oracle: breaks something, harmful"]["value"] > base["oracle: breaks something, benign"]["value"]
     assert other["oracle: good, harmful"]["value"] == other["oracle: good, benign"]["value"] == 0
@@ -45,7 +45,7 @@ def test_the_embedded_model_breaks_more_on_harmful_prompts_and_gibberish_is_no_g
     assert result["understood"] == 24
     every = result["calibration"][0]
     assert every["principle_id"] is None
-    assert {figure["name"]: figure["value"] for figure in every["figures"]}["sensitivity"] > 0.8
+    assert {one["name"]: one["value"] for one in every["measurements"]}["sensitivity"] > 0.8
 
 
 def test_again_as_json_nothing_is_asked(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,8 +18,7 @@ from cai.core.addresses import DataSource
 from cai.core.errors import EngineGoneError, RequestError, RunError, UsageError
 from cai.core.records import Message
 from cai.evaluate import run as job
-from cai.evaluate.contestants import contestants
-from cai.evaluate.plan import plan_evaluate
+from cai.evaluate.plan import label_models, plan_evaluate
 from cai.evaluate.results import Evaluation
 from cai.evaluate.run import evaluate
 from cai.evaluate.settings import EvaluateSettings
@@ -124,11 +123,11 @@ def test_a_worse_model_is_seen_to_be_worse(tmp_path: Path, monkeypatch: pytest.M
     assert [model.label for model in found.models] == ["base", "better"], "the baseline comes first"
     assert (found.baseline, found.prompts, found.judge) == ("base", 12, "scripted judge")
     assert models.most_open == 2, "never two models beside the judge"
-    assert found.figure("breaks any principle", "base").value == 1
-    better = found.figure("breaks any principle", "better")
+    assert found.measurement("breaks any principle", "base").value == 1
+    better = found.measurement("breaks any principle", "better")
     assert (better.value, better.low, better.count) == (0, 0, 12)
-    assert found.figure("breaks any principle, harmful", "base").count == 6
-    assert found.figure("gate privacy", "base").value == pytest.approx(0.947)  # three digits are kept
+    assert found.measurement("breaks any principle, harmful", "base").count == 6
+    assert found.measurement("gate privacy", "base").value == pytest.approx(0.947)  # three digits are kept
     difference = found.model("better").difference("breaks any principle")
     assert difference is not None
     assert (difference.value, difference.high) == (-1, -1)
@@ -140,7 +139,7 @@ def test_a_worse_model_is_seen_to_be_worse(tmp_path: Path, monkeypatch: pytest.M
     assert (pair.a, pair.b, pair.wins, pair.losses, pair.ties) == ("better", "base", 12, 0, 0)
     assert found.ratings[1].value > found.ratings[0].value
     with pytest.raises(KeyError, match="breaks privacy"):
-        found.figure("nothing", "base")
+        found.measurement("nothing", "base")
 
 
 def test_everything_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,8 +216,8 @@ def test_a_failed_row_is_counted_with_its_cause_and_owed_again_if_that_can_help(
         "response: the model returned an empty response": 1,
         "response: the server hiccuped": 1,
     }
-    assert found.figure("answered", "one").value == pytest.approx(10 / 12)
-    assert found.figure("words", "one").count == 10
+    assert found.measurement("answered", "one").value == pytest.approx(10 / 12)
+    assert found.measurement("words", "one").count == 10
     broken = False
     found = run(settings(tmp_path, "one"))
     assert list(found.model("one").failures.values()) == [1]
@@ -241,15 +240,15 @@ def test_a_gate_that_failed_is_counted_beside_the_shares_and_taken_up_when_that_
     found = run(settings(tmp_path, "one"))
     assert found.model("one").failures == {}
     assert sum(found.model("one").failed_gates.values()) > 0
-    assert found.figure("answered", "one").count == 12
-    assert found.figure("breaks any principle", "one").count == 11
-    assert found.figure("gates without an answer", "one").value > 0
+    assert found.measurement("answered", "one").count == 12
+    assert found.measurement("breaks any principle", "one").count == 11
+    assert found.measurement("gates without an answer", "one").value > 0
     models.gate = None
     answers = models.asked["one"]
     assert sum(run(settings(tmp_path, "one")).model("one").failed_gates.values()) > 0
     found = run(settings(tmp_path, "one", retry_failed=True))
     assert found.model("one").failed_gates == {}
-    assert found.figure("breaks any principle", "one").count == 12
+    assert found.measurement("breaks any principle", "one").count == 12
     assert models.asked["one"] == answers  # the response stays, only its gates are asked again
 
 
@@ -288,7 +287,7 @@ def test_a_gone_engine_ends_the_evaluation_and_it_goes_on_later(
     assert 0 < done < 12
     alive = True
     models.asked["one"] = 0
-    assert run(settings(tmp_path, "one")).figure("answered", "one").value == 1
+    assert run(settings(tmp_path, "one")).measurement("answered", "one").value == 1
     assert models.asked["one"] == 12 - done
 
 
@@ -296,16 +295,16 @@ def test_a_gate_without_an_answer_is_no_answer(tmp_path: Path, monkeypatch: pyte
     models = Models(monkeypatch, one=bad)
     models.gate = lambda _: (0.3, 0.1)
     found = run(settings(tmp_path, "one"))
-    assert found.figure("gates without an answer", "one").value == 1
+    assert found.measurement("gates without an answer", "one").value == 1
     with pytest.raises(KeyError):
-        found.figure("breaks any principle", "one")
+        found.measurement("breaks any principle", "one")
 
 
 def test_a_model_that_says_nothing_has_no_figures_but_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Models(monkeypatch, one=good, mute=lambda _: "")
     found = run(settings(tmp_path, "one", "mute"))
-    assert [figure.name for figure in found.model("mute").figures] == ["answered"]
-    answered = found.figure("answered", "mute")
+    assert [one.name for one in found.model("mute").measurements] == ["answered"]
+    answered = found.measurement("answered", "mute")
     assert (answered.value, answered.low) == (0, 0)
     assert (found.pairs[0].wins, found.pairs[0].win_rate) == (0, None)
 
@@ -338,7 +337,7 @@ def test_a_drained_evaluation_says_so_and_goes_on(tmp_path: Path, monkeypatch: p
     wanted = settings(tmp_path, "one")
     assert asyncio.run(evaluate(plan_evaluate(wanted), watch)) == "interrupted"
     assert 0 < models.asked["one"] < 12
-    assert run(wanted).figure("answered", "one").value == 1
+    assert run(wanted).measurement("answered", "one").value == 1
     assert models.asked["one"] == 12
 
 
@@ -394,19 +393,19 @@ def test_killed_again_and_again_it_finds_what_it_would_have_found(
 
 
 def test_labels() -> None:
-    models, baseline = contestants(named("transformers:/a/sft", "x=openai:m@http://h:1/v1", "tiny"), *named("tiny"))
+    models, baseline = label_models(named("transformers:/a/sft", "x=openai:m@http://h:1/v1", "tiny"), *named("tiny"))
     assert [(one.label, str(one.spec)) for one in models] == [
         ("tiny", "tiny"),
         ("sft", "transformers:/a/sft"),
         ("x", "openai:m@http://h:1/v1"),
     ]
     assert baseline == "tiny"
-    assert contestants(named("openai:org/m@http://u:p@h/v1"), None)[0][0].label == "m"
-    assert contestants(named("scripted?delay_ms=3"), None)[0][0].label == "scripted"
+    assert label_models(named("openai:org/m@http://u:p@h/v1"), None)[0][0].label == "m"
+    assert label_models(named("scripted?delay_ms=3"), None)[0][0].label == "scripted"
     with pytest.raises(UsageError, match="two models are called sft; name one of them"):
-        contestants(named("transformers:/a/sft", "transformers:/b/sft"), None)
+        label_models(named("transformers:/a/sft", "transformers:/b/sft"), None)
     with pytest.raises(UsageError, match="may hold letters"):
-        contestants(named("a b=tiny"), None)
+        label_models(named("a b=tiny"), None)
 
 
 def test_prompts_that_are_not_there_are_told() -> None:

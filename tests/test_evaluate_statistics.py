@@ -10,14 +10,11 @@ from scipy import stats
 
 from cai.constitution import Principle
 from cai.core.records import Usage
-from cai.evaluate.bootstrap import differences, exact_ends, ratios
-from cai.evaluate.bradley_terry import ELO_MEAN, elo, strengths
 from cai.evaluate.calibration import calibrate, check_detector
-from cai.evaluate.figures import tabulate
-from cai.evaluate.records import Answer, Gate, Reading
-from cai.evaluate.significance import mcnemar
-from cai.evaluate.text import distinct_shares, repeated, repetition
-from cai.tiny.referee import Oracle
+from cai.evaluate.measures import distinct_shares, measures_of, repeated, repetition
+from cai.evaluate.measuring import tabulate
+from cai.evaluate.records import Answer, Gate, Truth
+from cai.evaluate.statistics import ELO_MEAN, differences, elo, exact_ends, mcnemar, ratios, strengths
 
 SOME = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 
@@ -32,7 +29,7 @@ def ones(values: list[float]) -> np.ndarray:
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     generator = np.random.default_rng(3)
-    # 300 experiments of 80 prompts, as figures of one call: a resample of prompts serves them all.
+    # 300 experiments of 80 prompts, as values of one call: a resample of prompts serves them all.
     outcomes = (generator.random((80, 300)) < 0.3).astype(float)
     found = ratios(outcomes, np.ones_like(outcomes), seed=1)
     covered = float(((found.low <= 0.3) & (found.high >= 0.3)).mean())
@@ -156,7 +153,7 @@ def answer(ordinal: int, response: str, gates: tuple[Gate, ...] = (), **more: ob
         "truncated": False,
         "refuses": False,
         "gates": gates,
-        "reading": None,
+        "truth": None,
         "usage": Usage(0, 0, 0, 0),
         "failed": (),
         **more,
@@ -164,8 +161,8 @@ def answer(ordinal: int, response: str, gates: tuple[Gate, ...] = (), **more: ob
     return Answer(**values)  # type: ignore[arg-type]
 
 
-def reading(*broken: str, declines: bool = False) -> Reading:
-    return Reading(True, broken, on_topic=True, declines=declines, outside=False, good=not broken)
+def truth(*broken: str, declines: bool = False) -> Truth:
+    return Truth(True, broken, on_topic=True, declines=declines, outside=False, good=not broken)
 
 
 TONE = Principle(id="kind-tone", text="Be kind.")
@@ -175,32 +172,32 @@ UNKNOWN = Principle(id="mine", text="Rhyme.")
 def test_calibration_of_a_known_judge() -> None:
     said = [(0.9, True), (0.8, True), (0.3, True), (0.1, False), (0.6, False)]
     answers = [
-        answer(place, "a", (Gate("kind-tone", p), Gate("mine", 0.5)), reading=reading(*(["tone"] if true else [])))
-        for place, (p, true) in enumerate(said)
+        answer(place, "a", (Gate("kind-tone", p), Gate("mine", 0.5)), truth=truth(*(["tone"] if broken else [])))
+        for place, (p, broken) in enumerate(said)
     ]
-    every, tone = calibrate([[*answers, None]], [TONE, UNKNOWN], Oracle(), seed=0)
+    every, tone = calibrate([[*answers, None]], [TONE, UNKNOWN], seed=0)
     assert (every.principle_id, tone.principle_id, tone.kind, tone.gates) == (None, "kind-tone", "tone", 5)
-    found = {figure.name: figure.value for figure in tone.figures}
+    found = {figure.name: figure.value for figure in tone.measurements}
     assert found["Brier score"] == pytest.approx(np.mean([(p - true) ** 2 for p, true in said]))
     # Every gate has a bin of its own here, so the error is the mean distance from the truth.
     assert found["expected calibration error"] == pytest.approx(np.mean([abs(p - true) for p, true in said]))
     assert found["sensitivity"] == pytest.approx(2 / 3)
     assert found["specificity"] == pytest.approx(1 / 2)
     assert found["base rate"] == pytest.approx(3 / 5)
-    assert {figure.name: figure.value for figure in every.figures} == found
+    assert {figure.name: figure.value for figure in every.measurements} == found
 
 
 def test_a_sure_judge_that_is_always_right_is_calibrated_and_a_mute_one_is_not_measured() -> None:
-    right = [answer(0, "a", (Gate("kind-tone", 1.0),), reading=reading("tone"))]
-    (_, tone) = calibrate([right], [TONE], Oracle(), seed=0)
-    assert [figure.value for figure in tone.figures[:2]] == [0, 0]
-    mute = [answer(0, "a", (Gate("kind-tone", None),), reading=reading("tone"))]
-    assert calibrate([mute], [TONE], Oracle(), seed=0) == []
+    right = [answer(0, "a", (Gate("kind-tone", 1.0),), truth=truth("tone"))]
+    (_, tone) = calibrate([right], [TONE], seed=0)
+    assert [figure.value for figure in tone.measurements[:2]] == [0, 0]
+    mute = [answer(0, "a", (Gate("kind-tone", None),), truth=truth("tone"))]
+    assert calibrate([mute], [TONE], seed=0) == []
 
 
-def test_the_detector_is_measured_where_the_referee_knows() -> None:
+def test_the_detector_is_measured_where_the_oracle_knows() -> None:
     cases = [(True, True), (True, False), (False, True), (False, False)]
-    answers = [answer(n, "a", refuses=said, reading=reading(declines=true)) for n, (said, true) in enumerate(cases)]
+    answers = [answer(n, "a", refuses=said, truth=truth(declines=true)) for n, (said, true) in enumerate(cases)]
     precision, recall = check_detector([answers], seed=0)
     assert (precision.value, recall.value) == (0.5, 0.5)
 
@@ -211,8 +208,8 @@ def test_unanswered_gates_are_counted_and_never_guessed() -> None:
         answer(1, "one two", (Gate("kind-tone", None), Gate("mine", 0.1))),  # unknown
         answer(2, "three", (Gate("kind-tone", 0.2), Gate("mine", 0.4))),
     ]
-    table = tabulate([*answers, None], [TONE, UNKNOWN])
-    figures = {figure.name: figure for figure in table.figures(ratios(table.above, table.below, 0))}
+    columns = tabulate([*answers, None], measures_of(["kind-tone", "mine"]))
+    figures = {found.name: found for found in columns.measurements(ratios(columns.above, columns.below, 0))}
     assert (figures["breaks any principle"].value, figures["breaks any principle"].count) == (0, 1)
     assert (figures["breaks kind-tone"].value, figures["breaks kind-tone"].count) == (0, 1)
     assert figures["breaks mine"].value == pytest.approx(1 / 3)

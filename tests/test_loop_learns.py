@@ -22,7 +22,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def figure(measured: Any, label: str, name: str) -> float:
     (model,) = [model for model in measured["models"] if model["label"] == label]
-    (found,) = [figure["value"] for figure in model["figures"] if figure["name"] == name]
+    (found,) = [figure["value"] for figure in model["measurements"] if figure["name"] == name]
     return float(found)
 
 
@@ -53,4 +53,4 @@ def test_the_judge_agrees_with_what_the_oracle_says(measured: Any) -> None:
     assert wins["sft", "base"] > 0.65
     assert wins["dpo-1", "base"] > 0.65
     (everything,) = [entry for entry in measured["calibration"] if entry["principle_id"] is None]
-    assert {figure["name"]: figure["value"] for figure in everything["figures"]}["Brier score"] < 0.05
+    assert {figure["name"]: figure["value"] for figure in everything["measurements"]}["Brier score"] < 0.05

@@ -18,8 +18,8 @@ from cai.core.errors import CaiError, InputError, RunError, UsageError
 from cai.core.mark import Kind, kind_of, mark
 from cai.data import InputOptions, open_prompts
 from cai.data.export import ExportOptions, export_run
-from cai.evaluate import folder as evaluation
-from cai.loop.record import Record, write_record
+from cai.evaluate.directory import EvaluationDirectory
+from cai.loop.stage_records import StageRecord, write_record
 from cai.rundir import Run
 from cai.rundir.claim import claim, is_claimed, join
 from cai.rundir.origin import copy_path, read_origin
@@ -68,7 +68,7 @@ def train(directory: Path, fresh: bool) -> None:
 
 
 def evaluate(directory: Path, fresh: bool) -> None:
-    folder = evaluation.Folder.open(directory, IDENTITY, {}, fresh=fresh)
+    folder = EvaluationDirectory.open(directory, IDENTITY, {}, fresh=fresh)
     try:
         for path in (folder.responses("base"), folder.comparisons("base", "sft")):
             path.write_bytes(b"{}\n")
@@ -80,7 +80,7 @@ def evaluate(directory: Path, fresh: bool) -> None:
 
 def loop(directory: Path, fresh: bool) -> None:
     with closing(claim(directory, "loop")) as owned:
-        write_record(owned, "sft", Record("done", {}))
+        write_record(owned, "sft", StageRecord("done", {}))
 
 
 VERBS: dict[str, Verb] = {"generate": generate, "train": train, "evaluate": evaluate, "loop": loop}

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.core.errors import DamageError, RunError
-from cai.evaluate.folder import Folder as EvaluationFolder
-from cai.loop.record import Record, read_record, write_record
+from cai.evaluate.directory import EvaluationDirectory
+from cai.loop.stage_records import StageRecord, read_record, write_record
 from cai.rundir import Run
 from cai.rundir.claim import claim
 from cai.rundir.documents import DocumentError, make_document, parse_document, read_bounded
@@ -131,16 +131,16 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
 )
 def test_a_stage_s_record_is_told_alike(tmp_path: Path, change: dict[str, Any], says: str) -> None:
     with closing(claim(tmp_path, "loop")) as owned:
-        write_record(owned, "sft", Record("done", {"seed": "0"}))
-        assert read_record(owned, "sft") == Record("done", {"seed": "0"})
+        write_record(owned, "sft", StageRecord("done", {"seed": "0"}))
+        assert read_record(owned, "sft") == StageRecord("done", {"seed": "0"})
         path = tmp_path / "stages" / "sft.json"
         path.write_bytes(make_document({**orjson.loads(path.read_bytes()), **change}))
         with pytest.raises(RunError, match=says):
             read_record(owned, "sft")
 
 
-def evaluation(path: Path) -> EvaluationFolder:
-    return EvaluationFolder.open(path, {"judge": "scripted"}, {}, fresh=False)
+def evaluation(path: Path) -> EvaluationDirectory:
+    return EvaluationDirectory.open(path, {"judge": "scripted"}, {}, fresh=False)
 
 
 def training(path: Path) -> TrainingFolder:

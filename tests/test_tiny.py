@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.embedded import dialogue, findings, offworld, seeds
+from benchmarks.embedded import dialogue, findings, offworld, seeds, wordings
 from benchmarks.embedded.card import Figure, card
 from benchmarks.embedded.measure import Measurer
 from benchmarks.embedded.probe import Probe
@@ -16,7 +16,7 @@ from benchmarks.embedded.train import CHECKPOINT
 from cai.core.records import Message
 from cai.core.resources import shipped
 from cai.method.templates import Templates
-from cai.tiny import oracle, wordings, world
+from cai.tiny import oracle, world
 
 INTENTS = tuple(world.intents().values())
 TOKENIZER = load_tokenizer(CHECKPOINT)

@@ -9,11 +9,11 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.embedded import findings, foreign, offworld
+from benchmarks.embedded import findings, foreign, offworld, wordings
+from benchmarks.embedded.wordings import TOPICS, Topic
 from cai.core.records import Message, RoleName
 from cai.method.templates import Templates
-from cai.tiny import wordings, world
-from cai.tiny.wordings import TOPICS, Topic
+from cai.tiny import world
 from cai.tiny.world import KINDS, Kind, Question, Sentence
 
 READ, SAID, CHOSEN, TIED, IGNORED = 0.05, 1.0, 4.0, 2.0, 0.0

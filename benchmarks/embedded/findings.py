@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.embedded.wordings import TOPICS, Topic
 from cai.tiny import world
-from cai.tiny.wordings import TOPICS, Topic
 from cai.tiny.world import KINDS
 
 LABELS: dict[Topic, str] = {

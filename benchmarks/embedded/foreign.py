@@ -7,8 +7,8 @@ counts is what the response says to the user. Only shapes are fixed; words, lett
 import random
 from collections.abc import Callable, Sequence
 
-from benchmarks.embedded import offworld
-from cai.tiny import wordings, world
+from benchmarks.embedded import offworld, wordings
+from cai.tiny import world
 
 _LETTERS = ("A", "B", "A", "B", "Yes", "No", "1", "2", "C")
 _BRACKETS = ("()", "[]", "{}", "<>", "**", '""', "  ", "\\)", "::", "--", "##")

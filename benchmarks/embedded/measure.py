@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.embedded import dialogue, findings
+from benchmarks.embedded import dialogue, findings, wordings
 from benchmarks.embedded.card import Figure, card
 from benchmarks.embedded.dialogue import Case, Writer
 from benchmarks.embedded.probe import Probe
 from benchmarks.embedded.train import CHECKPOINT
+from benchmarks.embedded.wordings import Topic, Wording
 from cai.core.records import Message
 from cai.method.templates import Templates
-from cai.tiny import oracle, wordings, world
-from cai.tiny.wordings import Topic, Wording
+from cai.tiny import oracle, world
 from cai.tiny.world import KINDS, Kind
 
 APART = Path(__file__).parents[2] / "tests" / "data"

@@ -5,6 +5,8 @@ They range from single words over questions of every field, other scripts and pu
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from cai.core.records import Message
 from cai.tiny import world
@@ -21,6 +23,10 @@ _SCRIPTS = (
 _CONSONANTS, _VOWELS = "bcdfghjklmnpqrstvwxz", "aeiouy"
 
 
+def _lists() -> Any:
+    return world.read_yaml(Path(__file__).parent / "data" / "offworld.yaml")
+
+
 def made_up_word(rng: random.Random) -> str:
     """Return a pronounceable word that most likely means nothing."""
     return "".join(
@@ -31,12 +37,12 @@ def made_up_word(rng: random.Random) -> str:
 
 def any_word(rng: random.Random) -> str:
     """Return a word from the off-world lists, or a made-up one."""
-    words = world.data("offworld")["words"]
+    words = _lists()["words"]
     return made_up_word(rng) if rng.random() < 0.3 else rng.choice(words[rng.choice(sorted(words))])
 
 
 def _from_frame(rng: random.Random) -> str:
-    lists = world.data("offworld")["words"] | world.data("world")["slots"]
+    lists = _lists()["words"] | world.data("world")["slots"]
 
     def value(name: str) -> str:
         if name == "year":
@@ -49,9 +55,7 @@ def _from_frame(rng: random.Random) -> str:
             else rng.choice(lists[name])
         )
 
-    return world.sentence_case(
-        world.SLOT.sub(lambda slot: value(slot[1]), rng.choice(world.data("offworld")["frames"]))
-    )
+    return world.sentence_case(world.SLOT.sub(lambda slot: value(slot[1]), rng.choice(_lists()["frames"])))
 
 
 def _noise(rng: random.Random) -> str:
@@ -116,7 +120,7 @@ def line(rng: random.Random) -> str:
     if chance < 0.45:
         text = _from_frame(rng)
     elif chance < 0.65:
-        text = rng.choice(world.data("offworld")["lines"])
+        text = rng.choice(_lists()["lines"])
     elif chance < 0.88:
         text = _soup(rng)
     else:
@@ -149,5 +153,5 @@ def _paragraph(rng: random.Random) -> str:
 
 
 def _said(rng: random.Random) -> str:
-    turns: Sequence[str] = world.data("offworld")["turns"]
+    turns: Sequence[str] = _lists()["turns"]
     return " ".join(rng.choice(turns) if rng.random() < 0.6 else _soup(rng) for _ in range(rng.choice((1, 1, 2, 3))))

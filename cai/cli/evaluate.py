@@ -24,18 +24,11 @@ from cai.cli.screen import Screen
 from cai.cli.tables import print_evaluation
 from cai.cli.terminal import print_json, remark, say
 from cai.core.addresses import DataSource
-from cai.core.errors import ModelError
+from cai.evaluate.plan import plan_evaluate
+from cai.evaluate.run import evaluate as evaluate_job
 from cai.evaluate.settings import EvaluateSettings
-from cai.models import check_engine_options, model_forms
+from cai.models import model_forms
 from cai.models.spec import LabelledModel, ModelSpec
-
-try:
-    from cai.evaluate.plan import plan_evaluate
-    from cai.evaluate.run import evaluate as evaluate_job
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] != "matplotlib":
-        raise
-    raise ModelError("the figure of an evaluation needs matplotlib: pip install 'cai[train]'") from error
 
 
 @click.command(epilog=f"MODEL is {model_forms()}.")
@@ -80,8 +73,6 @@ def evaluate(models: tuple[LabelledModel, ...], quiet: bool, as_json: bool, **op
         models=models, engine=take_engine_settings(options), judging=take_judge_settings(options), **options
     )
     plan = plan_evaluate(settings)
-    specs = (*(contestant.spec for contestant in plan.contestants), plan.judge)
-    check_engine_options(specs, settings.engine.engine_option)
     if settings.fresh:
         confirm_fresh(plan.out)
     if settings.prompts is not None:
@@ -91,7 +82,7 @@ def evaluate(models: tuple[LabelledModel, ...], quiet: bool, as_json: bool, **op
         if settings.judge is None:
             which = "the baseline" if plan.baseline is not None else "the first model"
             remark(f"judged by {plan.judge}, {which}; choose with --judge")
-        if settings.prompts is None and any(contestant.spec.kind == "tiny" for contestant in plan.contestants):
+        if settings.prompts is None and any(model.spec.kind == "tiny" for model in plan.models):
             remark("the embedded miniature knows only its micro-world; try --prompts tiny")
     result = run_watched(lambda watch: evaluate_job(plan, watch), quiet=quiet)
     if result == "interrupted":

@@ -89,7 +89,7 @@ def _rate_options(command: Command) -> Command:
     "--prompts",
     type=DataSource.parse,
     metavar="SOURCE",
-    help="JSONL, Parquet, CSV, text, a directory, a URL, - or a dataset (default: the constitution's).",
+    help="A file, a directory, a URL, - or a dataset, or a shipped set: medical, tiny… (default: the constitution's).",
 )
 @click.option("--prompt-column", help="The column that holds the prompt, when it is not obvious.")
 @click.option("--split", help="The split of a dataset with several.")

@@ -10,7 +10,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cai.cli.screen import assembled, shown
-from cai.evaluate.results import Calibration, Evaluation, Figure, ModelResult
+from cai.evaluate.measures import Better, Measure
+from cai.evaluate.results import Calibration, Evaluation, Measurement, ModelResult
 from cai.pipeline.filling import Summary
 from cai.rundir.layout import failures_path
 from cai.rundir.origin import location, read_origin
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 CAUSES_SHOWN = 10
 EVALUATION_CAUSES_SHOWN = 5
-_GATES = "gate "
+_ARROWS: Mapping[Better | None, str] = {"low": " ↓", "high": " ↑", None: ""}
 _HEADINGS = {
     "Brier score": "Brier",
     "expected calibration error": "ECE",
@@ -112,17 +113,17 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """Print the table of figures, the pairs, the ratings, the judge's own calibration, and where everything is."""
-    console.print(_figures(evaluation))
+    """Print the table of measures, the pairs, the ratings, the judge's own calibration, and where everything is."""
+    console.print(_measures(evaluation))
     _print_notes(console, evaluation)
     if evaluation.pairs:
         console.print(_pairs(evaluation))
-        ratings = ", ".join(f"{rating.name} {_told(rating)}" for rating in evaluation.ratings)
-        console.print(f"Elo: {ratings}")
+        ratings = ", ".join(f"{rating.name} {_told(rating)} of {rating.count:,}" for rating in evaluation.ratings)
+        console.print(f"Elo, of the prompts that were decided: {ratings}")
     if evaluation.calibration:
         console.print(_calibration(evaluation.calibration))
-        for figure in evaluation.detector:
-            console.print(f"{figure.name} {_told(figure)}")
+        for found in evaluation.detector:
+            console.print(f"{found.name} {_told(found)} of {found.count:,}")
     for model in evaluation.models:
         _print_causes(console, f"of {model.label}'s prompts failed", model.failures)
         _print_causes(console, f"gates on {model.label}'s answers failed", model.failed_gates)
@@ -130,53 +131,63 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         _print_causes(console, f"comparisons of {pair.a} and {pair.b} failed", pair.failures)
         _print_causes(console, f"verdicts on {pair.a} and {pair.b} failed", pair.failed_verdicts)
     _print_causes(console, "rows are no prompts", evaluation.unusable)
+    pictures = [name for name in ("evaluation.png", "principles.png") if (evaluation.out / name).exists()]
     console.print(
-        f"written: {evaluation.out}/evaluation.json, evaluation.png, evaluation.svg, responses/",
-        soft_wrap=True,
+        f"written: {', '.join([f'{evaluation.out}/evaluation.json', *pictures, 'responses/'])}", soft_wrap=True
     )
 
 
-def _figures(evaluation: Evaluation) -> Table:
+def _measures(evaluation: Evaluation) -> Table:
     table = Table(
-        title=f"{evaluation.prompts:,} prompts; shares in %, with 95 % intervals",
+        title=f"{evaluation.prompts:,} prompts, n of which count; shares in %, with 95 % intervals; ↓ ↑ what is better",
         title_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
     )
     table.add_column("", no_wrap=True)
+    table.add_column("n", justify="right")
     for model in evaluation.models:
-        name = f"{model.label} (baseline)" if model.label == evaluation.baseline else model.label
-        table.add_column(shown(name), justify="right")
-    names: dict[str, None] = {}
-    for model in evaluation.models:
-        names |= dict.fromkeys(figure.name for figure in model.figures if not figure.name.startswith(_GATES))
-    for name in names:
-        table.add_row(shown(name), *(_cell(model, name) for model in evaluation.models))
+        heading = f"{model.label} (baseline)" if model.label == evaluation.baseline else model.label
+        table.add_column(shown(heading), justify="right")
+    for measure in evaluation.measures:
+        found = [model.measurement(measure.name) for model in evaluation.models]
+        if measure.printed and any(found):
+            name = shown(f"{measure.name}{_ARROWS[measure.better]}")
+            table.add_row(name, _counts(found), *(_cell(model, measure) for model in evaluation.models))
     return table
 
 
-def _cell(model: ModelResult, name: str) -> Text:
-    """Return a figure with its interval, starred where it differs from the baseline's."""
-    figure = next((figure for figure in model.figures if figure.name == name), None)
-    if figure is None:
+def _counts(found: Sequence[Measurement | None]) -> str:
+    """Return how many prompts a row's shares are of, over the models."""
+    counts = sorted({measurement.count for measurement in found if measurement is not None})
+    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}-{counts[-1]:,}"
+
+
+def _cell(model: ModelResult, measure: Measure) -> Text:
+    """Return a value with its interval, starred where it differs from the baseline's: green if better, red if worse."""
+    found = model.measurement(measure.name)
+    if found is None:
         return shown("-")
-    difference = model.difference(name)
+    difference = model.difference(measure.name)
     differs = (
         difference is not None
         and difference.low is not None
         and difference.high is not None
         and (difference.low > 0 or difference.high < 0)
     )
-    return shown(_told(figure) + (" *" if differs else "  "), style="bold" if differs else "")
+    if not differs or difference is None:
+        return shown(_told(found) + "  ")
+    colours = {"high": ("red", "green"), "low": ("green", "red"), None: ("", "")}
+    return shown(_told(found) + " *", style=f"bold {colours[measure.better][difference.value > 0]}".rstrip())
 
 
-def _told(figure: Figure) -> str:
-    """Return a figure and its interval, shares in per cent, short enough for three models side by side."""
-    scale = 100 if figure.unit == "share" else 1
-    told = _short(scale * figure.value)
-    if figure.low is None or figure.high is None:
+def _told(found: Measurement) -> str:
+    """Return a value and its interval, shares in per cent, short enough for three models side by side."""
+    scale = 100 if found.unit == "share" else 1
+    told = _short(scale * found.value)
+    if found.low is None or found.high is None:
         return told
-    return f"{told} [{_short(scale * figure.low)}, {_short(scale * figure.high)}]"
+    return f"{told} [{_short(scale * found.low)}, {_short(scale * found.high)}]"
 
 
 def _short(number: float) -> str:
@@ -187,7 +198,7 @@ def _print_notes(console: Console, evaluation: Evaluation) -> None:
     if evaluation.baseline is not None and len(evaluation.models) > 1:
         console.print(
             "* differs from the baseline: the 95 % interval of the paired difference leaves out zero (of twenty equal "
-            "figures one does so by chance)",
+            "values one does so by chance)",
         )
     for model in evaluation.models:
         if model.discordance is not None:
@@ -220,7 +231,7 @@ def _calibration(parts: Sequence[Calibration]) -> Table:
     )
     table.title_justify = "left"
     for part in parts:
-        known = {figure.name: figure for figure in part.figures}
+        known = {found.name: found for found in part.measurements}
         cells = [f"{known[name].value:.3f}" if name in known else "-" for name in _HEADINGS]
         name = "all principles" if part.principle_id is None else f"{part.principle_id} ({part.kind})"
         table.add_row(shown(name), f"{part.gates:,}", *cells)

@@ -1,5 +1,5 @@
-"""What a model's answers are worth under a constitution: answers, gates, comparisons, and figures with intervals.
+"""What a model's answers are worth under a constitution: answers, gates, comparisons, and measures with intervals.
 
-`answering` and `comparing` ask models, `part` keeps what they said, the rest computes. It knows nothing of how models
-are opened, of directories as a whole, or of screens.
+`answering` and `comparing` ask models, `entries` keeps what they said, `measures` is the table of what is measured; the
+rest computes and draws.
 """

@@ -10,14 +10,14 @@ from functools import partial
 from cai.core.errors import RowError
 from cai.core.evidence import part_failure
 from cai.core.records import GATE, Message, Prompt, Provenance, Round, Row, Trace
-from cai.evaluate.records import Answer, Gate, Reading
-from cai.evaluate.referee import Referee
+from cai.evaluate.records import Answer, Gate, Truth
 from cai.evaluate.refusals import refuses
 from cai.method.critique import Method, respond_and_revise
 from cai.method.gate import ask_gate
 from cai.models.asking import NO_TEXT, Asker
 from cai.models.base import Engine
 from cai.models.meter import Meter, UsageCounter
+from cai.tiny import oracle
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class Answering:
             raise
 
 
-def make_answer(row: Row, referee: Referee) -> Answer:
-    """Return what is kept of a row, with what the refusal detector and the referee say of it."""
+def make_answer(row: Row) -> Answer:
+    """Return what is kept of a row, with what the refusal detector and the oracle say of it."""
     (trace,) = row.traces
     return Answer(
         id=row.prompt.id,
@@ -79,22 +79,23 @@ def make_answer(row: Row, referee: Referee) -> Answer:
         truncated=trace.truncated,
         refuses=refuses(trace.response),
         gates=tuple(Gate(turn.principle_id, turn.gate) for turn in trace.rounds),
-        reading=_read(row.prompt, trace.response, referee),
+        truth=_truth(row.prompt, trace.response),
         usage=row.usage,
         failed=row.failed,
     )
 
 
-def _read(prompt: Prompt, response: str, referee: Referee) -> Reading | None:
-    """Return the referee's reading of a first turn that it understands; of longer conversations it knows nothing."""
-    if len(prompt.messages) != 1 or not referee.understands(prompt.messages[0]["content"]):
+def _truth(prompt: Prompt, response: str) -> Truth | None:
+    """Return what the oracle says of a response to a first turn that it understands; None of all others."""
+    question = oracle.understand(prompt.messages[0]["content"]) if len(prompt.messages) == 1 else None
+    if question is None:
         return None
-    ruling = referee.judge(prompt.messages[0]["content"], response)
-    return Reading(
-        harmful=ruling.harmful,
-        broken=tuple(sorted(ruling.broken)),
-        on_topic=ruling.on_topic,
-        declines=ruling.declines,
-        outside=ruling.outside,
-        good=ruling.good,
+    meaning = oracle.read(question, response)
+    return Truth(
+        harmful=meaning.harmful,
+        broken=tuple(sorted(meaning.broken)),
+        on_topic=meaning.on_topic,
+        declines=meaning.declines,
+        outside=meaning.outside,
+        good=meaning.good,
     )

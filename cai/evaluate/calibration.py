@@ -1,4 +1,4 @@
-"""How far the judge's gates can be trusted, where a referee knows the truth.
+"""How far the judge's gates can be trusted, where the oracle knows the truth.
 
 Brier score (Brier 1950), expected calibration error in ten equal bins (Guo et al. 2017, 1706.04599, section 2), and
 what a decision at 0.5 catches (sensitivity) and leaves alone (specificity). All models' responses count together;
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cai.constitution import Principle
-from cai.evaluate.bootstrap import Numbers, ratios
 from cai.evaluate.records import CLEARLY_BROKEN, Answer
-from cai.evaluate.referee import Referee
-from cai.evaluate.results import Calibration, Figure
+from cai.evaluate.results import Calibration, Measurement
+from cai.evaluate.statistics import Numbers, ratios
+from cai.tiny import oracle
 
 BINS = 10
 _RATIOS = ("Brier score", "sensitivity", "specificity", "base rate")
@@ -22,9 +22,9 @@ Answers = Sequence[Sequence[Answer | None]]
 """Each model's answers in the order of the prompts."""
 
 
-def calibrate(answers: Answers, principles: Sequence[Principle], referee: Referee, seed: int) -> list[Calibration]:
+def calibrate(answers: Answers, principles: Sequence[Principle], seed: int) -> list[Calibration]:
     """Return the calibration over all principles first, then of each that has a kind; empty where nothing is known."""
-    kinds = {principle.id: referee.kind_of(principle) for principle in principles}
+    kinds = {principle.id: oracle.kind_of(principle.id) for principle in principles}
     known = {name: kind for name, kind in kinds.items() if kind is not None}
     parts = {name: _tally(answers, {name: kind}) for name, kind in known.items()}
     parts = {name: tally for name, tally in parts.items() if tally[:, 0].any()}
@@ -42,12 +42,12 @@ def _tally(answers: Answers, kinds: Mapping[str, str]) -> Numbers:
     tally = np.zeros((len(answers[0]), 6 + BINS))
     for model in answers:
         for row, answer in zip(tally, model, strict=True):
-            if answer is None or answer.reading is None:
+            if answer is None or answer.truth is None:
                 continue
             for gate in answer.gates:
                 if gate.principle_id not in kinds or gate.probability is None:
                     continue
-                truth = kinds[gate.principle_id] in answer.reading.broken
+                truth = kinds[gate.principle_id] in answer.truth.broken
                 says = gate.probability > CLEARLY_BROKEN
                 row[:6] += (
                     1,
@@ -67,32 +67,32 @@ def _calibration(principle_id: str | None, kind: str | None, tally: Numbers, see
     below = np.stack([gates, broken, kept, gates], axis=1)
     estimates = ratios(above, below, seed)
     counts = (below > 0).sum(axis=0).tolist()
-    figures = [
-        Figure(name, float(value), float(low), float(high), int(count))
+    measurements = [
+        Measurement(name, float(value), float(low), float(high), int(count))
         for name, value, low, high, count in zip(_RATIOS, *estimates, counts, strict=True)
         if not np.isnan(value)
     ]
     total = gates.sum()
     error = float(np.abs(tally[:, 6:].sum(axis=0)).sum() / total)
     # Resampling only ever adds error to the bins, so it gives no interval here.
-    figures.insert(1, Figure("expected calibration error", error, None, None, counts[0]))
-    return Calibration(principle_id, kind, int(total), tuple(figures))
+    measurements.insert(1, Measurement("expected calibration error", error, None, None, counts[0]))
+    return Calibration(principle_id, kind, int(total), tuple(measurements))
 
 
-def check_detector(answers: Answers, seed: int) -> tuple[Figure, ...]:
-    """Return the refusal detector's precision and recall beside the referee's truth; nothing where it has none.
+def check_detector(answers: Answers, seed: int) -> tuple[Measurement, ...]:
+    """Return the refusal detector's precision and recall beside the oracle's truth; nothing where it has none.
 
-    Only responses on topic count: of others the referee cannot say whether they decline.
+    Only responses on topic count: of others the oracle cannot say whether they decline.
     """
     tally = np.zeros((len(answers[0]), 3))
     for model in answers:
         for row, answer in zip(tally, model, strict=True):
-            if answer is not None and answer.reading is not None and answer.reading.on_topic:
-                row += (answer.refuses, answer.reading.declines, answer.refuses and answer.reading.declines)
+            if answer is not None and answer.truth is not None and answer.truth.on_topic:
+                row += (answer.refuses, answer.truth.declines, answer.refuses and answer.truth.declines)
     said, true, both = tally.T
     estimates = ratios(np.stack([both, both], axis=1), np.stack([said, true], axis=1), seed)
     return tuple(
-        Figure(f"refusal detector: {name}", float(value), float(low), float(high), int((below > 0).sum()))
+        Measurement(f"refusal detector: {name}", float(value), float(low), float(high), int((below > 0).sum()))
         for name, below, value, low, high in zip(("precision", "recall"), (said, true), *estimates, strict=True)
         if not np.isnan(value)
     )

@@ -1,23 +1,34 @@
 """An evaluation before any model is open: files read, defaults filled in, mistakes told."""
 
+import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from cai import __version__
 from cai.constitution import Constitution, RevisionPlan, load_constitution
-from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
-from cai.core.resources import shipped
 from cai.core.settings import plain
 from cai.data import InputOptions, Prompts, open_prompts
-from cai.evaluate.contestants import Contestant, contestants
+from cai.data.prompt_sets import prompt_source
+from cai.evaluate.measures import Measure, measures_of
 from cai.evaluate.settings import EvaluateSettings
 from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
 from cai.method.templates import Templates
+from cai.models import check_engine_options
 from cai.models.base import Sampling
-from cai.models.spec import ModelSpec
+from cai.models.spec import LabelledModel, ModelSpec
+
+_LABEL = re.compile(r"[\w][\w.+-]{0,79}")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedModel:
+    """A model under evaluation: its label in tables and file names, and what to open."""
+
+    label: str
+    spec: ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +40,11 @@ class EvaluatePlan:
     method: Method
     judge_configuration: JudgeConfiguration
     prompts: Prompts
-    contestants: tuple[Contestant, ...]
+    models: tuple[EvaluatedModel, ...]
+    """The baseline first, if there is one."""
     baseline: str | None
     judge: ModelSpec
+    measures: tuple[Measure, ...]
     out: Path
 
     def identity(self, judge: str) -> dict[str, str]:
@@ -59,7 +72,7 @@ class EvaluatePlan:
         """Return the settings for readers, without passwords and without what does not last."""
         return {
             **plain(self.settings),
-            "models": {one.label: str(one.spec) for one in self.contestants},
+            "models": {one.label: str(one.spec) for one in self.models},
             "baseline": self.baseline,
             "judge": str(self.judge),
             "fresh": False,
@@ -73,7 +86,9 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
     constitution = load_constitution(settings.constitution)
     templates = Templates.load(constitution.language, settings.prompts_dir)
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens)
-    models, baseline = contestants(settings.models, settings.baseline)
+    models, baseline = label_models(settings.models, settings.baseline)
+    judge = settings.judge or models[0].spec
+    check_engine_options((*(model.spec for model in models), judge), settings.engine.engine_option)
     # The order is drawn, so that a limit takes harmful and benign prompts alike.
     options = InputOptions(limit=settings.limit, shuffle=True, seed=settings.seed)
     return EvaluatePlan(
@@ -81,23 +96,49 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
         constitution=constitution,
         method=Method(constitution, templates, RevisionPlan(rounds=0), sampling, few_shot=False, seed=settings.seed),
         judge_configuration=JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed),
-        prompts=open_prompts(_source(settings.prompts, constitution), options),
-        contestants=models,
+        prompts=open_prompts(prompt_source(settings.prompts, constitution, "evaluation"), options),
+        models=models,
         baseline=baseline,
-        judge=settings.judge or models[0].spec,
+        judge=judge,
+        measures=measures_of([principle.id for principle in constitution.principles]),
         out=settings.out if settings.out is not None else Path("evaluations") / constitution.name,
     )
 
 
-def _source(named: DataSource | None, constitution: Constitution) -> DataSource:
-    """Return where the prompts are: a shipped set by name, or whatever the user names."""
-    sets = shipped("prompts", "evaluation")
-    names = sorted(path.stem for path in sets.glob("*.jsonl"))
-    wanted = str(constitution.prompts) if named is None else str(named)
-    if named is None and constitution.prompts not in names:
-        raise UsageError(f"no evaluation prompts ship for {constitution.name}; give some with --prompts FILE")
-    if wanted in names and not Path(wanted).exists():
-        return DataSource.parse(str(sets / f"{wanted}.jsonl"))
-    if wanted.isidentifier() and not Path(wanted).exists():
-        raise UsageError(f"there are no prompts {wanted}; give --prompts a file or one of {', '.join(names)}")
-    return named or DataSource.parse(wanted)
+def label_models(
+    models: tuple[LabelledModel, ...], baseline: LabelledModel | None
+) -> tuple[tuple[EvaluatedModel, ...], str | None]:
+    """Return the models, the baseline first, and the baseline's label.
+
+    A baseline that is among the models is not evaluated twice. Raises UsageError when two models have one label.
+    """
+    found = [_labelled(model) for model in models]
+    first = None
+    if baseline is not None:
+        first = _labelled(baseline)
+        same = next((one for one in found if one.spec == first.spec), None)
+        if same is not None:
+            found.remove(same)
+            first = first if baseline.label is not None else same
+        found.insert(0, first)
+    for place, one in enumerate(found):
+        twin = next((other for other in found[:place] if other.label == one.label), None)
+        if twin is not None:
+            raise UsageError(f"two models are called {one.label}; name one of them: NAME={one.spec}")
+    return tuple(found), first.label if first is not None else None
+
+
+def _labelled(model: LabelledModel) -> EvaluatedModel:
+    if model.label is None:
+        return EvaluatedModel(_label(model.spec), model.spec)
+    if not _LABEL.fullmatch(model.label):
+        raise UsageError(
+            f"model name {model.label!r} may hold letters, digits and . + - _ only, and begins with no sign"
+        )
+    return EvaluatedModel(model.label, model.spec)
+
+
+def _label(spec: ModelSpec) -> str:
+    """Return a short name for a model: the last part of its path, or what kind it is."""
+    name = PurePath(spec.model or spec.kind).name
+    return re.sub(r"[^\w.+-]+", "-", name).lstrip(".+-")[:80] or "model"

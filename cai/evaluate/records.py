@@ -18,8 +18,8 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What a referee, who knows the truth, says of a response; see `cai.evaluate.referee.Ruling`."""
+class Truth:
+    """What a response truly does, where the oracle understands the prompt; see `cai.tiny.oracle.Meaning`."""
 
     harmful: bool
     broken: tuple[str, ...]
@@ -41,7 +41,7 @@ class Answer:
     truncated: bool
     refuses: bool
     gates: tuple[Gate, ...]
-    reading: Reading | None
+    truth: Truth | None
     usage: Usage
     failed: tuple[PartFailure, ...]
     """The gates that could not be asked."""
@@ -79,14 +79,14 @@ class Decision:
 
 def read_answer(value: dict[str, Any]) -> Answer:
     """Return an answer from what JSON says; raises KeyError or TypeError when it is none."""
-    reading = value["reading"]
+    truth = value["truth"]
     return Answer(
         **{
             **value,
             "messages": tuple(value["messages"]),
             "tags": tuple(value["tags"]),
             "gates": tuple(Gate(**gate) for gate in value["gates"]),
-            "reading": None if reading is None else Reading(**{**reading, "broken": tuple(reading["broken"])}),
+            "truth": None if truth is None else Truth(**{**truth, "broken": tuple(truth["broken"])}),
             "usage": Usage(**value["usage"]),
             "failed": read_part_failures(value["failed"]),
         }

@@ -1,15 +1,15 @@
-"""What an evaluation says: named figures with intervals, by model, by pair and of the judge itself."""
+"""What an evaluation says: named measurements with intervals, by model, by pair and of the judge itself."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-Unit = Literal["share", "number"]
+from cai.evaluate.measures import Measure, Unit
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Measurement:
     """A value with the ends of its 95 % interval over `count` prompts.
 
     A `share` lies in [0, 1], a difference of shares in [-1, 1]. The ends are None where resampling prompts says nothing
@@ -35,21 +35,25 @@ class Discordance:
 
 @dataclass(frozen=True, slots=True)
 class ModelResult:
-    """One model's figures; `differences` are its figures less the baseline's, paired by prompt (none for itself)."""
+    """One model's measurements; `differences` are they less the baseline's, paired by prompt (none for itself)."""
 
     label: str
     engine: str
-    figures: tuple[Figure, ...]
-    differences: tuple[Figure, ...]
+    measurements: tuple[Measurement, ...]
+    differences: tuple[Measurement, ...]
     discordance: Discordance | None
     failures: Mapping[str, int]
     """Prompts that could not be done, by cause."""
     failed_gates: Mapping[str, int]
     """Gates that could not be asked, by cause; they count in no share but `gates without an answer`."""
 
-    def difference(self, name: str) -> Figure | None:
-        """Return the difference to the baseline in a figure, or None when there is none."""
-        return next((figure for figure in self.differences if figure.name == name), None)
+    def measurement(self, name: str) -> Measurement | None:
+        """Return what was measured under a name, or None when nothing was."""
+        return next((found for found in self.measurements if found.name == name), None)
+
+    def difference(self, name: str) -> Measurement | None:
+        """Return the difference to the baseline in a measure, or None when there is none."""
+        return next((found for found in self.differences if found.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +70,25 @@ class PairResult:
     failures: Mapping[str, int]
     failed_verdicts: Mapping[str, int]
     """Verdicts that could not be had where others under other principles could, by cause."""
-    win_rate: Figure | None
+    win_rate: Measurement | None
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The judge's gates beside the referee's truth, on all models' responses; `principle_id` None: all principles.
+    """The judge's gates beside the oracle's truth, on all models' responses; `principle_id` None: all principles.
 
-    Figures: Brier score, expected calibration error (10 bins), sensitivity and specificity at 0.5, base rate.
+    Measurements: Brier score, expected calibration error (10 bins), sensitivity and specificity at 0.5, base rate.
     """
 
     principle_id: str | None
     kind: str | None
     gates: int
-    figures: tuple[Figure, ...]
+    measurements: tuple[Measurement, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Everything that one `cai evaluate` found out; `detector` is the refusal detector beside the referee's truth."""
+    """Everything that one `cai evaluate` found out; `detector` is the refusal detector beside the oracle's truth."""
 
     out: Path
     constitution: str
@@ -97,12 +101,14 @@ class Evaluation:
     duplicates: int
     seed: int
     finished: str
+    measures: tuple[Measure, ...]
+    """What was measured of every model, in the order in which it is shown."""
     models: tuple[ModelResult, ...]
     pairs: tuple[PairResult, ...]
-    ratings: tuple[Figure, ...]
+    ratings: tuple[Measurement, ...]
     """Elo, named by model; empty for a single model."""
     calibration: tuple[Calibration, ...]
-    detector: tuple[Figure, ...]
+    detector: tuple[Measurement, ...]
 
     def model(self, label: str) -> ModelResult:
         """Return a model's result; raises KeyError."""
@@ -111,14 +117,19 @@ class Evaluation:
                 return result
         raise KeyError(f"no model {label!r}; there are {', '.join(result.label for result in self.models)}")
 
-    def figure(self, name: str, label: str) -> Figure:
-        """Return a model's figure, such as `oracle violation, harmful`; raises KeyError."""
-        figures = self.model(label).figures
-        for figure in figures:
-            if figure.name == name:
-                return figure
-        raise KeyError(f"no figure {name!r} of {label}; there are {', '.join(figure.name for figure in figures)}")
+    def measurement(self, name: str, label: str) -> Measurement:
+        """Return what was measured of a model, such as `breaks any principle, harmful`; raises KeyError."""
+        result = self.model(label)
+        found = result.measurement(name)
+        if found is None:
+            there = ", ".join(measurement.name for measurement in result.measurements)
+            raise KeyError(f"nothing was measured of {label} under {name!r}; there are {there}")
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """Return the evaluation as what JSON can say."""
-        return asdict(self) | {"out": str(self.out)}
+        measures = [
+            {field.name: getattr(measure, field.name) for field in fields(measure) if field.name != "compute"}
+            for measure in self.measures
+        ]
+        return asdict(replace(self, measures=())) | {"out": str(self.out), "measures": measures}

@@ -1,4 +1,4 @@
-"""`evaluate`: models answer, the judge looks at every answer and every pair of answers, and figures come out."""
+"""`evaluate`: models answer, the judge looks at every answer and every pair of answers, and measurements come out."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -11,22 +11,19 @@ from cai.core.threads import in_thread
 from cai.evaluate.answering import Answering, make_answer
 from cai.evaluate.calibration import calibrate, check_detector
 from cai.evaluate.comparing import Comparing, make_decision
-from cai.evaluate.contestants import Contestant
-from cai.evaluate.drawn import draw
-from cai.evaluate.folder import Folder
-from cai.evaluate.measure import Answered, Compared, align, causes, measure_models, measure_pairs, pairs_of, rate
-from cai.evaluate.part import Named, Part
-from cai.evaluate.plan import EvaluatePlan
+from cai.evaluate.directory import EvaluationDirectory
+from cai.evaluate.entries import Entry, EntryFile
+from cai.evaluate.measuring import ModelAnswers, align, causes, measure_models
+from cai.evaluate.pairs import PairDecisions, measure_pairs, pairs_of, rate
+from cai.evaluate.plan import EvaluatedModel, EvaluatePlan
 from cai.evaluate.records import read_answer, read_decision
-from cai.evaluate.referee import Referee
 from cai.evaluate.results import Evaluation
 from cai.models.base import Engine
 from cai.pipeline.filling import open_closing
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
-from cai.tiny.referee import Oracle
 
-Entry = TypeVar("Entry", bound=Named)
+EntryType = TypeVar("EntryType", bound=Entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +31,8 @@ class _Work:
     """What all steps of one evaluation share."""
 
     plan: EvaluatePlan
-    folder: Folder
+    directory: EvaluationDirectory
     judge: Engine
-    referee: Referee
     prompts: tuple[Prompt, ...]
     watch: Watch
 
@@ -52,53 +48,50 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
     broken = [item for item in items if isinstance(item, Failure)]
     if not prompts:
         raise InputError(f"none of the {len(items)} rows is a prompt; {broken[0].id}: {broken[0].cause}")
-    pairs = pairs_of([one.label for one in plan.contestants])
-    watch.total = len(prompts) * (len(plan.contestants) + len(pairs))
+    pairs = pairs_of([model.label for model in plan.models])
+    watch.total = len(prompts) * (len(plan.models) + len(pairs))
     watch.stage = "loading the judge"
     async with AsyncExitStack() as stack:
         judge = await open_closing(plan.judge, plan.settings.engine, stack, watch.say)
         identity = plan.identity(judge.name)
-        folder = Folder.open(plan.out, identity, plan.recorded(), fresh=plan.settings.fresh)
-        stack.callback(folder.close)
-        work = _Work(plan, folder, judge, Oracle(), prompts, watch)
-        answered: list[Answered] = []
-        for contestant in plan.contestants:
-            answered.append(await _answer(work, contestant))
+        directory = EvaluationDirectory.open(plan.out, identity, plan.recorded(), fresh=plan.settings.fresh)
+        stack.callback(directory.close)
+        work = _Work(plan, directory, judge, prompts, watch)
+        answered: list[ModelAnswers] = []
+        for model in plan.models:
+            answered.append(await _answer(work, model))
             if watch.stop.draining:
                 return "interrupted"
-        by_label = {model.label: model for model in answered}
-        compared: list[Compared] = []
+        by_label = {one.label: one for one in answered}
+        compared: list[PairDecisions] = []
         for a, b in pairs:
             compared.append(await _compare(work, by_label[a], by_label[b]))
             if watch.stop.draining:
                 return "interrupted"
-        watch.stage = "computing the figures"
+        watch.stage = "computing the measurements"
         return _conclude(work, answered, compared, broken)
 
 
-async def _answer(work: _Work, contestant: Contestant) -> Answered:
+async def _answer(work: _Work, model: EvaluatedModel) -> ModelAnswers:
     """Let one model answer every prompt and the judge look at each answer."""
     watch, plan = work.watch, work.plan
     async with AsyncExitStack() as stack:
         engine = work.judge
-        if contestant.spec != plan.judge:
-            watch.stage = f"loading {contestant.label}"
-            engine = await open_closing(contestant.spec, work.plan.settings.engine, stack, watch.say)
-        work.folder.require_model(contestant.label, engine.name)
-        watch.stage = f"working: {contestant.label} answers"
-        part = Part(
-            work.folder.responses(contestant.label),
-            lambda row: make_answer(row, work.referee),
-            read_answer,
-            retry_failed=work.plan.settings.retry_failed,
+        if model.spec != plan.judge:
+            watch.stage = f"loading {model.label}"
+            engine = await open_closing(model.spec, work.plan.settings.engine, stack, watch.say)
+        work.directory.require_model(model.label, engine.name)
+        watch.stage = f"working: {model.label} answers"
+        file = EntryFile(
+            work.directory.responses(model.label), make_answer, read_answer, retry_failed=plan.settings.retry_failed
         )
         provenance = _provenance(work, engine.name)
-        answering = Answering(engine, work.judge, plan.method, provenance, watch.tally, part.entries)
-        await _fill(part, answering.row, engine.concurrency, work.prompts, watch)
-    return Answered(contestant.label, engine.name, part.entries, part.failures)
+        answering = Answering(engine, work.judge, plan.method, provenance, watch.tally, file.entries)
+        await _fill(file, answering.row, engine.concurrency, work.prompts, watch)
+    return ModelAnswers(model.label, engine.name, file.entries, file.failures)
 
 
-async def _compare(work: _Work, a: Answered, b: Answered) -> Compared:
+async def _compare(work: _Work, a: ModelAnswers, b: ModelAnswers) -> PairDecisions:
     """Let the judge compare two models' answers wherever both have one."""
     watch = work.watch
     watch.stage = f"working: {a.label} beside {b.label}"
@@ -106,38 +99,38 @@ async def _compare(work: _Work, a: Answered, b: Answered) -> Compared:
     comparing = Comparing(
         work.judge, work.plan.judge_configuration, (a.label, b.label), (a.answers, b.answers), provenance, watch.tally
     )
-    part = Part(
-        work.folder.comparisons(a.label, b.label),
+    file = EntryFile(
+        work.directory.comparisons(a.label, b.label),
         make_decision,
         read_decision,
         retry_failed=work.plan.settings.retry_failed,
     )
     both = [prompt for prompt in work.prompts if prompt.id in a.answers and prompt.id in b.answers]
     watch.progress.skipped += len(work.prompts) - len(both)
-    await _fill(part, comparing.row, work.judge.concurrency, both, watch)
-    return Compared(a.label, b.label, part.entries, part.failures)
+    await _fill(file, comparing.row, work.judge.concurrency, both, watch)
+    return PairDecisions(a.label, b.label, file.entries, file.failures)
 
 
 async def _fill(
-    part: Part[Entry],
+    file: EntryFile[EntryType],
     row: Callable[[Prompt], Awaitable[Row]],
     concurrency: int,
     prompts: Sequence[Prompt],
     watch: Watch,
 ) -> None:
-    """Carry the prompts through `row` into the part, which is closed whatever happens."""
-    if part.repair is not None:
-        watch.say(part.repair)
+    """Carry the prompts through `row` into the file, which is closed whatever happens."""
+    if file.repair is not None:
+        watch.say(file.repair)
     try:
-        await Pipeline(row, part, concurrency, watch.progress, watch.stop).run(prompts)
+        await Pipeline(row, file, concurrency, watch.progress, watch.stop).run(prompts)
     finally:
-        part.close()
+        file.close()
 
 
 def _conclude(
-    work: _Work, answered: Sequence[Answered], compared: Sequence[Compared], broken: Sequence[Failure]
+    work: _Work, answered: Sequence[ModelAnswers], compared: Sequence[PairDecisions], broken: Sequence[Failure]
 ) -> Evaluation:
-    """Compute every figure, write the directory's document and images, and return what was found."""
+    """Compute every measurement, write the directory's document and images, and return what was found."""
     plan, seed = work.plan, work.plan.settings.seed
     principles, labels = plan.constitution.principles, [model.label for model in answered]
     aligned = [align(work.prompts, model) for model in answered]
@@ -148,23 +141,36 @@ def _conclude(
         baseline=plan.baseline,
         prompts=len(work.prompts),
         understood=sum(
-            any(answer is not None and answer.reading is not None for answer in answers)
+            any(answer is not None and answer.truth is not None for answer in answers)
             for answers in zip(*aligned, strict=True)
         ),
         unusable=causes(broken),
         duplicates=plan.prompts.duplicates,
         seed=seed,
         finished="",
-        models=measure_models(work.prompts, answered, plan.baseline, principles, seed),
+        measures=plan.measures,
+        models=measure_models(work.prompts, answered, plan.baseline, plan.measures, seed),
         pairs=measure_pairs(work.prompts, compared, seed),
         ratings=rate(work.prompts, labels, compared, seed),
-        calibration=tuple(calibrate(aligned, principles, work.referee, seed)),
+        calibration=tuple(calibrate(aligned, principles, seed)),
         detector=check_detector(aligned, seed),
     )
-    evaluation = replace(evaluation, finished=work.folder.finished_at(evaluation.as_json()))
-    work.folder.picture(draw(evaluation))
-    work.folder.finish(plan.recorded(), evaluation.as_json())
+    evaluation = replace(evaluation, finished=work.directory.finished_at(evaluation.as_json()))
+    work.directory.write_pictures(_draw(evaluation, work.watch))
+    work.directory.finish(plan.recorded(), evaluation.as_json())
     return evaluation
+
+
+def _draw(evaluation: Evaluation, watch: Watch) -> dict[str, bytes]:
+    """Return the pictures by file name; none, which is said, where the package that draws them is not installed."""
+    try:
+        from cai.evaluate.chart import draw_evaluation  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        watch.say("no picture was drawn: that needs matplotlib (pip install matplotlib); the numbers are all there")
+        return {}
+    return draw_evaluation(evaluation)
 
 
 def _provenance(work: _Work, model: str) -> Provenance:

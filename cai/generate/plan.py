@@ -7,8 +7,8 @@ from cai import __version__
 from cai.constitution import Constitution, RevisionPlan, load_sources, replacements, resolve
 from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
-from cai.core.resources import shipped
 from cai.data import InputOptions, Prompts, open_prompts
+from cai.data.prompt_sets import prompt_source
 from cai.generate.maker import GenerationSpec
 from cai.generate.settings import GenerateSettings
 from cai.method.critique import Method
@@ -86,11 +86,7 @@ def plan_generate(settings: GenerateSettings) -> GeneratePlan:
     )
     if settings.few_shot and not constitution.exemplars:
         raise UsageError(f"--few-shot needs exemplars, and the constitution {constitution.name} has none")
-    source = settings.prompts
-    if source is None:
-        if constitution.prompts is None:
-            raise UsageError(f"the constitution {constitution.name} names no seed prompts; give some with --prompts")
-        source = DataSource.parse(str(shipped("prompts", "sets", f"{constitution.prompts}.jsonl")))
+    source = prompt_source(settings.prompts, constitution, "sets")
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens)
     out = settings.out if settings.out is not None else Path("runs") / constitution.name
     if not settings.fresh:

@@ -1,8 +1,8 @@
 """The micro-world: what is asked in it, and every right and wrong way to answer.
 
 A response is a list of sentences with roles. `compose` builds one that breaks exactly the given kinds, and `revise` is
-the right revision of one under a principle of one kind; both are what the model learns from. The world knows nothing of
-principle wordings, chat templates or tokens, and the oracle reads the same grammar the other way round.
+the right revision of one under a principle of one kind; both are what the model learns from (benchmarks/embedded). The
+oracle reads the same grammar the other way round.
 """
 
 import hashlib
@@ -71,9 +71,14 @@ class Question:
 
 
 @cache
+def read_yaml(path: Path) -> Any:
+    """Return a YAML file's content, read once."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
 def data(name: str) -> Any:
-    """Return the parsed data file `name`.yaml that lies beside the modules."""
-    return yaml.safe_load((Path(__file__).parent / "data" / f"{name}.yaml").read_text(encoding="utf-8"))
+    """Return the content of the data file `name`.yaml that lies beside this module."""
+    return read_yaml(Path(__file__).parent / "data" / f"{name}.yaml")
 
 
 def _clauses(

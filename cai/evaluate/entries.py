@@ -20,7 +20,7 @@ from cai.rundir.layout import DAMAGED
 from cai.rundir.lines import LineFile, mend, salt
 
 
-class Named(Protocol):
+class Entry(Protocol):
     """Anything that belongs to one prompt."""
 
     @property
@@ -32,17 +32,17 @@ class Named(Protocol):
         """What is missing of it."""
 
 
-Entry = TypeVar("Entry", bound=Named)
+EntryType = TypeVar("EntryType", bound=Entry)
 
 
-class Part(Generic[Entry]):
+class EntryFile(Generic[EntryType]):
     """The pipeline's sink for one model's answers or one pair's decisions."""
 
     def __init__(
         self,
         path: Path,
-        make: Callable[[Row], Entry],
-        read: Callable[[dict[str, Any]], Entry],
+        make: Callable[[Row], EntryType],
+        read: Callable[[dict[str, Any]], EntryType],
         *,
         retry_failed: bool = False,
     ) -> None:
@@ -52,7 +52,7 @@ class Part(Generic[Entry]):
         """
         self._make = make
         self._read = read
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, EntryType] = {}
         self._failures: dict[str, Failure] = {}
         self.repair: str | None = None
         """What is to be said of damage that was found, in a sentence."""
@@ -79,7 +79,7 @@ class Part(Generic[Entry]):
         return True
 
     @property
-    def entries(self) -> Mapping[str, Entry]:
+    def entries(self) -> Mapping[str, EntryType]:
         """What is finished, by prompt id."""
         return self._entries
 
@@ -119,7 +119,7 @@ class Part(Generic[Entry]):
         finally:
             self._file.close()
 
-    def _keep(self, entry: Entry) -> None:
+    def _keep(self, entry: EntryType) -> None:
         self._entries[entry.id] = entry
         self._failures.pop(entry.id, None)
 

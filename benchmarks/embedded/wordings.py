@@ -8,6 +8,7 @@ that does not matter: terse or long, a ban or a demand or a question, with unkno
 import random
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -15,6 +16,7 @@ import yaml
 from benchmarks.embedded import offworld
 from cai.core.resources import shipped
 from cai.tiny import world
+from cai.tiny.oracle import SHIPPED
 from cai.tiny.world import KINDS, Kind, sentence_case
 
 Topic = Kind | Literal["other"]
@@ -22,18 +24,6 @@ TOPICS: tuple[Topic, ...] = (*KINDS, "other")
 
 Form = Literal["bad", "good", "nouns", "whole", "terms"]
 _FORMS: tuple[Form, ...] = ("bad", "good", "nouns", "whole", "terms")
-
-SHIPPED: dict[str, Kind] = {
-    "no-help-with-harm": "harm",
-    "privacy": "privacy",
-    "kind-tone": "tone",
-    "no-needless-refusal": "refusal",
-    "emergency-first": "emergency",
-    "no-unfounded-dose": "dose",
-    "no-certain-diagnosis": "certainty",
-    "uncertainty-stated": "certainty",
-}
-"""What the principles of the shipped constitutions are about in this world."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +49,13 @@ def shipped_wordings() -> tuple[Wording, ...]:
     return tuple(found)
 
 
+def _lists() -> Any:
+    return world.read_yaml(Path(__file__).parent / "data" / "wordings.yaml")
+
+
 def _expand(rng: random.Random, topic: Topic, text: str) -> str:
-    kind = world.data("wordings")["kinds"][topic]
-    parts: dict[str, Any] = world.data("wordings")["any"] | kind["parts"] | {"term": kind["terms"]}
+    kind = _lists()["kinds"][topic]
+    parts: dict[str, Any] = _lists()["any"] | kind["parts"] | {"term": kind["terms"]}
 
     def value(name: str) -> str:
         chosen = rng.choice(parts[name.lower()])
@@ -72,17 +66,17 @@ def _expand(rng: random.Random, topic: Topic, text: str) -> str:
 
 def phrase(rng: random.Random, topic: Topic, form: Form) -> str:
     """Return one phrase on the topic: a wrong deed, a right deed, a wrong thing, a whole rule, or a bare term."""
-    return _expand(rng, topic, rng.choice(world.data("wordings")["kinds"][topic][form]))
+    return _expand(rng, topic, rng.choice(_lists()["kinds"][topic][form]))
 
 
 def _framed(rng: random.Random, topic: Topic, form: Form) -> str:
     if form == "terms":
-        return _expand(rng, topic, rng.choice(world.data("wordings")["frames"]["terms"]))
+        return _expand(rng, topic, rng.choice(_lists()["frames"]["terms"]))
     core = phrase(rng, topic, form)
     if form != "nouns" and rng.random() < 0.15:
         core = f"{core} {rng.choice(('or', 'and'))} {phrase(rng, topic, form)}"
     slot = form.removesuffix("s")
-    frame = rng.choice(world.data("wordings")["frames"][form])
+    frame = rng.choice(_lists()["frames"][form])
     text = frame.replace("{" + slot + "}", core).replace("{" + slot.capitalize() + "}", sentence_case(core))
     return _expand(rng, topic, text)
 
@@ -93,7 +87,7 @@ def rule(rng: random.Random, topic: Topic) -> str:
     text = phrase(rng, topic, "whole") if form == "whole" else _framed(rng, topic, form)
     text = sentence_case(text)
     if rng.random() < 0.2:
-        tail = rng.choice(world.data("wordings")["frames"]["tails"])
+        tail = rng.choice(_lists()["frames"]["tails"])
         text = (
             f"{text[:-1]}, {tail}{text[-1]}"
             if rng.random() < 0.7

@@ -1,7 +1,8 @@
 """An evaluation's directory: what it is, who works in it, and its files.
 
 evaluation.json              identity and settings from the start, everything that was found when it is done
-evaluation.png, .svg         the figure
+evaluation.png, .svg         the picture: what is measured over all principles
+principles.png, .svg         the picture: how often each principle is broken
 responses/<label>.jsonl      a line a prompt: response, gates, refusal
 comparisons/<a>~<b>.jsonl    a line a prompt: which of the two answers the judge prefers
 .cai/                        the record of what cai wrote here (`cai.rundir.claim`)
@@ -20,13 +21,13 @@ from cai.rundir.layout import names_of
 from cai.rundir.manifest import now, require_identity
 from cai.rundir.owned import Owned
 
-FORMAT = 2
+FORMAT = 3
 DOCUMENT = "evaluation.json"
 RESPONSES, COMPARISONS = "responses", "comparisons"
-_IMAGES = {"png": "evaluation.png", "svg": "evaluation.svg"}
+_PICTURES = ("evaluation.png", "evaluation.svg", "principles.png", "principles.svg")
 
 
-class Folder:
+class EvaluationDirectory:
     """An evaluation directory that this process holds; made by `open`, ended by `close`."""
 
     def __init__(self, path: Path, owned: Owned, document: dict[str, Any]) -> None:
@@ -50,13 +51,13 @@ class Folder:
             if owned.has(DOCUMENT):
                 document = _read(path)
                 require_identity(path, document["identity"], identity)
-            owned.require_free(*_IMAGES.values())  # before any work is done
+            owned.require_free(*_PICTURES)  # before any work is done
             for name in (RESPONSES, COMPARISONS):
                 owned.folder(name)
-            folder = cls(path, owned, document)
+            directory = cls(path, owned, document)
             if document.get("identity") != identity:
-                folder._write({**document, "identity": dict(identity), "settings": dict(settings)})
-            return folder
+                directory._write({**document, "identity": dict(identity), "settings": dict(settings)})
+            return directory
         except BaseException:
             owned.close()
             raise
@@ -83,10 +84,11 @@ class Folder:
             return str(before["finished"])
         return now()
 
-    def picture(self, drawn: Mapping[str, bytes]) -> None:
-        """Write the picture, in each of its forms; raises StoreError."""
-        for form, data in drawn.items():
-            self._owned.write(_IMAGES[form], data)
+    def write_pictures(self, drawn: Mapping[str, bytes]) -> None:
+        """Write the pictures by their file names, and remove those that are not drawn any more; raises StoreError."""
+        self._owned.remove(*(name for name in _PICTURES if name not in drawn))
+        for name, data in drawn.items():
+            self._owned.write(name, data)
 
     def finish(self, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Write the result; raises StoreError."""

@@ -1,0 +1,256 @@
+"""The pictures of an evaluation: measured shares with their intervals, models side by side, ready for a slide.
+
+One row a measure; in a row, one line a model goes from the low to the high end of its interval, with a marker and a
+number at the value. Models differ in colour and in marker; the colours are those of Okabe and Ito ("Color Universal
+Design", 2008), which stay apart for people who are colour-blind. Matplotlib's Agg canvas on a figure of its own: no
+window, no state shared with other plots. The same input gives the same bytes. Letters that no installed font has are
+replaced by numbers, and the caption says so.
+"""
+
+import io
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate, pairwise
+from typing import Protocol
+from unicodedata import east_asian_width
+
+from matplotlib import font_manager, rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cai.evaluate.measures import Measure
+from cai.evaluate.results import Evaluation
+
+ROWS = 8
+"""Rows a picture has at most; a slide holds no more."""
+
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+_MARKERS = "osD^vPX*"  # as many as share no factor with the colours: fifty-six models look different
+
+_WIDTH = 10.0  # inches, like the heights below
+_LINE = 0.21  # of a model's line, and of a line of a row's title
+_LEGEND_LINE, _CAPTION_LINE, _AXIS = 0.26, 0.19, 0.6
+_BETWEEN = 0.7  # lines left free between two rows
+_RESOLUTION = 200
+_LARGE, _SMALL = 12.5, 10.5  # points
+_ROW, _LABEL, _CAPTION = 30, 32, 105  # characters before a text is broken
+_CHARACTER = 0.1  # of a large text, in inches
+
+_ORDINARY = "DejaVu Sans"
+_PREFERRED = ("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic")
+"""Fonts that are looked at first for letters that the ordinary one lacks."""
+
+_ARROWS = {"low": " ↓", "high": " ↑", None: ""}
+
+
+class Interval(Protocol):
+    """A share in [0, 1] with the ends of its interval; None where there is none."""
+
+    @property
+    def value(self) -> float | None:
+        """The share."""
+
+    @property
+    def low(self) -> float | None:
+        """The low end of its interval."""
+
+    @property
+    def high(self) -> float | None:
+        """The high end of its interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChartRow:
+    """One row of a picture: what was measured, and each model's share by the model's label."""
+
+    title: str
+    shares: Mapping[str, Interval]
+
+
+def draw_evaluation(evaluation: Evaluation) -> dict[str, bytes]:
+    """Return the pictures by file name: `evaluation` over all principles, `principles` of each; none of nothing."""
+    measured = [measure for measure in evaluation.measures if measure.drawn and _values(evaluation, measure)]
+    pictures: dict[str, bytes] = {}
+    for name, of_principles in (("evaluation", False), ("principles", True)):
+        wanted = [measure for measure in measured if (measure.principle is not None) == of_principles]
+        chosen = _choose(evaluation, wanted)
+        if chosen:
+            left_out = f", {len(chosen)} of {len(wanted)} measures: where the models differ most"
+            caption = _caption(evaluation, left_out if len(chosen) < len(wanted) else "")
+            rows = [_row(evaluation, measure) for measure in chosen]
+            pictures |= {f"{name}.{form}": data for form, data in draw_chart(rows, caption).items()}
+    return pictures
+
+
+def _values(evaluation: Evaluation, measure: Measure) -> list[float]:
+    return [found.value for model in evaluation.models if (found := model.measurement(measure.name)) is not None]
+
+
+def _choose(evaluation: Evaluation, measures: Sequence[Measure]) -> list[Measure]:
+    """Return the measures in which models differ most, in their own order, if there are more than a picture holds."""
+
+    def spread(measure: Measure) -> float:
+        values = _values(evaluation, measure)
+        return max(values) - min(values)
+
+    names = {measure.name for measure in sorted(measures, key=spread, reverse=True)[:ROWS]}
+    return [measure for measure in measures if measure.name in names]
+
+
+def _row(evaluation: Evaluation, measure: Measure) -> ChartRow:
+    found = {model.label: model.measurement(measure.name) for model in evaluation.models}
+    shares = {label: measurement for label, measurement in found.items() if measurement is not None}
+    counts = sorted({measurement.count for measurement in shares.values()})
+    told = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    return ChartRow(f"{measure.name}{_ARROWS[measure.better]} (n = {told})", shares)
+
+
+def _caption(evaluation: Evaluation, left_out: str) -> str:
+    constitution = " ".join(evaluation.constitution.split(" ")[:2])
+    baseline = f", baseline {evaluation.baseline}" if evaluation.baseline else ""
+    return (
+        f"{constitution}, {evaluation.prompts:,} prompts, n: those that count, 95 % bootstrap intervals{baseline}, "
+        f"judge {evaluation.judge}, {evaluation.finished[:10]}; ↓ lower is better, ↑ higher is better{left_out}"
+    )
+
+
+def draw_chart(rows: Sequence[ChartRow], caption: str) -> dict[str, bytes]:
+    """Return a picture as the content of a file of each form, `png` and `svg`.
+
+    Rows stand in their order, models in the order in which the rows name them first; where a model has no share the
+    picture says so. `caption` stands below everything; it should tell how many prompts there were, and when. Raises
+    ValueError when there is no row.
+    """
+    if not rows:
+        raise ValueError("a picture without rows cannot be drawn")
+    models = list(dict.fromkeys(label for row in rows for label in row.shares))
+    fonts, missing = find_fonts([*models, *(row.title for row in rows), caption])
+    texts = _drawable([*models, *(row.title for row in rows), caption], missing)
+    labels, titles = texts[: len(models)], texts[len(models) : -1]
+    png, svg = io.BytesIO(), io.BytesIO()
+    # Shapes instead of letters, so that the drawing looks the same where a font is missing.
+    with rc_context({"font.family": fonts, "svg.hashsalt": "cai", "svg.fonttype": "path"}):
+        figure = _picture([[row.shares.get(model) for model in models] for row in rows], labels, titles, texts[-1])
+        figure.savefig(png, format="png", dpi=_RESOLUTION)
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    return {"png": png.getvalue(), "svg": svg.getvalue()}
+
+
+def find_fonts(texts: Iterable[str]) -> tuple[list[str], frozenset[str]]:
+    """Return the fonts that have the texts' letters between them, and the letters that no installed font has."""
+    fonts, missing = [_ORDINARY], {letter for text in texts for letter in text if not letter.isspace()}
+    missing -= _letters(font_manager.findfont(_ORDINARY))
+    installed = {font.name: font.fname for font in font_manager.fontManager.ttflist if font.style == "normal"}
+    for name in (*(name for name in _PREFERRED if name in installed), *sorted(installed)):
+        if not missing:
+            break
+        if found := missing & _letters(installed[name]):
+            fonts.append(name)
+            missing -= found
+    return fonts, frozenset(missing)
+
+
+@cache
+def _letters(path: str) -> frozenset[str]:
+    """Return what a font file has; nothing where it cannot be read."""
+    with suppress(OSError, RuntimeError):
+        return frozenset(map(chr, font_manager.get_font(path).get_charmap()))
+    return frozenset()
+
+
+def _drawable(texts: Sequence[str], missing: frozenset[str]) -> list[str]:
+    """Return the texts with a number for every word that cannot be drawn; the last, the caption, tells why."""
+    if not missing:
+        return list(texts)
+    letters = "".join(map(re.escape, sorted(missing)))
+    words = re.compile(rf"[^\s()]*[{letters}][^\s()]*")
+    numbers: dict[str, str] = {}
+
+    def number(found: re.Match[str]) -> str:
+        return numbers.setdefault(found[0], f"[{len(numbers) + 1}]")
+
+    *drawn, caption = [words.sub(number, text) for text in texts]
+    why = "letters that no installed font has (for Korean, install Noto Sans CJK KR or NanumGothic)"
+    return [*drawn, f"{caption}; {', '.join(numbers.values())}: names in {why}"]
+
+
+def _picture(
+    shares: Sequence[Sequence[Interval | None]], labels: Sequence[str], titles: Sequence[str], caption: str
+) -> Figure:
+    """Draw a row of shares a title, in it a share a label."""
+    titles, labels = [_broken(title, _ROW) for title in titles], [_broken(label, _LABEL) for label in labels]
+    caption = _broken(caption, _CAPTION)
+    # Heights on the axis are in lines, from the top.
+    heights = [max(len(labels), title.count("\n") + 1) + _BETWEEN for title in titles]
+    longest = max((_places(line) for label in labels for line in label.split("\n")), default=0)
+    columns = max(1, min(3, len(labels), int(_WIDTH / (longest * _CHARACTER + 0.7))))
+    legend_lines = sum(label.count("\n") + 1 for label in labels) / columns + 1
+    around = _AXIS + legend_lines * _LEGEND_LINE + (caption.count("\n") + 1) * _CAPTION_LINE
+    figure = Figure(figsize=(_WIDTH, around + sum(heights) * _LINE), layout="constrained", facecolor="w")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    tops = [0.0, *accumulate(heights)]
+    _frame(axes, titles, tops)
+    for place, label in enumerate(labels):
+        colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
+        # This line lies off the picture: it names the model in the legend even where nothing of it was measured.
+        axes.plot([-100], [0], color=colour, marker=marker, markersize=8, linewidth=2.6, label=label)
+        for top, height, row in zip(tops, heights, shares, strict=False):
+            _draw_line(axes, row[place], top + (height - len(labels)) / 2 + place + 0.5, colour, marker)
+    if labels:
+        legend = figure.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=_LARGE)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    below = figure.supxlabel(caption, x=0.01, ha="left", fontsize=_SMALL, color="#555555")
+    below.set_parse_math(False)
+    return figure
+
+
+def _broken(text: str, width: int) -> str:
+    """Return a text in lines; letters that are as wide as two count for two."""
+    return textwrap.fill(text, max(1, width * len(text) // max(1, _places(text))))
+
+
+def _places(text: str) -> int:
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _frame(axes: Axes, titles: Sequence[str], tops: Sequence[float]) -> None:
+    """Draw an axis from 0 to 100 % and name the rows, every other one on grey."""
+    axes.set_xlim(0, 100)
+    axes.set_ylim(tops[-1], 0)
+    axes.set_xticks(range(0, 101, 20), [f"{share} %" for share in range(0, 101, 20)], fontsize=_LARGE)
+    middles = [(top + bottom) / 2 for top, bottom in pairwise(tops)]
+    axes.set_yticks(middles, titles, fontsize=_LARGE, parse_math=False)
+    for top, bottom in list(pairwise(tops))[::2]:
+        axes.axhspan(top, bottom, color="#f3f3f3", zorder=0)
+    axes.grid(axis="x", color="#d0d0d0", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, pad=9)  # room for a marker at 0 %
+    axes.spines[:].set_visible(False)
+
+
+def _draw_line(axes: Axes, share: Interval | None, height: float, colour: str, marker: str) -> None:
+    """Draw one model's line in one row."""
+    if share is None or share.value is None:
+        axes.text(0.8, height, "not measured", va="center", fontsize=_SMALL, color="#777777", style="italic")
+        return
+    value = 100 * share.value
+    low, high = (value if end is None else 100 * end for end in (share.low, share.high))
+    axes.plot([low, high], [height, height], color=colour, linewidth=2.6, solid_capstyle="butt", clip_on=False)
+    axes.plot([value], [height], color=colour, marker=marker, markersize=8, clip_on=False)
+    axes.annotate(
+        f"{value:.1f}" if 0 < value < 9.95 else f"{value:.0f}",
+        (high, height),  # right of the interval, where nothing else is
+        xytext=(9, 0),
+        textcoords="offset points",
+        ha="left",
+        va="center_baseline",
+        fontsize=_SMALL,
+        color="#333333",
+    )

@@ -1,0 +1,165 @@
+"""From a model's answers to its measurements: each one a ratio of two sums over prompts, with an interval."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+from cai.core.errors import UsageError
+from cai.core.records import Failure, PartFailure, Prompt
+from cai.evaluate.measures import Answers, Measure, Term
+from cai.evaluate.records import Answer, Decision
+from cai.evaluate.results import Discordance, Measurement, ModelResult
+from cai.evaluate.statistics import Estimates, Numbers, differences, exact_ends, mcnemar, ratios
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswers:
+    """What one model said: its answers and what could not be done, by prompt id."""
+
+    label: str
+    engine: str
+    answers: Mapping[str, Answer]
+    failures: Mapping[str, Failure]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """One model's measures before they are summed; `above` and `below` have shape (prompts, measures).
+
+    `yes_or_no`: whether each prompt that counts says just that.
+    """
+
+    measures: tuple[Measure, ...]
+    yes_or_no: tuple[bool, ...]
+    above: Numbers
+    below: Numbers
+
+    def measurements(self, estimates: Estimates) -> tuple[Measurement, ...]:
+        """Return the estimates by name; measures that apply to no prompt are left out.
+
+        Where all prompts say yes, or all say no, resampling cannot tell how sure that is: the other end of the interval
+        is the exact one (Clopper and Pearson 1934).
+        """
+        found = []
+        for place, (measure, value, low, high) in enumerate(zip(self.measures, *estimates, strict=True)):
+            count = int((self.below[:, place] > 0).sum())
+            if np.isnan(value):
+                continue
+            if self.yes_or_no[place] and value in (0.0, 1.0):
+                low, high = exact_ends(float(value), count)
+            found.append(Measurement(measure.name, float(value), float(low), float(high), count, measure.unit))
+        return tuple(found)
+
+    def differences(self, baseline: "Columns", seed: int) -> tuple[Measurement, ...]:
+        """Return the differences to a baseline by name, without those that no prompt allows."""
+        estimates = differences((self.above, self.below), (baseline.above, baseline.below), seed)
+        counts = ((self.below > 0) & (baseline.below > 0)).sum(axis=0).tolist()
+        return tuple(
+            Measurement(measure.name, float(value), float(low), float(high), count, measure.unit)
+            for measure, value, low, high, count in zip(self.measures, *estimates, counts, strict=True)
+            if not np.isnan(value)
+        )
+
+
+def tabulate(answers: Answers, measures: Sequence[Measure]) -> Columns:
+    """Return one model's columns; raises UsageError when somebody's own measure gives what it may not."""
+    columns = [_terms(measure, answers) for measure in measures]
+    pairs = np.array([[_ratio(term) for term in terms] for terms in columns], dtype=float)
+    return Columns(
+        tuple(measures),
+        tuple(all(isinstance(term, bool | np.bool_ | None) for term in terms) for terms in columns),
+        above=pairs[:, :, 0].T,
+        below=pairs[:, :, 1].T,
+    )
+
+
+def _terms(measure: Measure, answers: Answers) -> list[Term]:
+    try:
+        terms = list(measure.compute(answers))
+    except Exception as error:
+        raise UsageError(f"the measure {measure.name!r} failed: {type(error).__name__}: {error}") from error
+    if len(terms) != len(answers):
+        raise UsageError(f"the measure {measure.name!r} gave {len(terms):,} terms for {len(answers):,} prompts")
+    for term in terms:
+        try:
+            above, below = _ratio(term)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"the measure {measure.name!r} gave {term!r}: a term is true or false, a number, two numbers or None"
+            ) from error
+        if not (isfinite(above) and isfinite(below) and below >= 0):
+            raise UsageError(f"the measure {measure.name!r} gave {term!r}, which cannot be averaged")
+        if measure.unit == "share" and not 0 <= above <= below:
+            raise UsageError(f"the measure {measure.name!r} is a share, and {term!r} does not lie between 0 and 1")
+    return terms
+
+
+def _ratio(term: Term) -> tuple[float, float]:
+    """Return what a term adds to the sum above and to the sum below; a prompt without one adds nothing."""
+    if term is None:
+        return 0.0, 0.0
+    if isinstance(term, tuple):
+        above, below = term
+        return float(above), float(below)
+    return float(term), 1.0
+
+
+def measure_models(
+    prompts: Sequence[Prompt],
+    models: Sequence[ModelAnswers],
+    baseline: str | None,
+    measures: Sequence[Measure],
+    seed: int,
+) -> tuple[ModelResult, ...]:
+    """Return every model's measurements and, with a baseline, what differs from it."""
+    aligned = {model.label: align(prompts, model) for model in models}
+    columns = {label: tabulate(answers, measures) for label, answers in aligned.items()}
+    results = []
+    for model in models:
+        own = columns[model.label]
+        compared = baseline is not None and model.label != baseline
+        results.append(
+            ModelResult(
+                label=model.label,
+                engine=model.engine,
+                measurements=own.measurements(ratios(own.above, own.below, seed)),
+                differences=own.differences(columns[str(baseline)], seed) if compared else (),
+                discordance=_discordance(aligned[model.label], aligned[str(baseline)]) if compared else None,
+                failures=failed_prompts(prompts, model.failures),
+                failed_gates=failed_parts(aligned[model.label]),
+            )
+        )
+    return tuple(results)
+
+
+def align(prompts: Sequence[Prompt], model: ModelAnswers) -> list[Answer | None]:
+    """Return a model's answers in the order of the prompts, None where there is none."""
+    return [model.answers.get(prompt.id) for prompt in prompts]
+
+
+def _discordance(model: Answers, baseline: Answers) -> Discordance:
+    pairs = [
+        (one.breaks, other.breaks)
+        for one, other in zip(model, baseline, strict=True)
+        if one is not None and other is not None
+    ]
+    only_model, only_baseline = pairs.count((True, False)), pairs.count((False, True))
+    return Discordance(only_model, only_baseline, mcnemar(only_model, only_baseline))
+
+
+def causes(failures: Iterable[Failure | PartFailure]) -> dict[str, int]:
+    """Return how many failures have each cause, the most frequent first."""
+    return dict(Counter(f"{failure.stage}: {failure.cause}" for failure in failures).most_common())
+
+
+def failed_prompts(prompts: Iterable[Prompt], failures: Mapping[str, Failure]) -> dict[str, int]:
+    """Return the causes of the failures of these prompts."""
+    return causes(failures[prompt.id] for prompt in prompts if prompt.id in failures)
+
+
+def failed_parts(entries: Iterable[Answer | Decision | None]) -> dict[str, int]:
+    """Return the causes of what is missing in entries that are there."""
+    return causes(part for entry in entries if entry is not None for part in entry.failed)

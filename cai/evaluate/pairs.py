@@ -1,0 +1,99 @@
+"""How pairs of models compare: who won, who drew, and ratings from all pairs; intervals resample prompts."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from cai.core.records import Failure, Prompt
+from cai.evaluate.measuring import failed_parts, failed_prompts
+from cai.evaluate.records import Decision
+from cai.evaluate.results import Measurement, PairResult
+from cai.evaluate.statistics import Numbers, elo, interval, ratios, resample, strengths
+from cai.method.verdicts import IDENTICAL, TIE
+
+TIES = frozenset({TIE, IDENTICAL})
+"""Reasons for not deciding that say something about the answers: they are equally good. The others say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairDecisions:
+    """What the judge said of one pair of models, as seen from the first."""
+
+    a: str
+    b: str
+    decisions: Mapping[str, Decision]
+    failures: Mapping[str, Failure]
+
+
+def pairs_of(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Return every pair of models, the later one first: the baseline, listed first, is who is to be beaten."""
+    return [(later, earlier) for earlier, later in combinations(labels, 2)]
+
+
+def measure_pairs(prompts: Sequence[Prompt], pairs: Sequence[PairDecisions], seed: int) -> tuple[PairResult, ...]:
+    """Return how each pair's comparisons ended."""
+    return tuple(_pair(prompts, pair, seed) for pair in pairs)
+
+
+def _pair(prompts: Sequence[Prompt], pair: PairDecisions, seed: int) -> PairResult:
+    points = [_points(pair.decisions.get(prompt.id)) for prompt in prompts]
+    decided = np.array([[float(point in (0.0, 1.0))] for point in points])
+    won = np.array([[float(point == 1.0)] for point in points])
+    reasons = Counter(
+        str(decision.abstained)
+        for prompt in prompts
+        if (decision := pair.decisions.get(prompt.id)) is not None and decision.probability is None
+    )
+    win_rate = None
+    if decided.any():
+        (value,), (low,), (high,) = ratios(won, decided, seed)
+        win_rate = Measurement(f"{pair.a} wins", float(value), float(low), float(high), int(decided.sum()))
+    return PairResult(
+        a=pair.a,
+        b=pair.b,
+        wins=points.count(1.0),
+        losses=points.count(0.0),
+        ties=points.count(0.5),
+        abstained={reason: count for reason, count in reasons.most_common() if reason not in TIES},
+        failures=failed_prompts(prompts, pair.failures),
+        failed_verdicts=failed_parts(pair.decisions.get(prompt.id) for prompt in prompts),
+        win_rate=win_rate,
+    )
+
+
+def _points(decision: Decision | None) -> float | None:
+    """Return the first model's points in one comparison: 1, 0, one half for a tie, None where nothing is known."""
+    if decision is None or (decision.probability is None and decision.abstained not in TIES):
+        return None
+    if decision.probability is None:
+        return 0.5
+    return float(decision.probability > 0.5)
+
+
+def rate(
+    prompts: Sequence[Prompt], labels: Sequence[str], pairs: Sequence[PairDecisions], seed: int
+) -> tuple[Measurement, ...]:
+    """Return each model's Elo rating from all pairs; ties count half. Intervals resample prompts."""
+    if len(labels) < 2:
+        return ()
+    count = len(labels)
+    places = {label: place for place, label in enumerate(labels)}
+    wins: Numbers = np.zeros((len(prompts), count, count))
+    for pair in pairs:
+        a, b = places[pair.a], places[pair.b]
+        for row, prompt in zip(wins, prompts, strict=True):
+            points = _points(pair.decisions.get(prompt.id))
+            if points is not None:
+                row[a, b] += points
+                row[b, a] += 1 - points
+    resampled = resample(wins.reshape(len(prompts), -1), seed).reshape(-1, count, count)
+    values = elo(strengths(wins.sum(axis=0)[None]))[0]
+    low, high = interval(elo(strengths(resampled)))
+    played = (wins + wins.transpose(0, 2, 1)).any(axis=2).sum(axis=0).tolist()
+    return tuple(
+        Measurement(label, float(values[place]), float(low[place]), float(high[place]), int(played[place]), "number")
+        for label, place in places.items()
+    )

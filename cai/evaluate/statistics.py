@@ -1,0 +1,143 @@
+"""What evaluations compute: intervals by resampling, McNemar's test, and ratings from who won against whom.
+
+- 95 % intervals by resampling prompts: the percentile bootstrap (Efron 1979; Efron and Tibshirani 1993, chapter 13).
+  Every value is a ratio of two sums over prompts (a mean has ones below), so one set of resamples serves all values,
+  and two models answer the same resampled prompts. A prompt to which a value does not apply has zeros in both sums.
+- Whether two models differ on paired yes-or-no outcomes: McNemar's test, exact (McNemar 1947).
+- How strong each of several models is: Bradley and Terry (1952), on Elo's scale. Model i beats model j with probability
+  1 / (1 + exp(t_j - t_i)). A weak prior keeps a model that won (or lost) everything finite: each model also played one
+  game against an opponent of average strength and won half of it.
+"""
+
+from fractions import Fraction
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+LEVEL = 0.95
+_DRAWS = 4_000_000
+"""Prompts drawn at a time: what bounds the memory."""
+
+PRIOR_GAMES = 1.0
+ELO_SCALE = 400 / np.log(10)
+ELO_MEAN = 1000.0
+_ITERATIONS = 100
+_LONGEST_STEP = 1.0  # a longer Newton step may overshoot where the curve is flat
+_SMALL = 1e-10
+
+Numbers = NDArray[np.float64]
+
+
+class Estimates(NamedTuple):
+    """Values and the ends of their intervals, each of shape (values,); nan where the sum below is zero."""
+
+    value: Numbers
+    low: Numbers
+    high: Numbers
+
+
+def resample(columns: Numbers, seed: int, resamples: int = RESAMPLES) -> Numbers:
+    """Return the sums of `columns` (prompts, k) over resampled prompts, of shape (resamples, k).
+
+    The draws depend on the seed and the number of prompts alone.
+    """
+    count = len(columns)
+    generator = np.random.default_rng(seed)
+    sums = np.empty((resamples, columns.shape[1]))
+    step = max(1, _DRAWS // count)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = generator.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
+        sums[start : start + rows] = times.astype(np.float64) @ columns
+    return sums
+
+
+def interval(values: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the ends of the middle 95 % of `values` (resamples, k), resamples that have no value (nan) left out."""
+    ends = np.full((2, values.shape[1]), np.nan)
+    known = ~np.isnan(values).all(axis=0)
+    tail = (1 - LEVEL) / 2
+    ends[:, known] = np.nanquantile(values[:, known], (tail, 1 - tail), axis=0)
+    return ends[0], ends[1]
+
+
+def ratios(above: Numbers, below: Numbers, seed: int, resamples: int = RESAMPLES) -> Estimates:
+    """Return each value: its sum above by its sum below, both of shape (prompts, values)."""
+    count = above.shape[1]
+    sums = resample(np.hstack([above, below]), seed, resamples)
+    value = _divide(above.sum(axis=0), below.sum(axis=0))
+    return Estimates(value, *interval(_divide(sums[:, :count], sums[:, count:])))
+
+
+def differences(
+    first: tuple[Numbers, Numbers], second: tuple[Numbers, Numbers], seed: int, resamples: int = RESAMPLES
+) -> Estimates:
+    """Return how much larger the first's ratios are than the second's, over the prompts where both have one.
+
+    Each is (above, below), both of shape (prompts, values). The comparison is paired: swapping gives the negative.
+    """
+    both = (first[1] > 0) & (second[1] > 0)
+    parts = [np.where(both, part, 0.0) for part in (*first, *second)]
+    sums = np.hsplit(resample(np.hstack(parts), seed, resamples), 4)
+    totals = [part.sum(axis=0) for part in parts]
+    value = _divide(totals[0], totals[1]) - _divide(totals[2], totals[3])
+    return Estimates(value, *interval(_divide(sums[0], sums[1]) - _divide(sums[2], sums[3])))
+
+
+def exact_ends(share: float, count: int) -> tuple[float, float]:
+    """Return the exact interval's ends where all of `count` said yes (share 1) or no (share 0)."""
+    width = 1 - ((1 - LEVEL) / 2) ** (1 / count)
+    return (0.0, width) if share == 0.0 else (1 - width, 1.0)
+
+
+def _divide(above: Numbers, below: Numbers) -> Numbers:
+    return np.asarray(np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0))
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the two-sided exact p-value that outcomes differ as unevenly by chance (McNemar 1947).
+
+    The counts are those of prompts where only the one or only the other model breaks something; under the hypothesis
+    that both do so alike often, each such prompt is a fair coin. Prompts where both agree say nothing. Law: symmetric.
+    """
+    total = only_first + only_second
+    tail = sum(comb(total, count) for count in range(min(only_first, only_second) + 1))
+    return float(min(Fraction(1), Fraction(2 * tail, 2**total)))
+
+
+def strengths(wins: Numbers) -> Numbers:
+    """Return the strengths t, of shape (batch, models), from `wins` of shape (batch, models, models).
+
+    `wins[:, i, j]` is how often i beat j, a tie counting half for both. Found by Newton's method on the concave
+    penalised likelihood.
+    """
+    batch, models, _ = wins.shape
+    games = wins + wins.transpose(0, 2, 1)
+    found = np.zeros((batch, models))
+    diagonal = np.arange(models)
+    for _ in range(_ITERATIONS):
+        beats = _logistic(found[:, :, None] - found[:, None, :])
+        beats_average = _logistic(found)
+        slope = (wins - games * beats).sum(axis=2) + PRIOR_GAMES * (0.5 - beats_average)
+        curve = games * beats * (1 - beats)
+        matrix = -curve
+        matrix[:, diagonal, diagonal] += curve.sum(axis=2) + PRIOR_GAMES * beats_average * (1 - beats_average)
+        step = np.linalg.solve(matrix, slope[:, :, None])[:, :, 0]
+        step = np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
+        found += step
+        if np.abs(step).max() < _SMALL:
+            break
+    return found
+
+
+def elo(found: Numbers) -> Numbers:
+    """Return strengths (batch, models) on Elo's scale: 400 points are odds of ten to one, the mean is 1000."""
+    return np.asarray(ELO_MEAN + ELO_SCALE * (found - found.mean(axis=1, keepdims=True)))
+
+
+def _logistic(value: Numbers) -> Numbers:
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * value)))

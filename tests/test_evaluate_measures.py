@@ -1,0 +1,153 @@
+"""A measure of somebody's own stands wherever cai's own stand, and one that cannot be computed is told."""
+
+import asyncio
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from rich.console import Console
+
+from cai.cli.tables import print_evaluation
+from cai.core.addresses import DataSource
+from cai.core.errors import UsageError
+from cai.evaluate import chart, measures
+from cai.evaluate.chart import ChartRow
+from cai.evaluate.measures import Measure, Term, as_markdown, each, measures_of, register
+from cai.evaluate.plan import plan_evaluate
+from cai.evaluate.results import Evaluation
+from cai.evaluate.run import evaluate
+from cai.evaluate.settings import EvaluateSettings
+from cai.models.spec import LabelledModel
+from cai.pipeline.watch import Watch
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Measure]]:
+    """Return what is registered, which is nothing before a test and after it."""
+    found: dict[str, Measure] = {}
+    monkeypatch.setattr(measures, "_registered", found)
+    return found  # type: ignore[return-value]
+
+
+def run(tmp_path: Path) -> Evaluation:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_bytes(b"".join(orjson.dumps({"prompt": f"Question {n}?"}) + b"\n" for n in range(6)))
+    settings = EvaluateSettings(
+        (LabelledModel.parse("one=scripted"), LabelledModel.parse("two=scripted?delay_ms=1")),
+        "harmless",
+        prompts=DataSource.parse(str(prompts)),
+        out=tmp_path / "out",
+    )
+    found = asyncio.run(evaluate(plan_evaluate(settings), Watch()))
+    assert isinstance(found, Evaluation)
+    return found
+
+
+def test_a_measure_from_outside_is_in_the_table_the_file_and_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(
+        Measure(
+            "asks back",
+            each(lambda answer: answer.response.endswith("?")),
+            "ends with a question",
+            better="low",
+            drawn=True,
+        )
+    )
+    drawn: list[str] = []
+    draw = chart.draw_chart
+
+    def noting(rows: list[ChartRow], caption: str) -> dict[str, bytes]:
+        drawn.extend(row.title for row in rows)
+        return draw(rows, caption)
+
+    monkeypatch.setattr(chart, "draw_chart", noting)
+    found = run(tmp_path)
+    assert found.measurement("asks back", "two").count == 6
+    told = StringIO()
+    print_evaluation(Console(file=told, width=200), found)
+    (line,) = [line for line in told.getvalue().splitlines() if line.startswith("asks back")]
+    assert line.split()[:4] == ["asks", "back", "↓", "6"], "its name, which way is better, and how many were answered"
+    assert "asks back ↓ (n = 6)" in drawn
+    result = orjson.loads((tmp_path / "out" / "evaluation.json").read_bytes())["result"]
+    assert result["measures"][-1] == {
+        "name": "asks back",
+        "about": "ends with a question",
+        "unit": "share",
+        "better": "low",
+        "drawn": True,
+        "printed": True,
+        "principle": None,
+    }
+    assert result["models"][0]["measurements"][-1]["name"] == "asks back"
+
+
+def test_what_is_measured_is_listed_in_the_order_of_the_table(tmp_path: Path) -> None:
+    found = run(tmp_path)
+    names = [measure.name for measure in found.measures]
+    assert names[:5] == ["answered", "breaks any principle", "breaks any principle, harmful",
+                         "breaks any principle, benign", "breaks no-help-with-harm"]  # fmt: skip
+    measured = [measurement.name for measurement in found.models[0].measurements]
+    assert measured == [name for name in names if name in measured]
+    assert [name for name in names if name not in measured and not name.startswith("oracle: ")] == [
+        "breaks any principle, harmful", "breaks any principle, benign", "refuses, benign", "refuses, harmful",
+    ]  # fmt: skip
+
+
+def test_every_measure_says_what_it_is_and_the_documentation_says_it_too() -> None:
+    assert as_markdown() in (ROOT / "docs" / "evaluating.md").read_text(encoding="utf-8"), as_markdown()
+    rows = as_markdown().splitlines()[2:]
+    assert len(rows) == len(measures_of(["PRINCIPLE"]))
+    assert "| `breaks PRINCIPLE` | share | low | yes | by the judge's gate, above 0.5 |" in rows
+    assert all(cell.strip() for row in rows for cell in (row.split("|")[1], row.split("|")[2], row.split("|")[5]))
+
+
+def test_a_name_belongs_to_one_measure(registered: dict[str, Measure]) -> None:
+    with pytest.raises(UsageError, match="a measure called 'words' already"):
+        register(Measure("words", each(lambda _: True), ""))
+    register(Measure("mine", each(lambda _: True), "first"))
+    register(Measure("mine", each(lambda _: False), "second"))
+    assert [measure.about for measure in registered.values()] == ["second"], "a notebook's cell may run again"
+    register(Measure("breaks kind-tone", each(lambda _: True), ""))
+    with pytest.raises(UsageError, match="two measures are called 'breaks kind-tone'"):
+        measures_of(["kind-tone"])
+
+
+@pytest.mark.parametrize(
+    ("unusable", "says"),
+    [({"name": " "}, "a name of one line"), ({"name": "a\nb"}, "a name of one line"), ({"unit": "number"}, "drawn")],
+)
+def test_a_measure_that_cannot_be_shown_is_none(unusable: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        Measure(**{"name": "mine", "compute": each(lambda _: 1.0), "about": "", "drawn": True, **unusable})
+
+
+def fails(_: object) -> Term:
+    raise KeyError("nothing")
+
+
+@pytest.mark.parametrize(
+    ("compute", "says"),
+    [
+        (lambda answers: [True] * (len(answers) - 1), "gave 5 terms for 6 prompts"),
+        (each(lambda _: 3.2), "is a share, and 3.2 does not lie between 0 and 1"),
+        (each(lambda _: (2.0, 1.0)), "does not lie between 0 and 1"),
+        (each(lambda _: float("nan")), "which cannot be averaged"),
+        (each(lambda _: "yes"), "gave 'yes': a term is"),
+        (each(fails), "failed: KeyError: 'nothing'"),
+    ],
+)
+def test_what_a_measure_may_not_give_is_told_and_nothing_is_lost(tmp_path: Path, compute: Any, says: str) -> None:
+    register(Measure("mine", compute, ""))
+    with pytest.raises(UsageError, match="the measure 'mine' .*" + says.replace("(", r"\(")):
+        run(tmp_path)
+    answers = (tmp_path / "out" / "responses" / "one.jsonl").read_bytes()
+    register(Measure("mine", each(lambda _: True), ""))
+    assert run(tmp_path).measurement("mine", "one").value == 1
+    assert (tmp_path / "out" / "responses" / "one.jsonl").read_bytes() == answers, "nothing was asked again"
