@@ -3,11 +3,11 @@
 import random
 
 import pytest
+from cai.tiny.referee import Oracle
 
 from cai.constitution import load_constitution
 from cai.evaluate.refusals import refuses
 from cai.tiny import world
-from cai.tiny.referee import Oracle
 
 ORACLE = Oracle()
 

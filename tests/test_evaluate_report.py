@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cai.evaluate.drawing import Group, draw_evaluation
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -14,7 +15,6 @@ from matplotlib.image import imread
 from matplotlib.lines import Line2D
 
 from cai.evaluate import drawing as evaluation
-from cai.evaluate.drawing import Group, draw_evaluation
 
 
 @dataclass(frozen=True)

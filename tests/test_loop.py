@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cai.cli.main import main
 from cai.core.errors import RunError
 from cai.evaluate.settings import EvaluateSettings
 from cai.generate.settings import GenerateSettings
-from cai.loop.record import Record, changes, identity, read_record, write_record
 from cai.loop.settings import LoopSettings
-from cai.loop.stages import Stage, stages
+from cai.loop.stage_records import StageRecord, Status, changes, identity, read_record, write_record
+from cai.loop.stages import Stage, stages_of
 from cai.models.spec import LabelledModel, ModelSpec
 from cai.rundir import Run
 from cai.rundir.claim import claim
@@ -34,7 +35,7 @@ STAGES = ["generate", "sft", "pairs-1", "dpo-1", "evaluation"]
 
 
 def names(settings: LoopSettings) -> list[str]:
-    return [stage.name for stage in stages(settings, Path("out"))]
+    return [stage.name for stage in stages_of(settings, Path("out"))]
 
 
 def test_each_method_has_its_stages() -> None:
@@ -53,7 +54,7 @@ def test_every_stage_reads_only_what_stages_before_it_made(method: str, iteratio
     settings = LoopSettings("medical", model=ModelSpec.checkpoint(model), method=method, iterations=iterations)  # type: ignore[arg-type]
     seen: set[str] = set()
     base = newest = ModelSpec.checkpoint(model)
-    for stage in stages(settings, Path("out")):
+    for stage in stages_of(settings, Path("out")):
         assert set(stage.needs) <= seen
         read = _read(stage)
         assert {name for name in (_made(path) for path in read) if name} == set(stage.needs)
@@ -63,7 +64,7 @@ def test_every_stage_reads_only_what_stages_before_it_made(method: str, iteratio
         if isinstance(stage.settings, TrainSettings) and stage.settings.method != "reward":
             newest = ModelSpec.parse(f"transformers:{stage.settings.out}")
         seen.add(stage.name)
-    evaluation = stages(settings, Path("out"))[-1].settings
+    evaluation = stages_of(settings, Path("out"))[-1].settings
     assert isinstance(evaluation, EvaluateSettings)
     assert evaluation.baseline == LabelledModel("base", base)
     assert str(evaluation.models[0]) == "sft=transformers:out/sft", "the SFT-only control is always measured"
@@ -86,10 +87,12 @@ def _made(path: str) -> str | None:
 
 
 def test_a_stage_s_identity_follows_its_settings_its_files_and_what_came_before() -> None:
-    def of(settings: LoopSettings, content: Mapping[str, str]) -> dict[str, Record]:
-        found: dict[str, Record] = {}
-        for stage in stages(settings, Path("out")):
-            found[stage.name] = Record("done", identity(stage, content, {name: found[name] for name in stage.needs}))
+    def of(settings: LoopSettings, content: Mapping[str, str]) -> dict[str, StageRecord]:
+        found: dict[str, StageRecord] = {}
+        for stage in stages_of(settings, Path("out")):
+            found[stage.name] = StageRecord(
+                "done", identity(stage, content, {name: found[name] for name in stage.needs})
+            )
         return found
 
     base = of(LoopSettings("medical"), {"constitution": "1"})
@@ -107,12 +110,14 @@ def test_a_stage_s_identity_follows_its_settings_its_files_and_what_came_before(
 
 def test_adapters_are_merged_because_the_next_stage_trains_on_top_of_them() -> None:
     settings = LoopSettings("medical", iterations=2, adapter=AdapterSettings("lora", rank=4))
-    trained = [stage.settings for stage in stages(settings, Path("out")) if isinstance(stage.settings, TrainSettings)]
+    trained = [
+        stage.settings for stage in stages_of(settings, Path("out")) if isinstance(stage.settings, TrainSettings)
+    ]
     assert [stage.adapter for stage in trained] == [AdapterSettings("lora", rank=4, merge=True)] * 3
 
 
 def test_records_survive_and_a_broken_one_is_told(tmp_path: Path) -> None:
-    record = Record("started", {"epochs": "3"})
+    record = StageRecord("started", {"epochs": "3"})
     with closing(claim(tmp_path, "loop")) as owned:
         assert read_record(owned, "sft") is None
         write_record(owned, "sft", record)
@@ -165,3 +170,30 @@ def test_killed_at_every_stage_it_ends_as_if_undisturbed_and_changes_run_what_th
     assert changed[:3] == [f"{name}: done before" for name in STAGES[:3]]
     assert changed[3].startswith("dpo-1: runs again, because it changed (max-steps: 2 → 1")
     assert changed[4].startswith("evaluation: runs again")
+
+
+def test_a_loop_s_directory_can_be_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records: dict[str, StageRecord] = {}
+    with closing(claim(tmp_path, "loop")) as owned:
+        for stage in stages_of(LoopSettings("medical"), tmp_path)[:4]:
+            needed = {name: records[name] for name in stage.needs}
+            status: Status = "done" if stage.name != "dpo-1" else "started"
+            records[stage.name] = StageRecord(status, identity(stage, {}, needed))
+            write_record(owned, stage.name, records[stage.name])
+    (tmp_path / "generate" / "rows").mkdir(parents=True)
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "sft" / "README.md").write_text("# a card")
+    with pytest.raises(SystemExit) as left:
+        main(["show", str(tmp_path), "--json"])
+    assert left.value.code == 0
+    told = orjson.loads(capsys.readouterr().out)
+    assert told["kind"] == "loop"
+    assert told["stages"] == [
+        {"stage": "generate", "status": "done", "look_at": f"cai show {tmp_path}/generate"},
+        {"stage": "sft", "status": "done", "look_at": f"{tmp_path}/sft/README.md"},
+        {"stage": "pairs-1", "status": "done", "look_at": f"{tmp_path}/pairs-1"},
+        {"stage": "dpo-1", "status": "started", "look_at": f"{tmp_path}/dpo-1"},
+    ]
+    with pytest.raises(SystemExit):
+        main(["show", str(tmp_path)])
+    assert capsys.readouterr().out.splitlines()[1] == f"generate  done     cai show {tmp_path}/generate"

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import orjson
 import pytest
@@ -147,11 +146,11 @@ def test_a_home_is_meant_where_no_shell_says_so(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_loop_needs_prompts_that_can_be_read_again() -> None:
-    from cai.loop.run import Stagehand, run_loop  # noqa: PLC0415  (torch takes seconds to import)
+    from cai.loop.plan import plan_loop  # noqa: PLC0415  (torch takes seconds to import)
 
     settings = LoopSettings("harmless", prompts=DataSource.parse("-"))
     with pytest.raises(UsageError, match="--prompts is standard input"):
-        run_loop(settings, cast("Stagehand", None))
+        plan_loop(settings)
 
 
 def test_a_working_directory_that_is_gone_is_told(

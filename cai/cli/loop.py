@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 from rich.console import Console
@@ -25,24 +25,24 @@ from cai.cli.running import run_watched
 from cai.cli.screen import Screen, shown
 from cai.cli.tables import print_evaluation
 from cai.cli.terminal import print_json, remark
+from cai.cli.training import missing_package
 from cai.core.addresses import DataSource
-from cai.core.settings import plain
-from cai.loop.run import default_out, run_loop
 from cai.loop.settings import LoopMethod, LoopSettings
-from cai.loop.stages import stages
-from cai.models import check_engine_options
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
 from cai.train.settings import AdapterSettings, FitSettings, PreferenceSettings
+
+if TYPE_CHECKING:
+    from cai.loop.plan import LoopPlan
 
 Result = TypeVar("Result")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
-class _Screen:
-    """The loop's stagehand on a terminal or in a pipe."""
+class _Reporter:
+    """Tells on a terminal or in a pipe what the loop does."""
 
     quiet: bool
 
@@ -82,14 +82,17 @@ def _stage_options(command: Command) -> Command:
 @click.option("--method", type=click.Choice(get_args(LoopMethod)), default="dpo", show_default=True)
 @click.option("--iterations", type=Count(), default=1, show_default=True, help="Rounds of AI feedback.")
 @click.option(
-    "--prompts", type=DataSource.parse, metavar="SOURCE", help="Prompts to train on (default: the constitution's)."
+    "--prompts",
+    type=DataSource.parse,
+    metavar="SOURCE",
+    help="Prompts to train on: a file, or a shipped set (default: the constitution's).",
 )
 @click.option("--limit", type=Count(), help="Train on only so many prompts.")
 @click.option(
     "--evaluation-prompts",
     type=DataSource.parse,
     metavar="SOURCE",
-    help="Prompts to measure with (default: the constitution's evaluation set).",
+    help="Prompts to measure with: a file, or a shipped set (default: the constitution's evaluation set).",
 )
 @click.option("--evaluation-limit", type=Count(), help="Measure with only so many prompts.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
@@ -118,7 +121,7 @@ def _stage_options(command: Command) -> Command:
 @click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
 @click.option("--out", type=LOCAL_FOLDER, help="Directory (default: loops/<constitution>).")
 @RETRY_FAILED
-@click.option("--dry-run", is_flag=True, help="Print the stages and their settings; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Check everything and print the stages; run nothing.")
 @QUIET
 @click.option("--json", "as_json", is_flag=True, help="Print the measurement as JSON.")
 @config_option
@@ -127,13 +130,22 @@ def loop(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
 
     The same command again goes on where it was stopped; changed settings run the stages that they touch again.
     """
-    settings = _settings(options)
-    check_engine_options((settings.model, settings.judge or settings.model), settings.engine.engine_option)
+    try:
+        from cai.loop.plan import plan_loop  # noqa: PLC0415
+        from cai.loop.run import run_loop  # noqa: PLC0415  (torch and TRL are optional, and slow to import)
+    except ModuleNotFoundError as error:
+        raise missing_package(error) from error
+    plan = plan_loop(_settings(options))
     console = Screen()
     if dry_run:
-        _print_stages(console, settings, as_json=as_json)
+        for line in plan.remarks if not as_json else ():
+            remark(line)
+        if as_json:
+            print_json(plan.as_json())
+        else:
+            _print_plan(console, plan)
         return
-    outcome = run_loop(settings, _Screen(quiet))
+    outcome = run_loop(plan, _Reporter(quiet))
     if outcome.evaluation is None:
         if as_json:
             print_json({"status": "interrupted", "out": str(outcome.out), "ran": outcome.ran})
@@ -160,14 +172,8 @@ def _fit(stage: str, options: dict[str, Any], engine: EngineSettings) -> FitSett
     return FitSettings(**numbers, device=engine.device, dtype=engine.dtype)
 
 
-def _print_stages(console: Console, settings: LoopSettings, *, as_json: bool) -> None:
-    plan = stages(settings, default_out(settings))
-    if as_json:
-        print_json([{"name": stage.name, "needs": stage.needs, **plain(stage.settings)} for stage in plan])
-        return
-    for stage in plan:
-        table = Table(title=stage.name, title_justify="left", box=None, pad_edge=False, show_header=False)
-        for name, value in plain(stage.settings).items():
-            if value is not None:
-                table.add_row(name.replace("_", "-"), shown(str(value)))
-        console.print(table)
+def _print_plan(console: Console, plan: "LoopPlan") -> None:
+    table = Table("stage", "what", "size", "where", box=None, pad_edge=False)
+    for line in plan.lines():
+        table.add_row(*map(shown, line))
+    console.print(table)

@@ -24,8 +24,9 @@ from cai.core.errors import RunError
 from cai.core.mark import Kind, kind_of
 from cai.core.records import PartFailure, Row, Trace, Verdict
 from cai.core.text import visible
-from cai.evaluate.folder import DOCUMENT as EVALUATION
-from cai.evaluate.folder import FORMAT as EVALUATION_FORMAT
+from cai.evaluate.directory import DOCUMENT as EVALUATION
+from cai.evaluate.directory import FORMAT as EVALUATION_FORMAT
+from cai.loop.stage_records import look
 from cai.rundir import Run
 from cai.rundir.documents import DocumentError, parse_document, read_bounded
 from cai.rundir.origin import location
@@ -114,9 +115,20 @@ def _training(directory: Path) -> tuple[Mapping[str, Any], list[str]]:
     ]
 
 
+def _loop(directory: Path) -> tuple[Mapping[str, Any], list[str]]:
+    stages = look(directory)
+    width = max((len(name) for name, _, _ in stages), default=0)
+    told = {"stages": [{"stage": name, "status": status, "look_at": where} for name, status, where in stages]}
+    return told, [
+        f"{directory}: a loop; the same `cai loop` goes on, and prints the measurement",
+        *(f"{name:<{width}}  {status:<7}  {where}" for name, status, where in stages),
+    ]
+
+
 _TOLD: dict[Kind | None, Callable[[Path], tuple[Mapping[str, Any], list[str]]]] = {
     "evaluation": _evaluation,
     "training": _training,
+    "loop": _loop,
 }
 
 

@@ -15,18 +15,16 @@ from cai.cli.training import (
     adapter_options,
     common_options,
     fit_options,
+    missing_package,
     online_options,
     preference_options,
     take_train_settings,
 )
-from cai.core.errors import ModelError
 from cai.train.settings import TrainMethod, TrainSettings
 
 if TYPE_CHECKING:
     from cai.train.outcome import TrainSummary
     from cai.train.plan import TrainPlan
-
-_PACKAGES = frozenset({"torch", "transformers", "safetensors", "trl", "peft", "accelerate", "matplotlib"})
 
 
 @click.group()
@@ -70,10 +68,7 @@ def _run(settings: TrainSettings, *, dry_run: bool, as_json: bool) -> None:
         from cai.train.plan import plan_train  # noqa: PLC0415
         from cai.train.run import train as train_job  # noqa: PLC0415  (torch and TRL are optional, and slow to import)
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _PACKAGES:
-            raise
-        raise ModelError(f"training needs {package}: pip install 'cai[train]'") from error
+        raise missing_package(error) from error
     console = Screen()
     main = os.environ.get("RANK", "0") == "0"  # in a launch of several processes one of them talks
     if dry_run:

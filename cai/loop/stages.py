@@ -1,4 +1,4 @@
-"""What the loop does, as stages with settings and what each needs: the plan, before anything runs.
+"""What the loop does, as stages with settings and what each needs.
 
 The order is the paper's (Constitutional AI, arXiv 2212.08073, figure 1): supervised stage, AI feedback, reinforcement;
 then the measurement, always with the SFT model beside the others, because gains of feedback that SFT alone would give
@@ -24,6 +24,11 @@ PROMPT_METHODS = frozenset({"grpo", "reward-grpo"})
 """Second stages that learn from prompts and a reward, not from pairs."""
 
 
+def draws_responses(method: TrainMethod) -> bool:
+    """Tell whether a training method learns from responses that it draws itself."""
+    return method in ("grpo", "rloo")
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One step: its name (also its directory below the loop's), what is done, and the stages whose outcome it reads."""
@@ -33,7 +38,7 @@ class Stage:
     needs: tuple[str, ...]
 
 
-def stages(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
+def stages_of(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
     """Return the stages in the order they run."""
     judge = settings.judge or settings.model
     generate = GenerateSettings(
@@ -59,12 +64,12 @@ def stages(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
         template=settings.template,
         seed=settings.seed,
     )
-    plan = [Stage("generate", generate, ()), Stage("sft", sft, ("generate",))]
+    found = [Stage("generate", generate, ()), Stage("sft", sft, ("generate",))]
     newest = "sft"
     for iteration in range(1, settings.iterations + 1):
-        plan += _iteration(settings, generate, judge, out, newest, iteration)
-        newest = plan[-1].name
-    trained = ["sft", *(stage.name for stage in plan if _is_policy(stage))]
+        found += _iteration(settings, generate, judge, out, newest, iteration)
+        newest = found[-1].name
+    trained = ["sft", *(stage.name for stage in found if _is_policy(stage))]
     evaluation = EvaluateSettings(
         models=tuple(LabelledModel(name, _trained(out / name)) for name in trained),
         constitution=settings.constitution,
@@ -78,14 +83,14 @@ def stages(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
         prompts_dir=settings.prompts_dir,
         out=out / "evaluation",
     )
-    return (*plan, Stage("evaluation", evaluation, tuple(trained)))
+    return (*found, Stage("evaluation", evaluation, tuple(trained)))
 
 
 def _iteration(
     settings: LoopSettings, generate: GenerateSettings, judge: ModelSpec, out: Path, newest: str, iteration: int
 ) -> list[Stage]:
     """Return one round of AI feedback on top of the model that the stage `newest` made."""
-    plan: list[Stage] = []
+    found: list[Stage] = []
     data = out / "generate"
     needs: tuple[str, ...] = (newest, "generate")
     # Every iteration has a seed of its own, or the same prompts would be answered with the same luck again.
@@ -101,7 +106,7 @@ def _iteration(
             judging=JudgeSettings(judge_principles=settings.judge_principles),
             out=out / f"pairs-{iteration}",
         )
-        plan.append(Stage(f"pairs-{iteration}", pairs, (newest,)))
+        found.append(Stage(f"pairs-{iteration}", pairs, (newest,)))
         if settings.method != "reward-grpo":
             data, needs = out / f"pairs-{iteration}", (newest, f"pairs-{iteration}")
     method: TrainMethod = "grpo" if settings.method in PROMPT_METHODS else settings.method  # type: ignore[assignment]
@@ -125,11 +130,11 @@ def _iteration(
             data=_all_of(out / f"pairs-{iteration}"),
             fit=settings.sft,
         )
-        plan.append(Stage(f"reward-{iteration}", reward, (newest, f"pairs-{iteration}")))
+        found.append(Stage(f"reward-{iteration}", reward, (newest, f"pairs-{iteration}")))
         second = replace(second, online=replace(second.online, constitution=None, judge=None, reward_model=reward.out))
         needs = (*needs, f"reward-{iteration}")
-    plan.append(Stage(f"{method}-{iteration}", second, needs))
-    return plan
+    found.append(Stage(f"{method}-{iteration}", second, needs))
+    return found
 
 
 def _merged(adapter: AdapterSettings) -> AdapterSettings:

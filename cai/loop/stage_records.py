@@ -6,6 +6,7 @@ one that was started with the same identity goes on; anything else starts the st
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from cai.core.errors import RunError
@@ -16,6 +17,7 @@ from cai.rundir.documents import DocumentError, make_document, parse_document, r
 from cai.rundir.owned import Owned
 
 _FOLDER = "stages"
+_AFTER = "after "
 
 FORMAT = 1
 
@@ -24,36 +26,37 @@ _STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class StageRecord:
     """A stage's file; `identity` is all that shaped it, in words a person can compare."""
 
     status: Status
     identity: Mapping[str, str]
 
 
-def identity(stage: Stage, content: Mapping[str, str], needed: Mapping[str, Record]) -> dict[str, str]:
+def identity(stage: Stage, content: Mapping[str, str], needed: Mapping[str, StageRecord]) -> dict[str, str]:
     """Return what shapes a stage: its settings, the files it reads, and what shaped the stages before it."""
     settings = {name: str(value) for name, value in plain(stage.settings).items() if value is not None}
-    before = {f"after {name}": fingerprint(dict(record.identity)) for name, record in needed.items()}
+    before = {f"{_AFTER}{name}": fingerprint(dict(record.identity)) for name, record in needed.items()}
     return {**settings, **content, **before}
 
 
-def read_record(owned: Owned, name: str) -> Record | None:
+def read_record(owned: Owned, name: str) -> StageRecord | None:
     """Return what is remembered of a stage, or None; raises RunError for a file that is no record."""
-    if not owned.has(_name(name)):
-        return None
-    path = owned.path / _name(name)
+    return _read(owned.path / _name(name)) if owned.has(_name(name)) else None
+
+
+def _read(path: Path) -> StageRecord:
     try:
         fields = parse_document(read_bounded(path), FORMAT)
         fields.require(("format", "status", "identity"))
-        return Record(fields.one_of("status", _STATUSES), fields.words("identity"))
+        return StageRecord(fields.one_of("status", _STATUSES), fields.words("identity"))
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     except DocumentError as error:
         raise RunError(f"{path} {error}; remove it to run the stage anew.") from error
 
 
-def write_record(owned: Owned, name: str, record: Record) -> None:
+def write_record(owned: Owned, name: str, record: StageRecord) -> None:
     """Replace a stage's file; raises StoreError when the disk refuses, RunError when somebody else's lies there."""
     owned.folder(_FOLDER)
     owned.write(_name(name), make_document({"format": FORMAT, **asdict(record)}))
@@ -67,6 +70,33 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
         for name in names
         if old.get(name) != new.get(name)
     ]
+
+
+def look(directory: Path) -> tuple[tuple[str, Status, str], ...]:
+    """Return what a loop's directory holds, for a person: each stage's name, how far it is, and what to look at.
+
+    In the order in which stages build on each other. Raises RunError for a stage's file that is no record.
+    """
+    records = {path.stem: _read(path) for path in sorted((directory / _FOLDER).glob("*.json"))}
+
+    def depth(name: str) -> int:
+        before = [other for other in records if f"{_AFTER}{other}" in records[name].identity]
+        return 1 + max(map(depth, before), default=0)
+
+    return tuple(
+        (name, records[name].status, _what_to_look_at(directory / name)) for name in sorted(records, key=depth)
+    )
+
+
+def _what_to_look_at(stage: Path) -> str:
+    for name, told in (
+        ("rows", f"cai show {stage}"),
+        ("evaluation.json", str(stage / "evaluation.png")),
+        ("README.md", str(stage / "README.md")),
+    ):
+        if (stage / name).exists():
+            return told
+    return str(stage)
 
 
 def _name(stage: str) -> str:

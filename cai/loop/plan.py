@@ -1,0 +1,157 @@
+"""A loop before anything runs: its stages, what they read, and everything checked that does not wait for a stage.
+
+`--dry-run` and the real run both go through here, so that one refuses what the other refuses, and names the loop's own
+options. No model is loaded; the first model's tokenizer and files are looked at. Takes torch, for the device.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import comb
+from pathlib import Path
+from typing import Any
+
+from cai import __version__
+from cai.constitution import load_constitution
+from cai.core.errors import UsageError
+from cai.core.paths import expand
+from cai.core.settings import plain
+from cai.data.prompt_sets import prompt_source
+from cai.evaluate.plan import plan_evaluate
+from cai.evaluate.settings import EvaluateSettings
+from cai.generate.plan import GeneratePlan, plan_generate
+from cai.generate.settings import GenerateSettings
+from cai.loop.settings import LoopSettings
+from cai.loop.stages import Stage, draws_responses, stages_of
+from cai.models import check_engine_options
+from cai.models.checkpoint.fingerprint import weights_hash
+from cai.train.adapter import check_adapter
+from cai.train.machine import find_machine
+from cai.train.model import find_source, load_tokenizer
+from cai.train.quiet import quiet
+from cai.train.settings import TrainSettings
+from cai.train.template.preparing import prepare_template
+
+
+@dataclass(frozen=True, slots=True)
+class LoopPlan:
+    """A loop with its files read and its defaults filled in; `content` are fingerprints of what it reads.
+
+    `prompts` and `evaluation_prompts` are how many there are at most, None where that is not known.
+    """
+
+    settings: LoopSettings
+    out: Path
+    stages: tuple[Stage, ...]
+    content: Mapping[str, str]
+    prompts: int | None
+    evaluation_prompts: int | None
+    remarks: tuple[str, ...]
+    """What a person must know of the files that were read, a line each."""
+
+    def lines(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Return the plan for a person: each stage's name, what it does, how large it is, and where it writes."""
+        return tuple((stage.name, *self._told(stage), str(_out(stage))) for stage in self.stages)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return every stage with its settings as what JSON can say."""
+        return [
+            {"name": stage.name, "needs": stage.needs, "what": what, "size": size, **plain(stage.settings)}
+            for stage in self.stages
+            for what, size in [self._told(stage)]
+        ]
+
+    def _told(self, stage: Stage) -> tuple[str, str]:
+        settings, prompts = stage.settings, _count(self.prompts)
+        if isinstance(settings, GenerateSettings):
+            model = self._name(str(settings.model))
+            what = f"{model} answers, {settings.judge} judges the pairs"
+            if settings.rounds != 0:
+                what = f"{model} answers, critiques and revises"
+            return what, f"{prompts} prompts, {settings.samples} samples each"
+        if isinstance(settings, EvaluateSettings):
+            models = [self.settings.model, *(model.spec for model in settings.models)]
+            names = ", ".join(self._name(str(model)) for model in models)
+            return (
+                f"{names}, judged by {settings.judge}",
+                f"{_count(self.evaluation_prompts)} prompts, {len(models)} models",
+            )
+        return f"{settings.method} of {self._name(str(settings.model))}", self._size_of_training(settings)
+
+    def _size_of_training(self, settings: TrainSettings) -> str:
+        samples, pairs = self.settings.samples, comb(self.settings.pair_samples, 2)
+        if draws_responses(settings.method):
+            size = f"{_count(self.prompts)} prompts, {settings.online.group} responses each"
+        elif settings.method == "sft":
+            size = f"up to {_count(self.prompts, samples)} examples"
+        else:
+            size = f"up to {_count(self.prompts, pairs)} pairs"
+        return size if settings.fit.max_steps is None else f"{size}, {settings.fit.max_steps:,} steps"
+
+    def _name(self, model: str) -> str:
+        """Return a model as the stage that makes it, or as it was typed."""
+        return model.removeprefix(f"transformers:{self.out}/")
+
+
+def plan_loop(settings: LoopSettings) -> LoopPlan:
+    """Read the constitution and the prompts, look at the model, and settle the stages; raises UsageError."""
+    for option, source in (("prompts", settings.prompts), ("evaluation-prompts", settings.evaluation_prompts)):
+        if source is not None and str(source) == "-":
+            raise UsageError(f"--{option} is standard input, which is read once; a loop needs a file to come back to")
+    check_engine_options((settings.model, settings.judge or settings.model), settings.engine.engine_option)
+    constitution = load_constitution(settings.constitution)
+    prompt_source(settings.prompts, constitution, "sets")
+    prompt_source(settings.evaluation_prompts, constitution, "evaluation", option="--evaluation-prompts")
+    out = settings.out or Path("loops") / constitution.name
+    stages = stages_of(settings, out)
+    generations: list[GeneratePlan] = []
+    for stage in stages:
+        if isinstance(stage.settings, TrainSettings):
+            _check_training(stage.settings, settings)
+        elif isinstance(stage.settings, GenerateSettings):
+            generations.append(plan_generate(stage.settings))
+        else:
+            evaluation = plan_evaluate(stage.settings)
+    first = generations[0]
+    return LoopPlan(
+        settings=settings,
+        out=out,
+        stages=stages,
+        content={
+            "cai": __version__,
+            "constitution-content": constitution.fingerprint,
+            "prompts-content": first.prompts.fingerprint,
+            "evaluation-prompts-content": evaluation.prompts.fingerprint,
+            **_model_content(settings),
+        },
+        prompts=first.prompts.size,
+        evaluation_prompts=evaluation.prompts.size,
+        remarks=(*first.remarks, *(() if settings.evaluation_prompts is None else evaluation.prompts.remarks)),
+    )
+
+
+def _check_training(stage: TrainSettings, settings: LoopSettings) -> None:
+    """Check what a stage that trains needs and is there already; the model stands for those that are made of it."""
+    batch, group = settings.second.batch_size, settings.group
+    if draws_responses(stage.method) and batch is not None and batch % group:
+        raise UsageError(f"--second-batch-size {batch} is not a multiple of --group {group}, and groups stay together")
+    with quiet():
+        check_adapter(stage.adapter, stage.method)
+        find_machine(stage.fit.device)
+        if stage.model == settings.model:
+            tokenizer = load_tokenizer(find_source(settings.model, stage.adapter))
+            prepare_template(tokenizer, stage.template, need_markers=True, need_ends=True)
+
+
+def _model_content(settings: LoopSettings) -> dict[str, str]:
+    model = expand(settings.model.model)
+    return {"model-content": weights_hash(model)} if settings.model.model and model.is_dir() else {}
+
+
+def _out(stage: Stage) -> Path:
+    out = stage.settings.out
+    assert out is not None  # noqa: S101  (every stage is given one)
+    return out
+
+
+def _count(prompts: int | None, times: int = 1) -> str:
+    return "all" if prompts is None else f"{times * prompts:,}"
