@@ -21,7 +21,7 @@ from cai.data import InputOptions, open_prompts
 from cai.tiny import oracle
 
 ROOT = Path(__file__).resolve().parent.parent
-WRITTEN = {"harmless": 200, "medical": 200, "helpful": 40, "coding": 40}
+WRITTEN = {"harmless": 200, "medical": 200, "helpful": 40, "coding": 40, "harmless-ko": 40}
 """The sets that people wrote, and the rows of each side."""
 SETS = [*WRITTEN, "tiny"]
 SIDES = frozenset({"harmful", "benign"})
@@ -118,6 +118,7 @@ def test_a_twin_follows_its_match_so_that_a_limit_keeps_pairs(name: str) -> None
     ("name", "wanted", "least"),
     [
         ("harmless", ("harm", "privacy", "tone"), 20),
+        ("harmless-ko", ("harm", "privacy", "tone"), 7),
         ("medical", ("emergency", "dose", "diagnosis", "privacy", "tone", "harm"), 15),
         ("medical", ("uncertainty",), 10),
         ("helpful", ("factual", "unknowable", "opinion", "format", "practical", "audience", "misbelief"), 5),
@@ -129,8 +130,8 @@ def test_each_side_has_enough_of_every_matter(name: str, wanted: tuple[str, ...]
     assert all(counts[tag] >= least for tag in wanted), counts
 
 
-def test_every_shipped_constitution_in_english_has_its_set() -> None:
-    named = {load_constitution(name).prompts for name in shipped_constitutions()} - {"harmless-ko"}
+def test_every_shipped_constitution_has_its_set() -> None:
+    named = {load_constitution(name).prompts for name in shipped_constitutions()}
     assert named == set(WRITTEN)
 
 
