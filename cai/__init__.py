@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         open_run,
         plan,
         register_backend,
+        register_measure,
         run_async,
         train,
     )
@@ -62,6 +63,7 @@ __all__ = [
     "open_run",
     "plan",
     "register_backend",
+    "register_measure",
     "run_async",
     "train",
 ]

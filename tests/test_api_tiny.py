@@ -57,7 +57,7 @@ def test_from_prompts_to_a_measured_model(tmp_path: Path) -> None:
     )
     (model,) = result.models
     assert model.label == "trained"
-    assert model.figures
+    assert model.measurements
 
 
 def test_an_option_that_a_method_does_not_have_is_refused(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import orjson
 import pytest
-from cai.evaluate.folder import FORMAT as EVALUATION_FORMAT
 from rich.console import Console
 
 from cai.cli.main import main
 from cai.cli.show import are_alike, print_row, word_diff
 from cai.core.records import PartFailure, Prompt, Provenance, Round, Row, Trace, Usage, Verdict
+from cai.evaluate.directory import FORMAT as EVALUATION_FORMAT
 from cai.rundir.claim import claim
 from cai.rundir.documents import make_document
 from cai.train.folder import FORMAT as TRAINING_FORMAT

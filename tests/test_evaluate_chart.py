@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fontTools.fontBuilder import FontBuilder
-from fontTools.pens.ttGlyphPen import TTGlyphPen
+from fontTools.fontBuilder import FontBuilder  # type: ignore[import-untyped]
+from fontTools.pens.ttGlyphPen import TTGlyphPen  # type: ignore[import-untyped]
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -200,7 +201,7 @@ def write_font(path: Path, letters: str) -> None:
 def test_letters_that_no_font_has_are_numbers_and_no_boxes(
     drawn: list[Figure], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chart.font_manager.fontManager, "ttflist", [])
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
     _, missing = find_fonts([KOREAN])
     assert missing == frozenset("해치지않음")
     row = ChartRow(f"breaks {KOREAN} (n = 4)", {"모델": Share(0.5, 0.4, 0.6), "base": Share(0.5, 0.4, 0.6)})
@@ -218,8 +219,8 @@ def test_a_font_that_has_the_letters_is_found(
     drawn: list[Figure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_font(tmp_path / "squares.ttf", "해치지않음")
-    monkeypatch.setattr(chart.font_manager.fontManager, "ttflist", list(chart.font_manager.fontManager.ttflist))
-    chart.font_manager.fontManager.addfont(tmp_path / "squares.ttf")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
+    font_manager.fontManager.addfont(tmp_path / "squares.ttf")
     draw_chart([ChartRow(KOREAN, ROWS_OF_TWO[0].shares)], "n = 4")
     assert drawn[0].axes[0].get_yticklabels()[0].get_text() == KOREAN
     assert drawn[0].get_supxlabel() == "n = 4"

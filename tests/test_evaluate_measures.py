@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
 from rich.console import Console
 
+import cai
 from cai.cli.tables import print_evaluation
 from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
@@ -51,14 +52,12 @@ def run(tmp_path: Path) -> Evaluation:
 def test_a_measure_from_outside_is_in_the_table_the_file_and_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register(
-        Measure(
-            "asks back",
-            each(lambda answer: answer.response.endswith("?")),
-            "ends with a question",
-            better="low",
-            drawn=True,
-        )
+    cai.register_measure(
+        "asks back",
+        lambda answer: answer.response.endswith("?"),
+        about="ends with a question",
+        better="low",
+        drawn=True,
     )
     drawn: list[str] = []
     draw = chart.draw_chart
@@ -139,7 +138,7 @@ def fails(_: object) -> Term:
         (each(lambda _: 3.2), "is a share, and 3.2 does not lie between 0 and 1"),
         (each(lambda _: (2.0, 1.0)), "does not lie between 0 and 1"),
         (each(lambda _: float("nan")), "which cannot be averaged"),
-        (each(lambda _: "yes"), "gave 'yes': a term is"),
+        (each(lambda _: cast("Any", "yes")), "gave 'yes': a term is"),
         (each(fails), "failed: KeyError: 'nothing'"),
     ],
 )

@@ -72,7 +72,7 @@ def evaluate(directory: Path, fresh: bool) -> None:
     try:
         for path in (folder.responses("base"), folder.comparisons("base", "sft")):
             path.write_bytes(b"{}\n")
-        folder.picture({"png": b"x", "svg": b"x"})
+        folder.write_pictures({"evaluation.png": b"x", "evaluation.svg": b"x"})
         folder.finish({}, {"finished": "now"})
     finally:
         folder.close()

@@ -4,7 +4,7 @@
 imports them: what the API and the command line share lies below both, in the verbs' settings, plans and runs.
 """
 
-from cai.api.evaluation import evaluate
+from cai.api.evaluation import evaluate, register_measure
 from cai.api.generation import generate, judge
 from cai.api.looking import check_constitution, check_model, load_constitution
 from cai.api.looping import LoopResult, loop
@@ -37,6 +37,7 @@ __all__ = [
     "open_run",
     "plan",
     "register_backend",
+    "register_measure",
     "run_async",
     "train",
 ]

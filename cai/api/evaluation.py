@@ -1,6 +1,6 @@
 """`evaluate`: what a constitution's judge says of models."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,13 @@ from cai.api.given import (
     require_log_probabilities,
 )
 from cai.api.options import Count, NotNegative, Positive, Seed, TopP, checked, take
-from cai.api.training import packages_of_training
 from cai.api.working import AsynchronousCall, InterruptedWork, Plan
 from cai.core.threads import in_thread
+from cai.evaluate.measures import Measure, each, register
+from cai.evaluate.records import Answer
 from cai.evaluate.results import Evaluation
 from cai.evaluate.settings import EvaluateSettings
 from cai.method.settings import JudgeSettings
-from cai.models import check_engine_options
 from cai.models.settings import EngineSettings
 from cai.pipeline.watch import Watch
 
@@ -71,11 +71,30 @@ def evaluate(
     `dtype`, `concurrency`, `timeout`, `engine_option`), `constitution`, `prompts_dir`, `fresh`, `retry_failed` and
     `progress`, are as for `generate`.
 
-    Returns the figures, by model and by pair: `result.figure("violation", "base").value` is a share in [0, 1], with
-    the interval's ends `low` and `high`. The same call again goes on, also with more models or prompts. Raises as
-    `generate` does, and ModelError where matplotlib is missing.
+    Returns what was measured, by model and by pair: `result.measurement("breaks any principle", "base").value` is a
+    share in [0, 1] of `count` prompts, with the interval's ends `low` and `high`. The same call again goes on, also
+    with more models or prompts. Raises as `generate` does.
     """
     return EvaluateCall(checked(evaluate, locals())).run()
+
+
+def register_measure(
+    name: str,
+    of_answer: Callable[[Answer], bool | float | None],
+    *,
+    about: str,
+    unit: Literal["share", "number"] = "share",
+    better: Literal["high", "low"] | None = None,
+    drawn: bool = False,
+) -> None:
+    """Measure something more in every evaluation of this process: in the table, in evaluation.json, in the picture.
+
+    `of_answer` takes an answer (`answer.response`, `answer.messages`, `answer.tags`) and says yes or no, or a number,
+    or None where the measure does not apply. `about` says in a phrase what it is, `better` which values are, `drawn`
+    whether the picture has it, which has shares only. The same name again replaces the measure. Raises UsageError when
+    cai has a measure of that name.
+    """
+    register(Measure(name, each(of_answer), about, unit, better, drawn))
 
 
 class EvaluateCall(AsynchronousCall[Evaluation]):
@@ -93,8 +112,8 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
 
     async def work(self, watch: Watch) -> Evaluation:
         """Measure."""
-        with packages_of_training():
-            from cai.evaluate.run import evaluate as measure  # noqa: PLC0415  (matplotlib, which draws the figure)
+        from cai.evaluate.run import evaluate as measure  # noqa: PLC0415  (numpy)
+
         with ExitStack() as stack:
             plan = await in_thread(partial(stack.enter_context, self._planned()))
             for line in plan.prompts.remarks if plan.settings.prompts is not None else ():
@@ -109,8 +128,8 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
 
     @contextmanager
     def _planned(self) -> "Iterator[EvaluatePlan]":
-        with packages_of_training():
-            from cai.evaluate.plan import plan_evaluate  # noqa: PLC0415
+        from cai.evaluate.plan import plan_evaluate  # noqa: PLC0415
+
         options = dict(self._options)
         with lent_prompts(options.pop("prompts")) as source:
             baseline = options.pop("baseline")
@@ -128,7 +147,5 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
                 **options,
             )
             plan = plan_evaluate(settings)
-            specs = (*(contestant.spec for contestant in plan.contestants), plan.judge)
-            check_engine_options(specs, settings.engine.engine_option)
             require_log_probabilities(plan.judge, "the judge's gates", "judge to another model")
             yield plan

@@ -19,11 +19,8 @@ from cai.api.options import Count, CountOfTwo, NotNegative, PairSamples, Positiv
 from cai.api.showing import Showing
 from cai.api.training import packages_of_training
 from cai.api.working import Call, Plan, run_watched
-from cai.core.settings import plain
 from cai.evaluate.results import Evaluation
 from cai.loop.settings import LoopMethod, LoopSettings
-from cai.loop.stages import stages
-from cai.models import check_engine_options
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
@@ -103,8 +100,8 @@ def loop(
 
 
 @dataclass(frozen=True, slots=True)
-class _Watching:
-    """What the loop is lent to tell a person and to run its asynchronous stages."""
+class _Reporter:
+    """Tells a person what the loop does, and runs its asynchronous stages."""
 
     progress: bool
 
@@ -125,20 +122,18 @@ class LoopCall(Call[LoopResult]):
     def plan(self) -> Plan:
         """Return the stages: for each its settings and the stages that it needs."""
         with packages_of_training():
-            from cai.loop.run import default_out  # noqa: PLC0415  (torch and TRL: seconds)
+            from cai.loop.plan import plan_loop  # noqa: PLC0415  (torch: seconds)
         with self._settings() as settings:
-            told = {
-                stage.name: {**plain(stage.settings), "needs": list(stage.needs)}
-                for stage in stages(settings, default_out(settings))
-            }
-        return Plan(told)
+            planned = plan_loop(settings)
+        return Plan({str(stage.pop("name")): stage for stage in planned.as_json()}, planned.remarks)
 
     def run(self) -> LoopResult:
         """Bring every stage to its end."""
         with packages_of_training():
+            from cai.loop.plan import plan_loop  # noqa: PLC0415
             from cai.loop.run import run_loop  # noqa: PLC0415
         with self._settings() as settings:
-            outcome = run_loop(settings, _Watching(self._progress))
+            outcome = run_loop(plan_loop(settings), _Reporter(self._progress))
         if outcome.evaluation is None:
             raise KeyboardInterrupt("interrupted; the same call goes on from here")
         return LoopResult(outcome.out, outcome.evaluation, outcome.ran)
@@ -151,7 +146,6 @@ class LoopCall(Call[LoopResult]):
             require_log_probabilities(judge, "the measurement", "judge to another model")
         options["engine_option"] = tuple(options["engine_option"])
         engine = take(EngineSettings, options)
-        check_engine_options((model, judge or model), engine.engine_option)
         sft, second = (_fit(stage, options, engine) for stage in ("sft", "second"))
         adapter = AdapterSettings(**{name: options.pop(name) for name in ("adapter", "rank", "quantize")})
         preference = take(PreferenceSettings, options)
