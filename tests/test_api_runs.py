@@ -293,7 +293,9 @@ def test_a_run_is_judged_again_by_a_function(tmp_path: Path) -> None:
     judged = cai.judge(run, judge=first, judge_by="text", judge_orders="one", out=tmp_path / "judged", progress=False)
     assert [row.traces for row in judged] == [row.traces for row in run]
     assert {verdict.first for row in judged for verdict in row.verdicts} <= {1.0, None}
-    with pytest.raises(cai.errors.ModelError, match=r"function:.*first.* is none of"):
+    with pytest.raises(
+        cai.errors.RunError, match=r"was judged by function:.*first.*, which cannot be opened by its name"
+    ):
         cai.judge(judged, out=tmp_path / "again")
 
 

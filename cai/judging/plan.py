@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.constitution import Constitution, load_constitution
-from cai.core.errors import RunError
+from cai.core.errors import ModelError, RunError
 from cai.core.paths import resolve
 from cai.core.settings import plain
 from cai.judging.settings import RejudgeSettings
@@ -66,10 +66,7 @@ def plan_judge(settings: RejudgeSettings) -> JudgePlan:
     )
     kept = recorded.get("prompts_dir")
     directory = settings.prompts_dir or (Path(kept) if isinstance(kept, str) else None)
-    named = recorded.get("judge") or recorded.get("model")
-    if settings.judge is None and not isinstance(named, str):
-        raise RunError(f"{location(settings.run)} does not say who judged it; name a model with --judge")
-    judge = settings.judge or ModelSpec.parse(str(named))
+    judge = settings.judge or _recorded_judge(settings.run, recorded)
     templates = Templates.load(constitution.language, directory)
     out = settings.out or beside(settings.run, f"judged-{constitution.name}")
     if resolve(out) == resolve(settings.run):
@@ -79,6 +76,19 @@ def plan_judge(settings: RejudgeSettings) -> JudgePlan:
     sampling = Sampling(max_tokens=settings.max_tokens)
     configuration = JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed)
     return JudgePlan(settings, source, configuration, judge, out)
+
+
+def _recorded_judge(run: Path, recorded: Mapping[str, Any]) -> ModelSpec:
+    """Return the model that a run was judged by; raises RunError when it was not written down, or was no named one."""
+    named = recorded.get("judge") or recorded.get("model")
+    if not isinstance(named, str):
+        raise RunError(f"{location(run)} does not say who judged it; name a model with --judge")
+    try:
+        return ModelSpec.parse(named)
+    except ModelError as error:
+        raise RunError(
+            f"{location(run)} was judged by {named}, which cannot be opened by its name; give --judge"
+        ) from error
 
 
 def _recorded_constitution(run: Path, recorded: Mapping[str, Any]) -> Constitution:
