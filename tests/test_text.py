@@ -202,8 +202,8 @@ def test_colours_are_ours_and_markup_is_text(capsys: pytest.CaptureFixture[str])
     assert "[red]x[/red]" in said
 
 
-CLEANING = ("cli/terminal.py", "cli/screen.py", "cli/completion.py", "train/progress.py")
-"""The place itself, click's own script, a question and a bar whose text is cleaned."""
+CLEANING = ("cli/terminal.py", "cli/screen.py", "cli/completion.py", "train/progress.py", "api/showing.py")
+"""The place itself, click's own script, and two that clean what they show: a bar, and the lines of the API."""
 
 
 def test_everything_is_printed_in_one_place() -> None:
