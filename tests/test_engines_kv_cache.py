@@ -1,4 +1,4 @@
-"""The tape holds what rows wrote, whatever comes and goes, and never more than it says."""
+"""The KV cache holds what rows wrote, whatever comes and goes, and never more than it says."""
 
 from collections.abc import Sequence
 
@@ -19,10 +19,10 @@ def _states(rows: Sequence[Sequence[float]]) -> torch.Tensor:
 
 
 class _Written:
-    """A tape beside plain lists of what was written to it."""
+    """A cache beside plain lists of what was written to it."""
 
     def __init__(self) -> None:
-        self.tape = KVCache()
+        self.cache = KVCache()
         self.rows: list[list[float]] = []
         self.number = 0.0
         self.allocated = 0
@@ -36,18 +36,20 @@ class _Written:
         fresh = [self._next(length) for length in lengths]
         longest = max(lengths)
         width = max(1, longest - known)
-        self.tape.reserve(len(lengths), longest)
-        self.tape.fit([torch.zeros(1, _HEADS, 1, _SIZE)] * 4)
-        for layer, buffer in enumerate(self.tape.buffers()):
+        self.cache.reserve(len(lengths), longest)
+        self.cache.allocate([torch.zeros(1, _HEADS, 1, _SIZE)] * 4)
+        for layer, buffer in enumerate(self.cache.buffers()):
             for index, row in enumerate(fresh):
-                first = self.tape.head - len(row)
+                first = self.cache.position - len(row)
                 filled = torch.tensor(row[: max(0, len(row) - width)]) + 0.5 * (layer % 2)
                 buffer[len(self.rows) + index, :, first : first + len(filled)] = filled[None, :, None]
-        inputs = self.tape.read_inputs([[int(number) for number in row] for row in fresh], width, torch.device("cpu"))
+        inputs = self.cache.prefill_inputs(
+            [[int(number) for number in row] for row in fresh], width, torch.device("cpu")
+        )
         states = _states([row[-width:] for row in fresh])
-        cache = inputs["past_key_values"]
+        passed = inputs["past_key_values"]
         for layer in range(2):
-            keys, values = cache.update(states, states + 0.5, layer)
+            keys, values = passed.update(states, states + 0.5, layer)
             for index, row in enumerate(fresh):
                 assert keys[index, 1, -len(row) :, 0].tolist() == row
                 assert (values[index, 0, -len(row) :, 0] - 0.5).tolist() == row
@@ -57,12 +59,12 @@ class _Written:
                 shown = min(width, len(row))
                 assert inputs["input_ids"][index, -shown:].tolist() == row[-shown:]
                 assert inputs["position_ids"][index, -shown:].tolist() == list(range(len(row) - shown, len(row)))
-        self.tape.admit(lengths)
+        self.cache.admit(lengths)
         self.rows += fresh
 
     def step(self) -> None:
         column = self._next(len(self.rows))
-        layers = self.tape.step_inputs()["past_key_values"].layers
+        layers = self.cache.decode_inputs()["past_key_values"].layers
         self.allocated = layers[0].keys.shape[0] * layers[0].keys.shape[2]
         for row, number in zip(self.rows, column, strict=True):
             row.append(number)
@@ -72,10 +74,10 @@ class _Written:
             for index, row in enumerate(self.rows):
                 assert keys[index, 1, -len(row) :, 0].tolist() == row
                 assert (values[index, 0, -len(row) :, 0] - 0.5).tolist() == row
-        self.tape.advance()
+        self.cache.advance()
 
     def remove(self, index: int) -> None:
-        self.tape.remove(index)
+        self.cache.remove(index)
         self.rows[index] = self.rows[-1]
         self.rows.pop()
 
@@ -114,11 +116,11 @@ def test_rows_keep_what_they_wrote_and_the_buffer_stays_within_the_footprint(
 
 
 def test_rows_a_little_longer_than_all_before_find_room_where_the_buffers_are() -> None:
-    tape = KVCache()
-    tape.reserve(8, 97)
-    tape.fit([torch.zeros((1, 2, 1, 3))] * 4)
-    before = [buffer.data_ptr() for buffer in tape.buffers()]
+    cache = KVCache()
+    cache.reserve(8, 97)
+    cache.allocate([torch.zeros((1, 2, 1, 3))] * 4)
+    before = [buffer.data_ptr() for buffer in cache.buffers()]
     for longest in range(98, 129):
-        tape.reserve(8, longest)
-    assert [buffer.data_ptr() for buffer in tape.buffers()] == before
-    assert all(buffer.shape[0] * buffer.shape[2] <= footprint(8, 97) for buffer in tape.buffers())
+        cache.reserve(8, longest)
+    assert [buffer.data_ptr() for buffer in cache.buffers()] == before
+    assert all(buffer.shape[0] * buffer.shape[2] <= footprint(8, 97) for buffer in cache.buffers())

@@ -252,25 +252,25 @@ def test_a_pace_stays_in_its_bounds(events: list[tuple[str, float, int]]) -> Non
         now += later
         if event == "refuse":
             before = pace.limit
-            pace.refuse(in_flight, pace.turn, now, None, "no")
+            pace.refuse(in_flight, pace.pauses, now, None, "no")
             assert pace.limit <= before
-            assert now < pace.rests_until <= max(now + 15.0, pace.rests_until)
+            assert now < pace.paused_until <= max(now + 15.0, pace.paused_until)
         else:
             before = pace.limit
-            pace.answer(pace.turn)
+            pace.answer(pace.pauses)
             assert pace.limit >= before
             assert pace.busy_since is None
         assert 1.0 <= pace.limit <= 64.0
-        assert math.isfinite(pace.rests_until)
-        assert pace.allows(0, pace.rests_until)
+        assert math.isfinite(pace.paused_until)
+        assert pace.allows(0, pace.paused_until)
 
 
 def test_refusals_of_one_burst_count_once() -> None:
     pace = Pace(64, 600.0)
     for _ in range(64):
         pace.refuse(64, 0, 1.0, None, "no")
-    assert (pace.limit, pace.turn) == (32.0, 1)
-    assert pace.rests_until < 1.2
+    assert (pace.limit, pace.pauses) == (32.0, 1)
+    assert pace.paused_until < 1.2
 
 
 def test_every_waiting_request_is_told_when_all_is_hopeless() -> None:

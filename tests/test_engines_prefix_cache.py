@@ -47,8 +47,8 @@ def test_what_is_found_is_what_was_kept_and_what_was_used_last_is_found(capacity
     store = PrefixCache(capacity * BLOCK + 3)
     for number, text in enumerate(texts):
         row, column = number % 3, number % 7
-        before = store.look(texts[number - 1])[0]
-        known, missing = store.look(text)
+        before = store.lookup(texts[number - 1])[0]
+        known, missing = store.lookup(text)
         if missing is None:
             assert len(known) == len(text) // BLOCK
         if known:
@@ -59,27 +59,27 @@ def test_what_is_found_is_what_was_kept_and_what_was_used_last_is_found(capacity
                 assert torch.equal(found[row, :, column:end], expected[row, :, column:end])
                 assert not found[row, :, :column].any()
                 assert not found[row, :, end:].any()
-        store.keep(text, _states(text, row, column), row, column)
+        store.store(text, _states(text, row, column), row, column)
         assert all(pool.shape[0] <= capacity for pool in store.pools)
-        assert len(store.look(text)[0]) == min(len(text) // BLOCK, capacity)
+        assert len(store.lookup(text)[0]) == min(len(text) // BLOCK, capacity)
         if len(before) + len(text) // BLOCK <= capacity:
-            assert store.look(texts[number - 1])[0][: len(before)] == before, "there is room for the last two"
+            assert store.lookup(texts[number - 1])[0][: len(before)] == before, "there is room for the last two"
 
 
 def test_the_end_of_what_was_used_least_recently_leaves_first() -> None:
     store = PrefixCache(4 * BLOCK)
     for text in ([1] * 4 * BLOCK, [2] * BLOCK):
-        store.keep(text, _states(text, 0, 0), 0, 0)
-    assert len(store.look([1] * 4 * BLOCK)[0]) == 3
-    assert len(store.look([2] * BLOCK)[0]) == 1
+        store.store(text, _states(text, 0, 0), 0, 0)
+    assert len(store.lookup([1] * 4 * BLOCK)[0]) == 3
+    assert len(store.lookup([2] * BLOCK)[0]) == 1
 
 
 def test_a_store_of_nothing_keeps_nothing_and_makes_nobody_wait() -> None:
     store = PrefixCache(BLOCK - 1)
-    store.keep([1] * 40, _states([1] * 40, 0, 0), 0, 0)
-    assert store.look([1] * 40) == ([], None)
+    store.store([1] * 40, _states([1] * 40, 0, 0), 0, 0)
+    assert store.lookup([1] * 40) == ([], None)
     assert not store.pools
-    assert not store.give_up()
+    assert not store.shrink()
 
 
 def _model(*, grouped: bool = True) -> Any:
@@ -89,7 +89,7 @@ def _model(*, grouped: bool = True) -> Any:
     return model
 
 
-def _batcher(model: Any, prefix_tokens: int) -> Scheduler:
+def _scheduler(model: Any, prefix_tokens: int) -> Scheduler:
     limits = Limits(rows=5, cache_tokens=100_000, prefix_tokens=prefix_tokens, prefill_tokens=2000, pass_tokens=32)
     return Scheduler(model, _CPU, (), limits)
 
@@ -98,34 +98,34 @@ def _text(number: int, length: int) -> list[int]:
     return [(number * 11 + place * (3 + number)) % _VOCABULARY for place in range(length)]
 
 
-async def _write(batcher: Scheduler, prompt: list[int], limit: int) -> GenerationJob:
+async def _write(scheduler: Scheduler, prompt: list[int], limit: int) -> GenerationJob:
     loop = asyncio.get_running_loop()
     job = GenerationJob(prompt, loop.create_future(), loop, 0.0, 1.0, limit, stream(0))
-    batcher.submit(job)
+    scheduler.submit(job)
     await job.future
     return job
 
 
-async def _choose(batcher: Scheduler, prompt: list[int], options: list[list[tuple[int, ...]]]) -> Choice:
+async def _choose(scheduler: Scheduler, prompt: list[int], options: list[list[tuple[int, ...]]]) -> Choice:
     loop = asyncio.get_running_loop()
     job = ScoringJob(prompt, loop.create_future(), loop, options)
-    batcher.submit(job)
+    scheduler.submit(job)
     choice: Choice = await job.future
     return choice
 
 
-async def _chain(batcher: Scheduler, row: int) -> list[GenerationJob]:
+async def _chain(scheduler: Scheduler, row: int) -> list[GenerationJob]:
     """Three turns, each behind the one before; all rows share an opening, and pairs of rows share a prompt."""
     context = _text(0, 50) + _text(1 + row // 2, 20 + row // 2)
     turns = []
     for turn in range(3):
-        turns.append(await _write(batcher, context, 12 + 5 * (row % 4)))
+        turns.append(await _write(scheduler, context, 12 + 5 * (row % 4)))
         context = context + turns[-1].tokens + _text(50 + turn, 9)
     return turns
 
 
-async def _chains(batcher: Scheduler, rows: int) -> list[GenerationJob]:
-    return [job for turns in await asyncio.gather(*(_chain(batcher, row) for row in range(rows))) for job in turns]
+async def _chains(scheduler: Scheduler, rows: int) -> list[GenerationJob]:
+    return [job for turns in await asyncio.gather(*(_chain(scheduler, row) for row in range(rows))) for job in turns]
 
 
 def _alone(model: Any, job: GenerationJob) -> list[int]:
@@ -154,9 +154,9 @@ def _lead(model: Any, tokens: Sequence[int], over: int) -> float:
 def test_greedy_texts_are_those_of_generate_one_by_one_up_to_ties(prefix_tokens: int) -> None:
     torch.set_num_threads(1)
     model = _model(grouped=False)
-    batcher = _batcher(_model(), prefix_tokens)
-    jobs = asyncio.run(_chains(batcher, 12)) + asyncio.run(_chains(batcher, 4))
-    batcher.close()
+    scheduler = _scheduler(_model(), prefix_tokens)
+    jobs = asyncio.run(_chains(scheduler, 12)) + asyncio.run(_chains(scheduler, 4))
+    scheduler.close()
     for job in jobs:
         expected = _alone(model, job)
         assert len(job.tokens) == len(expected)
@@ -183,13 +183,13 @@ def test_texts_that_begin_alike_are_read_once_even_when_they_come_together() -> 
             read.append(inputs["input_ids"].numel())
         return model(**inputs)
 
-    batcher = _batcher(counting, 20_000)
+    scheduler = _scheduler(counting, 20_000)
 
     async def main() -> list[GenerationJob]:
-        return list(await asyncio.gather(*(_write(batcher, [*_text(1, 100), token], 3) for token in range(4))))
+        return list(await asyncio.gather(*(_write(scheduler, [*_text(1, 100), token], 3) for token in range(4))))
 
     jobs = asyncio.run(main())
-    batcher.close()
+    scheduler.close()
     assert sum(read) == 101 + 3 * 5  # six blocks are known to the other three
     assert sorted(job.cached for job in jobs) == [0, 96, 96, 96]
 
@@ -197,9 +197,9 @@ def test_texts_that_begin_alike_are_read_once_even_when_they_come_together() -> 
 def test_a_sliding_window_is_respected_behind_a_known_beginning() -> None:
     torch.set_num_threads(1)
     model = small_model(transformers.MistralConfig, _VOCABULARY, max_position_embeddings=1024, sliding_window=8)
-    batcher = _batcher(model, 20_000)
-    jobs = asyncio.run(_chains(batcher, 6))
-    batcher.close()
+    scheduler = _scheduler(model, 20_000)
+    jobs = asyncio.run(_chains(scheduler, 6))
+    scheduler.close()
     assert sum(job.cached for job in jobs) > 0
     assert [job.tokens for job in jobs] == [_alone(model, job) for job in jobs]
 
@@ -210,11 +210,11 @@ def test_choices_are_the_same_behind_a_known_beginning_and_read_their_prompt_onc
     options: list[list[tuple[int, ...]]] = [[(3,), (4, 5)], [(6, 7, 8)], [(9, 10), (3, 11)]]
     prompts = [_text(number // 2, 30 + 17 * number) for number in range(9)]
 
-    async def main(batcher: Scheduler) -> list[Choice]:
-        together = await asyncio.gather(*(_choose(batcher, prompt, options) for prompt in prompts[:6]))
-        return [*together, *[await _choose(batcher, prompt, options) for prompt in prompts]]
+    async def main(scheduler: Scheduler) -> list[Choice]:
+        together = await asyncio.gather(*(_choose(scheduler, prompt, options) for prompt in prompts[:6]))
+        return [*together, *[await _choose(scheduler, prompt, options) for prompt in prompts]]
 
-    plain, reusing = _batcher(model, 0), _batcher(model, 20_000)
+    plain, reusing = _scheduler(model, 0), _scheduler(model, 20_000)
     expected, found = asyncio.run(main(plain)), asyncio.run(main(reusing))
     plain.close()
     reusing.close()

@@ -13,8 +13,8 @@ import transformers
 
 from cai.core.errors import ContextError
 from cai.models.base import Choice
-from cai.models.local import prefill as reading
-from cai.models.local import scheduler as batching
+from cai.models.local import prefill
+from cai.models.local import scheduler as scheduling
 from cai.models.local.jobs import GenerationJob, Limits, ScoringJob
 from cai.models.local.kv_cache import KVCache
 from cai.models.local.prefix_cache import PrefixCache
@@ -53,16 +53,16 @@ Open = Callable[..., tuple[Scheduler, _Model]]
 @pytest.fixture
 def opened() -> Iterator[Open]:
     torch.set_num_threads(1)
-    batchers: list[Scheduler] = []
+    schedulers: list[Scheduler] = []
 
     def open_one(limits: Limits = _ROOMY) -> tuple[Scheduler, _Model]:
         model = _Model()
-        batchers.append(Scheduler(model, torch.device("cpu"), (), limits))  # no end token: a row runs to its limit
-        return batchers[-1], model
+        schedulers.append(Scheduler(model, torch.device("cpu"), (), limits))  # no end token: a row runs to its limit
+        return schedulers[-1], model
 
     yield open_one
-    for batcher in batchers:
-        batcher.close()
+    for scheduler in schedulers:
+        scheduler.close()
 
 
 def _prompt(number: int, length: int) -> list[int]:
@@ -79,25 +79,25 @@ def _scoring(number: int, length: int) -> ScoringJob:
     return ScoringJob(_prompt(number, length), loop.create_future(), loop, [[(3,), (4,)], [(5, 6)]])
 
 
-def _generate(batcher: Scheduler, model: _Model, shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
+def _generate(scheduler: Scheduler, model: _Model, shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
     """Return the tokens of requests with these prompt lengths and limits, all of them queued before the first step."""
 
     async def main() -> list[list[int]]:
         model.gate.clear()
         jobs = [_generation(number, *shape) for number, shape in enumerate(shapes)]
         for job in jobs:
-            batcher.submit(job)
+            scheduler.submit(job)
         model.gate.set()
         return [tokens for tokens, _ in await asyncio.gather(*(job.future for job in jobs))]
 
     return asyncio.run(main())
 
 
-def _full_beside(batcher: Scheduler, most: int, refusals: list[int]) -> Callable[[dict[str, Any]], None]:
+def _full_beside(scheduler: Scheduler, most: int, refusals: list[int]) -> Callable[[dict[str, Any]], None]:
     """Return a memory that holds `most` rows: those that run and those that are read beside them."""
 
     def check(inputs: dict[str, Any]) -> None:
-        held = len(inputs["input_ids"]) + (0 if _is_step(inputs) else len(batcher._rows))
+        held = len(inputs["input_ids"]) + (0 if _is_step(inputs) else len(scheduler._rows))
         if held > most:
             refusals.append(held)
             raise torch.OutOfMemoryError("out of memory, says the test")
@@ -108,22 +108,22 @@ def _full_beside(batcher: Scheduler, most: int, refusals: list[int]) -> Callable
 def test_a_prompt_that_does_not_fit_beside_running_rows_waits_until_they_leave(opened: Open) -> None:
     shapes = [(3 + 5 * (number % 6), 4 + number % 9) for number in range(24)]
     refusals: list[int] = []
-    batcher, model = opened()
-    model.before = _full_beside(batcher, 4, refusals)
-    assert _generate(batcher, model, shapes) == _generate(*opened(), shapes)
+    scheduler, model = opened()
+    model.before = _full_beside(scheduler, 4, refusals)
+    assert _generate(scheduler, model, shapes) == _generate(*opened(), shapes)
     assert refusals
-    model.before = _full_beside(batcher, 0, refusals)
+    model.before = _full_beside(scheduler, 0, refusals)
     with pytest.raises(ContextError, match="a prompt of 8 tokens does not fit in memory"):
-        _generate(batcher, model, [(8, 2)])
+        _generate(scheduler, model, [(8, 2)])
 
 
 def test_a_choice_that_does_not_fit_beside_running_rows_waits_until_they_leave(opened: Open) -> None:
     refusals: list[int] = []
-    batcher, model = opened()
+    scheduler, model = opened()
 
     async def main() -> list[Any]:
         full, loop = asyncio.Event(), asyncio.get_running_loop()
-        memory = _full_beside(batcher, 4, refusals)
+        memory = _full_beside(scheduler, 4, refusals)
 
         def before(inputs: dict[str, Any]) -> None:
             memory(inputs)
@@ -133,13 +133,13 @@ def test_a_choice_that_does_not_fit_beside_running_rows_waits_until_they_leave(o
         model.before = before
         running = [_generation(number, 5, 100 + 20 * number) for number in range(4)]
         for job in running:
-            batcher.submit(job)
+            scheduler.submit(job)
         model.gate.set()
         await full.wait()
         late = [_scoring(number, 4 + number) for number in range(9)]
         for choice in late:
-            batcher.submit(choice)
-        batcher.submit(last := _generation(9, 5, 10))
+            scheduler.submit(choice)
+        scheduler.submit(last := _generation(9, 5, 10))
         return await asyncio.gather(*(job.future for job in (*running, *late, last)))
 
     results = asyncio.run(main())
@@ -150,7 +150,7 @@ def test_a_choice_that_does_not_fit_beside_running_rows_waits_until_they_leave(o
     async def alone() -> list[Choice]:
         choices = []
         for number in range(9):
-            batcher.submit(job := _scoring(number, 4 + number))
+            scheduler.submit(job := _scoring(number, 4 + number))
             choices.append(await job.future)
         return choices
 
@@ -171,10 +171,10 @@ def test_what_a_refused_pass_allocated_is_gone_before_memory_is_given_back(
         if len(inputs["input_ids"]) > 3:
             raise torch.OutOfMemoryError("out of memory, says the test")
 
-    monkeypatch.setattr(reading, "release", lambda _: alive.append(sum(ref() is not None for ref in activations)))
-    batcher, model = opened()
+    monkeypatch.setattr(prefill, "release", lambda _: alive.append(sum(ref() is not None for ref in activations)))
+    scheduler, model = opened()
     model.before = before
-    _generate(batcher, model, [(5, 6)] * 8)  # the prefill of 7 is refused, then the step with 4 rows
+    _generate(scheduler, model, [(5, 6)] * 8)  # the prefill of 7 is refused, then the step with 4 rows
     assert len(alive) > 2
     assert set(alive) == {0}
 
@@ -185,7 +185,7 @@ def test_after_a_retreat_no_more_rows_are_read_than_the_new_limit(
     refused: list[int] = []
 
     class Narrow(KVCache):
-        """A tape for 6 rows."""
+        """A cache for 6 rows."""
 
         def reserve(self, count: int, longest: int) -> None:
             rows = len(self.starts) + count
@@ -194,17 +194,17 @@ def test_after_a_retreat_no_more_rows_are_read_than_the_new_limit(
                 raise torch.OutOfMemoryError("out of memory, says the test")
             super().reserve(count, longest)
 
-    monkeypatch.setattr(batching, "KVCache", Narrow)
-    batcher, model = opened()
+    monkeypatch.setattr(scheduling, "KVCache", Narrow)
+    scheduler, model = opened()
     read: list[int] = []
 
     def before(inputs: dict[str, Any]) -> None:
         if not _is_step(inputs):
-            read.append(len(batcher._rows) + len(inputs["input_ids"]))
+            read.append(len(scheduler._rows) + len(inputs["input_ids"]))
 
     model.before = before
     shapes = [((2, 62, 142, 250)[number % 4], 5) for number in range(16)]  # each length is a group by itself
-    found = _generate(batcher, model, shapes)
+    found = _generate(scheduler, model, shapes)
     assert refused == [16, 8]
     assert max(read) == 4, "rows were read past the limit, which is half of those that did not fit"
     monkeypatch.undo()
@@ -215,9 +215,9 @@ def test_after_a_retreat_no_more_rows_are_read_than_the_new_limit(
 def test_what_is_kept_of_former_prompts_is_given_up_before_any_row(opened: Open, when: str) -> None:
     shapes = [(40 + number, 12) for number in range(8)]
     expected = _generate(*opened(), shapes)
-    batcher, model = opened()
-    store = batcher._reader.prefixes
-    assert _generate(batcher, model, shapes) == expected
+    scheduler, model = opened()
+    store = scheduler._prefiller.prefix_cache
+    assert _generate(scheduler, model, shapes) == expected
     refused: list[int] = []
 
     def before(inputs: dict[str, Any]) -> None:
@@ -229,26 +229,26 @@ def test_what_is_kept_of_former_prompts_is_given_up_before_any_row(opened: Open,
     if when == "scoring":
 
         async def score() -> Choice:
-            batcher.submit(job := _scoring(0, 40))
+            scheduler.submit(job := _scoring(0, 40))
             choice: Choice = await job.future
             return choice
 
         assert asyncio.run(score()).mass > 0
         model.before = lambda _: None
-    assert _generate(batcher, model, shapes) == expected
-    assert batcher._max_rows == _ROOMY.rows
+    assert _generate(scheduler, model, shapes) == expected
+    assert scheduler._max_rows == _ROOMY.rows
     assert len(refused) == len(set(refused)) > 0, "each time it comes back, it is half as large"
 
 
 def test_a_store_that_does_not_fit_is_done_without(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def keep(self: PrefixCache, *_: Any) -> None:
+    def store(self: PrefixCache, *_: Any) -> None:
         asked.append(1)
         raise torch.OutOfMemoryError("out of memory, says the test")
 
     expected = _generate(*opened(), [(40, 9)] * 6)
-    monkeypatch.setattr(PrefixCache, "keep", keep)
+    monkeypatch.setattr(PrefixCache, "store", store)
     assert _generate(*opened(), [(40, 9)] * 6) == expected
     assert asked
 
@@ -261,10 +261,10 @@ def test_devices_without_an_exception_of_their_own_run_out_of_memory_too(opened:
         if len(inputs["input_ids"]) > 2:
             raise RuntimeError(words)
 
-    batcher, model = opened()
+    scheduler, model = opened()
     model.before = before
     shapes = [(5 + number, 6) for number in range(8)]
-    assert _generate(batcher, model, shapes) == _generate(*opened(), shapes)
+    assert _generate(scheduler, model, shapes) == _generate(*opened(), shapes)
 
 
 def test_the_batch_grows_again_when_there_is_memory_again(opened: Open) -> None:
@@ -276,13 +276,13 @@ def test_the_batch_grows_again_when_there_is_memory_again(opened: Open) -> None:
         if sizes[-1] > most:
             raise torch.OutOfMemoryError("out of memory, says the test")
 
-    batcher, model = opened()
+    scheduler, model = opened()
     model.before = before
-    _generate(batcher, model, [(5, 3)] * 8)
+    _generate(scheduler, model, [(5, 3)] * 8)
     assert max(sizes) > most
     most = 64
     sizes.clear()
-    _generate(batcher, model, [(5, 60)] * 16)
+    _generate(scheduler, model, [(5, 60)] * 16)
     assert max(sizes) > 3
 
 
@@ -296,9 +296,9 @@ def test_the_cache_that_is_allocated_stays_within_the_limit(opened: Open) -> Non
             allocated.append(shape[0] * shape[2])
             rows.append(len(inputs["input_ids"]))
 
-    batcher, model = opened(replace(_ROOMY, cache_tokens=13_000))
+    scheduler, model = opened(replace(_ROOMY, cache_tokens=13_000))
     model.before = before
-    _generate(batcher, model, [(40, 24)] * 40 + [(400, 24)] * 20 + [(10, 100)] * 40)
+    _generate(scheduler, model, [(40, 24)] * 40 + [(400, 24)] * 20 + [(10, 100)] * 40)
     assert max(allocated) <= 13_000
     assert max(rows) == 32
 
@@ -311,8 +311,8 @@ def test_a_loop_that_closes_meanwhile_is_nobody_who_waits(opened: Open) -> None:
             self.close()
             return super().call_soon_threadsafe(*arguments, **settings)
 
-    batcher, model = opened()
+    scheduler, model = opened()
     for number in range(3):
-        batcher.submit(_generation(number, 4, 1, Closing()))
+        scheduler.submit(_generation(number, 4, 1, Closing()))
     model.gate.set()
-    assert [len(tokens) for tokens in _generate(batcher, model, [(4, 3)] * 4)] == [3] * 4
+    assert [len(tokens) for tokens in _generate(scheduler, model, [(4, 3)] * 4)] == [3] * 4

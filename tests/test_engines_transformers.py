@@ -94,7 +94,7 @@ def _request(text: str, seed: int = 0, temperature: float = 1.0, max_tokens: int
     return Request(_messages(text), Sampling(temperature, top_p, max_tokens), seed)
 
 
-def _crowd(count: int, temperature: float = 1.0) -> list[Request]:
+def _requests(count: int, temperature: float = 1.0) -> list[Request]:
     return [
         _request(
             " ".join(_WORDS[(i * 7 + j) % len(_WORDS)] for j in range(1 + i % 23)),
@@ -131,11 +131,11 @@ def _spelling_probability(loaded: Loaded, prompt: list[int], text: str) -> float
     return math.exp(sum(float(table[len(prompt) - 1 + i, token]) for i, token in enumerate(ids)))
 
 
-def test_greedy_in_a_crowd_is_what_generate_gives_alone(
+def test_greedy_in_a_batch_is_what_generate_gives_alone(
     checkpoint: Path, loaded: Loaded, opened: Callable[..., TransformersEngine]
 ) -> None:
     plain = transformers.AutoModelForCausalLM.from_pretrained(checkpoint)  # as transformers opens it, nothing replaced
-    requests = _crowd(40, temperature=0.0)
+    requests = _requests(40, temperature=0.0)
     for request, completion in zip(requests, _run_all(opened(), requests), strict=True):
         ids = _prompt_ids(loaded, request.messages)
         with torch.inference_mode():
@@ -152,8 +152,8 @@ def test_greedy_in_a_crowd_is_what_generate_gives_alone(
         assert completion.finish_reason == ("stop" if int(out[-1]) in loaded.end_tokens else "length")
 
 
-def test_a_request_draws_the_same_alone_and_in_any_crowd(opened: Callable[..., TransformersEngine]) -> None:
-    requests = _crowd(48)
+def test_a_request_draws_the_same_alone_and_in_any_requests(opened: Callable[..., TransformersEngine]) -> None:
+    requests = _requests(48)
     engine = opened()
     together = _run_all(engine, requests)
     alone = [_run_all(engine, [request])[0] for request in requests]
@@ -171,7 +171,7 @@ def test_a_seed_decides_the_text(opened: Callable[..., TransformersEngine]) -> N
 
 def test_requests_join_a_running_batch_and_leave_it(opened: Callable[..., TransformersEngine]) -> None:
     engine = opened()
-    long, *short = [_request("tea", seed=3, temperature=0.0, max_tokens=150), *_crowd(30)]
+    long, *short = [_request("tea", seed=3, temperature=0.0, max_tokens=150), *_requests(30)]
 
     async def main() -> list[Completion]:
         tasks = [asyncio.create_task(engine.complete(long))]
@@ -232,7 +232,7 @@ def test_an_option_that_begins_another_is_not_counted_for_both(
 
 def test_choices_and_generations_share_the_engine(opened: Callable[..., TransformersEngine]) -> None:
     engine = opened()
-    requests = _crowd(20)
+    requests = _requests(20)
 
     async def main() -> tuple[list[Any], list[Any]]:
         choices = [engine.choose(request.messages, ("A", "B")) for request in requests]
@@ -280,7 +280,7 @@ def test_closing_tells_those_who_wait(opened: Callable[..., TransformersEngine])
     engine = opened(_limits(rows=2, cache_tokens=400, prefill_tokens=64))
 
     async def main() -> list[Any]:
-        tasks = [asyncio.create_task(engine.complete(request)) for request in _crowd(200)]
+        tasks = [asyncio.create_task(engine.complete(request)) for request in _requests(200)]
         await tasks[0]
         await engine.close()
         return list(await asyncio.gather(*tasks, return_exceptions=True))
@@ -295,7 +295,7 @@ def test_closing_tells_those_who_wait(opened: Callable[..., TransformersEngine])
 
 def test_a_cancelled_request_leaves_the_others_alone(opened: Callable[..., TransformersEngine]) -> None:
     engine = opened(_limits(rows=4, cache_tokens=2000, prefill_tokens=64))
-    requests = _crowd(16)
+    requests = _requests(16)
 
     async def main() -> list[Any]:
         tasks = [asyncio.create_task(engine.complete(request)) for request in requests]
@@ -340,7 +340,7 @@ def _with_model(loaded: Loaded, model: Any) -> TransformersEngine:
 def test_running_out_of_memory_halves_the_batch_and_changes_no_text(
     loaded: Loaded, opened: Callable[..., TransformersEngine]
 ) -> None:
-    requests = _crowd(24)
+    requests = _requests(24)
     scarce = _Scarce(loaded.model, most=5)
     engine = _with_model(loaded, scarce)
     assert _said(_run_all(engine, requests)) == _said(_run_all(opened(), requests))
@@ -364,7 +364,7 @@ def test_a_broken_model_ends_the_engine_for_everyone(loaded: Loaded) -> None:
     engine = _with_model(loaded, broken)
 
     async def main() -> list[Any]:
-        return list(await asyncio.gather(*map(engine.complete, _crowd(10)), return_exceptions=True))
+        return list(await asyncio.gather(*map(engine.complete, _requests(10)), return_exceptions=True))
 
     results = asyncio.run(main())
     assert all(isinstance(result, EngineGoneError) and "says the test" in str(result) for result in results)

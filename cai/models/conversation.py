@@ -1,4 +1,4 @@
-"""Conversations as token ids and back, through one tokenizer and its chat template. It knows nothing of models.
+"""Conversations as token ids and back, through one tokenizer and its chat template.
 
 What every engine in this process needs: the prompt, how an option may be spelled behind it, and whether it all fits.
 What somebody wrote never acts: where a text spells one of the tokenizer's special tokens (`<|im_end|>`), the model
@@ -15,7 +15,7 @@ from cai.models.scoring import Spelling
 from cai.models.template_check import explain
 
 _LEAST_ROOM = 16  # tokens: an answer shorter than this is not worth beginning
-_FIRST_SEAM = 0xF0000  # the first of Unicode's private characters, of which nearly every text has none
+_FIRST_SEPARATOR = 0xF0000  # the first of Unicode's private characters, of which nearly every text has none
 
 
 class ChatTokenizer:
@@ -66,12 +66,12 @@ class ChatTokenizer:
         if not self._special.pattern or not any(self._special.search(message["content"]) for message in messages):
             return [self._render(messages)]
         written = "".join(message["content"] for message in messages)
-        seam = next(char for char in map(chr, range(_FIRST_SEAM, 0x110000)) if char not in written)
+        separator = next(char for char in map(chr, range(_FIRST_SEPARATOR, 0x110000)) if char not in written)
         cut: list[Message] = [
-            {"role": message["role"], "content": self._special.sub(rf"\g<0>{seam}", message["content"])}
+            {"role": message["role"], "content": self._special.sub(rf"\g<0>{separator}", message["content"])}
             for message in messages
         ]
-        return self._render(cut).split(seam)
+        return self._render(cut).split(separator)
 
     def _render(self, messages: Sequence[Message]) -> str:
         text: str = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)

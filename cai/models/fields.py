@@ -1,4 +1,4 @@
-"""Values out of what a server says, each read by one rule, so that nothing unchecked gets past the door.
+"""Values out of what a server says, each read by one rule, so that nothing unchecked is passed on.
 
 A server may say anything: lists for mappings, numbers as words, numbers that are none. What cannot be what it should be
 is missing here: no mapping, no text, 0 tokens counted, a log-probability that is not a number.

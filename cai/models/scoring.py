@@ -1,4 +1,4 @@
-"""How likely whole options are, from log-probabilities of their tokens. It knows nothing of models or tokenizers.
+"""How likely whole options are, from log-probabilities of their tokens.
 
 The rule of the word boundary: the space before an option belongs to the option, so each has several spellings (`A` and
 ` A`), and the option's probability is the sum of theirs. A spelling of several tokens is scored whole, each token given

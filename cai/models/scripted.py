@@ -2,7 +2,7 @@
 
 Dry runs, tests and memory measurements use it as they use any other engine, so it costs microseconds a request. Tokens
 are words between white space. Every answer passes through the event loop once, so that rows interleave as they do with
-a real model. It knows nothing of what the answers mean: `default_script` makes them up from a hash of the request.
+a real model. `default_script` makes answers up from a hash of the request.
 """
 
 import asyncio

@@ -64,7 +64,7 @@ class TemplateCounter:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._turns = ChatTokenizer(tokenizer, None)
+        self._chat = ChatTokenizer(tokenizer, None)
         self._text = lru_cache(_REMEMBERED_TEXTS)(self._encoded)
         self._around = lru_cache(_REMEMBERED_TEXTS)(self._template)
 
@@ -79,7 +79,7 @@ class TemplateCounter:
 
     def _template(self, roles: tuple[RoleName, ...]) -> int:
         turns: list[Message] = [{"role": role, "content": "?"} for role in roles]
-        return len(self._turns.encode_prompt(turns)) - len(roles) * self._text("?")
+        return len(self._chat.encode_prompt(turns)) - len(roles) * self._text("?")
 
 
 def open_template_counter(model: str) -> TemplateCounter:

@@ -1,9 +1,9 @@
 """The one place where a model's weights and tokenizers are loaded. Raises ModelError in one sentence, never else.
 
 Nothing is filled in: transformers would draw anew what a checkpoint lacks, and leave out what it does not know, and the
-model would answer in word salad without a word. Refused are weights that are missing, left over, of another shape or
-not finite. What transformers itself knows to be optional, weights that are tied, and a reward model's head where the
-checkpoint is a language model's are no faults.
+model would answer with noise, and nobody would be told. Refused are weights that are missing, left over, of another
+shape or not finite. What transformers itself knows to be optional, weights that are tied, and a reward model's head
+where the checkpoint is a language model's are no faults.
 
 No code out of a checkpoint is run. It may bring Python files of its own (`auto_map`): transformers runs them when it is
 told to, and where it is not told anything it asks on the terminal. Here it is told no, always: a checkpoint that cannot

@@ -1,8 +1,8 @@
 """A model in this process, through transformers: CPU, CUDA or Metal.
 
-Conversations become token ids and back (`turns.py`) on the event loop's thread; `batching.py` does the rest in a thread
-of its own. A request's tokens depend on its messages, sampling and seed alone, up to rounding: neighbours in a
-batch, and whether a prompt's beginning was read for it or before, change the last bits of the logits, which matters
+Conversations become token ids and back (`conversation.py`) on the event loop's thread; `scheduler.py` does the rest in
+a thread of its own. A request's tokens depend on its messages, sampling and seed alone, up to rounding: neighbours in a
+batch, and whether a prompt's beginning came from the prefix cache, change the last bits of the logits, which matters
 only where two tokens are tied.
 """
 
@@ -39,38 +39,38 @@ class TransformersEngine:
         self.name = loaded.name
         self.concurrency = concurrency or _ROWS.get(loaded.device.type, _DEFAULT_ROWS)
         self.context_length = loaded.context_length
-        self._turns = ChatTokenizer(loaded.tokenizer, loaded.context_length)
-        self._batcher = Scheduler(
+        self._chat = ChatTokenizer(loaded.tokenizer, loaded.context_length)
+        self._scheduler = Scheduler(
             loaded.model, loaded.device, loaded.end_tokens, limits or _limits(loaded, self.concurrency)
         )
 
     async def complete(self, request: Request) -> Completion:
         """Return the assistant's next turn; `max_tokens` is cut to what the context still holds."""
-        prompt = self._turns.encode_prompt(request.messages)
+        prompt = self._chat.encode_prompt(request.messages)
         sampling = request.sampling
-        limit = self._turns.room(len(prompt), sampling.max_tokens)
+        limit = self._chat.room(len(prompt), sampling.max_tokens)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[tuple[list[int], bool]] = loop.create_future()
         job = GenerationJob(prompt, future, loop, sampling.temperature, sampling.top_p, limit, stream(request.seed))
-        self._batcher.submit(job)
+        self._scheduler.submit(job)
         tokens, ended = await future
-        text = self._turns.decode(tokens[:-1] if ended else tokens)
+        text = self._chat.decode(tokens[:-1] if ended else tokens)
         return Completion(text, "stop" if ended else "length", len(prompt), job.cached, len(tokens))
 
     async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
         """Return how likely each whole option is, options of several tokens included."""
-        spelled = self._turns.spell(options)
-        prompt = self._turns.encode_prompt(messages)
+        spelled = self._chat.spell(options)
+        prompt = self._chat.encode_prompt(messages)
         longest = max(len(spelling) for spellings in spelled for spelling in spellings)
-        self._turns.room(len(prompt), longest, least=longest)
+        self._chat.room(len(prompt), longest, least=longest)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Choice] = loop.create_future()
-        self._batcher.submit(ScoringJob(prompt, future, loop, spelled))
+        self._scheduler.submit(ScoringJob(prompt, future, loop, spelled))
         return await future
 
     async def close(self) -> None:
         """Stop the thread; requests that wait get EngineGoneError."""
-        await asyncio.to_thread(self._batcher.close)
+        await asyncio.to_thread(self._scheduler.close)
 
 
 async def open_transformers(model: str, device: str, dtype: str, concurrency: int | None) -> TransformersEngine:

@@ -1,4 +1,4 @@
-"""What waits in front of a model in this process: prompts as token ids, and how many may be read and kept at once."""
+"""What the scheduler is given: jobs, with prompts as token ids, and the limits of what it does and keeps at once."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -11,21 +11,21 @@ from cai.models.scoring import Spelling
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A prompt that waits for its result; `future` belongs to `loop`, all else to the batching thread."""
+    """A prompt that waits for its result; `future` belongs to `loop`, all else to the scheduler's thread."""
 
     prompt: list[int]
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
-    read: int = field(default=0, init=False)
+    computed: int = field(default=0, init=False)
 
-    def note_read(self, known: int) -> None:
-        """Note a pass that read the prompt, and what follows it, but for the first `known` tokens."""
-        self.read = max(self.read, len(self.prompt) - max(0, known))
+    def note_prefill(self, known: int) -> None:
+        """Note a pass that computed the prompt, and what follows it, but for the first `known` tokens."""
+        self.computed = max(self.computed, len(self.prompt) - max(0, known))
 
     @property
     def cached(self) -> int:
-        """Tokens of the prompt that were known before and never read for this job."""
-        return len(self.prompt) - self.read
+        """Tokens of the prompt that came from the prefix cache and were never computed for this job."""
+        return len(self.prompt) - self.computed
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +41,7 @@ class GenerationJob(Job):
 
     @property
     def context(self) -> list[int]:
-        """What the model has to read before the next token can be drawn."""
+        """What has to pass through the model before the next token can be drawn."""
         return self.prompt + self.tokens
 
     @property
@@ -74,9 +74,8 @@ class ScoringJob(Job):
 class Limits:
     """How much is done and kept at once.
 
-    `rows` are decoded together, with `cache_tokens` in their cache; `prefix_tokens` are kept besides, of what was read
-    and written before. One forward pass reads prompts of `prefill_tokens`; reading `pass_tokens` takes about as long as
-    a pass takes for itself.
+    `rows` are decoded together, with `cache_tokens` in their KV cache; `prefix_tokens` fit the prefix cache. A forward
+    pass prefills `prefill_tokens`; `pass_tokens` take about as long as a pass takes for itself.
     """
 
     rows: int

@@ -1,4 +1,4 @@
-"""What is done when a device's memory runs out: to notice it, and to give back what is held in reserve."""
+"""Running out of a device's memory: how it is noticed, and how what is held in reserve is given back."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ _SAID_ELSEWHERE = ("DefaultCPUAllocator:", "MPS backend out of memory")
 """How torch's allocators without an exception of their own say it."""
 
 
-def refusal(work: Callable[[], None]) -> str | None:
+def memory_error(work: Callable[[], None]) -> str | None:
     """Do `work`; return what was said when memory ran out, None when it did not.
 
     The exception is gone by then: its traceback would keep alive all that `work` had allocated.
@@ -25,7 +25,7 @@ def refusal(work: Callable[[], None]) -> str | None:
 
 
 def release(device: torch.device) -> None:
-    """Return what torch holds in reserve to the device."""
+    """Return the memory that torch holds in reserve to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

@@ -1,10 +1,10 @@
-"""Keys and values of what was read and written before, for what begins alike.
+"""The prefix cache: keys and values of what was prefilled and decoded before, for prompts that begin alike.
 
-A text's tokens are cut into blocks of 16; a block is known by its tokens and the block before it, so what begins alike
-shares its blocks, and the same words elsewhere are other blocks. Blocks live in pools, one for each layer's keys and
-one for its values, shaped (blocks, heads, 16, head size), which are allocated whole when the first block comes. When
-they are full, the least recently used blocks leave, the last of a chain before the first. It knows token ids and
-buffers shaped as the tape's; it knows nothing of requests or models.
+Tokens are cut into blocks of 16, as vLLM's automatic prefix caching does; a block is known by its tokens and the block
+before it, so prompts that begin alike share blocks, and the same tokens elsewhere are other blocks. Blocks lie in
+pools, one for each layer's keys and one for its values, shaped (blocks, heads, 16, head size), which are allocated
+whole when the first block comes. When they are full, the least recently used blocks are evicted, the last of a chain
+before the first.
 """
 
 import itertools
@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 BLOCK = 16
-"""Tokens in a block: on the average half of one is read again for each request."""
+"""Tokens in a block: on the average half of one is computed again for each request."""
 
 Key = tuple[int, tuple[int, ...]]
 """The name of the block before, 0 for none, and the tokens of this one."""
 
 
 class _Block(NamedTuple):
-    """`name` is never given twice, so that blocks behind one that has left are never found again."""
+    """`name` is never given twice, so that blocks behind one that was evicted are never found again."""
 
     name: int
     slot: int
@@ -38,10 +38,10 @@ class PrefixCache:
         self._names = itertools.count(1)
         self.pools: list[Tensor] = []
 
-    def look(self, tokens: Sequence[int]) -> tuple[list[int], Key | None]:
+    def lookup(self, tokens: Sequence[int]) -> tuple[list[int], Key | None]:
         """Return the slots of the longest known beginning of `tokens`, and the first whole block that is not known.
 
-        The latter is None when all whole blocks are known or nothing can be kept. What was found leaves last.
+        The latter is None when all whole blocks are known or nothing can be kept. What was found is evicted last.
         """
         chain, missing = self._walk(tokens)
         self._touch(chain)
@@ -54,10 +54,10 @@ class PrefixCache:
             blocks = _as_blocks(buffer, row, column, len(slots))
             blocks[:] = pool.index_select(0, places)
 
-    def keep(self, tokens: Sequence[int], buffers: Sequence[Tensor], row: int, column: int) -> None:
+    def store(self, tokens: Sequence[int], buffers: Sequence[Tensor], row: int, column: int) -> None:
         """Copy the whole blocks of `tokens` that are not known yet from `row` of the buffers; they begin at `column`.
 
-        When memory runs out here, what is kept is no longer sound: `give_up` has to follow.
+        When memory runs out here, what is kept is no longer sound: `shrink` has to follow.
         """
         chain, _ = self._walk(tokens)
         known = len(chain)
@@ -82,7 +82,7 @@ class PrefixCache:
         for pool, buffer in zip(self.pools, buffers, strict=True):
             pool.index_copy_(0, places, _as_blocks(buffer, row, column + known * BLOCK, len(slots)))
 
-    def give_up(self) -> bool:
+    def shrink(self) -> bool:
         """Forget everything and give the memory back, for half as much from now on; return whether there was any."""
         if not self._blocks:
             return False
@@ -105,7 +105,7 @@ class PrefixCache:
         return chain, None
 
     def _touch(self, chain: Sequence[Key]) -> None:
-        """Make these the last to leave, the first of the chain the very last."""
+        """Make these the last to be evicted, the first of the chain the very last."""
         for key in reversed(chain):
             self._blocks.move_to_end(key)
 

@@ -1,12 +1,13 @@
-"""One thread that owns a model and keeps it busy with whatever requests are waiting.
+"""Continuous batching: one thread that owns a model and keeps it busy with whatever requests are waiting.
 
-Requests join the running batch as they arrive and leave it when they are done; nobody waits for a stage or for the
-slowest neighbour. Every few steps the waiting choices are scored (one forward pass each, so they go first) and the
-waiting generations are taken in; `reading.py` reads the prompts of both. It knows token ids only, no text.
+Requests join the running batch as they arrive and leave it when they are done; none waits for a stage or for the
+slowest neighbour. Every few decoding steps the waiting choices are scored (one forward pass each, so they go first) and
+waiting generations are admitted; `prefill.py` prefills both. Requests are token ids; no text is known here.
 
-When memory runs out, what is kept of former prompts goes first. Then what joins joins in halves; what does not fit
-alone waits until running rows have left, and fails by itself when none run. When memory runs out for the running batch,
-it is halved and its rows start over from the tokens they already have. Any other error of the model ends the engine.
+When memory runs out, the prefix cache goes first. Then what is admitted is halved; what does not fit alone waits until
+running rows are done, and fails by itself when none run. When memory runs out for the running batch, its rows are
+preempted: they are queued again, half as many run at once, and their KV cache is computed again from the tokens that
+they already have. Any other error of the model ends the engine.
 """
 
 import math
@@ -24,12 +25,12 @@ from torch import Tensor
 from cai.core.errors import ContextError, EngineError, EngineGoneError, RequestError
 from cai.models.local.jobs import GenerationJob, Job, Limits, ScoringJob
 from cai.models.local.kv_cache import KVCache, footprint
-from cai.models.local.memory import refusal
+from cai.models.local.memory import memory_error
 from cai.models.local.prefill import Prefill, Prefiller
 from cai.models.local.sampling import draw_tokens
 from cai.models.scoring import Spelling, paths, weigh
 
-_JOIN_EVERY = 4  # decoding steps between two admissions
+_ADMIT_EVERY = 4  # decoding steps between two admissions
 _GROW_EVERY = 64  # decoding steps until one row more is tried after memory ran out
 
 _Job = TypeVar("_Job", GenerationJob, ScoringJob)
@@ -44,14 +45,14 @@ class Scheduler:
         self._end_tokens = frozenset(end_tokens)
         self._limits = limits
         self._max_rows = limits.rows  # fewer after memory ran out
-        self._crowd = math.inf  # running rows beside which a request did not fit: none is tried until fewer run
+        self._full_at = math.inf  # running rows beside which a request did not fit: none is tried until fewer run
         self._condition = threading.Condition()
         self._generations: deque[GenerationJob] = deque()
         self._scorings: deque[ScoringJob] = deque()
         self._rows: list[GenerationJob] = []
         self._open: set[Job] = set()  # submitted and not settled: all of them must be told when the engine ends
-        self._reader = Prefiller(model, device, limits)
-        self._tape = KVCache()
+        self._prefiller = Prefiller(model, device, limits)
+        self._cache = KVCache()
         self._settings: tuple[Tensor, Tensor] | None = None  # the rows' temperatures and top-ps on the device
         self._ended: EngineGoneError | None = None
         self._thread = threading.Thread(target=self._run, name="cai-model", daemon=True)
@@ -97,14 +98,14 @@ class Scheduler:
             if self._ended is not None:
                 return
             if not self._rows:
-                self._tape = KVCache()  # the old one keeps its buffers, though nothing is on it
-            if not self._rows or (steps % _JOIN_EVERY == 0 and len(self._rows) < self._crowd):
-                self._crowd = math.inf
+                self._cache = KVCache()  # the old one keeps its buffers, though nothing is in it
+            if not self._rows or (steps % _ADMIT_EVERY == 0 and len(self._rows) < self._full_at):
+                self._full_at = math.inf
                 self._score()
-                if len(self._rows) < self._crowd:
-                    self._join()
-            if self._rows and refusal(self._step) is not None:
-                self._retreat()
+                if len(self._rows) < self._full_at:
+                    self._admit()
+            if self._rows and memory_error(self._step) is not None:
+                self._preempt()
             steps += 1
             if steps % _GROW_EVERY == 0:
                 self._max_rows = min(self._max_rows + 1, self._limits.rows)
@@ -113,8 +114,8 @@ class Scheduler:
         jobs = [job for job in _drain(self._scorings) if not self._dropped(job)]
         wanted = [Prefill(job, [*job.prompt, *path], len(path) + 1) for job in jobs for path in paths(job.options)]
         seen: dict[Job, dict[Spelling, float]] = {job: {} for job in jobs}
-        left = self._read_all(
-            wanted, lambda rows: self._read_paths(rows, seen), lambda _: len(self._rows) < self._crowd
+        left = self._prefill_all(
+            wanted, lambda rows: self._score_paths(rows, seen), lambda _: len(self._rows) < self._full_at
         )
         for scored in jobs:
             if len(seen[scored]) == len(scored.spellings):
@@ -127,11 +128,11 @@ class Scheduler:
         postponed = {row.job for row in left}
         self._scorings.extendleft(job for job in reversed(jobs) if job in postponed)
 
-    def _read_paths(self, rows: Sequence[Prefill[ScoringJob]], seen: dict[Job, dict[Spelling, float]]) -> None:
-        """Read each prompt and the path behind it; note the probability of the spellings that run along the path."""
-        tape = KVCache(slack=False)
-        tape.reserve(len(rows), max(len(row.tokens) for row in rows))
-        logprobs = torch.log_softmax(self._reader.read(rows, tape).float(), -1)
+    def _score_paths(self, rows: Sequence[Prefill[ScoringJob]], seen: dict[Job, dict[Spelling, float]]) -> None:
+        """Prefill each prompt and the path behind it; note the probability of the spellings that run along the path."""
+        cache = KVCache(slack=False)
+        cache.reserve(len(rows), max(len(row.tokens) for row in rows))
+        logprobs = torch.log_softmax(self._prefiller.run(rows, cache).float(), -1)
         found: list[tuple[ScoringJob, Spelling]] = []
         places: list[tuple[int, int, int]] = []  # row, column and token of every factor, spelling after spelling
         for number, row in enumerate(rows):
@@ -145,16 +146,16 @@ class Scheduler:
         for job, spelling in found:
             seen[job][spelling] = math.exp(sum(islice(factors, len(spelling))))
 
-    def _join(self) -> None:
-        """Take in waiting generations, in order, while they fit beside the rows that run."""
-        wanted = [Prefill(job, job.context) for job in self._admitted()]
+    def _admit(self) -> None:
+        """Admit waiting generations, in order, while they fit beside the rows that run."""
+        wanted = [Prefill(job, job.context) for job in self._admissible()]
         if not (wanted and self._has_room(wanted)):
             return
-        left = self._read_all(wanted, self._prefill, lambda rows: len(self._rows) + len(rows) <= self._max_rows)
+        left = self._prefill_all(wanted, self._prefill, lambda rows: len(self._rows) + len(rows) <= self._max_rows)
         # What is left was admitted when memory seemed to hold more rows.
         self._generations.extendleft(row.job for row in reversed(left))
 
-    def _admitted(self) -> list[GenerationJob]:
+    def _admissible(self) -> list[GenerationJob]:
         """Return the generations next in the queue that the limits allow beside the rows that run."""
         taken: list[GenerationJob] = []
         reach = max((row.reach for row in self._rows), default=0)
@@ -173,29 +174,29 @@ class Scheduler:
         if not self._has_room(rows):  # it had, unless memory ran out since
             return
         jobs = [row.job for row in rows]
-        tokens = self._draw(self._reader.read(rows, self._tape)[:, -1], *_settings(jobs, self._device), jobs)
-        self._tape.admit([len(row.tokens) for row in rows])
+        tokens = self._draw(self._prefiller.run(rows, self._cache)[:, -1], *_settings(jobs, self._device), jobs)
+        self._cache.admit([len(row.tokens) for row in rows])
         first = len(self._rows)
         self._rows += jobs
         self._settings = None
         self._take(first, tokens)
 
     def _has_room(self, rows: Sequence[Prefill[GenerationJob]]) -> bool:
-        """Make room for `rows` on the tape; without memory for it they retreat with those that run."""
-        if refusal(lambda: self._tape.reserve(len(rows), max(len(row.tokens) for row in rows))) is None:
+        """Make room for `rows` in the cache; without memory for it they are preempted with those that run."""
+        if memory_error(lambda: self._cache.reserve(len(rows), max(len(row.tokens) for row in rows))) is None:
             return True
         self._rows += [row.job for row in rows]
-        self._retreat()
+        self._preempt()
         return False
 
     def _step(self) -> None:
-        """Draw one token for every row."""
-        inputs = self._tape.step_inputs()
+        """Decode: draw one token for every row."""
+        inputs = self._cache.decode_inputs()
         last = torch.tensor([[row.tokens[-1]] for row in self._rows], device=self._device)
         logits = self._model(input_ids=last, use_cache=True, **inputs).logits[:, -1]
         self._settings = self._settings or _settings(self._rows, self._device)
         tokens = self._draw(logits, *self._settings, self._rows)
-        self._tape.advance()
+        self._cache.advance()
         self._take(0, tokens)
 
     def _draw(self, logits: Tensor, temperatures: Tensor, top_ps: Tensor, jobs: Sequence[GenerationJob]) -> list[int]:
@@ -204,7 +205,7 @@ class Scheduler:
         return tokens
 
     def _take(self, first: int, tokens: list[int]) -> None:
-        """Give the rows from `first` on their tokens, and let those leave that are done or no longer wanted."""
+        """Give the rows from `first` on their tokens, and let those go that are done or no longer wanted."""
         for index in range(len(tokens) - 1, -1, -1):  # backwards: a row that leaves is replaced by the last
             row = self._rows[first + index]
             row.tokens.append(tokens[index])
@@ -214,14 +215,14 @@ class Scheduler:
                 self._resolve(row, (row.tokens, ended))
 
     def _leave(self, index: int) -> None:
-        """Let a row go; all its tokens have been read but the last."""
-        self._reader.keep(self._rows[index].context[:-1], self._tape, index)
-        self._tape.remove(index)
+        """Let a row go; all its tokens are in the cache but the last."""
+        self._prefiller.store(self._rows[index].context[:-1], self._cache, index)
+        self._cache.remove(index)
         self._rows[index] = self._rows[-1]
         self._rows.pop()
         self._settings = None
 
-    def _read_all(
+    def _prefill_all(
         self,
         rows: Sequence[Prefill[_Job]],
         work: Callable[[Sequence[Prefill[_Job]]], None],
@@ -229,42 +230,42 @@ class Scheduler:
     ) -> list[Prefill[_Job]]:
         """Do `work` for `rows`, group by group while it `fits`; return the rows for which it did not."""
         left: list[Prefill[_Job]] = []
-        for groups in self._reader.waves(rows):
+        for groups in self._prefiller.waves(rows):
             waiting = deque(groups)
             while waiting and fits(waiting[0]):
-                waiting.extendleft(reversed(self._left_of(waiting.popleft(), work)))
+                waiting.extendleft(reversed(self._attempt(waiting.popleft(), work)))
             left += [row for group in waiting for row in group]
         return left
 
-    def _left_of(
+    def _attempt(
         self, rows: list[Prefill[_Job]], work: Callable[[Sequence[Prefill[_Job]]], None]
     ) -> list[list[Prefill[_Job]]]:
         """Do `work` for `rows`; return what is left of it when memory runs out: its halves, or a row that must wait.
 
-        What is kept of former prompts is given up first, and then all is tried again. A row that does not fit alone
-        waits for running rows to leave; when none run, it fails and nothing is left.
+        The prefix cache is given up first, and then all is tried again. A row that does not fit alone
+        waits for running rows to be done; when none run, it fails and nothing is left.
         """
-        said = refusal(lambda: work(rows))
+        said = memory_error(lambda: work(rows))
         if said is None:
             return []
         if not self._rows:
-            self._tape = KVCache()  # what was made of the old one is too large
-        if self._reader.give_up():
+            self._cache = KVCache()  # what was made of the old one is too large
+        if self._prefiller.shrink():
             return [rows]
         if len(rows) > 1:
             middle = len(rows) // 2
             return [rows[:middle], rows[middle:]]
         if self._rows:
-            self._max_rows = self._crowd = len(self._rows)
+            self._max_rows = self._full_at = len(self._rows)
             return [rows]
         job = rows[0].job
         self._fail(job, ContextError(f"a prompt of {len(job.prompt)} tokens does not fit in memory", raw=said))
         return []
 
-    def _retreat(self) -> None:
+    def _preempt(self) -> None:
         """Give the caches back and queue the rows again, half as many at once for now if only rows held memory."""
-        rows, self._rows, self._tape, self._settings = self._rows, [], KVCache(), None
-        if not self._reader.give_up():
+        rows, self._rows, self._cache, self._settings = self._rows, [], KVCache(), None
+        if not self._prefiller.shrink():
             if len(rows) == 1:
                 self._fail(rows[0], ContextError("the answer outgrew the memory"))
                 return

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions as bytes: what is asked, and what an answer says. It knows nothing of connections.
+"""OpenAI's chat completions as bytes: what is asked, and what an answer says.
 
 `max_tokens` and not `max_completion_tokens`: vLLM, SGLang, llama.cpp, Ollama and TGI all take the former.
 

@@ -49,8 +49,8 @@ class OpenAIEngine:
     """One model on one or several servers.
 
     `urls` end before `/chat/completions`. `timeout` is seconds an attempt may take in all, `attempts` how many a
-    request gets; `patience` and `busy_patience` are seconds as in `hosts`, `backoff_base` as in `retry`. `say` tells a
-    person which server is waited for, or asked in vain, and what it said.
+    request gets; `patience` and `busy_patience` are seconds as in `hosts`, `backoff_base` as in `attempts.backoff`.
+    `say` tells a person which server is waited for, or asked in vain, and what it said.
     Made by `open_openai`; needs a running event loop.
     """
 
@@ -183,26 +183,26 @@ class OpenAIEngine:
         `sort` names requests that a server answers all or none of.
         """
         affinity = self._hosts.affinity(messages)
-        trial: AttemptHistory | None = None
+        history: AttemptHistory | None = None
         avoid: Host | None = None
         async with self._slots:
             while True:
                 host = await self._hosts.take(affinity, avoid)
-                turn = host.pace.turn
+                pauses = host.pace.pauses
                 try:
                     result = await self._attempt(host, body, limit, read)
-                    host.pace.answer(turn)
+                    host.pace.answer(pauses)
                     self._failing_since = None
                     self._given.add(sort)
                     return result
                 except AttemptError as error:
                     avoid = host
-                    trial = trial or AttemptHistory(self._attempts, self._timeout)
+                    history = history or AttemptHistory(self._attempts, self._timeout)
                     try:
-                        delay = self._delay(host, turn, error, trial, given=sort in self._given)
+                        delay = self._delay(host, pauses, error, history, given=sort in self._given)
                     except RequestError:
-                        if trial.kept is not None:
-                            return trial.kept  # type: ignore[no-any-return]
+                        if history.kept is not None:
+                            return history.kept  # type: ignore[no-any-return]
                         raise
                 finally:
                     self._hosts.release(host)
@@ -244,16 +244,16 @@ class OpenAIEngine:
         """Return whether a text holds a key; it is looked for in the text, which JSON may spell in many ways."""
         return isinstance(result, Completion) and any(form in result.text for form in self._never_said)
 
-    def _delay(self, host: Host, turn: int, error: AttemptError, trial: AttemptHistory, *, given: bool) -> float:
+    def _delay(self, host: Host, pauses: int, error: AttemptError, history: AttemptHistory, *, given: bool) -> float:
         """Return how long to wait before the next attempt, or raise what the last one failed with.
 
         While no server at all can be connected to, patience is shared and counted in seconds, not in attempts.
         """
         now = self._loop.time()
         if isinstance(error, BusyError):
-            hopeless = self._hosts.refused(host, turn, error)
+            hopeless = self._hosts.refused(host, pauses, error)
             self._tell(self._hosts.notice(now, _TOLD_FROM))
-            if hopeless or trial.is_too_large(host.pace.answered, now, host.pace.patience):
+            if hopeless or history.is_too_large(host.pace.answered, now, host.pace.patience):
                 raise _told(host, error, f"and nothing else for {host.pace.patience:g} s") from error
             return 0.0
         if self._failing_since is None:
@@ -262,13 +262,13 @@ class OpenAIEngine:
             self._tell(f"nothing answered for {now - self._failing_since:.0f} s, asking again: {error}")
         another = isinstance(error, ConnectionBrokenError) and self._hosts.unreachable(host, now)
         waits_for_all = isinstance(error, UnreachableError) and self._hosts.all_failing
-        if not waits_for_all and trial.is_over(error, given=given):
-            raise _told(host, error, f"asked {trial.failures} times") from error
+        if not waits_for_all and history.is_over(error, given=given):
+            raise _told(host, error, f"asked {history.failures} times") from error
         if another:
             return 0.0
         if isinstance(error, ConnectionBrokenError):
             return backoff(host.failures, self._backoff_base, cap=self._patience / 4)
-        return backoff(trial.failures, self._backoff_base)
+        return backoff(history.failures, self._backoff_base)
 
     def _tell(self, notice: str) -> None:
         """Tell a person why nothing comes, once in a while."""

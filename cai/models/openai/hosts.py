@@ -3,7 +3,7 @@
 Requests of one row begin with the same messages, so they go to one server, where their prefix is cached: the server is
 drawn by rendezvous hashing of the conversation's first turns. A server that cannot be reached is left out for a while,
 one that is much busier than the least busy passes the request on to that one, and one that refuses is asked more slowly
-(see `pacing`). A request that no server may be sent now waits here for its turn. It knows nothing of HTTP.
+(see `pacing`). A request that no server may be sent now waits here for its turn.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from cai.models.openai.attempts import BusyError
 from cai.models.openai.pacing import Pace
 
 _SPILL_FACTOR, _SPILL_MARGIN = 1.5, 8  # requests in flight beyond the least busy server's before another takes over
-_FIRST_REST, _LONGEST_REST = 0.25, 10.0  # seconds an unreachable server is left out, doubling with each failure
+_FIRST_ABSENCE, _LONGEST_ABSENCE = 0.25, 10.0  # seconds an unreachable server is left out, doubling with each failure
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Hosts:
         self._patience = patience
         self._gone: str | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._alarm_at = -math.inf
+        self._timer_at = -math.inf
 
     def affinity(self, messages: Sequence[Message]) -> bytes:
         """Return what all conversations with the same beginning, up to its first user turn, have in common."""
@@ -108,11 +108,11 @@ class Hosts:
         if len(free) == 1:
             return free[0]
         reached = [host for host in free if host.left_out_until <= now] or free
-        awake = [host for host in reached if host is not avoid] or reached
-        wanted = max(awake, key=lambda host: self._draw(affinity, host))
-        idlest = min(awake, key=lambda host: host.in_flight)
-        crowded = wanted.in_flight > idlest.in_flight * _SPILL_FACTOR + _SPILL_MARGIN
-        return idlest if crowded else wanted
+        candidates = [host for host in reached if host is not avoid] or reached
+        wanted = max(candidates, key=lambda host: self._draw(affinity, host))
+        least_busy = min(candidates, key=lambda host: host.in_flight)
+        overloaded = wanted.in_flight > least_busy.in_flight * _SPILL_FACTOR + _SPILL_MARGIN
+        return least_busy if overloaded else wanted
 
     @staticmethod
     def _draw(affinity: bytes, host: Host) -> bytes:
@@ -132,7 +132,7 @@ class Hosts:
         if host.failing_since is None:
             host.failing_since = now
         if host.left_out_until <= now:  # one failure counts, not one for every request that was in flight
-            host.left_out_until = now + min(_LONGEST_REST, _FIRST_REST * 2**host.failures)
+            host.left_out_until = now + min(_LONGEST_ABSENCE, _FIRST_ABSENCE * 2**host.failures)
             host.failures += 1
         since = [other.failing_since for other in self.all]
         if all(start is not None and now - start >= self._patience for start in since):
@@ -142,10 +142,10 @@ class Hosts:
             raise EngineGoneError(self._gone)
         return any(other.left_out_until <= now for other in self.all)
 
-    def refused(self, host: Host, turn: int, error: BusyError) -> bool:
+    def refused(self, host: Host, pauses: int, error: BusyError) -> bool:
         """Note that `host` is too busy; return whether every server has been so for longer than the patience."""
         now = asyncio.get_running_loop().time()
-        host.pace.refuse(host.in_flight, turn, now, error.wait, str(error))
+        host.pace.refuse(host.in_flight, pauses, now, error.wait, str(error))
         hopeless = all(other.pace.is_hopeless(now) for other in self.all)
         if hopeless:
             self._wake_all()
@@ -186,13 +186,13 @@ class Hosts:
                 if not turn.done():
                     turn.set_result(None)
                     return
-        rests = [host.pace.rests_until for host in self.all if host.pace.rests_until > now]
-        if self._waiting and rests and not now < self._alarm_at <= min(rests):
-            self._alarm_at = min(rests)
-            loop.call_at(self._alarm_at, self._ring)
+        pauses = [host.pace.paused_until for host in self.all if host.pace.paused_until > now]
+        if self._waiting and pauses and not now < self._timer_at <= min(pauses):
+            self._timer_at = min(pauses)
+            loop.call_at(self._timer_at, self._on_timer)
 
-    def _ring(self) -> None:
-        self._alarm_at = -math.inf  # also where the clock is a little early, and it must be set again
+    def _on_timer(self) -> None:
+        self._timer_at = -math.inf  # also where the clock is a little early, and it must be set again
         self._wake()
 
     def _wake_all(self) -> None:
@@ -202,10 +202,10 @@ class Hosts:
                 turn.set_result(None)
 
     def notice(self, now: float, least: float) -> str:
-        """Return for how long all servers rest and what one said; empty where that is less than `least` seconds."""
-        host = min(self.all, key=lambda one: one.pace.rests_until)
-        rest = host.pace.rests_until - now
-        return f"waiting {rest:.0f} s: {host.pace.said}" if rest >= least else ""
+        """Return for how long all servers pause and what one said; empty where that is less than `least` seconds."""
+        host = min(self.all, key=lambda one: one.pace.paused_until)
+        pause = host.pace.paused_until - now
+        return f"waiting {pause:.0f} s: {host.pace.said}" if pause >= least else ""
 
     def _busy_error(self) -> BusyError:
         said = "; ".join(dict.fromkeys(host.pace.said for host in self.all))

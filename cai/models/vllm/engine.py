@@ -40,19 +40,19 @@ class VllmEngine:
         self._engine = opened.engine
         self._adapter = opened.adapter
         self._seeds = opened.seeds
-        self._turns = ChatTokenizer(opened.tokenizer, opened.context_length)
+        self._chat = ChatTokenizer(opened.tokenizer, opened.context_length)
         self._numbers = itertools.count()
 
     async def complete(self, request: Request) -> Completion:
         """Return the assistant's next turn; `max_tokens` is cut to what the context still holds."""
-        prompt = self._turns.encode_prompt(request.messages)
+        prompt = self._chat.encode_prompt(request.messages)
         sampling = request.sampling
         answer = await self._ask(
             prompt,
             SamplingParams(
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
-                max_tokens=self._turns.room(len(prompt), sampling.max_tokens),
+                max_tokens=self._chat.room(len(prompt), sampling.max_tokens),
                 seed=request.seed if self._seeds else None,
                 detokenize=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,
@@ -63,7 +63,7 @@ class VllmEngine:
             raise RequestError(f"vLLM ended the answer with {output.finish_reason}", retryable=True)
         tokens = list(output.token_ids)
         ended = output.finish_reason == "stop"
-        text = self._turns.decode(tokens[:-1] if ended else tokens)
+        text = self._chat.decode(tokens[:-1] if ended else tokens)
         return Completion(text, "stop" if ended else "length", len(prompt), answer.num_cached_tokens or 0, len(tokens))
 
     async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
@@ -72,11 +72,11 @@ class VllmEngine:
         One request of one token for each beginning that spellings share: a single one unless options have several
         tokens, and then the prompt itself is read only once.
         """
-        spelled = self._turns.spell(options)
+        spelled = self._chat.spell(options)
         spellings = [spelling for ways in spelled for spelling in ways]
-        prompt = self._turns.encode_prompt(messages)
+        prompt = self._chat.encode_prompt(messages)
         longest = max(map(len, spellings))
-        self._turns.room(len(prompt), longest, least=longest)
+        self._chat.room(len(prompt), longest, least=longest)
         nexts: dict[Spelling, dict[int, None]] = {}
         for spelling in spellings:
             for place, token in enumerate(spelling):
