@@ -32,7 +32,7 @@ LONGEST_FILE = 350
 LONGEST_FUNCTION = 60
 SMALL = 60
 """Lines below which a file with one importer is usually a paragraph of its importer."""
-SMALL_WITH_ONE_IMPORTER = 13
+SMALL_WITH_ONE_IMPORTER = 8
 
 HEAVY = {
     "torch",
