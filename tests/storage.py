@@ -3,13 +3,14 @@
 import random
 from collections.abc import Iterable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 
 from cai.core.identity import fingerprint
 from cai.core.records import Failure, Message, Prompt, Provenance, Round, Row, Trace, Usage, Verdict
-from cai.rundir import Run
+from cai.rundir import Inputs, Run
 from cai.rundir.claim import join
 from cai.rundir.journal import journal_salt
 from cai.rundir.lines import make_line
@@ -69,6 +70,24 @@ def put(directory: Path, name: str, data: bytes) -> None:
 
 def open_run(directory: Path, *, fresh: bool = False) -> Run:
     return Run.open(directory, IDENTITY, {"samples": 2}, fresh=fresh)
+
+
+def inputs_of(*prompts: Prompt) -> Inputs:
+    """Return an input of these prompts, each at its place in it."""
+    placed = [replace(prompt, ordinal=place) for place, prompt in enumerate(prompts)]
+    return Inputs(fingerprint([(prompt.id, prompt.messages, prompt.tags) for prompt in prompts]), lambda: placed)
+
+
+def fill_inputs(directory: Path, *prompts: Prompt) -> Run:
+    """Give a run these prompts and make what it owes, as a command does; return it, closed."""
+    inputs = inputs_of(*prompts)
+    run = Run.open(directory, IDENTITY, {}, inputs=inputs)
+    for prompt in inputs.prompts():
+        assert isinstance(prompt, Prompt)
+        if not run.is_finished(prompt.id):
+            run.commit(replace(make_row(int(fingerprint(prompt.messages), 16) % 1000), prompt=prompt))
+    run.close("done")
+    return run
 
 
 def fill(directory: Path, rows: Iterable[Row], failures: Iterable[Failure] = ()) -> None:

@@ -24,6 +24,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "loop": cai.loop,
     "train": cai.train,
     "export": cai.Run.export,
+    "drop": cai.Run.drop,
     "models check": cai.check_model,
 }
 OTHERWISE = {
@@ -142,7 +143,7 @@ def limits(option: click.Parameter) -> Iterator[tuple[Any, bool]]:
         yield from ((1.5, False),) if whole else ()
 
 
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "export"])
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in ("export", "drop")])
 def test_what_an_option_takes_is_what_the_command_line_takes(name: str) -> None:
     function = FUNCTIONS[name]
     needed = {"constitution": "medical", "data": "x", "out": "x", "models": "tiny", "run": "x", "method": "sft"}

@@ -22,6 +22,7 @@ COMMANDS = {
     "show": ["show", "RUN"],
     "show a row": ["show", "RUN", "prompt-0"],
     "export": ["export", "RUN"],
+    "drop": ["drop", "RUN", "--where", "tag=tag"],
     "judge": ["judge", "RUN", "--judge", "scripted", "--constitution", "medical"],
     "train": ["train", "sft", "--model", "tiny", "--data", "RUN", "--out", "OUT", "--dry-run"],
 }
@@ -59,6 +60,7 @@ def with_foreign_shard(run: Path) -> None:
 
 
 HARMS: dict[str, Harm] = {
+    "left-out.jsonl: no line of its own": lambda run: (run / "left-out.jsonl").write_text("{}\n"),
     "identity: null": with_entry("identity", None),
     "settings: a list": with_entry("settings", [1]),
     "rows: negative": with_entry("rows", -1),

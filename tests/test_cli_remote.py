@@ -4,14 +4,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 
-from cai.cli.main import main
 from cai.rundir import Run
 from cai.rundir.origin import copy_path
+from tests.command import Cai
 from tests.disturbing import exports, finish, wait_until
 from tests.remote import BUCKET, S3, Machines, contents
 
@@ -23,26 +22,6 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
     machines = Machines(tmp_path, monkeypatch)
     machines.use("a")
     return machines
-
-
-class Cai:
-    """The command line in this process."""
-
-    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
-        self._capture = capture
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        self._capture.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main(list(arguments))
-        out, err = self._capture.readouterr()
-        assert isinstance(left.value.code, int)
-        return left.value.code, out, err
-
-    def told(self, *arguments: str) -> Any:
-        code, out, err = self(*arguments, "--json")
-        assert code == 0, err
-        return orjson.loads(out)
 
 
 @pytest.fixture

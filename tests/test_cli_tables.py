@@ -18,7 +18,7 @@ from cai.pipeline.filling import Summary
 from tests.test_cli_show import cells
 
 EMPTY = SplitCounts(0, 0, {})
-EXPORT = ExportSummary(12, SplitCounts(10, 2, {}), SplitCounts(5, 0, {}), {}, {}, {}, 0, {})
+EXPORT = ExportSummary(12, SplitCounts(10, 2, {}), SplitCounts(5, 0, {}), {}, {}, {}, 0, {}, {})
 SUMMARY = Summary(Path("r"), "done", 12, 0, 0, 0, 12, {}, 0, 0, 99, 1_000, 0, 100, 2.0)
 
 

@@ -274,3 +274,15 @@ def test_a_full_disk_while_shuffling_is_told_in_a_sentence(tmp_path: Path) -> No
             list(prompts)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_the_whole_input_is_read_beyond_the_limit_and_beside_an_iteration(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("a\na\nb\nc\na\nd\n")
+    prompts = open_prompts(DataSource.parse(str(path)), InputOptions(limit=3))
+    reading = iter(prompts)
+    first = [next(reading), next(reading)]
+    whole = [item.messages[0]["content"] for item in prompts.whole() if isinstance(item, Prompt)]
+    assert whole == ["a", "b", "c", "d"]
+    assert [item.messages[0]["content"] for item in (*first, *reading) if isinstance(item, Prompt)] == ["a", "b", "c"]
+    assert prompts.duplicates == 1

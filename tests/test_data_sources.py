@@ -6,8 +6,9 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pyarrow
@@ -18,6 +19,8 @@ from cai.core.addresses import DataSource
 from cai.core.errors import InputError, StoreError
 from cai.core.records import Failure, Prompt
 from cai.data import InputOptions, open_prompts
+from cai.data.formats import FORMATS
+from cai.data.rows import BrokenRow, RawRow
 
 TEXTS = ["How are you?", 'A "quoted"\nsecond line, with comma', "Grüße, 안녕", "0042"]
 ROWS: list[dict[str, Any]] = [{"id": f"r{number}", "prompt": text, "tags": "dose"} for number, text in enumerate(TEXTS)]
@@ -390,3 +393,29 @@ def test_a_file_without_an_object_says_what_its_first_line_is(tmp_path: Path) ->
     (tmp_path / "a.jsonl").write_bytes('{"prompt": "café"}\n'.encode("latin-1"))
     with pytest.raises(InputError, match=r"a\.jsonl:1: the line is not UTF-8"):
         read(tmp_path / "a.jsonl")
+
+
+def test_a_format_more_is_one_entry_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Upside:
+        """Lines from the last to the first, in files that end in .pu."""
+
+        columns: ClassVar[dict[str, int | None]] = {"text": None}
+        fingerprint, remark = "0" * 16, None
+
+        def __init__(self, path: Path, name: str) -> None:
+            self.name = name
+            self._lines = path.read_text().splitlines()
+            self.size = len(self._lines)
+
+        def rows(self, columns: Collection[str]) -> Iterator[RawRow | BrokenRow]:
+            assert "text" in columns
+            for number, line in enumerate(reversed(self._lines), start=1):
+                yield RawRow(f"{self.name}:{number}", {"text": line})
+
+    monkeypatch.setitem(FORMATS, ".pu", Upside)
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "questions.PU").write_text("one\ntwo\n")
+    (tmp_path / "some" / "more.txt").write_text("three\n")
+    for place, found in (("some/questions.PU", ["two", "one"]), ("some", ["three", "two", "one"])):
+        prompts = open_prompts(DataSource.parse(str(tmp_path / place)), InputOptions())
+        assert contents(list(prompts)) == found

@@ -23,6 +23,7 @@ from cai.data.export.sft import sft_examples
 from cai.method.verdicts import TIE_LEAD
 from cai.rundir import Run
 from cai.rundir import run as run_module
+from cai.rundir.drop import RowChoice, drop_rows
 from tests.storage import PROVENANCE, abstention, fill, make_failure, make_row, open_run, user, verdict
 
 
@@ -355,3 +356,25 @@ def test_a_dataset_in_memory_is_what_an_export_writes(
 def test_a_run_without_rows_has_empty_datasets(tmp_path: Path) -> None:
     fill(tmp_path, [])
     assert dataset(Run.read(tmp_path), "sft").num_rows == 0
+
+
+def test_an_export_that_holds_less_than_the_last_one_says_so(tmp_path: Path) -> None:
+    rows = [
+        replace(row_of((trace(0, f"draft {number}", "second", "third"),)), prompt=make_row(number).prompt)
+        for number in range(30)
+    ]
+    fill(tmp_path, rows)
+    assert export_run(tmp_path, ExportOptions(all_revisions=True)).remarks == ()
+    assert export_run(tmp_path, ExportOptions(all_revisions=True)).remarks == ()
+    assert export_run(tmp_path, ExportOptions()).remarks == (
+        "sft holds 30 examples where the last export had 60: they were of every round, which --all-revisions exports "
+        "again",
+    )
+    assert export_run(tmp_path, ExportOptions()).remarks == ()
+    (told,) = export_run(tmp_path, ExportOptions(test_share=0.5)).remarks
+    assert "--test-share was another one" in told
+    drop_rows(tmp_path, RowChoice(ids={"prompt-1", "prompt-2"}), "why")
+    (told,) = export_run(tmp_path, ExportOptions(test_share=0.5)).remarks
+    assert told == "sft holds 28 examples where the last export had 30"
+    (tmp_path / "sft" / "train.parquet").write_bytes(b"")
+    assert export_run(tmp_path, ExportOptions(test_share=0.5)).remarks == ()

@@ -15,7 +15,7 @@ from cai.core.urls import RemoteFolder
 from cai.pipeline.filling import Summary, fill, open_run
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
-from cai.rundir import Run, working_copy
+from cai.rundir import Inputs, Run, working_copy
 from cai.rundir.claim import is_claimed
 from tests.storage import IDENTITY, make_row
 
@@ -49,7 +49,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def opened(directory: Path, watch: Watch) -> Run:
-    return await open_run(directory, IDENTITY, {}, watch, fresh=False, retry_failed=False)
+    return await open_run(directory, IDENTITY, {}, Inputs("", list), watch, fresh=False, retry_failed=False)
 
 
 async def filled(run: Run, watch: Watch) -> Summary:

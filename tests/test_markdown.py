@@ -87,6 +87,8 @@ def test_no_card_holds_what_a_constitution_or_a_file_name_would_do(text: str) ->
         failed_parts={text: 1},
         lacking=1,
         adherence={text: Adherence(0.5, 3)},
+        left_out={text: 1},
+        remarks=(text,),
     )
     identity = {"constitution": text, text: "x"}
     card = dataset_card(manifest(identity), ExportOptions(), summary)
@@ -108,4 +110,4 @@ def test_no_card_holds_what_a_constitution_or_a_file_name_would_do(text: str) ->
 
 def manifest(identity: dict[str, str]) -> Manifest:
     usage = Usage(0, 0, 0, 0)
-    return Manifest(1, "done", "2026-01-01", "2026-01-01", identity, {}, (this_writer(),), 1, 0, usage, usage)
+    return Manifest(1, "done", "2026-01-01", "2026-01-01", identity, "", {}, (this_writer(),), 1, 0, usage, usage)

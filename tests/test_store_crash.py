@@ -63,7 +63,7 @@ def test_a_torn_tail_is_cut_off_without_a_word(tmp_path: Path, tail: bytes) -> N
     put(tmp_path, "journal/000001.jsonl", b"".join(LINES[:3]) + tail)
     assert list(Run.read(tmp_path).rows()) == ROWS[:3]
     run = open_run(tmp_path)
-    assert (run.finished, run.repairs) == (3, ())
+    assert (run.finished, run.remarks) == (3, ())
     run.commit(ROWS[3])
     run.close("done")
     assert list(run.rows()) == ROWS[:4]

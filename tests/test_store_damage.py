@@ -77,7 +77,7 @@ def fill_up(directory: Path) -> tuple[str, ...]:
     assert list(run.rows()) == ROWS
     assert run.count() == len(ROWS)
     assert sorted(run.failures(), key=lambda failure: failure.ordinal) == [make_failure(number) for number in FAILED]
-    return run.repairs
+    return run.remarks
 
 
 def flip(data: bytes, draw: random.Random) -> bytes:
@@ -188,7 +188,7 @@ def test_a_damaged_shard_is_told_kept_and_made_again(directory: Path, undisturbe
     assert "000002.parquet is damaged; it is kept as 000002.parquet.damaged" in repairs[0]
     assert "10 rows that were finished before are missing, and made again" in repairs[1]
     assert path.with_name("000002.parquet.damaged").read_bytes() == data
-    assert open_run(directory).repairs == ()
+    assert open_run(directory).remarks == ()
 
 
 def test_a_bad_line_costs_its_own_row_alone(directory: Path, undisturbed: dict[str, bytes]) -> None:
@@ -201,7 +201,7 @@ def test_a_bad_line_costs_its_own_row_alone(directory: Path, undisturbed: dict[s
     run = open_run(directory)
     assert run.finished == DONE - 1
     assert not run.is_finished("prompt-30")
-    assert "damaged lines: 1; they are kept in 000004.jsonl.damaged" in run.repairs[0]
+    assert "damaged lines: 1; they are kept in 000004.jsonl.damaged" in run.remarks[0]
     run.close("interrupted")
     assert path.with_name("000004.jsonl.damaged").read_bytes() == lines[0]
     assert finish(directory) == ((), undisturbed)

@@ -3,7 +3,7 @@
 Nothing is held in memory: rows are read as they are asked for. A run may be read while another process writes it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from cai.core.paths import expand
 from cai.core.records import Failure, Row
 from cai.pipeline.filling import Summary
 from cai.rundir import Manifest, RunReader, checkout
+from cai.rundir.drop import Dropped, RowChoice, drop_rows, parse_condition
 from cai.rundir.layout import SPLITS
 from cai.rundir.origin import location
 
@@ -76,6 +77,18 @@ class RunDirectory:
         from cai.data.export import ExportOptions, export_run  # noqa: PLC0415  (Arrow, which a reader may not need)
 
         return export_run(self.path, ExportOptions(all_revisions=all_revisions, test_share=test_share))
+
+    def drop(self, ids: Iterable[str] | None = None, where: Iterable[str] = (), *, undo: bool = False) -> Dropped:
+        """Leave rows out of all that reads the run, this object too, or with `undo` take them back.
+
+        Which rows is said by the `ids` of their prompts, or by conditions `where` like `tag=dose` that must all hold of
+        them (`cai drop --help` has the columns); neither, to take back: all. Rows stay on disk, and exports as they are
+        until they are written again. Raises UsageError for what is no condition, RunError when there is no such row.
+        """
+        named, conditions = None if ids is None else frozenset(ids), tuple(where)
+        choice = RowChoice(named, tuple(map(parse_condition, conditions)))
+        which = f"{0 if named is None else len(named)} ids, where={conditions!r}, undo={undo}"
+        return drop_rows(self.path, choice, f"Run.drop({which})", undo=undo)
 
     def dataset(
         self,

@@ -34,6 +34,7 @@ COMMANDS = {
     "judge": ("cai.cli.judge", "Judge a run's pairs again with another constitution or model."),
     "export": ("cai.cli.export", "Write a run's SFT and preference datasets."),
     "show": ("cai.cli.show", "Print a run's chains: prompt, response, critique, revision, verdict."),
+    "drop": ("cai.cli.drop", "Leave rows of a run out of all that reads it, and take them back."),
     "constitution": ("cai.cli.constitution", "List, show and check constitutions."),
     "models": ("cai.cli.models", "Check what a model can do and how fast."),
     "completion": ("cai.cli.completion", "Print the script that completes cai's words in your shell."),

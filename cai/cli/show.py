@@ -30,6 +30,7 @@ from cai.loop.stage_records import look
 from cai.rundir import Run
 from cai.rundir.documents import DocumentError, parse_document, read_bounded
 from cai.rundir.origin import location
+from cai.rundir.reader import Which
 from cai.train.folder import FORMAT as TRAINING_FORMAT
 from cai.train.folder import MANIFEST as TRAINING
 
@@ -43,24 +44,28 @@ revisions show: at 0.43 one sentence is woven into another, at 0.51 one of three
 @click.argument("prompt_id", metavar="[ID]", required=False)
 @click.option("--limit", type=Count(), default=10, show_default=True, help="Rows to print.")
 @click.option("--revised", is_flag=True, help="Only rows in which something was revised and a pair was decided.")
+@click.option("--left-out", is_flag=True, help="The rows that are left out instead (cai drop, a changed input).")
 @click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines.")
-def show(run: Path, prompt_id: str | None, limit: int, revised: bool, as_json: bool) -> None:
+def show(run: Path, prompt_id: str | None, limit: int, revised: bool, left_out: bool, as_json: bool) -> None:
     """Print a run's chains: prompt, response, critique, revision, verdict.
 
     Of a loop, an evaluation or a trained model: what is there, and which command reads it.
     """
     kind = kind_of(run)
     if kind is not None and kind in _TOLD:
-        if prompt_id is not None or revised:
+        if prompt_id is not None or revised or left_out:
             raise RunError(f"{run} holds no rows; `cai show {run}` says what is there")
         _show_other(run, kind, as_json=as_json)
         return
     stored = Run.read(run)
+    which: Which = "left out" if left_out else "kept"
     if prompt_id is None:
-        rows: Iterator[Row] = (row for row in stored.rows() if not revised or _tells_a_story(row))
+        rows: Iterator[Row] = (row for row in stored.rows(which) if not revised or _tells_a_story(row))
     else:
-        row = stored.row(prompt_id)
+        row = stored.row(prompt_id, which)
         if row is None:
+            if not left_out and stored.row(prompt_id, "left out") is not None:
+                raise RunError(f"the row {prompt_id!r} of {location(run)} is left out; --left-out shows it")
             raise RunError(f"{location(run)} has no row {prompt_id!r}; `cai show {location(run)}` lists some")
         rows = iter([row])
     console = Screen()
@@ -73,6 +78,9 @@ def show(run: Path, prompt_id: str | None, limit: int, revised: bool, as_json: b
             print_row(console, row)
     if not printed:
         remark(f"{location(run)} has no {'revised ' if revised else ''}rows to show")
+    if not left_out and (counts := stored.left_out().counts()):
+        told = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+        remark(f"rows left out: {told}; --left-out shows them")
 
 
 def _show_other(directory: Path, kind: Kind, *, as_json: bool) -> None:

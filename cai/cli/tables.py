@@ -93,6 +93,7 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
     for title, reasons in (
         ("judgements that abstained", export.abstentions),
         ("samples and verdicts that failed", export.failed_parts),
+        ("rows left out", export.left_out),
         ("left out of sft", export.sft.left_out),
         ("left out of preference", export.preference.left_out),
     ):
@@ -101,6 +102,8 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
     if export.adherence:
         kept = ", ".join(f"{name} {value.mean:.0%}" for name, value in export.adherence.items())
         console.print(f"kept by responses, by the gates: {kept}")
+    for line in export.remarks:
+        console.print(shown(line), style="yellow", soft_wrap=True)
     written = [
         f'"{name}"'
         for name, counts in (("sft", export.sft), ("preference", export.preference))

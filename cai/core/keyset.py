@@ -30,6 +30,13 @@ class KeySet:
         self._views: list[memoryview] = []
         self._stored = 0
 
+    def copy(self) -> "KeySet":
+        """Return a set of the keys that are in now; the arrays, which never change, are shared."""
+        copied = KeySet(recent_limit=self._recent_limit)
+        copied._recent, copied._stored = set(self._recent), self._stored
+        copied._arrays, copied._views = list(self._arrays), self._views
+        return copied
+
     def __len__(self) -> int:
         return self._stored + len(self._recent)
 

@@ -200,15 +200,19 @@ def row_from_dict(value: Mapping[str, Any]) -> Row:
 
     Raises KeyError, TypeError or AttributeError when the value is not the shape of a row.
     """
-    prompt = value["prompt"]
     return Row(
-        Prompt(prompt["id"], prompt["ordinal"], tuple(prompt["messages"]), tuple(prompt["tags"])),
+        read_prompt(value["prompt"]),
         tuple(_trace(item) for item in value["traces"]),
         tuple(read_verdict(item) for item in value["verdicts"]),
         Usage(**value["usage"]),
         Provenance(**value["provenance"]),
         read_part_failures(value["failed"]),
     )
+
+
+def read_prompt(value: Mapping[str, Any]) -> Prompt:
+    """Return the prompt that a plain dictionary spells out; raises KeyError or TypeError when it is none."""
+    return Prompt(value["id"], value["ordinal"], tuple(value["messages"]), tuple(value["tags"]))
 
 
 def _trace(value: Mapping[str, Any]) -> Trace:

@@ -1,4 +1,4 @@
-"""From what the user wrote to sources: what kind of place it is, and the files, splits or lines in it.
+"""What kind of place the user named, and which files in it hold rows.
 
 | written | what it is |
 |---|---|
@@ -13,29 +13,16 @@ and what cai wrote itself is not.
 import errno
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from cai.core import mark
 from cai.core.errors import InputError
 from cai.core.paths import expand
-from cai.data.rows import RawSource
-from cai.data.text_files import TextForm, TextSource, open_plain
+from cai.data.formats import suffix_of
 
 Kind = Literal["stdin", "file", "directory", "saved", "hub"]
 
-_TEXT_FORMS: Mapping[str, TextForm] = {
-    ".jsonl": "json",
-    ".json": "json",
-    ".csv": "csv",
-    ".txt": "text",
-    ".jsonl.gz": "json",
-    ".json.gz": "json",
-    ".csv.gz": "csv",
-    ".txt.gz": "text",
-}
-SUFFIXES = (*_TEXT_FORMS, ".parquet")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -60,11 +47,6 @@ def kind_of(place: str) -> Kind | None:
     if _HUB_NAME.fullmatch(place) and suffix_of(place) is None:
         return "hub"
     return None
-
-
-def suffix_of(name: str) -> str | None:
-    """Return which known kind of file the name's ending stands for, in lower case, or None."""
-    return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
 
 
 def files_in(directory: Path) -> tuple[dict[str, Path], str | None]:
@@ -97,19 +79,6 @@ def files_in(directory: Path) -> tuple[dict[str, Path], str | None]:
         named[name] = path
     left_out = f"{printable(str(directory))}: left out what cai wrote there itself: {', '.join(sorted(filled))}"
     return named, left_out if filled else None
-
-
-def open_file(path: Path, name: str) -> RawSource:
-    """Open one file by the ending of its name; raises InputError when it cannot be read."""
-    suffix = suffix_of(path.name)
-    if suffix == ".parquet":
-        # Only here, because JSONL needs no pyarrow.
-        from cai.data.tables import ParquetSource  # noqa: PLC0415
-
-        return ParquetSource(path, name)
-    if suffix is None:
-        raise InputError(f"{name} is of no kind that can be read; rows come as {', '.join(SUFFIXES)}.")
-    return TextSource(name, _TEXT_FORMS[suffix], open_plain(path, name))
 
 
 def printable(name: str) -> str:

@@ -7,7 +7,8 @@ from cai.core.errors import InputError
 from cai.core.identity import fingerprint
 from cai.core.paths import expand
 from cai.data.columns import find_prompt
-from cai.data.finding import SUFFIXES, Kind, files_in, kind_of, open_file, printable
+from cai.data.finding import Kind, files_in, kind_of, printable
+from cai.data.formats import FORMATS, open_file
 from cai.data.prompts import InputOptions, Prompts, PromptSource
 from cai.data.remote import fetch
 from cai.data.rows import RawSource
@@ -24,7 +25,7 @@ def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
     try:
         place, elsewhere = source.reveal(), None
         if source.is_url:
-            copy, elsewhere = fetch(str(source), SUFFIXES)
+            copy, elsewhere = fetch(str(source), tuple(FORMATS))
             place = str(copy)
         kind = kind_of(place)
         if kind is None:
@@ -65,7 +66,7 @@ def _open(place: str, kind: Kind, options: InputOptions) -> tuple[Sequence[RawSo
         return [open_file(path, printable(path.name))], None
     files, left_out = files_in(path)
     if not files:
-        raise InputError(f"{printable(str(path))} holds no prompt file ({', '.join(SUFFIXES)}).")
+        raise InputError(f"{printable(str(path))} holds no prompt file ({', '.join(FORMATS)}).")
     return [open_file(file, name) for name, file in files.items()], left_out
 
 

@@ -98,16 +98,25 @@ class Prompts:
     def __iter__(self) -> Iterator[Prompt | Failure]:
         """Read from the beginning, one iteration at a time; raises InputError when the source breaks off."""
         self.duplicates = 0
+        for item in self._read(self._options.limit):
+            if item is None:
+                self.duplicates += 1
+            else:
+                yield item
+
+    def whole(self) -> Iterator[Prompt | Failure]:
+        """Read all that `fingerprint` names, beyond the limit too, also beside an iteration; raises as that does."""
+        return (item for item in self._read(None) if item is not None)
+
+    def _read(self, limit: int | None) -> Iterator[Prompt | Failure | None]:
+        """Yield the prompts up to the limit, the rows that are none, and None for each duplicate."""
         rows: Iterator[Draft | BrokenRow] = self._drafts()
         if self._shuffle:
             rows = _shuffled(rows, self._options.seed)
         contents, ids = KeySet(), KeySet()
-        remaining = self._options.limit
+        remaining = limit
         for ordinal, row in enumerate(rows):
             item = _failure(ordinal, row) if isinstance(row, BrokenRow) else _name(ordinal, row, contents, ids)
-            if item is None:
-                self.duplicates += 1
-                continue
             yield item
             if remaining is not None and isinstance(item, Prompt):
                 remaining -= 1

@@ -14,11 +14,10 @@ from typing import Any, Self
 
 import orjson
 
-from cai.core.errors import RunError
-from cai.rundir.claim import claim
-from cai.rundir.documents import DocumentError, make_document, parse_document, read_bounded
+from cai.rundir.claim import entering, read_recorded, require_identity
+from cai.rundir.documents import Fields, make_document
 from cai.rundir.layout import names_of
-from cai.rundir.manifest import now, require_identity
+from cai.rundir.manifest import now
 from cai.rundir.owned import Owned
 
 FORMAT = 3
@@ -43,24 +42,20 @@ class EvaluationDirectory:
         holds other things, is another process's, or belongs to an evaluation under another identity; StoreError when
         the disk refuses.
         """
-        owned = claim(path, "evaluation", fresh=fresh)
-        try:
+        with entering(path, "evaluation", fresh=fresh) as owned:
             if fresh:
                 owned.clear()
-            document: dict[str, Any] = {"format": FORMAT, "status": "running", "started": now(), "models": {}}
-            if owned.has(DOCUMENT):
-                document = _read(path)
+            document = read_recorded(owned, [DOCUMENT], FORMAT, _parse)
+            if document is not None:
                 require_identity(path, document["identity"], identity)
             owned.require_free(*_PICTURES)  # before any work is done
             for name in (RESPONSES, COMPARISONS):
                 owned.folder(name)
-            directory = cls(path, owned, document)
-            if document.get("identity") != identity:
-                directory._write({**document, "identity": dict(identity), "settings": dict(settings)})
+            begun = {"format": FORMAT, "status": "running", "started": now(), "models": {}}
+            directory = cls(path, owned, document or begun)
+            if document is None:
+                directory._write({**begun, "identity": dict(identity), "settings": dict(settings)})
             return directory
-        except BaseException:
-            owned.close()
-            raise
 
     def require_model(self, label: str, engine: str) -> None:
         """Note which model answers under a label; raises RunError when it was another one before."""
@@ -103,12 +98,5 @@ class EvaluationDirectory:
         self._document = document
 
 
-def _read(path: Path) -> dict[str, Any]:
-    place = path / DOCUMENT
-    try:
-        fields = parse_document(read_bounded(place), FORMAT)
-        return {**fields.values, "identity": fields.words("identity"), "models": fields.words("models")}
-    except DocumentError as error:
-        raise RunError(f"{place} {error}; restore it, or start over with --fresh or another --out.") from error
-    except OSError as error:
-        raise RunError(f"{place} cannot be read: {error.strerror}.") from error
+def _parse(fields: Fields) -> dict[str, Any]:
+    return {**fields.values, "identity": fields.words("identity"), "models": fields.words("models")}

@@ -49,7 +49,8 @@ class GeneratePlan:
     def identity(self, model: str, judge: str) -> dict[str, str]:
         """Return everything that must stay the same while one run directory is filled, in words a person can compare.
 
-        `--limit` is not among it: a longer run goes on from a shorter one.
+        `--limit` is not among it: a longer run goes on from a shorter one. The prompts are not either: `Inputs` tells
+        which rows are of prompts that are asked still.
         """
         settings, templates = self.settings, self.method.templates
         values = {
@@ -58,7 +59,6 @@ class GeneratePlan:
             "templates": f"{templates.language} {templates.fingerprint}",
             "model": model,
             "judge": judge,
-            "prompts": self.prompts.fingerprint,
             "prompt-column": settings.prompt_column,
             "shuffle": settings.shuffle,
             "seed": settings.seed,

@@ -18,7 +18,7 @@ from cai.models import open_counter
 from cai.pipeline.filling import fill, open_run
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
-from cai.rundir import RunReader
+from cai.rundir import Inputs, RunReader
 from cai.rundir.origin import location
 
 
@@ -59,7 +59,13 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
             "resolved_constitution": plan.constitution.model_dump(mode="json"),
         }
         run = await open_run(
-            plan.out, identity, recorded, watch, fresh=settings.fresh, retry_failed=settings.retry_failed
+            plan.out,
+            identity,
+            recorded,
+            Inputs(plan.prompts.fingerprint, plan.prompts.whole),
+            watch,
+            fresh=settings.fresh,
+            retry_failed=settings.retry_failed,
         )
         constitution = plan.constitution.fingerprint
         provenance = Provenance(
@@ -122,6 +128,8 @@ def _rows_so_far(plan: GeneratePlan) -> RowsSoFar | None:
     here, there = plan.identity("", ""), manifest.identity
     same = all(there.get(name) == value for name, value in here.items() if name not in opened)
     named = plain(settings)
-    if not same or any(manifest.settings.get(name) != named[name] for name in ("model", "judge")):
+    if not same or manifest.inputs != plan.prompts.fingerprint:
+        return None
+    if any(manifest.settings.get(name) != named[name] for name in ("model", "judge")):
         return None
     return RowsSoFar(manifest.rows, manifest.usage)

@@ -7,6 +7,7 @@ from cai.method.row import Judging
 from cai.pipeline.filling import Summary, fill, open_closing, open_run
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
+from cai.rundir import Inputs
 
 
 async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
@@ -20,6 +21,7 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
             plan.out,
             plan.identity(engine.name),
             plan.recorded(),
+            Inputs(plan.source.inputs, lambda: (row.prompt for row in plan.source)),
             watch,
             fresh=settings.fresh,
             retry_failed=settings.retry_failed,

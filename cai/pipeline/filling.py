@@ -23,7 +23,7 @@ from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
-from cai.rundir import Run, RunReader, Status
+from cai.rundir import Inputs, Run, RunReader, Status
 from cai.rundir.origin import is_copy, location
 
 Item = TypeVar("Item", Prompt, Row)
@@ -75,16 +75,19 @@ async def open_run(
     directory: Path,
     identity: Mapping[str, str],
     settings: Mapping[str, Any],
+    inputs: Inputs,
     watch: Watch,
     *,
     fresh: bool,
     retry_failed: bool,
 ) -> Run:
-    """Open a run directory and tell what was repaired; raises as `Run.open`, and InterruptError before a URL answers.
+    """Open a run directory and tell its remarks; raises as `Run.open`, and InterruptError before a URL answers.
 
     A task that is cancelled meanwhile leaves no open run behind.
     """
-    opening = in_thread(partial(Run.open, directory, identity, settings, fresh=fresh, retry_failed=retry_failed))
+    opening = in_thread(
+        partial(Run.open, directory, identity, settings, inputs=inputs, fresh=fresh, retry_failed=retry_failed)
+    )
     with watch.stop.at_once() if is_copy(directory) else nullcontext():
         try:
             run = await asyncio.shield(opening)
@@ -97,8 +100,8 @@ async def open_run(
             raise InterruptError(
                 f"interrupted before {location(directory)} answered; the same command goes on."
             ) from None
-    for repair in run.repairs:
-        watch.say(repair)
+    for remark in run.remarks:
+        watch.say(remark)
     return run
 
 

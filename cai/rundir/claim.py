@@ -1,21 +1,29 @@
 """Entering a directory that a command fills: one way for runs, training runs, evaluations and loops.
 
 `claim` is for the one process that fills it, `join` for whoever only adds to it or brings it up to date (an export, a
-copy of a run at a URL). A directory is entered when it is new, empty, or cai's by its mark (`cai.core.mark`); anything
-else is refused and nothing in it touched. What cai wrote there is on record (`record.py`), so `--fresh` removes that
-and nothing else: where it finds something else, it refuses.
+copy of a run at a URL). A directory is entered when it is new, empty, or cai's by its mark (`cai.core.mark`), and what
+is in it was made under the same identity (`require_identity`); anything else is refused and nothing in it touched. What
+cai wrote there is on record (`record.py`), so `--fresh` removes that and nothing else: where it finds something else,
+it refuses.
 """
 
+import fcntl
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from cai import __version__
 from cai.core.errors import RunError
 from cai.core.mark import FOLDER, RECORD, Kind, kind_of, mark, open_record
+from cai.rundir.documents import DocumentError, Fields, parse_document, read_bounded
 from cai.rundir.files import refusal, sync_folder
 from cai.rundir.origin import location
 from cai.rundir.owned import Owned
 from cai.rundir.record import DirectoryRecord
+
+Parsed = TypeVar("Parsed")
 
 _CALLED: dict[Kind, str] = {
     "run": "a run",
@@ -53,6 +61,61 @@ def claim(path: Path, kind: Kind, *, fresh: bool = False) -> Owned:
     return owned
 
 
+@contextmanager
+def entering(path: Path, kind: Kind, *, fresh: bool = False) -> Iterator[Owned]:
+    """Claim a directory for a block that makes it ready; it is let go of when the block fails, and kept when it ends.
+
+    Raises as `claim` does, and whatever the block raises, an OSError as the StoreError that it is.
+    """
+    owned = claim(path, kind, fresh=fresh)
+    try:
+        yield owned
+    except OSError as error:
+        owned.close()
+        raise refusal(path, error) from error
+    except BaseException:
+        owned.close()
+        raise
+
+
+def require_identity(directory: Path, recorded: Mapping[str, str], present: Mapping[str, str]) -> None:
+    """Raise RunError, naming every entry that differs, unless what is in a directory was made under this identity."""
+    names = [*recorded, *(name for name in present if name not in recorded)]
+    differing = [
+        f"  {name}: the run has {recorded.get(name, 'none')}, now {present.get(name, 'none')}"
+        for name in names
+        if recorded.get(name) != present.get(name)
+    ]
+    if differing:
+        raise RunError(
+            "\n".join(
+                [
+                    f"{location(directory)} was made with other settings:",
+                    *differing,
+                    "Give --out another directory to keep both, or --fresh to start this one over.",
+                ]
+            )
+        )
+
+
+def read_recorded(owned: Owned, names: Iterable[str], known: int, parse: Callable[[Fields], Parsed]) -> Parsed | None:
+    """Return what the document says that tells what a claimed directory holds: the first that is there, or None.
+
+    `known` is the format that it must have, `parse` may raise DocumentError. Raises RunError when it is damaged.
+    """
+    for name in names:
+        if not owned.has(name):
+            continue
+        path = owned.path / name
+        try:
+            return parse(parse_document(read_bounded(path), known))
+        except DocumentError as error:
+            raise RunError(f"{path} {error}; restore it, or start over with --fresh or another --out.") from error
+        except OSError as error:
+            raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+    return None
+
+
 def join(path: Path, kind: Kind) -> Owned:
     """Make the directory, or enter it, beside whoever fills it; raises as `claim` does, and waits for nobody."""
     record = _open(path, kind)
@@ -65,6 +128,23 @@ def join(path: Path, kind: Kind) -> Owned:
     except BaseException:
         record.close()
         raise
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep out a second process that exports a run or drops rows of it; whoever fills the run is not kept out.
+
+    Raises RunError when another process is at it, OSError when the directory cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(f"{location(path)} is being exported by another process; wait for it to end.") from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_claimed(path: Path) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.core.records import Usage
-from cai.rundir.claim import claim
+from cai.rundir.claim import entering, require_identity
 from cai.rundir.layout import (
     JOURNAL,
     MANIFEST,
@@ -19,20 +19,27 @@ from cai.rundir.layout import (
     shard_numbers,
     shard_path,
 )
-from cai.rundir.manifest import FORMAT, Manifest, now, read_manifest, require_identity, this_writer, write_manifest
+from cai.rundir.manifest import FORMAT, Manifest, now, read_manifest, this_writer, write_manifest
 from cai.rundir.owned import Owned
 from cai.rundir.remote import RemoteRun
 
 
 def enter(
-    directory: Path, remote: RemoteRun | None, identity: Mapping[str, str], settings: Mapping[str, Any], fresh: bool
+    directory: Path,
+    remote: RemoteRun | None,
+    identity: Mapping[str, str],
+    inputs: str,
+    settings: Mapping[str, Any],
+    fresh: bool,
 ) -> tuple[Owned, Manifest]:
-    """Claim the directory and bring it, and its other end, to a state in which rows can be written; see `Run.open`."""
-    owned = claim(directory, "run", fresh=fresh)
-    try:
+    """Claim the directory and bring it, and its other end, to a state in which rows can be written; see `Run.open`.
+
+    `inputs` is the fingerprint of the input, for a run that begins.
+    """
+    with entering(directory, "run", fresh=fresh) as owned:
         if remote is not None and not fresh:
             remote.pull_manifest(owned)
-        manifest = _manifest(owned, identity, settings, fresh)
+        manifest = _manifest(owned, identity, inputs, settings, fresh)
         if fresh:
             if remote is not None:
                 remote.clear()
@@ -45,9 +52,6 @@ def enter(
         _own_what_may_be_mended(owned, 0 if remote is None else remote.series)
         if remote is not None:
             remote.push_manifest()  # before any work: a URL that cannot be written is said now
-    except BaseException:
-        owned.close()
-        raise
     return owned, manifest
 
 
@@ -60,7 +64,9 @@ def _own_what_may_be_mended(owned: Owned, series: int) -> None:
         owned.own_paths(names_of(path))
 
 
-def _manifest(owned: Owned, identity: Mapping[str, str], settings: Mapping[str, Any], fresh: bool) -> Manifest:
+def _manifest(
+    owned: Owned, identity: Mapping[str, str], inputs: str, settings: Mapping[str, Any], fresh: bool
+) -> Manifest:
     """Return the manifest to go on with: the recorded one brought up to date, or a new one."""
     writer = this_writer()
     if fresh or not owned.has(MANIFEST):
@@ -70,6 +76,7 @@ def _manifest(owned: Owned, identity: Mapping[str, str], settings: Mapping[str, 
             started=now(),
             updated=now(),
             identity=dict(identity),
+            inputs=inputs,
             settings=dict(settings),
             writers=(writer,),
             rows=0,

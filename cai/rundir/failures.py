@@ -1,13 +1,14 @@
 """failures.jsonl: prompts that could not be done, one JSON line each, in the order they failed.
 
-For one prompt the last line counts, and none does once the prompt has a row. In a working copy every copy of the run
+For one prompt the last line counts, and none does once the prompt has a row, or the run is given another input than the
+one in which it failed: that is asked anew. In a working copy every copy of the run
 has a file of its own; they are read one after the other. A damaged line says nothing: its prompt is owed again. In its
 own file a copy sets such lines aside (`mend_failures`); in those it fetched they are passed over.
 """
 
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import orjson
@@ -29,18 +30,22 @@ def failures_salt(run: str) -> int:
 class FailureFile(LineFile):
     """The writing end of failures.jsonl."""
 
-    def __init__(self, path: Path, run: str) -> None:
-        """Open or create the file, which `mend_failures` has been through; raises StoreError."""
+    def __init__(self, path: Path, run: str, inputs: str) -> None:
+        """Open or create the file, which `mend_failures` has been through; raises StoreError.
+
+        `inputs` is the fingerprint of the input that is asked.
+        """
         super().__init__(path, failures_salt(run))
+        self._inputs = inputs
 
     def add(self, failure: Failure) -> None:
         """Append a failure, whole or not at all; raises StoreError."""
         try:
-            value = orjson.dumps(failure)
+            value = orjson.dumps({"inputs": self._inputs, **asdict(failure)})
         except orjson.JSONEncodeError:
             # What could not be used may be no Unicode (a lone surrogate): keep its escapes.
             cause, raw = (text.encode(errors="backslashreplace").decode() for text in (failure.cause, failure.raw))
-            value = orjson.dumps(replace(failure, cause=cause, raw=raw))
+            value = orjson.dumps({"inputs": self._inputs, **asdict(replace(failure, cause=cause, raw=raw))})
         self.append(value)
 
 
@@ -85,11 +90,11 @@ class FailureTally:
             self._superseded += 1
 
 
-def read_failures(directory: Path, run: str, finished: KeySet) -> Iterator[Failure]:
+def read_failures(directory: Path, run: str, inputs: str, finished: KeySet) -> Iterator[Failure]:
     """Yield the failures that count now, in their order; `finished` are the keys of prompts that have a row.
 
-    The files are read twice, so that some bytes a failure are in memory, and no text. Raises DamageError when a line of
-    a run that is here alone is damaged.
+    `inputs` is the fingerprint of the input that is asked. The files are read twice, so that some bytes a failure are
+    in memory, and no text. Raises DamageError when a line of a run that is here alone is damaged.
     """
     # As long as they are now, because lines that are added meanwhile would shift those of the next file.
     files = [(path, size) for path in failure_files(directory) if (size := path.stat().st_size)]
@@ -97,31 +102,33 @@ def read_failures(directory: Path, run: str, finished: KeySet) -> Iterator[Failu
         return
     import numpy as np  # noqa: PLC0415  (a run without failures does not wait for it)
 
-    keys = np.frombuffer(array("Q", (key(failure.id) for failure in _entries(files, run))), dtype=np.uint64)
+    keys = np.frombuffer(array("Q", (key(failure.id) for failure in _entries(files, run, inputs))), dtype=np.uint64)
     _, from_behind = np.unique(keys[::-1], return_index=True)
     is_last = np.zeros(len(keys), dtype=bool)
     is_last[len(keys) - 1 - from_behind] = True
-    for failure, last in zip(_entries(files, run), is_last.tolist(), strict=False):
+    for failure, last in zip(_entries(files, run, inputs), is_last.tolist(), strict=False):
         if last and key(failure.id) not in finished:
             yield failure
 
 
-def _entries(files: Iterable[tuple[Path, int]], run: str) -> Iterator[Failure]:
-    """Yield what the whole lines in the files' first bytes say; raises DamageError as `read_failures` does."""
+def _entries(files: Iterable[tuple[Path, int]], run: str, inputs: str) -> Iterator[Failure]:
+    """Yield what the whole lines in the files' first bytes say of an input; raises as `read_failures` does."""
     for path, size in files:
         with open_file(path) as file:
             for line in read_lines(file, failures_salt(run)):
                 if line.end > size:
                     break
-                if (failure := _failure(line.data)) is not None:
-                    yield failure
+                if (entry := _failure(line.data)) is not None:
+                    if entry[0] == inputs:
+                        yield entry[1]
                 elif path.name == FAILURES:
                     raise DamageError(f"{path} has damaged lines")
 
 
-def _failure(data: bytes | None) -> Failure | None:
-    """Return the failure that a line spells, or None when it is damaged or spells something else."""
+def _failure(data: bytes | None) -> tuple[str, Failure] | None:
+    """Return the input and the failure that a line spells, or None when it is damaged or spells something else."""
     try:
-        return None if data is None else Failure(**orjson.loads(data))
-    except (orjson.JSONDecodeError, TypeError):
+        value = orjson.loads(data or b"")
+        return value.pop("inputs"), Failure(**value)
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return None

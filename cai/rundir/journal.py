@@ -5,7 +5,7 @@ write sets it aside, and its prompt is owed again; who only reads refuses, becau
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,7 @@ import orjson
 from cai.core.errors import DamageError, RowError
 from cai.core.identity import key
 from cai.core.paths import open_file
-from cai.core.records import Row, Usage, row_from_dict
+from cai.core.records import Prompt, Row, Usage, row_from_dict
 from cai.rundir.layout import journal_path
 from cai.rundir.lines import LineFile, check_line, mend, read_lines, salt
 
@@ -116,12 +116,20 @@ class JournalReader:
         """Return the row of a prompt, or None when it is not here."""
         return next((row for row in self.rows() if row.prompt.id == prompt_id), None)
 
-    def finished(self) -> tuple["array[int]", Usage]:
-        """Return the keys of the prompts whose rows are here, and the tokens that these rows took."""
+    def prompts(self) -> Iterator[Prompt]:
+        """Yield the rows' prompts."""
+        return (row.prompt for row in self.rows())
+
+    def finished(self, is_asked: Callable[[Prompt], bool] | None = None) -> tuple["array[int]", Usage]:
+        """Return the keys of the prompts whose rows are here, and the tokens that all rows took.
+
+        The prompts are all, or those of which `is_asked` says so.
+        """
         keys = array("Q")
         usage = Usage()
         for row in self.rows():
-            keys.append(key(row.prompt.id))
+            if is_asked is None or is_asked(row.prompt):
+                keys.append(key(row.prompt.id))
             usage += row.usage
         return keys, usage
 

@@ -4,6 +4,7 @@ run.json             what the run is and how far it came (`manifest.py`)
 journal/000003.jsonl rows finished since the last shard, one line a row
 rows/000002.parquet  a sealed shard; it replaces journal 2, which is stale once the shard exists
 failures.jsonl       prompts that could not be done, one line a failure (a working copy's has its series in the name)
+left-out.jsonl       rows that were dropped, or whose prompts are not asked any more (`left_out.py`; named alike)
 *.damaged            a shard, or lines of a journal or of failures.jsonl, that were not as they had been written
 origin.json          only in the working copy of a run at a URL: which (`origin.py`)
 sft/ preference/     exports, and README.md, their dataset card (`cai/export`)
@@ -16,6 +17,7 @@ MANIFEST = "run.json"
 JOURNAL = "journal"
 ROWS = "rows"
 FAILURES = "failures.jsonl"
+LEFT_OUT = "left-out.jsonl"
 ORIGIN = "origin.json"
 SFT = "sft"
 PREFERENCE = "preference"
@@ -28,10 +30,10 @@ NUMBERED = re.compile(r"(\d{6,})\.(?:jsonl|parquet)")
 SERIES = 10**6
 """Numbers in a series. Local runs number from series 0, each working copy of a run at a URL from one of its own."""
 
-_FAILURES = re.compile(r"failures(-\d+)?\.jsonl")
+_LINES = re.compile(r"(failures|left-out)(-\d+)?\.jsonl")
 _SHARD = re.compile(rf"{ROWS}/(\d{{6,}})\.parquet")
 _AT_URL = re.compile(
-    rf"({MANIFEST}|{CARD}|{_FAILURES.pattern}|{_SHARD.pattern}"
+    rf"({MANIFEST}|{CARD}|{_LINES.pattern}|{_SHARD.pattern}"
     rf"|({SFT}|{PREFERENCE})/({'|'.join(SPLITS)})\.parquet)({re.escape(DAMAGED)})?"
 )
 
@@ -81,12 +83,33 @@ def _numbers(folder: Path, ending: str) -> list[int]:
 
 def failures_path(directory: Path, series: int) -> Path:
     """Return where the failures lie that a copy of this series writes."""
-    return directory / (f"failures-{series}.jsonl" if series else FAILURES)
+    return _lines_path(directory, FAILURES, series)
 
 
 def failure_files(directory: Path) -> list[Path]:
     """Return the files of failures that exist, those of other copies included."""
-    return sorted(path for path in directory.glob("failures*.jsonl") if _FAILURES.fullmatch(path.name))
+    return _line_files(directory, FAILURES)
+
+
+def left_out_path(directory: Path, series: int) -> Path:
+    """Return where a copy of this series writes which rows are left out."""
+    return _lines_path(directory, LEFT_OUT, series)
+
+
+def left_out_files(directory: Path) -> list[Path]:
+    """Return the files that exist which say what is left out, those of other copies included."""
+    return _line_files(directory, LEFT_OUT)
+
+
+def _lines_path(directory: Path, name: str, series: int) -> Path:
+    stem, ending = name.split(".")
+    return directory / (f"{stem}-{series}.{ending}" if series else name)
+
+
+def _line_files(directory: Path, name: str) -> list[Path]:
+    stem, ending = name.split(".")
+    found = ((path, _LINES.fullmatch(path.name)) for path in directory.glob(f"{stem}*.{ending}"))
+    return sorted(path for path, match in found if match and match[1] == stem)
 
 
 def is_written_at_url(name: str) -> bool:
@@ -100,6 +123,6 @@ def shard_number(name: str) -> int | None:
     return None if match is None else int(match[1])
 
 
-def is_failures(name: str) -> bool:
-    """Tell whether a file of this name holds failures."""
-    return _FAILURES.fullmatch(name) is not None
+def is_of_lines(name: str) -> bool:
+    """Tell whether a file of this name holds failures, or what is left out: a copy has its own, which only grow."""
+    return _LINES.fullmatch(name) is not None

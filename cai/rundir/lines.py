@@ -6,6 +6,7 @@ a changed digit is noticed, and so is a line that was meant for another file. `L
 say.
 """
 
+import fcntl
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -55,6 +56,13 @@ class LineFile:
             self.size = os.fstat(self._descriptor).st_size
         except OSError as error:
             raise refusal(path, error) from error
+
+    def lock(self) -> None:
+        """Wait until no other process that asks for it appends to the file; raises StoreError."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise refusal(self.path, error) from error
 
     def append(self, value: bytes) -> None:
         """Append a JSON object as a line (`make_line`), whole or not at all; raises StoreError."""

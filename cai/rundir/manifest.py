@@ -1,8 +1,9 @@
 """run.json: what a run is, who wrote it and how far it came.
 
 `identity` is what all rows of a run share (fingerprints, models, seed): a run is only continued under the same.
-`settings` are for readers. The figures are those of the last seal or close; the rows themselves are the truth, and a
-resumed run counts them anew.
+`inputs` names the input that it was given last, which may change: `left_out.py` has the rows that are not asked any
+more. `settings` are for readers. The figures are those of the last seal or close; the rows themselves are the truth,
+and a resumed run counts them anew.
 """
 
 import subprocess
@@ -20,10 +21,9 @@ from cai.core.mark import kind_of_any
 from cai.core.records import Usage
 from cai.rundir.documents import DocumentError, Fields, make_document, parse_document, read_bounded
 from cai.rundir.layout import MANIFEST
-from cai.rundir.origin import location
 from cai.rundir.owned import Owned
 
-FORMAT = 2
+FORMAT = 3
 
 Status = Literal["running", "interrupted", "done", "failed"]
 _STATUSES: tuple[Status, ...] = get_args(Status)
@@ -42,7 +42,8 @@ class Writer:
 class Manifest:
     """The content of run.json; times are ISO 8601 in UTC.
 
-    `usage` are the tokens spent on the rows, `lost_usage` those spent on prompts that failed.
+    `rows` are all that lie in the directory, those that are left out too; `usage` are the tokens spent on them,
+    `lost_usage` those spent on prompts that failed.
     """
 
     format: int
@@ -50,6 +51,7 @@ class Manifest:
     started: str
     updated: str
     identity: Mapping[str, str]
+    inputs: str
     settings: Mapping[str, Any]
     writers: tuple[Writer, ...]
     rows: int
@@ -101,6 +103,7 @@ def _parse(data: bytes) -> Manifest:
         started=fields.time("started"),
         updated=fields.time("updated"),
         identity=fields.words("identity"),
+        inputs=fields.text("inputs"),
         settings=fields.fields("settings").values,
         writers=tuple(_writer(item) for item in fields.list_of_fields("writers")),
         rows=fields.count("rows"),
@@ -126,26 +129,6 @@ def _usage(fields: Fields) -> Usage:
 def write_manifest(owned: Owned, manifest: Manifest) -> None:
     """Replace run.json; raises StoreError when the disk refuses."""
     owned.write(MANIFEST, make_document(asdict(manifest)))
-
-
-def require_identity(directory: Path, recorded: Mapping[str, str], present: Mapping[str, str]) -> None:
-    """Raise RunError, naming every entry that differs, unless the run has this identity."""
-    names = [*recorded, *(name for name in present if name not in recorded)]
-    differing = [
-        f"  {name}: the run has {recorded.get(name, 'none')}, now {present.get(name, 'none')}"
-        for name in names
-        if recorded.get(name) != present.get(name)
-    ]
-    if differing:
-        raise RunError(
-            "\n".join(
-                [
-                    f"{location(directory)} was made with other settings:",
-                    *differing,
-                    "Give --out another directory to keep both, or --fresh to start this one over.",
-                ]
-            )
-        )
 
 
 @cache

@@ -1,28 +1,32 @@
 """Reading a run directory, without a lock and while another process may be writing to it.
 
-Nothing is read around: where a file is damaged, or rows are missing, a reader refuses in one sentence that says how
-they are made again.
+Rows that are left out (`left_out.py`) are passed over unless they are asked for. Nothing is read around: where a file
+is damaged, or rows are missing, a reader refuses in one sentence that says how they are made again.
 """
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from cai.core.errors import DamageError, RunError
-from cai.core.identity import fingerprint
+from cai.core.identity import fingerprint, key
 from cai.core.keyset import KeySet
-from cai.core.records import Failure, Row
+from cai.core.records import Failure, Prompt, Row
 from cai.rundir.failures import read_failures
 from cai.rundir.journal import JournalReader
 from cai.rundir.layout import failure_files, journal_numbers, journal_path, shard_numbers, shard_path
+from cai.rundir.left_out import LeftOut, prompt_key, read_left_out
 from cai.rundir.manifest import Manifest, read_manifest
 from cai.rundir.origin import is_copy
 
 if TYPE_CHECKING:
     from cai.rundir.shards import Shard
+
+Which = Literal["kept", "left out", "all"]
+"""Of the rows that a run has: those that count, those that readers pass over, or both."""
 
 AGAIN = "the command that made this run, given again, sets what is damaged aside and makes the missing rows anew."
 
@@ -50,32 +54,61 @@ class RunReader:
         """What run.json says now."""
         return read_manifest(self.directory)
 
+    @property
+    def inputs(self) -> str:
+        """What names the prompts that the rows answer: the input's fingerprint, and what was left out since."""
+        inputs, number = self.manifest.inputs, self.left_out().number
+        return fingerprint([inputs, number]) if number else inputs
+
+    @property
+    def run(self) -> str:
+        """The fingerprint of the run's identity, which what lies in it is counted on from."""
+        return self._run
+
+    def left_out(self) -> LeftOut:
+        """Return which rows are left out now; raises RunError when nobody knows."""
+        return read_left_out(self.directory, self._run)
+
     def count(self) -> int:
-        """Return how many prompts have a row now; run.json may lag behind. Raises as `rows` does."""
-        return len(self._finished_keys())
+        """Return how many rows `rows` yields now; run.json may lag behind. Raises as `rows` does."""
+        left_out = self.left_out()
+        return len(self._keys_of((lambda prompt: prompt_key(prompt) not in left_out) if len(left_out) else None))
 
     def __iter__(self) -> Iterator[Row]:
         """Do as `rows` does."""
         return self.rows()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, which: Which = "kept") -> Iterator[Row]:
         """Yield the finished rows by ordinal, each prompt's newest; memory does not grow with their number.
 
-        Rows that are finished after the first was asked for may be left out. Raises RunError when something is damaged
-        or missing, before the first row if that can be seen then.
+        In the working copy of a run at a URL it does, by 8 bytes a row: two machines may have made rows of one prompt
+        at two places of an input that was changed meanwhile, of which the first counts. Rows that are finished after
+        the first was asked for may be missing. Raises RunError when something is damaged or missing, before the first
+        row if that can be seen then.
         """
         with self._sources() as sources:
-            yield from merge(sources)
+            seen = KeySet() if is_copy(self.directory) and which != "all" else None
+            for row in merge(sources, self._wanted(which)):
+                if seen is None or seen.add(key(row.prompt.id)):
+                    yield row
 
-    def row(self, prompt_id: str) -> Row | None:
+    def row(self, prompt_id: str, which: Which = "kept") -> Row | None:
         """Return the row of a prompt, or None when it has none (yet); raises as `rows` does."""
+        wanted = self._wanted(which)
         with self._sources() as sources:
             rows = (source.row(prompt_id) for source in sources)
-            return next((row for row in rows if row is not None), None)
+            return next((row for row in rows if row is not None and (wanted is None or wanted(row.prompt))), None)
+
+    def _wanted(self, which: Which) -> Callable[[Prompt], bool] | None:
+        """Return what tells whether a prompt's row is one of these, or None when all are."""
+        left_out = self.left_out()
+        if which == "all" or (which == "kept" and not len(left_out)):
+            return None
+        return lambda prompt: (prompt_key(prompt) in left_out) is (which == "left out")
 
     @contextmanager
     def _sources(self) -> "Iterator[list[Shard | JournalReader]]":
-        """Lend everything that holds rows; raises RunError when some of it is damaged or missing."""
+        """Open everything that holds rows; raises RunError when some of it is damaged or missing."""
         recorded = read_manifest(self.directory).rows  # before looking, because rows may be added meanwhile
         with ExitStack() as stack:
             sources, damaged = self._open_sources(stack)
@@ -128,9 +161,9 @@ class RunReader:
         Raises as `rows` does.
         """
         if any(path.stat().st_size for path in failure_files(self.directory)):
-            finished = self._finished_keys()
+            inputs, finished = self.manifest.inputs, self._finished_keys()
             try:
-                yield from read_failures(self.directory, self._run, finished)
+                yield from read_failures(self.directory, self._run, inputs, finished)
             except DamageError as error:
                 raise RunError(f"{error}; {AGAIN}") from error
 
@@ -139,10 +172,15 @@ class RunReader:
         return Counter((failure.stage, failure.cause) for failure in self.failures())
 
     def _finished_keys(self) -> KeySet:
+        """Return the keys of the prompts that are asked and have a row."""
+        not_asked = self.left_out().not_asked
+        return self._keys_of((lambda prompt: prompt_key(prompt) not in not_asked) if len(not_asked) else None)
+
+    def _keys_of(self, is_asked: Callable[[Prompt], bool] | None) -> KeySet:
         keys = KeySet()
         with self._sources() as sources:
             for source in sources:
-                keys.update(source.finished()[0])
+                keys.update(source.finished(is_asked)[0])
         return keys
 
 
@@ -157,8 +195,8 @@ class OrderedRows(Protocol):
         """Yield the rows by ordinal."""
 
 
-def merge(sources: Sequence[OrderedRows]) -> Iterator[Row]:
-    """Yield the rows of all sources by ordinal, of a prompt's the first source's that holds one.
+def merge(sources: Sequence[OrderedRows], wanted: Callable[[Prompt], bool] | None = None) -> Iterator[Row]:
+    """Yield the wanted rows of all sources by ordinal, of a prompt's the first source's that holds one.
 
     Sources that do not overlap are read one after the other: what is in memory depends on how many overlap, not on how
     many there are.
@@ -166,16 +204,23 @@ def merge(sources: Sequence[OrderedRows]) -> Iterator[Row]:
     waiting = [(first, place) for place, source in enumerate(sources) if (first := source.first_ordinal) is not None]
     heapq.heapify(waiting)
     front: list[tuple[int, str, int, Row, Iterator[Row]]] = []
-    previous: tuple[int, str] | None = None
+    previous: Prompt | None = None
     while waiting or front:
         while waiting and (not front or waiting[0][0] <= front[0][0]):
             _, place = heapq.heappop(waiting)
-            _push(front, place, sources[place].rows())
-        ordinal, prompt_id, place, row, rows = heapq.heappop(front)
-        if (ordinal, prompt_id) != previous:
+            rows = sources[place].rows()
+            _push(front, place, rows if wanted is None else _only(rows, wanted))
+        if not front:  # nothing of the last ones was wanted
+            return
+        _, _, place, row, rows = heapq.heappop(front)
+        if row.prompt != previous:
             yield row
-        previous = ordinal, prompt_id
+        previous = row.prompt
         _push(front, place, rows)
+
+
+def _only(rows: Iterator[Row], wanted: Callable[[Prompt], bool]) -> Iterator[Row]:
+    return (row for row in rows if wanted(row.prompt))
 
 
 def _push(front: list[tuple[int, str, int, Row, Iterator[Row]]], place: int, rows: Iterator[Row]) -> None:

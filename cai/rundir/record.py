@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -53,13 +54,18 @@ class Session:
 
 
 class DirectoryRecord:
-    """An open record. Every method may raise OSError when the disk refuses."""
+    """An open record. Every method may raise OSError when the disk refuses.
+
+    A run's threads put names on record at the same time: lines are written one at a time, and the sets are replaced
+    whole, so that who goes through one goes through what it was then.
+    """
 
     def __init__(self, descriptor: int) -> None:
         """Take over a descriptor that is open for reading and appending; the file may still be empty."""
         self._descriptor = descriptor
-        self.names: set[str] = set()
-        self.trees: set[str] = set()
+        self._lock = threading.Lock()
+        self.names: frozenset[str] = frozenset()
+        self.trees: frozenset[str] = frozenset()
         self.sessions: dict[str, Session] = {}
 
     @property
@@ -103,18 +109,20 @@ class DirectoryRecord:
 
     def read(self) -> None:
         """Take in what the file says now."""
-        self.names, self.trees, self.sessions = set(), set(), {}
+        names, trees = set[str](), set[str]()
+        self.sessions = {}
         for entry in parse_entries(os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)):
             name = entry.get("wrote") or entry.get("tree") or entry.get("removed")
             if name is not None:
                 if not stays_inside(name):
                     continue
-                for known in (self.names, self.trees):
+                for known in (names, trees):
                     known.discard(name)
                 if "removed" not in entry:
-                    (self.trees if "tree" in entry else self.names).add(name)
+                    (trees if "tree" in entry else names).add(name)
             elif (session := _session(entry)) is not None:
                 self.sessions[session.prefix] = session
+        self.names, self.trees = frozenset(names), frozenset(trees)
 
     def begin_session(self, *, holds: bool) -> str:
         """Note that this process writes here, and return the beginning of its temporary files' names."""
@@ -133,34 +141,33 @@ class DirectoryRecord:
 
     def add(self, names: list[str]) -> None:
         """Put names on record, durably."""
-        self._append([{"wrote": name} for name in names])
-        self.names.update(names)
-        self.trees.difference_update(names)
+        with self._lock:
+            self._append([{"wrote": name} for name in names])
+            self.names, self.trees = self.names.union(names), self.trees.difference(names)
 
     def add_tree(self, name: str) -> None:
         """Put a folder on record, durably, with all that a library is going to write into it."""
-        self._append([{"tree": name}])
-        self.names.discard(name)
-        self.trees.add(name)
+        with self._lock:
+            self._append([{"tree": name}])
+            self.names, self.trees = self.names - {name}, self.trees | {name}
 
     def forget(self, names: list[str]) -> None:
         """Take names off the record: who writes them next is somebody else."""
-        self._append([{"removed": name} for name in names])
-        for known in (self.names, self.trees):
-            known.difference_update(names)
+        with self._lock:
+            self._append([{"removed": name} for name in names])
+            self.names, self.trees = self.names.difference(names), self.trees.difference(names)
 
     def restart(self, names: list[str], session: str) -> None:
         """Forget everything but the mark, some names and a session."""
         os.ftruncate(self._descriptor, os.pread(self._descriptor, 4096, 0).index(b"\n") + 1)
         kept = self.sessions[session]
-        self.names, self.trees, self.sessions = set(), set(), {session: kept}
+        self.names, self.trees, self.sessions = frozenset(names), frozenset(), {session: kept}
         self._append(
             [
                 {"session": kept.prefix, "process": kept.process, "host": kept.host, "holds": kept.holds},
                 *({"wrote": name} for name in names),
             ]
         )
-        self.names.update(names)
 
     def _append(self, entries: list[dict[str, Any]]) -> None:
         if entries:

@@ -1,14 +1,16 @@
-"""Opening a run directory again after any end it may have had: what is finished, and where writing goes on.
+"""Opening a run directory again after any end it may have had: mending what is there, and where writing goes on.
 
 What is damaged is set aside under its name and `.damaged`, never removed; the prompts of its rows are owed again.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cai.core.errors import DamageError
 from cai.core.keyset import KeySet
-from cai.core.records import Usage
+from cai.core.records import Prompt, Usage
 from cai.rundir.failures import mend_failures
 from cai.rundir.files import refusal, remove, sync_folder
 from cai.rundir.journal import Journal, JournalReader, mend_journal
@@ -22,42 +24,40 @@ from cai.rundir.layout import (
     shard_numbers,
     shard_path,
 )
+from cai.rundir.left_out import prompt_key
 from cai.rundir.reader import open_shard
+
+if TYPE_CHECKING:
+    from cai.rundir.shards import Shard
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a run directory holds; `unsealed` are its journals with rows, oldest first, `next_number` is free.
+    """What writing goes on with: the journals that hold rows, oldest first, and a number that is free.
 
     `repairs` says, in a sentence each, what was damaged and where it is kept.
     """
 
-    finished: KeySet
-    usage: Usage
     unsealed: list[Journal]
     next_number: int
     repairs: list[str]
 
 
 def recover(directory: Path, run: str, series: int) -> Recovered:
-    """Take stock of a run directory: cut off torn tails, set aside what is damaged, remove journals that are sealed.
+    """Cut off torn tails in a run directory, set aside what is damaged, remove journals that are sealed.
 
     `run` is the fingerprint of the run's identity; `series` is where this directory's own numbers are from; a shard of
     another series was fetched (`origin.py`). Raises RunError when a shard cannot be read, StoreError when the disk
     refuses.
     """
-    finished, usage = KeySet(), Usage()
     repairs: list[str] = []
     sealed: set[int] = set()
     for number in shard_numbers(directory):
         try:
-            keys, used = open_shard(directory, number, run).finished()
+            open_shard(directory, number, run)
+            sealed.add(number)
         except DamageError as error:
             repairs.append(f"{error}; it is kept as {_set_aside(shard_path(directory, number)).name}")
-            continue
-        sealed.add(number)
-        finished.update(keys)
-        usage += used
     unsealed = []
     journals = journal_numbers(directory)
     for number in journals:
@@ -67,17 +67,33 @@ def recover(directory: Path, run: str, series: int) -> Recovered:
             continue
         _tell(repairs, path, mend_journal(path, run))
         with JournalReader(path, run) as reader:
-            if not len(reader):
-                remove(path)
-                continue
-            keys, used = reader.finished()
-            finished.update(keys)
-            usage += used
-            unsealed.append(Journal(directory, number, run, len(reader)))
+            rows = len(reader)
+        if rows:
+            unsealed.append(Journal(directory, number, run, rows))
+        else:
+            remove(path)
     failures = failures_path(directory, series)
     _tell(repairs, failures, mend_failures(failures, run))
     taken = {*sealed, *damaged_shard_numbers(directory), *journals}
-    return Recovered(finished, usage, unsealed, _next_number(taken, series), repairs)
+    return Recovered(unsealed, _next_number(taken, series), repairs)
+
+
+def count_finished(sources: "Iterable[Shard | JournalReader]", not_asked: KeySet) -> tuple[KeySet, Usage, int]:
+    """Return which prompts that are asked have a row, the tokens that all rows took, and how many are not asked."""
+    finished, others, usage = KeySet(), KeySet(), Usage()
+
+    def is_asked(prompt: Prompt) -> bool:
+        name = prompt_key(prompt)
+        if name not in not_asked:
+            return True
+        others.add(name)
+        return False
+
+    for source in sources:
+        keys, used = source.finished(is_asked if len(not_asked) else None)
+        finished.update(keys)
+        usage += used
+    return finished, usage, len(others)
 
 
 def _next_number(taken: set[int], series: int) -> int:

@@ -6,7 +6,8 @@ stay local: on another machine their rows are made again. When such a journal tu
 shards, and count once: the row in the shard with the smaller number. Of run.json the later one holds. A copy of a run
 that was begun anew elsewhere is refused, because its rows belong to no run any more.
 
-Ctrl-C is heard whenever the URL is waited for (`waiting.py`): any method may raise InterruptError.
+Methods wait for whoever answers at the URL, so they are called off an event loop. In a command without one Ctrl-C comes
+in here, and any method may raise InterruptError, which says what is safe.
 
 Nothing that comes from a URL is trusted, and nothing sent taken for granted: a shard carries its digest, which is
 compared when it has come, and what was sent is read back. A shard that is damaged here is fetched again; one that is
@@ -26,7 +27,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from cai.core.digest import is_whole
-from cai.core.errors import RunError, StoreError
+from cai.core.errors import InterruptError, RunError, StoreError
 from cai.rundir.files import refusal
 from cai.rundir.layout import (
     CARD,
@@ -40,8 +41,9 @@ from cai.rundir.layout import (
     SPLITS,
     damaged_shard_numbers,
     failures_path,
-    is_failures,
+    is_of_lines,
     is_written_at_url,
+    left_out_path,
     shard_number,
     shard_numbers,
     shard_path,
@@ -51,7 +53,6 @@ from cai.rundir.manifest import Manifest, parse_manifest, read_manifest
 from cai.rundir.origin import Origin, read_origin
 from cai.rundir.owned import Owned
 from cai.rundir.remote_owned import RemoteOwned
-from cai.rundir.waiting import interruptible
 
 _HELD_OUT = tuple(split_path(Path(), kind, "test").as_posix() for kind in (SFT, PREFERENCE))
 """The exported rows kept for testing: whoever trains on the run must know them (`cai.train.data.runs`)."""
@@ -97,7 +98,7 @@ class RemoteRun:
             )
 
     def pull_rows(self, owned: Owned) -> None:
-        """Fetch the shards that only the URL has, other copies' failures, and the exported rows kept for testing.
+        """Fetch the shards that only the URL has, other copies' files of lines, and the exported rows kept for testing.
 
         Raises as `pull_manifest` does. What was fetched stays, wherever this stops.
         """
@@ -127,8 +128,11 @@ class RemoteRun:
 
     def _is_newer(self, name: str, size: int) -> bool:
         """Tell whether a file that is no shard is to be fetched: it only ever grows, or says what is held out."""
-        own = failures_path(self.directory, self.series).name
-        return ((is_failures(name) and name != own) or name in _HELD_OUT) and _size(self.directory / name) != size
+        is_others = is_of_lines(name) and name not in {path.name for path in self._own_lines()}
+        return (is_others or name in _HELD_OUT) and _size(self.directory / name) != size
+
+    def _own_lines(self) -> tuple[Path, Path]:
+        return failures_path(self.directory, self.series), left_out_path(self.directory, self.series)
 
     def _fetch(self, name: str, size: int, owned: Owned) -> None:
         temporary = owned.temporary()
@@ -182,9 +186,19 @@ class RemoteRun:
         with self._writing():
             self._folder.write(MANIFEST, (self.directory / MANIFEST).read_bytes())
 
-    def push_failures(self) -> None:
-        """Send the copy's own failures, which nobody may be writing to any more; raises as `push_rows` does."""
-        path = failures_path(self.directory, self.series)
+    def push_lines(self) -> None:
+        """Send the copy's own failures, which nobody may be writing to any more, and what it left out.
+
+        Raises as `push_rows` does.
+        """
+        for path in self._own_lines():
+            self._push_lines(path)
+
+    def push_left_out(self) -> None:
+        """Send what the copy left out; raises as `push_rows` does."""
+        self._push_lines(left_out_path(self.directory, self.series))
+
+    def _push_lines(self, path: Path) -> None:
         if _size(path):
             self._require_still_ours()
             with self._recording():
@@ -270,11 +284,11 @@ class RemoteRun:
             raise (RunError if users_own else StoreError)(f"{self.url} cannot be read: {error}.") from error
 
     def _answering(self) -> AbstractContextManager[None]:
-        return interruptible(f"interrupted before {self.url} answered; the same command goes on.")
+        return _interruptible(f"interrupted before {self.url} answered; the same command goes on.")
 
     def sending(self) -> AbstractContextManager[None]:
         """Let Ctrl-C raise InterruptError inside a block that waits until the URL has what it is owed."""
-        return interruptible(
+        return _interruptible(
             f"interrupted before {self.url} had everything; what is done is safe in {self.directory}, and the same "
             "command goes on where it stopped."
         )
@@ -314,6 +328,15 @@ class RemoteRun:
             yield
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def _interruptible(sentence: str) -> Iterator[None]:
+    """Raise InterruptError with the sentence when Ctrl-C comes inside the block, which only waits, reads or sends."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptError(sentence) from None
 
 
 def remote_of(directory: Path) -> RemoteRun | None:

@@ -1,6 +1,7 @@
 """The background thread of a run: makes what was written durable about twice a second, and seals full journals.
 
-The thread that commits never waits for the disk. When the disk refuses, the thread ends and `check` tells.
+The thread that commits never waits for the disk. When the disk refuses, the thread ends and `check` tells. Files are
+handed over under a lock, so that at any time each one is watched, waits to be sealed, or is sealed.
 """
 
 import queue
@@ -17,7 +18,7 @@ SYNC_SECONDS = 0.5
 
 
 class Sealer:
-    """Syncs the files in `watched` and seals the journals it is given, in their order."""
+    """Syncs the files that are watched and seals the journals it is given, in their order."""
 
     def __init__(
         self, directory: Path, run: str, watched: tuple[LineFile, ...], after_seal: Callable[[], None]
@@ -26,7 +27,8 @@ class Sealer:
 
         `run` is the fingerprint of the run's identity.
         """
-        self.watched = watched
+        self._lock = threading.Lock()
+        self._watched = watched
         self._directory = directory
         self._run = run
         self._after_seal = after_seal
@@ -36,14 +38,19 @@ class Sealer:
         self._thread = threading.Thread(target=self._work, name="cai-sealer", daemon=True)
         self._thread.start()
 
-    def seal(self, journal: Journal) -> None:
-        """Hand over a journal that nobody appends to any more and that `watched` no longer names, to seal and close."""
-        self._waiting.append(journal)
+    def seal(self, journal: Journal, watched: tuple[LineFile, ...] | None = None) -> None:
+        """Hand over a journal that nobody appends to any more, to seal and close; `watched` are its successors."""
+        with self._lock:
+            self._waiting.append(journal)
+            if watched is not None:
+                self._watched = watched
         self._full.put(journal)
 
     def sync(self) -> None:
         """Make what was written until now durable; raises StoreError. Called from the thread itself."""
-        for file in (*self._waiting, *self.watched):
+        with self._lock:
+            files = (*self._waiting, *self._watched)
+        for file in files:
             file.sync()
 
     def check(self) -> None:
@@ -85,7 +92,8 @@ class Sealer:
         try:
             seal(journal.path, shard_path(self._directory, journal.number), self._run, journal.number)
         finally:
-            self._waiting.remove(journal)
+            with self._lock:
+                self._waiting.remove(journal)
             journal.close()
         self._after_seal()
         return True

@@ -7,7 +7,7 @@ readers look for nothing else.
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
@@ -21,7 +21,7 @@ from cai.core.digest import add_digest, is_whole
 from cai.core.errors import DamageError, RunError, StoreError
 from cai.core.identity import key
 from cai.core.paths import open_file
-from cai.core.records import Row, Usage, row_from_dict
+from cai.core.records import Prompt, Row, Usage, read_prompt, row_from_dict
 from cai.rundir.files import refusal, sync_file, sync_folder
 from cai.rundir.journal import journal_salt
 from cai.rundir.layout import TEMPORARY
@@ -136,11 +136,23 @@ class Shard:
         with self._open() as file:
             return file.read_row_group(group, columns=columns, use_threads=False)
 
-    def finished(self) -> tuple["array[int]", Usage]:
-        """Return the keys of the prompts whose rows are here, and the tokens that these rows took."""
+    def prompts(self) -> Iterator[Prompt]:
+        """Yield the rows' prompts, holding those of one row group at a time."""
+        for group in range(self._groups):
+            for value in self._group(group, ["prompt"]).column("prompt").to_pylist():
+                yield read_prompt(value)
+
+    def finished(self, is_asked: Callable[[Prompt], bool] | None = None) -> tuple["array[int]", Usage]:
+        """Return the keys of the prompts whose rows are here, and the tokens that all rows took.
+
+        The prompts are all, or those of which `is_asked` says so, for which their texts have to be read.
+        """
         with self._open() as file:
             table = file.read(columns=["prompt.id", *(f"usage.{name}" for name in USAGE_FIELDS)], use_threads=False)
-        ids = pc.struct_field(table.column("prompt"), "id").to_pylist()
+        if is_asked is None:
+            ids = pc.struct_field(table.column("prompt"), "id").to_pylist()
+        else:
+            ids = [prompt.id for prompt in self.prompts() if is_asked(prompt)]
         usage = table.column("usage")
         sums = (pc.sum(pc.struct_field(usage, name)).as_py() for name in USAGE_FIELDS)
         return array("Q", map(key, ids)), Usage(*sums)

@@ -76,7 +76,7 @@ class Uploader:
 
     def _send_rest(self) -> None:
         self._remote.push_rows()
-        self._remote.push_failures()
+        self._remote.push_lines()
         self._remote.push_manifest()
 
     def _work(self) -> None:

@@ -13,11 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cai.core.errors import RunError
-from cai.rundir.claim import claim
-from cai.rundir.documents import DocumentError, make_document, parse_document, read_bounded
+from cai.rundir.claim import entering, read_recorded, require_identity
+from cai.rundir.documents import make_document
 from cai.rundir.files import refusal
-from cai.rundir.manifest import require_identity
 from cai.rundir.owned import Owned
 from cai.train.checkpoints import (
     CHECKPOINTS,
@@ -63,7 +61,7 @@ class TrainingFolder:
 
     def finished(self) -> dict[str, Any] | None:
         """Return what train.json says, or None while training has not ended; raises RunError when it is damaged."""
-        return _read(self.out / MANIFEST) if self._owned.has(MANIFEST) else None
+        return _recorded(self._owned, MANIFEST)
 
     def begin_checkpoint(self, step: int) -> None:
         """Expect the trainer to write a checkpoint; see `cai.train.checkpoints`, here and below."""
@@ -138,12 +136,11 @@ def enter(out: Path, identity: Mapping[str, str], *, fresh: bool) -> TrainingFol
 
     Raises RunError when OUT holds something else, a run of another identity, or a run that another process is at.
     """
-    owned = claim(out, "training", fresh=fresh)
-    try:
+    with entering(out, "training", fresh=fresh) as owned:
         if fresh:
             owned.clear()
         owned.settle(TRACKING)  # of a process that was killed
-        recorded = next((_read(out / name) for name in (MANIFEST, _IDENTITY) if owned.has(name)), None)
+        recorded = _recorded(owned, MANIFEST, _IDENTITY)
         if recorded is None:
             owned.folder(CHECKPOINTS)
             owned.write(_IDENTITY, make_document({"format": FORMAT, "identity": dict(identity)}))
@@ -152,20 +149,8 @@ def enter(out: Path, identity: Mapping[str, str], *, fresh: bool) -> TrainingFol
         owned.require_free(MANIFEST, METRICS, FIGURE, CARD)  # before any work is done
         require_ours(owned)
         return TrainingFolder(out, owned.temporary(), owned)
-    except OSError as error:
-        owned.close()
-        raise refusal(out, error) from error
-    except BaseException:
-        owned.close()
-        raise
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return train.json or identity.json, which are cai's; raises RunError when they are damaged."""
-    try:
-        fields = parse_document(read_bounded(path), FORMAT)
-        return {**fields.values, "identity": fields.words("identity")}
-    except DocumentError as error:
-        raise RunError(f"{path} {error}; restore it, or start over with --fresh or another --out.") from error
-    except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+def _recorded(owned: Owned, *names: str) -> dict[str, Any] | None:
+    """Return the first of these documents that is there; raises RunError when it is damaged."""
+    return read_recorded(owned, names, FORMAT, lambda fields: {**fields.values, "identity": fields.words("identity")})

@@ -54,6 +54,7 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
     left_out = [
         (name, reason, count) for name, counts in _datasets(summary) for reason, count in counts.left_out.items()
     ]
+    left_out += [("both", f"rows: {reason}", count) for reason, count in summary.left_out.items()]
     left_out += [("verdicts", f"abstained: {reason}", count) for reason, count in summary.abstentions.items()]
     left_out += [("prompts", f"failed: {stage}", count) for stage, count in summary.failures.items()]
     left_out += [("samples and verdicts", f"failed: {stage}", count) for stage, count in summary.failed_parts.items()]
@@ -69,12 +70,21 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
             *_adherence(summary),
             COLUMNS,
             "## Made from\n",
-            *table(
-                ("what", "setting or fingerprint"), [(name, code(value)) for name, value in manifest.identity.items()]
-            ),
+            *table(("what", "setting or fingerprint"), [(name, code(value)) for name, value in _made_from(manifest)]),
             f"Written by {escaped(_writers(manifest))}.\n",
         ]
     )
+
+
+def _made_from(manifest: Manifest) -> Iterable[tuple[str, str]]:
+    """Yield what shaped the rows: the identity, and the input before what is said of how it is read."""
+    inputs = [("prompts", manifest.inputs)] if manifest.inputs else []
+    for name, value in manifest.identity.items():
+        if name == "prompt-column":
+            yield from inputs
+            inputs = []
+        yield name, value
+    yield from inputs
 
 
 def _adherence(summary: ExportSummary) -> list[str]:

@@ -1,25 +1,22 @@
 """Exporting a run: one pass over its rows, new files beside the old ones, then all put in place."""
 
-import fcntl
-import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from cai.core.errors import RunError
 from cai.core.records import Row
 from cai.data.export.card import dataset_card
 from cai.data.export.datasets import DATASETS
+from cai.data.export.earlier import look_at_export, tell_less
 from cai.data.export.splits import SplitWriter
 from cai.data.export.summary import Adherence, ExportOptions, ExportSummary
 from cai.rundir import Run, RunReader
 from cai.rundir.checkout import publish
-from cai.rundir.claim import join
+from cai.rundir.claim import alone, join
 from cai.rundir.files import refusal
 from cai.rundir.layout import CARD, PREFERENCE, SFT, SPLITS, split_path
-from cai.rundir.origin import location
 from cai.rundir.owned import Owned
 
 
@@ -32,12 +29,14 @@ def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
     """
     reader = Run.read(directory)
     try:
-        with _alone(directory), closing(join(directory, "run")) as owned:
+        with alone(directory), closing(join(directory, "run")) as owned:
             _take(owned)
             work = owned.temporary()
             work.mkdir()
             try:
                 summary = _write(reader, work, options)
+                now = {SFT: summary.sft, PREFERENCE: summary.preference}
+                summary = replace(summary, remarks=tell_less(look_at_export(directory), now, options))
                 card = dataset_card(reader.manifest, options, summary)
                 _put_in_place(work, owned, card)
             finally:
@@ -55,22 +54,6 @@ def _take(owned: Owned) -> None:
     owned.require_free(
         CARD, *(split_path(Path(), kind, split).as_posix() for kind in (SFT, PREFERENCE) for split in SPLITS)
     )
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Keep a second export of the same run out; the run's own lock stays free for whoever writes rows."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(
-                f"{location(directory)} is being exported by another process; wait for it to end."
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSummary:
@@ -98,6 +81,7 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
             failed_parts=dict(sorted(failed_parts.items())),
             lacking=lacking,
             adherence={name: Adherence(total / count, int(count)) for name, (total, count) in sorted(gates.items())},
+            left_out=dict(reader.left_out().counts()),
         )
     finally:
         for writer in writers.values():

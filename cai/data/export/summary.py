@@ -41,6 +41,8 @@ class ExportSummary:
 
     `failed_parts` are the samples and verdicts that rows lack because they failed, by stage; `lacking` of the rows do.
     `adherence` is what the gates said: for each principle, how likely responses kept it when they came to its round.
+    `left_out` are the rows of the run that were not read, by reason (`cai.rundir.left_out`); `remarks` are sentences on
+    what an earlier export held and this one does not.
     """
 
     rows: int
@@ -51,3 +53,5 @@ class ExportSummary:
     failed_parts: Mapping[str, int]
     lacking: int
     adherence: Mapping[str, Adherence]
+    left_out: Mapping[str, int]
+    remarks: tuple[str, ...] = ()

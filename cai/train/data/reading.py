@@ -15,7 +15,8 @@ from cai.core.addresses import DataSource
 from cai.core.errors import InputError
 from cai.core.paths import expand
 from cai.data.columns import tell_columns
-from cai.data.finding import SUFFIXES, files_in, kind_of, open_file, printable, suffix_of
+from cai.data.finding import files_in, kind_of, printable
+from cai.data.formats import FORMATS, open_file, suffix_of
 from cai.data.hub import Splits, downloaded_splits, saved_splits
 from cai.data.opening import choose_split
 from cai.data.remote import fetch
@@ -79,7 +80,7 @@ def open_table(named: DataSource, split: str | None) -> ExampleTable:
     try:
         place, elsewhere = named.reveal(), None
         if named.is_url:
-            copy, elsewhere = fetch(str(named), SUFFIXES)
+            copy, elsewhere = fetch(str(named), tuple(FORMATS))
             place = str(copy)
         kind = kind_of(place)
         path = expand(place)
@@ -117,7 +118,7 @@ def _open_directory(directory: Path, name: str) -> ExampleTable:
     files, left_out = files_in(directory)
     if not files:
         raise InputError(
-            f"{name} is neither a run nor a saved dataset, and no file in it can be read ({', '.join(SUFFIXES)})."
+            f"{name} is neither a run nor a saved dataset, and no file in it can be read ({', '.join(FORMATS)})."
         )
     kinds = sorted({str(suffix_of(file.name)) for file in files.values()})
     if len({kind.removesuffix(".gz") for kind in kinds}) > 1:
