@@ -11,10 +11,10 @@ from pathlib import Path
 from datasets import Dataset
 
 from cai.cli.main import main as cai
-from cai.train.methods import dpo
+from cai.train.trainers import references
 
 
-class _Clocked(dpo.SoftDPOTrainer):
+class _Clocked(references.SoftDPOTrainer):
     """The trainer, which adds up the seconds of its reference passes."""
 
     seconds = 0.0
@@ -28,7 +28,7 @@ class _Clocked(dpo.SoftDPOTrainer):
 
 def main(file: Path, arguments: list[str]) -> None:
     """Run `cai` and write what its reference passes took."""
-    vars(dpo)["SoftDPOTrainer"] = _Clocked
+    vars(references)["SoftDPOTrainer"] = _Clocked
     try:
         cai(arguments)
     finally:

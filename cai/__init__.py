@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         plan,
         register_backend,
         register_measure,
+        register_method,
         run_async,
         train,
     )
@@ -64,6 +65,7 @@ __all__ = [
     "plan",
     "register_backend",
     "register_measure",
+    "register_method",
     "run_async",
     "train",
 ]

@@ -11,7 +11,7 @@ import pytest
 
 import cai
 from cai.api.options import GIVEN, checked
-from cai.api.training import OWN_OPTIONS
+from cai.api.training import own_options
 from cai.cli.main import COMMANDS
 from cai.cli.main import cai as command_line
 from cai.core import errors
@@ -47,8 +47,8 @@ LEFT_OUT = {
 }
 CALLED = {"spec": "model"}
 """Arguments that a shell shows by another name."""
-OWN = {"self", "method", "progress", "run"}
-"""What the command line has as words, and progress, which it draws where there is a terminal."""
+OWN = {"self", "method", "own", "progress", "run"}
+"""What the command line has as words, what methods from elsewhere have, and progress, which it draws on a terminal."""
 
 
 def commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -58,8 +58,10 @@ def commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.
         if isinstance(command, click.Group) and name != "train":
             yield from commands(command, f"{before}{name} ")
         elif isinstance(command, click.Group):
-            for method in command.commands.values():
-                yield "train", method
+            for method in command.list_commands(context):
+                found = command.get_command(context, method)
+                assert found is not None
+                yield "train", found
         else:
             assert command is not None
             yield f"{before}{name}", command
@@ -107,9 +109,12 @@ def default_of(option: click.Parameter) -> Any:
 def test_a_method_has_the_options_of_its_command() -> None:
     train = command_line.get_command(click.Context(command_line), "train")
     assert isinstance(train, click.Group)
-    everywhere = {option for option, _ in options_of("train")} - {*OWN_OPTIONS}
-    for name, command in train.commands.items():
-        own = {option for option, methods in OWN_OPTIONS.items() if name in methods}
+    everywhere = {option for option, _ in options_of("train")} - {*own_options()}
+    context = click.Context(train)
+    for name in train.list_commands(context):
+        command = train.get_command(context, name)
+        assert command is not None
+        own = {option for option, methods in own_options().items() if name in methods}
         assert {option.name for option in command.params} - {*LEFT_OUT} == everywhere | own, name
 
 

@@ -23,7 +23,8 @@ from benchmarks.llama import SHAPES, write_llama
 from benchmarks.processes import MeasuringError, timed
 from benchmarks.trainers import Took, Work, cai_arguments, train_with_cai, train_with_trl, trl_command
 from cai.cli.main import cai
-from cai.train.methods import dpo
+from cai.train.methods.dpo import build_dpo
+from cai.train.trainers import references
 from tests.train_context import CHECKPOINT, make_context, pair
 
 TINY: dict[str, int | bool | None] = {
@@ -112,18 +113,18 @@ def test_both_sides_understand_every_command_line(tmp_path: Path, work: dict[Met
 
 
 def test_the_reference_pass_has_a_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = dpo.SoftDPOTrainer
+    original = references.SoftDPOTrainer
     file = tmp_path / "seconds"
 
     def build(_arguments: list[str]) -> None:
         context = make_context(tmp_path, "dpo", "pairs", [pair("Can I rest?", "Ask a doctor.", "No.")] * 8)
-        trainer = dpo.build_dpo(context)
+        trainer = build_dpo(context)
         assert isinstance(trainer, original)
         dataset: Dataset = trainer.train_dataset
         assert "ref_chosen_logps" in dataset.column_names
 
     monkeypatch.setattr(reference, "cai", build)
-    monkeypatch.setattr(dpo, "SoftDPOTrainer", original)  # put back what the command replaces
+    monkeypatch.setattr(references, "SoftDPOTrainer", original)  # put back what the command replaces
     reference.main(file, [])
     assert float(file.read_text()) > 0
 

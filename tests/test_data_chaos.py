@@ -18,13 +18,13 @@ from cai.core.addresses import DataSource
 from cai.core.errors import CaiError
 from cai.core.records import Failure, Prompt
 from cai.data import InputOptions, open_prompts
-from cai.train.settings import DataSettings
+from cai.train.settings import DataSettings, ExampleKind
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import
     from datasets import Dataset
 
-    from cai.train.data.examples import Kind, load_examples
+    from cai.train.data.examples import load_examples
 
 pytestmark = pytest.mark.chaos
 
@@ -82,7 +82,7 @@ WRITERS: dict[str, Callable[[], bytes]] = {
     "g.parquet": as_parquet,
     "h.txt": as_text,
 }
-KINDS: list[Kind] = ["supervised", "labelled", "scored", "prompts"]
+KINDS: list[ExampleKind] = ["supervised", "labelled", "scored", "prompts"]
 
 
 def mutate(data: bytes, draw: random.Random) -> bytes:

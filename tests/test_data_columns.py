@@ -12,11 +12,11 @@ from cai.core.addresses import DataSource
 from cai.core.errors import InputError
 from cai.core.records import Failure, Prompt
 from cai.data import InputOptions, open_prompts
-from cai.train.settings import DataSettings
+from cai.train.settings import DataSettings, ExampleKind
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import
-    from cai.train.data.examples import Examples, Kind, load_examples
+    from cai.train.data.examples import Examples, load_examples
 
 
 def write(path: Path, rows: list[Any]) -> str:
@@ -37,7 +37,7 @@ def prompts(source: str, **options: Any) -> list[list[dict[str, str]] | str]:
     ]
 
 
-def load(kind: Kind, source: str) -> Examples:
+def load(kind: ExampleKind, source: str) -> Examples:
     return load_examples(kind, DataSettings((DataSource.parse(source),), test_share=0.0), 0)
 
 
@@ -151,7 +151,9 @@ def test_a_row_whose_columns_cannot_be_combined_is_broken(tmp_path: Path, row: d
         ("supervised", {"instruction": "p", "input": "a", "context": "b", "output": "c"}, "has both input and context"),
     ],
 )
-def test_what_could_be_meant_in_two_ways_is_refused(tmp_path: Path, kind: Kind, row: dict[str, Any], says: str) -> None:
+def test_what_could_be_meant_in_two_ways_is_refused(
+    tmp_path: Path, kind: ExampleKind, row: dict[str, Any], says: str
+) -> None:
     with pytest.raises(InputError, match=says):
         load(kind, write(tmp_path / "a.jsonl", [row]))
 

@@ -23,13 +23,13 @@ from cai.core.records import Failure, Prompt
 from cai.data import InputOptions, open_prompts
 from cai.data.json_rows import elements
 from cai.data.rows import RawRow
-from cai.train.settings import DataSettings
+from cai.train.settings import DataSettings, ExampleKind
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import
     import datasets
 
-    from cai.train.data.examples import Examples, Kind, load_examples
+    from cai.train.data.examples import Examples, load_examples
 
 LOOKS_TYPED = ["00196", "196.50", "TRUE", "true", "None", "NA", "nan", "null", "2021-03-12", "1e5", "0x1F", "12.0", "-"]
 
@@ -95,7 +95,7 @@ def read(path: Path) -> list[str]:
     return [item.messages[-1]["content"] for item in items if isinstance(item, Prompt)]
 
 
-def load(kind: Kind, path: Path) -> Examples:
+def load(kind: ExampleKind, path: Path) -> Examples:
     return load_examples(kind, DataSettings((DataSource.parse(str(path)),), test_share=0.0), 0)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.cli.main import main
-from cai.core.errors import RunError
+from cai.core.errors import RunError, UsageError
 from cai.evaluate.settings import EvaluateSettings
 from cai.generate.settings import GenerateSettings
 from cai.loop.settings import LoopSettings
@@ -23,6 +23,7 @@ from cai.loop.stages import Stage, stages_of
 from cai.models.spec import LabelledModel, ModelSpec
 from cai.rundir import Run
 from cai.rundir.claim import claim
+from cai.train.methods import loop_methods
 from cai.train.settings import AdapterSettings, TrainSettings
 
 PATIENCE = 240.0
@@ -44,14 +45,15 @@ def test_each_method_has_its_stages() -> None:
     assert names(LoopSettings("medical", method="orpo"))[2:-1] == ["pairs-1", "orpo-1"]
     assert names(LoopSettings("medical", method="grpo"))[2:-1] == ["grpo-1"]
     assert names(LoopSettings("medical", method="reward-grpo"))[2:-1] == ["pairs-1", "reward-1", "grpo-1"]
+    assert names(LoopSettings("medical", method="rloo"))[2:-1] == ["rloo-1"]
+    with pytest.raises(UsageError, match=r"dpo, kto, orpo, grpo, rloo, reward-grpo, reward-rloo, not 'sft'"):
+        names(LoopSettings("medical", method="sft"))
     assert names(LoopSettings("medical", iterations=2))[2:-1] == ["pairs-1", "dpo-1", "pairs-2", "dpo-2"]
 
 
-@given(
-    st.sampled_from(["dpo", "kto", "orpo", "grpo", "reward-grpo"]), st.integers(1, 4), st.sampled_from(["tiny", "m/n"])
-)
+@given(st.sampled_from(list(loop_methods())), st.integers(1, 4), st.sampled_from(["tiny", "m/n"]))
 def test_every_stage_reads_only_what_stages_before_it_made(method: str, iterations: int, model: str) -> None:
-    settings = LoopSettings("medical", model=ModelSpec.checkpoint(model), method=method, iterations=iterations)  # type: ignore[arg-type]
+    settings = LoopSettings("medical", model=ModelSpec.checkpoint(model), method=method, iterations=iterations)
     seen: set[str] = set()
     base = newest = ModelSpec.checkpoint(model)
     for stage in stages_of(settings, Path("out")):
@@ -76,7 +78,10 @@ def _read(stage: Stage) -> list[str]:
     if isinstance(settings, GenerateSettings):
         return [str(settings.model)]
     if isinstance(settings, TrainSettings):
-        return [*map(str, (settings.model, *settings.data.data)), str(settings.online.reward_model or "")]
+        return [
+            *map(str, (settings.model, *settings.data.data)),
+            str(getattr(settings.own, "reward_model", None) or ""),
+        ]
     return [str(model) for model in settings.models]
 
 

@@ -93,7 +93,8 @@ def test_no_card_holds_what_a_constitution_or_a_file_name_would_do(text: str) ->
     identity = {"constitution": text, text: "x"}
     card = dataset_card(manifest(identity), ExportOptions(), summary)
     recorded = {
-        "method": "sft", "name": text, "base": text, "adapter": None, "steps": 1, "epochs": 1.0, "tokens": 0,
+        "method": "sft", "name": text, "base": text, "base_model": text, "adapter": None,
+        "steps": 1, "epochs": 1.0, "tokens": 0,
         "loss": None, "best_eval_loss": None, "best_step": None, "left_out": {text: 1}, "identity": identity,
         "parts": [{"name": text, "weight": None, "train": 1, "test": 0, "fingerprint": "0"}],
         "hardware_sentence": text, "versions": {"torch": "2"}, "cut_answers": 1, "max_length": 8,

@@ -12,7 +12,7 @@ from cai.core.errors import ContextError, EngineGoneError, ModelError, RequestEr
 from cai.core.records import Message
 from cai.method.templates import Templates
 from cai.models.scripted import ScriptedEngine
-from cai.train.methods.adherence import AdherenceReward, EngineThread, weighted_mean
+from cai.train.rewards.adherence import AdherenceReward, EngineThread, weighted_mean
 from tests.building import PRINCIPLES, assistant, make_constitution, user
 
 Weigh = Callable[[tuple[Message, ...], Sequence[str]], Sequence[float]]

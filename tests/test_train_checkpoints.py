@@ -11,8 +11,8 @@ import pytest
 from cai.core.errors import RunError
 from cai.rundir.claim import join
 from cai.train.checkpoints import CHECKPOINTS, MARK, begin_checkpoint, complete_checkpoint, newest_checkpoint
-from cai.train.run import train
-from tests.training import approximately, curve, make_settings
+from cai.train.folder import TrainingFolder
+from tests.training import approximately, curve, make_settings, train
 
 
 def flip(path: Path) -> None:
@@ -131,7 +131,7 @@ def test_what_cannot_be_read_at_all_is_not_thrown_away(tmp_path: Path, monkeypat
 def test_a_run_whose_newest_checkpoint_is_damaged_ends_like_an_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cai.train.folder.TrainingFolder.forget_checkpoints", lambda _self: None)
+    monkeypatch.setattr(TrainingFolder, "forget_checkpoints", lambda _self: None)
     settings = make_settings(tmp_path, max_steps=12, evaluations=4)
     train(settings, lambda _: None)
     undisturbed = curve(settings.out)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import orjson
@@ -16,8 +16,10 @@ from cai.cli.main import main
 from cai.cli.train import train as group
 from cai.cli.training import take_train_settings
 from cai.models.settings import DEFAULT_MODEL
-from tests.training import curve, make_settings, save_model, write_rows
+from tests.training import curve, make_settings, save_model, train, write_rows
 
+CONTEXT = click.Context(group)
+COMMANDS = {name: cast("click.Command", group.get_command(CONTEXT, name)) for name in group.list_commands(CONTEXT)}
 LAUNCH = Path(cai.__file__).parent / "launch"
 
 
@@ -31,9 +33,9 @@ def run_cai(*arguments: object) -> int:
 
 def parsed(*arguments: str) -> dict[str, Any]:
     """Return a method's options as click read them."""
-    command = group.commands[arguments[0]]
+    command = COMMANDS[arguments[0]]
     options = dict(command.make_context(arguments[0], list(arguments[1:])).params)
-    return {name: value for name, value in options.items() if name not in ("dry_run", "as_json")}
+    return {name: value for name, value in options.items() if name not in ("dry_run", "quiet", "as_json")}
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_each_method_offers_the_options_that_it_uses() -> None:
     options = {
         name: {option.name for option in command.params if isinstance(option, click.Option)}
-        for name, command in group.commands.items()
+        for name, command in COMMANDS.items()
     }
     assert set(options) == {"sft", "dpo", "reward", "kto", "orpo", "grpo", "rloo"}
     assert "packing" in options["sft"]
@@ -66,9 +68,9 @@ def test_options_become_settings() -> None:
         "dpo", parsed("dpo", "--data", "runs/a:0.7 'my file.jsonl:0.3'", "--data", "b", "--out", "x", "--sft-term", "1")
     )
     assert tuple(map(str, settings.data.data)) == ("runs/a:0.7", "my file.jsonl:0.3", "b")
-    assert (settings.preference.sft_term, settings.preference.beta, settings.model) == (1.0, 0.1, DEFAULT_MODEL)
+    assert (settings.own.sft_term, settings.own.beta, settings.model) == (1.0, 0.1, DEFAULT_MODEL)
     online = take_train_settings("grpo", parsed("grpo", "--data", "a", "--out", "x", "--kl-penalty", "0"))
-    assert (online.online.kl_penalty, online.online.group, online.preference.beta) == (0.0, 8, 0.1)
+    assert (online.own.kl_penalty, online.own.group) == (0.0, 8)
 
 
 def test_sft_from_the_command_line(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -168,9 +170,7 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
     assert (summary["status"], summary["steps"]) == ("done", 4)
     assert "2 processes" in summary["hardware"]
     assert (settings.out / "model.safetensors").exists()
-    from cai.train.run import train  # noqa: PLC0415  (torch is not needed by the tests above)
-
-    train(alone, lambda _: None)
+    train(alone)
     # Both see the same batches, so the losses are those of one process.
     for (step, together), (same, single) in zip(curve(settings.out), curve(alone.out), strict=True):
         assert step == same

@@ -11,25 +11,24 @@ from datasets import Dataset
 
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError
-from cai.train.data.examples import Examples, Kind
+from cai.train.data.examples import Examples
 from cai.train.example_tokens import Cut, count_cut
 from cai.train.plan import plan_train
-from cai.train.run import train
-from cai.train.settings import DataSettings, TrainMethod, TrainSettings
+from cai.train.settings import DataSettings, ExampleKind, TrainSettings
 from tests.train_context import CHECKPOINT, assistant, user
-from tests.training import make_settings
+from tests.training import make_settings, train
 
 SHORT, LONG = "Yes.", "word " * 60
 
 
-def settings_for(directory: Path, method: TrainMethod, rows: list[dict[str, Any]], **fit: Any) -> TrainSettings:
+def settings_for(directory: Path, method: str, rows: list[dict[str, Any]], **fit: Any) -> TrainSettings:
     settings = make_settings(directory, method, rows=8, test_share=0.0, max_steps=1, max_length=48, **fit)
     data = directory / "rows.jsonl"
     data.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
     return replace(settings, data=DataSettings((DataSource.parse(str(data)),), test_share=0.0))
 
 
-def examples(kind: Kind, rows: list[dict[str, Any]]) -> Examples:
+def examples(kind: ExampleKind, rows: list[dict[str, Any]]) -> Examples:
     return Examples(kind, Dataset.from_list(rows), None, (), "0" * 16, {}, ())
 
 
@@ -47,7 +46,7 @@ def examples(kind: Kind, rows: list[dict[str, Any]]) -> Examples:
         ("prompts", [{"prompt": user(LONG)}], (0, 0)),
     ],
 )
-def test_what_does_not_fit_is_counted(kind: Kind, rows: list[dict[str, Any]], expected: tuple[int, int]) -> None:
+def test_what_does_not_fit_is_counted(kind: ExampleKind, rows: list[dict[str, Any]], expected: tuple[int, int]) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
     assert count_cut(tokenizer, examples(kind, rows), 48) == Cut(48, *expected)
 

@@ -19,7 +19,7 @@ from cai.core.errors import CaiError, RunError
 from cai.core.records import Round, Row, Trace
 from cai.data.export import ExportOptions, export_run
 from cai.rundir import Run
-from cai.train.settings import DataSettings
+from cai.train.settings import DataSettings, ExampleKind
 from tests.storage import PROVENANCE, abstention, fill, make_row, put, verdict
 
 with warnings.catch_warnings():
@@ -28,7 +28,7 @@ with warnings.catch_warnings():
 
     from cai.train.data.collecting import CONTRADICTED, DUPLICATE
     from cai.train.data.conversations import read_whole_pair
-    from cai.train.data.examples import LEAKING, Examples, Kind, holds_scores, load_examples
+    from cai.train.data.examples import LEAKING, Examples, holds_scores, load_examples
     from cai.train.data.labels import gate_label
     from cai.train.data.mixing import choose, mixture_sizes
     from cai.train.data.parts import parse_parts
@@ -50,13 +50,13 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     return str(path)
 
 
-def load(kind: Kind, *data: str, seed: int = 0, **options: Any) -> Examples:
+def load(kind: ExampleKind, *data: str, seed: int = 0, **options: Any) -> Examples:
     return load_examples(
         kind, DataSettings(data=tuple(map(DataSource.parse, data)), **{"test_share": 0.0, **options}), seed
     )
 
 
-def refusal(kind: Kind, *data: str, **options: Any) -> str:
+def refusal(kind: ExampleKind, *data: str, **options: Any) -> str:
     with pytest.raises(CaiError) as refused:
         load(kind, *data, **options)
     assert refused.value.exit_code == 2
@@ -201,7 +201,7 @@ def test_broken_files_hub_names_and_splits_are_told(tmp_path: Path) -> None:
 
 # --- shaping
 
-SHAPES: list[tuple[Kind, dict[str, Any]]] = [
+SHAPES: list[tuple[ExampleKind, dict[str, Any]]] = [
     ("supervised", {"prompt": "Q", "completion": "A", "messages": [said("user", "x")]}),
     ("supervised", {"prompt": [said("system", "S"), said("user", "Q")], "completion": [said("assistant", "A")]}),
     ("pairs", {"prompt": "Q", "chosen": "A", "rejected": "B", "chosen_probability": 0.75}),
@@ -223,7 +223,7 @@ SHAPES: list[tuple[Kind, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("kind", "row"), SHAPES)
-def test_rows_come_out_in_the_kind_s_exact_columns(kind: Kind, row: dict[str, Any], tmp_path: Path) -> None:
+def test_rows_come_out_in_the_kind_s_exact_columns(kind: ExampleKind, row: dict[str, Any], tmp_path: Path) -> None:
     examples = load(kind, write(tmp_path / "rows.jsonl", [{**row, "more": 1}]))
     (example,) = examples.train
     assert example["prompt"][-1] == said("user", "Q")
@@ -260,7 +260,7 @@ def test_text_and_whole_conversations_stay_what_they_are(tmp_path: Path) -> None
     ],
 )
 def test_wrong_columns_are_told_with_what_is_needed(
-    kind: Kind, row: dict[str, Any], needs: str, tmp_path: Path
+    kind: ExampleKind, row: dict[str, Any], needs: str, tmp_path: Path
 ) -> None:
     told = refusal(kind, write(tmp_path / "rows.jsonl", [row]))
     assert f"has the columns {', '.join(row)};" in told
@@ -290,7 +290,7 @@ def test_thumbs_come_in_many_spellings(value: Any, label: bool, tmp_path: Path) 
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused_with_its_row(
-    kind: Kind, row: dict[str, Any], says: str, tmp_path: Path
+    kind: ExampleKind, row: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
     column = list(row)[-1]
     absent = {**row, column: None}
@@ -373,7 +373,7 @@ def test_dialogues_with_two_answers_serve_every_kind_but_supervised(tmp_path: Pa
     ]
     file = write(tmp_path / "hh.jsonl", rows)
     assert "id, prompt, chosen, rejected; supervised training needs" in refusal("supervised", file)
-    sizes: dict[Kind, int] = {"pairs": 300, "labelled": 600, "prompts": 300}
+    sizes: dict[ExampleKind, int] = {"pairs": 300, "labelled": 600, "prompts": 300}
     for kind, size in sizes.items():
         examples = load(kind, file, test_share=0.2)
         assert examples.test is not None
@@ -473,6 +473,21 @@ def test_a_mixture_holds_its_shares_and_its_order(tmp_path: Path) -> None:
     assert sum(part.train for part in first.parts) == 10
     plain = load("supervised", small, large)
     assert [part.train for part in plain.parts] == [5, 30]
+
+
+def test_a_limit_bounds_what_is_measured_with_too(tmp_path: Path) -> None:
+    small, large = write(tmp_path / "a.jsonl", completions(200)), write(tmp_path / "b.jsonl", completions(200, "more"))
+    whole = load("supervised", small, large, test_share=0.5)
+    assert whole.test is not None
+    assert len(whole.test) > 100
+    examples = load("supervised", small, large, test_share=0.5, limit=16)
+    assert examples.test is not None
+    assert len(examples.train) == len(examples.test) == sum(part.test for part in examples.parts) == 16
+    assert all(part.test for part in examples.parts), "drawn from all parts"
+    again = load("supervised", small, large, test_share=0.5, limit=16)
+    assert again.test is not None
+    assert again.test[:] == examples.test[:]
+    assert {str(row) for row in examples.test} <= {str(row) for row in whole.test}
 
 
 def test_a_part_with_nothing_or_too_little_to_give_is_refused(tmp_path: Path) -> None:

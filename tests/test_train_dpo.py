@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from cai.core.errors import InputError
 from cai.train.adapter import adapter_config
-from cai.train.methods.dpo import ALIKE, PROBABILITY, TOO_LONG, build_dpo
-from cai.train.methods.supervised import build_supervised
-from cai.train.run import train
-from cai.train.settings import AdapterSettings, PreferenceSettings
+from cai.train.data.labels import PROBABILITY
+from cai.train.methods.dpo import DPOSettings, build_dpo
+from cai.train.methods.sft import build_sft
+from cai.train.settings import AdapterSettings
+from cai.train.trainers.references import ALIKE, TOO_LONG
 from tests.train_context import (
     BAD,
     CHECKPOINT,
@@ -31,7 +32,7 @@ from tests.train_context import (
     pair,
     user,
 )
-from tests.training import curve, make_settings
+from tests.training import curve, make_settings, train
 
 Pairs = list[dict[str, Any]]
 
@@ -120,8 +121,8 @@ def test_an_even_label_pushes_nothing_at_first(tmp_path: Path) -> None:
 
 
 def test_hard_labels_ignore_the_probability(tmp_path: Path) -> None:
-    hard = PreferenceSettings(labels="hard")
-    doubtful = perturbed(soft(tmp_path, lesson(flipped=False, probability=0.6), preference=hard))
+    hard = DPOSettings(labels="hard")
+    doubtful = perturbed(soft(tmp_path, lesson(flipped=False, probability=0.6), own=hard))
     certain = perturbed(soft(tmp_path, lesson(flipped=False)))
     assert loss_and_gradient(doubtful)[0] == loss_and_gradient(certain)[0]
 
@@ -130,9 +131,7 @@ def test_after_sft_in_memory_the_reference_is_the_sft_policy(tmp_path: Path) -> 
     # The model still names the checkpoint on disk as where it comes from: TRL would reload that as the reference.
     model = transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32)
     rows = [{"prompt": user(question), "completion": assistant(GOOD)} for question in QUESTIONS]
-    build_supervised(
-        make_context(tmp_path, "sft", "supervised", rows, model=model, max_steps=3, learning_rate=1e-3)
-    ).train()
+    build_sft(make_context(tmp_path, "sft", "supervised", rows, model=model, max_steps=3, learning_rate=1e-3)).train()
     trainer = soft(tmp_path, lesson(flipped=False), model=model, max_steps=1)
     trainer.train()
     first = trainer.state.log_history[0]
@@ -151,7 +150,7 @@ def test_flipped_labels_reverse_what_the_embedded_model_learns(tmp_path: Path, a
             "pairs",
             lesson(flipped=flipped, probability=0.9),
             model=model,
-            adapter=adapter_config(AdapterSettings(adapter=adapter), "dpo"),
+            adapter=adapter_config(AdapterSettings(adapter=adapter), "language"),
             batch=4,
             gradient_accumulation_steps=2,
             learning_rate=2e-3 if adapter == "lora" else 5e-5,
@@ -179,7 +178,7 @@ def test_a_certain_label_is_learned_further_than_a_doubtful_one(tmp_path: Path) 
 def test_the_chosen_answer_s_own_loss_is_added(tmp_path: Path) -> None:
     pairs = lesson(flipped=False)
     plain, _ = loss_and_gradient(soft(tmp_path, pairs))
-    with_term, _ = loss_and_gradient(soft(tmp_path, pairs, preference=PreferenceSettings(sft_term=2.0)))
+    with_term, _ = loss_and_gradient(soft(tmp_path, pairs, own=DPOSettings(sft_term=2.0)))
     # A random model over 2,048 words is about log 2048 nats away from every word.
     assert with_term - plain == pytest.approx(2 * math.log(2048), rel=0.1)
 

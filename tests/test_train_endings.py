@@ -16,12 +16,12 @@ from cai.models import EngineOptions, open_engine
 from cai.models.base import Completion, Request, Sampling
 from cai.models.local.loading import load
 from cai.models.spec import ModelSpec
-from cai.train.methods.supervised import build_supervised
-from cai.train.run import train
+from cai.train.methods.sft import build_sft
 from cai.train.settings import AdapterSettings, DataSettings, FitSettings, TrainSettings
 from cai.train.template.preparing import prepare_template
 from tests.test_train_templates import CHATML, make_tokenizer
 from tests.train_context import GOOD, QUESTIONS, assistant, make_context, make_model, user
+from tests.training import train
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import
@@ -125,7 +125,7 @@ def test_the_end_is_learned_where_padding_is_the_same_token(tmp_path: Path) -> N
     context = make_context(tmp_path, "sft", "supervised", rows)
     tokenizer: Any = context.tokenizer
     tokenizer.pad_token = tokenizer.eos_token
-    batch = next(iter(build_supervised(context).get_train_dataloader()))
+    batch = next(iter(build_sft(context).get_train_dataloader()))
     for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
         learned = ids[labels != -100]
         assert learned[-1] == tokenizer.eos_token_id

@@ -15,8 +15,7 @@ from cai.train.methods.dpo import build_dpo
 from cai.train.methods.kto import build_kto
 from cai.train.methods.orpo import build_orpo
 from cai.train.methods.reward import build_reward
-from cai.train.methods.supervised import build_supervised
-from cai.train.run import train
+from cai.train.methods.sft import build_sft
 from tests.test_train_kto import labelled
 from tests.test_train_online import online_context, with_judge
 from tests.train_context import (
@@ -29,7 +28,7 @@ from tests.train_context import (
     one_thread,  # noqa: F401
     user,
 )
-from tests.training import command, make_settings
+from tests.training import command, make_settings, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROWS = [{"prompt": user(question), "completion": assistant(GOOD)} for question in QUESTIONS * 2]
@@ -41,7 +40,7 @@ def judged(context: Context) -> Any:
 
 
 TRAINERS: dict[str, Callable[[Path], Any]] = {
-    "sft": lambda out: build_supervised(make_context(out, "sft", "supervised", ROWS)),
+    "sft": lambda out: build_sft(make_context(out, "sft", "supervised", ROWS)),
     "dpo": lambda out: build_dpo(make_context(out, "dpo", "pairs", lesson(flipped=False))),
     "reward": lambda out: build_reward(
         make_context(out, "reward", "pairs", lesson(flipped=False), model=scoring_model())
@@ -98,7 +97,7 @@ def test_training_stops_at_the_first_gradient_that_is_no_number(tmp_path: Path, 
 
 
 def test_the_test_split_s_loss_is_looked_at_too(tmp_path: Path) -> None:
-    trainer = build_supervised(make_context(tmp_path, "sft", "supervised", ROWS, test=ROWS[:2]))
+    trainer = build_sft(make_context(tmp_path, "sft", "supervised", ROWS, test=ROWS[:2]))
     assert trainer.evaluate()["eval_loss"] > 0
     lose(trainer.model.model.layers[1].mlp.up_proj.weight)
     with pytest.raises(CaiError, match="eval_loss is nan at step 0"):

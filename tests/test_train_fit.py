@@ -19,9 +19,7 @@ from cai.train.callbacks import waited
 from cai.train.card import draw_training
 from cai.train.folder import enter
 from cai.train.metrics import tokens_seen
-from cai.train.run import train
-from cai.train.settings import TrainMethod
-from tests.training import approximately, command, curve, make_settings
+from tests.training import approximately, command, curve, make_settings, train
 
 IDENTITY = {"method": "sft"}
 PATIENCE = 120.0
@@ -32,9 +30,7 @@ def silent(_: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["sft", pytest.param("dpo", marks=pytest.mark.slow)])
-def test_killed_and_started_again_the_loss_curve_is_that_of_an_undisturbed_run(
-    tmp_path: Path, method: TrainMethod
-) -> None:
+def test_killed_and_started_again_the_loss_curve_is_that_of_an_undisturbed_run(tmp_path: Path, method: str) -> None:
     # Two and a half epochs, so that the place within a later epoch's order is restored, too.
     numbers: dict[str, Any] = {"max_steps": 27, "evaluations": 9}
     train(make_settings(tmp_path, method, out="undisturbed", **numbers), silent)

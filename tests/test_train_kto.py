@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from peft import LoraConfig
 
 from cai.core.errors import InputError, UsageError
-from cai.train.methods.kto import TOO_LONG, balanced_weights, build_kto
+from cai.train.methods.kto import balanced_weights, build_kto
+from cai.train.trainers.references import TOO_LONG
 from tests.train_context import BAD, GOOD, QUESTIONS, assistant, liking, make_context, make_model, one_thread, user  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("one_thread")

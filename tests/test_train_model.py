@@ -20,12 +20,13 @@ from cai.models.spec import ModelSpec
 from cai.train.adapter import check_adapter, lora_parameters
 from cai.train.hardware import Choices, Workload, settle
 from cai.train.machine import Machine, find_machine
+from cai.train.methods.dpo import DPOSettings
 from cai.train.model import find_source, load_model, load_tokenizer, measure
-from cai.train.run import train
-from cai.train.settings import AdapterSettings, PreferenceSettings
+from cai.train.plan import plan_train
+from cai.train.settings import AdapterSettings
 from tests.building import user
 from tests.train_context import make_model
-from tests.training import curve, make_settings, save_model
+from tests.training import curve, make_settings, save_model, train
 
 NONE = AdapterSettings()
 LORA = AdapterSettings(adapter="lora", rank=4)
@@ -139,17 +140,17 @@ def test_an_empty_directory_is_no_model(tmp_path: Path) -> None:
 
 def test_adapter_settings_that_contradict_one_another_are_told() -> None:
     with pytest.raises(UsageError, match="needs --adapter lora"):
-        check_adapter(AdapterSettings(merge=True), "sft")
+        check_adapter(AdapterSettings(merge=True), "language")
     with pytest.raises(UsageError, match="prefix"):
-        check_adapter(AdapterSettings(adapter="prefix", merge=True), "sft")
+        check_adapter(AdapterSettings(adapter="prefix", merge=True), "language")
     with pytest.raises(UsageError, match="add --adapter lora"):
-        check_adapter(AdapterSettings(quantize=True), "sft")
+        check_adapter(AdapterSettings(quantize=True), "language")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA GPU is here")
 def test_four_bits_and_bfloat16_need_a_gpu() -> None:
     with pytest.raises(ModelError, match="CUDA GPU"):
-        check_adapter(AdapterSettings(adapter="lora", quantize=True), "sft")
+        check_adapter(AdapterSettings(adapter="lora", quantize=True), "language")
     with pytest.raises(ModelError, match="no usable CUDA"):
         find_machine("cuda")
     with pytest.raises(UsageError, match="trains in float32"):
@@ -213,7 +214,31 @@ def test_a_reward_model_is_measured_with_its_head(tmp_path: Path) -> None:
 
 
 def test_settings_of_other_methods_are_no_part_of_a_run_s_identity(tmp_path: Path) -> None:
-    summary = train(make_settings(tmp_path, max_steps=1, rows=40), lambda _: None)
-    other = make_settings(tmp_path, max_steps=1, rows=40, preference=PreferenceSettings(beta=0.5))
-    assert train(other, lambda _: None).already
-    assert summary.status == "done"
+    assert "beta" not in plan_train(make_settings(tmp_path, rows=40)).identity()
+    assert plan_train(make_settings(tmp_path, "dpo", rows=40)).identity()["beta"] == "0.1"
+    with pytest.raises(UsageError, match="sft has settings of its own, NoSettings, and was given DPOSettings"):
+        plan_train(make_settings(tmp_path, rows=40, own=DPOSettings(beta=0.5)))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "known"),
+    [(None, None), ({"base_model": "org/name"}, "org/name"), ({"base_model": None}, None), ([], None)],
+)
+def test_the_hub_id_that_a_model_comes_from_is_passed_on_and_never_guessed(
+    tmp_path: Path, recorded: Any, known: str | None
+) -> None:
+    model = save_model(tmp_path / "model")
+    if recorded is not None:
+        (model / "train.json").write_bytes(orjson.dumps(recorded))
+    assert find_source(ModelSpec.checkpoint(str(model)), NONE).hub == known
+    assert find_source(ModelSpec.checkpoint("org/other"), NONE).hub == "org/other"
+
+
+def test_a_card_names_the_base_on_the_hub(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model")
+    train(make_settings(tmp_path, out="unknown", max_steps=1, rows=40))
+    assert "base_model" not in (tmp_path / "unknown" / "README.md").read_text()
+    (model / "train.json").write_bytes(orjson.dumps({"base_model": "org/name"}))
+    train(make_settings(tmp_path, out="known", max_steps=1, rows=40))
+    assert "\nbase_model: org/name\n" in (tmp_path / "known" / "README.md").read_text()
+    assert orjson.loads((tmp_path / "known" / "train.json").read_bytes())["base_model"] == "org/name"

@@ -17,17 +17,9 @@ from cai.models.scripted import ScriptedEngine
 from cai.models.settings import DEFAULT_MODEL
 from cai.models.spec import ModelSpec
 from cai.train.context import Context
-from cai.train.methods.adherence import AdherenceReward, EngineThread
-from cai.train.methods.online import (
-    TOO_LONG,
-    JudgedGRPOTrainer,
-    JudgedRLOOTrainer,
-    build_grpo,
-    build_rloo,
-    end_tokens,
-    online_arguments,
-)
-from cai.train.settings import OnlineSettings
+from cai.train.methods.online import OnlineSettings, build_grpo, build_rloo, end_tokens, online_arguments
+from cai.train.rewards.adherence import AdherenceReward, EngineThread
+from cai.train.trainers.policies import TOO_LONG, JudgedGRPOTrainer, JudgedRLOOTrainer
 from tests.building import make_constitution
 from tests.train_context import CHECKPOINT, QUESTIONS, make_context, make_model, one_thread, user  # noqa: F401
 
@@ -42,7 +34,7 @@ def embedded() -> Any:
 def online_context(tmp_path: Path, method: Any = "grpo", **changes: Any) -> Context:
     online = {"constitution": "medical", "group": 8, "max_tokens": 48, "kl_penalty": 0.0} | changes.pop("online", {})
     settings = {"model": embedded(), "batch": 16, "max_steps": 1, "learning_rate": 3e-4, "rows": PROMPTS} | changes
-    return make_context(tmp_path, method, "prompts", settings.pop("rows"), online=OnlineSettings(**online), **settings)
+    return make_context(tmp_path, method, "prompts", settings.pop("rows"), own=OnlineSettings(**online), **settings)
 
 
 def with_judge(context: Context, weigh: Any) -> Any:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cai.core.errors import InputError
-from cai.train.methods.orpo import TOO_LONG, build_orpo
-from cai.train.settings import PreferenceSettings
+from cai.train.methods.orpo import ORPOSettings, build_orpo
+from cai.train.trainers.odds_ratio import TOO_LONG
 from tests.train_context import BAD, GOOD, QUESTIONS, lesson, liking, make_context, one_thread, pair  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,9 +33,7 @@ def test_a_pair_that_is_likelier_the_other_way_is_turned_round(tmp_path: Path) -
 
 
 def test_lambda_weighs_the_odds_ratio(tmp_path: Path) -> None:
-    context = make_context(
-        tmp_path, "orpo", "pairs", lesson(flipped=False), preference=PreferenceSettings(beta=0.7), max_steps=1
-    )
+    context = make_context(tmp_path, "orpo", "pairs", lesson(flipped=False), own=ORPOSettings(beta=0.7), max_steps=1)
     trainer = build_orpo(context)
     trainer.train()
     first = trainer.state.log_history[0]

@@ -10,9 +10,9 @@ from peft import LoraConfig
 from trl import RewardConfig, RewardTrainer
 
 from cai.core.errors import InputError, ModelError
-from cai.train.methods.reward import TOO_LONG, build_reward
-from cai.train.methods.scorer import RewardModel
-from cai.train.settings import PreferenceSettings
+from cai.train.methods.reward import RewardSettings, build_reward
+from cai.train.rewards.scorer import RewardModel
+from cai.train.trainers.reward_models import TOO_LONG
 from tests.train_context import (  # noqa: F401
     BAD,
     GOOD,
@@ -53,10 +53,8 @@ def gradients(trainer: Any) -> tuple[float, list[torch.Tensor]]:
 
 
 def soft(tmp_path: Path, rows: list[dict[str, Any]], labels: Any = "soft") -> tuple[float, list[torch.Tensor]]:
-    preference = PreferenceSettings(labels=labels)
-    return gradients(
-        build_reward(make_context(tmp_path, "reward", "pairs", rows, model=make_model(labels=1), preference=preference))
-    )
+    own = RewardSettings(labels=labels)
+    return gradients(build_reward(make_context(tmp_path, "reward", "pairs", rows, model=make_model(labels=1), own=own)))
 
 
 @pytest.mark.parametrize("flipped", [False, True])

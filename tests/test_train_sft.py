@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.core.errors import InputError
-from cai.train.lengths import LengthSampler
-from cai.train.methods.supervised import TOO_LONG, build_supervised
-from cai.train.rates import batch_size, learning_rate
-from cai.train.settings import TrainMethod
+from cai.train.methods import METHODS
+from cai.train.methods.descriptor import TrainingMethod
+from cai.train.methods.dpo import DPO
+from cai.train.methods.online import GRPO
+from cai.train.methods.sft import SFT, build_sft
+from cai.train.trainers.lengths import TOO_LONG, LengthSampler
 from tests.train_context import CHECKPOINT, GOOD, QUESTIONS, assistant, make_context, user
 
 END = "<|end|>"
@@ -22,7 +24,7 @@ END = "<|end|>"
 def learned(rows: list[dict[str, Any]], out: Path) -> list[str]:
     """Return the text that the loss falls on, example by example."""
     context = make_context(out, "sft", "supervised", rows)
-    trainer = build_supervised(context)
+    trainer = build_sft(context)
     batch = next(iter(trainer.get_train_dataloader()))
     return sorted(
         context.tokenizer.decode(ids[labels != -100])
@@ -52,7 +54,7 @@ def test_of_plain_text_every_token_is_learned(tmp_path: Path) -> None:
 def test_only_what_is_learned_has_a_gradient(tmp_path: Path) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32)
     rows = [{"prompt": user(question), "completion": assistant(GOOD)} for question in QUESTIONS]
-    trainer = build_supervised(make_context(tmp_path, "sft", "supervised", rows, model=model))
+    trainer = build_sft(make_context(tmp_path, "sft", "supervised", rows, model=model))
     batch = dict(next(iter(trainer.get_train_dataloader())))
     seen: list[torch.Tensor] = []
     model.model.norm.register_full_backward_hook(lambda _module, _inputs, outputs: seen.append(outputs[0]))
@@ -66,7 +68,7 @@ def test_the_embedded_model_learns_an_answer(tmp_path: Path) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32)
     rows = [{"prompt": user(question), "completion": assistant("No pills on a Sunday.")} for question in QUESTIONS * 2]
     context = make_context(tmp_path, "sft", "supervised", rows, model=model, learning_rate=1e-3, max_steps=8)
-    trainer = build_supervised(context)
+    trainer = build_sft(context)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses[-1] < losses[0] / 4
@@ -75,10 +77,10 @@ def test_the_embedded_model_learns_an_answer(tmp_path: Path) -> None:
 def test_an_example_whose_answer_is_cut_off_is_counted_and_none_left_is_an_error(tmp_path: Path) -> None:
     long = {"prompt": user("word " * 60), "completion": assistant(GOOD)}
     short = {"prompt": user("Hm?"), "completion": assistant(GOOD)}
-    trainer = build_supervised(make_context(tmp_path, "sft", "supervised", [long, short], max_length=32))
+    trainer = build_sft(make_context(tmp_path, "sft", "supervised", [long, short], max_length=32))
     assert trainer.left_out == {TOO_LONG: 1}
     with pytest.raises(InputError, match="--max-length"):
-        build_supervised(make_context(tmp_path, "sft", "supervised", [long], max_length=32))
+        build_sft(make_context(tmp_path, "sft", "supervised", [long], max_length=32))
 
 
 @given(
@@ -112,16 +114,16 @@ def test_batches_hold_examples_of_like_lengths() -> None:
     assert max(spread) < 20
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo", "reward", "kto", "orpo", "grpo", "rloo"])
-def test_larger_models_learn_more_slowly_and_adapters_faster(method: TrainMethod) -> None:
-    rates = [learning_rate(method, int(size), "none") for size in (1e5, 2.6e6, 1.35e8, 1e9, 8e9)]
+@pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
+def test_larger_models_learn_more_slowly_and_adapters_faster(method: TrainingMethod) -> None:
+    rates = [method.learning_rate(int(size), "none") for size in (1e5, 2.6e6, 1.35e8, 1e9, 8e9)]
     assert rates == sorted(rates, reverse=True)
     assert rates[3] == rates[4]
-    assert learning_rate(method, 8_000_000_000, "lora") == pytest.approx(10 * rates[4])
+    assert method.learning_rate(8_000_000_000, "lora") == pytest.approx(10 * rates[4])
 
 
 def test_the_table_of_rates_has_the_measured_and_the_published_ends() -> None:
-    assert [learning_rate("sft", size, "none") for size in (2_600_000, 8_000_000_000)] == [5e-4, 2e-5]
-    assert [learning_rate("dpo", size, "none") for size in (2_600_000, 8_000_000_000)] == [2e-4, 5e-7]
-    assert batch_size("sft", 2_600_000, group=8, processes=1) == 16
-    assert batch_size("grpo", 2_600_000, group=6, processes=4) % 12 == 0
+    assert [SFT.learning_rate(size, "none") for size in (2_600_000, 8_000_000_000)] == [5e-4, 2e-5]
+    assert [DPO.learning_rate(size, "none") for size in (2_600_000, 8_000_000_000)] == [2e-4, 5e-7]
+    assert SFT.batch_size(2_600_000, group=1, processes=1) == 16
+    assert GRPO.batch_size(2_600_000, group=6, processes=4) % 12 == 0

@@ -14,9 +14,10 @@ from cai.core.addresses import DataSource
 from cai.core.records import Message
 from cai.models.spec import ModelSpec
 from cai.train.context import Context
-from cai.train.data.examples import Examples, Kind
+from cai.train.data.examples import Examples
 from cai.train.hardware import Hardware
-from cai.train.settings import DataSettings, FitSettings, OnlineSettings, PreferenceSettings, TrainMethod, TrainSettings
+from cai.train.methods import find_method
+from cai.train.settings import DataSettings, ExampleKind, FitSettings, TrainSettings
 
 CHECKPOINT = Path(cai.__file__).parent / "tiny" / "checkpoint"
 QUESTIONS = ("Can I rest?", "What helps a cough?", "Is tea fine?", "How long is a nap?")
@@ -54,14 +55,13 @@ def make_model(labels: int | None = None, seed: int = 3) -> Any:
 
 def make_context(
     out: Path,
-    method: TrainMethod,
-    kind: Kind,
+    method: str,
+    kind: ExampleKind,
     rows: Sequence[dict[str, Any]],
     *,
     model: Any = None,
     test: Sequence[dict[str, Any]] | None = None,
-    preference: PreferenceSettings | None = None,
-    online: OnlineSettings | None = None,
+    own: Any = None,
     adapter: Any = None,
     batch: int = 8,
     max_length: int | None = 128,
@@ -83,8 +83,7 @@ def make_context(
         out=out,
         data=DataSettings((DataSource.parse("rows"),)),
         fit=FitSettings(batch_size=batch, max_length=max_length),
-        preference=preference or PreferenceSettings(),
-        online=online or OnlineSettings(),
+        own=own or find_method(method).own(),
     )
     shared = {
         "output_dir": str(out / "checkpoints"),

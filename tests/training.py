@@ -1,6 +1,7 @@
 """A narrow random model on disk and files to train it on, for tests of whole training runs."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import transformers
 
 from cai.core.addresses import DataSource
 from cai.models.spec import ModelSpec
-from cai.train.quiet import quiet
+from cai.train.outcome import TrainSummary
+from cai.train.plan import plan_train
+from cai.train.quiet import silent_libraries
+from cai.train.run import train as train_plan
 from cai.train.settings import (
     AdapterSettings,
     DataSettings,
     FitSettings,
-    PreferenceSettings,
-    TrainMethod,
     TrainSettings,
 )
 from tests.train_context import BAD, CHECKPOINT, GOOD, make_model
@@ -26,14 +28,14 @@ WORDS = ("rest", "tea", "walk", "sleep", "cough", "fever", "doctor", "water", "s
 
 def save_model(directory: Path) -> Path:
     """Write the random model with the embedded tokenizer."""
-    with quiet():
+    with silent_libraries():
         model = make_model()
         model.save_pretrained(directory)
         transformers.AutoTokenizer.from_pretrained(CHECKPOINT).save_pretrained(directory)
     return directory
 
 
-def write_rows(path: Path, count: int, method: TrainMethod) -> Path:
+def write_rows(path: Path, count: int, method: str) -> Path:
     """Write examples of many lengths."""
     draw = random.Random(7)
     with path.open("wb") as file:
@@ -49,12 +51,12 @@ def write_rows(path: Path, count: int, method: TrainMethod) -> Path:
 
 def make_settings(
     directory: Path,
-    method: TrainMethod = "sft",
+    method: str = "sft",
     *,
     out: str = "out",
     model: str | None = None,
     adapter: AdapterSettings | None = None,
-    preference: PreferenceSettings | None = None,
+    own: Any = None,
     test_share: float = 0.1,
     fresh: bool = False,
     rows: int = 96,
@@ -75,10 +77,15 @@ def make_settings(
         data=DataSettings((DataSource.parse(str(data)),), test_share=test_share),
         adapter=adapter or AdapterSettings(),
         fit=FitSettings(**{**numbers, **fit}),
-        preference=preference or PreferenceSettings(),
+        own=own,
         seed=seed,
         fresh=fresh,
     )
+
+
+def train(settings: TrainSettings, say: Callable[[str], None] = lambda _: None) -> TrainSummary:
+    """Plan and train."""
+    return train_plan(plan_train(settings), say)
 
 
 def command(settings: TrainSettings) -> list[str]:

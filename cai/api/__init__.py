@@ -17,6 +17,7 @@ from cai.core.records import Message, Row
 from cai.evaluate.results import Evaluation
 from cai.models import register_backend
 from cai.models.function import engine_from
+from cai.train.methods import register as register_method
 
 __all__ = [
     "Evaluation",
@@ -38,6 +39,7 @@ __all__ = [
     "plan",
     "register_backend",
     "register_measure",
+    "register_method",
     "run_async",
     "train",
 ]

@@ -4,7 +4,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from cai.api.given import (
     Model,
@@ -20,13 +23,25 @@ from cai.api.showing import Showing
 from cai.api.training import packages_of_training
 from cai.api.working import Call, Plan, run_watched
 from cai.evaluate.results import Evaluation
-from cai.loop.settings import LoopMethod, LoopSettings
+from cai.loop.settings import LoopSettings
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
-from cai.train.settings import AdapterSettings, FitSettings, PreferenceSettings
+from cai.train.methods import loop_methods
+from cai.train.methods.dpo import DPOSettings
+from cai.train.settings import AdapterSettings, FitSettings
 
 Result = TypeVar("Result")
+
+
+def _second_stage(name: str) -> str:
+    if name not in loop_methods():
+        raise PydanticCustomError("method", "{said}", {"said": f"there are {', '.join(loop_methods())}"})
+    return name
+
+
+SecondStage = Annotated[str, AfterValidator(_second_stage)]
+"""What may follow SFT in a loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +58,7 @@ def loop(
     constitution: str | Path,
     model: str | Path = "tiny",
     judge: Model | None = None,
-    method: LoopMethod = "dpo",
+    method: SecondStage = "dpo",
     iterations: Count = 1,
     prompts: Prompts | None = None,
     limit: Count | None = None,
@@ -148,7 +163,7 @@ class LoopCall(Call[LoopResult]):
         engine = take(EngineSettings, options)
         sft, second = (_fit(stage, options, engine) for stage in ("sft", "second"))
         adapter = AdapterSettings(**{name: options.pop(name) for name in ("adapter", "rank", "quantize")})
-        preference = take(PreferenceSettings, options)
+        preference = take(DPOSettings, options)
         with (
             lent_prompts(options.pop("prompts")) as prompts,
             lent_prompts(options.pop("evaluation_prompts")) as evaluation_prompts,

@@ -4,7 +4,7 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,34 +17,16 @@ from cai.api.given import (
     optional_model,
     require_log_probabilities,
 )
-from cai.api.options import Count, CountOfTwo, NotNegative, Positive, Seed, Share, checked, take
+from cai.api.options import Count, CountOfTwo, NotNegative, Positive, Seed, Share, checked
 from cai.api.showing import Showing
 from cai.api.working import Call, Plan
 from cai.core.errors import ModelError, UsageError
 from cai.models.spec import ModelSpec
-from cai.train.settings import (
-    AdapterSettings,
-    DataSettings,
-    FitSettings,
-    OnlineSettings,
-    PreferenceSettings,
-    TrainMethod,
-    TrainSettings,
-)
+from cai.train.methods import METHODS, find_method, gather_settings
+from cai.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from cai.train.outcome import TrainSummary
-
-OWN_OPTIONS: Mapping[str, tuple[TrainMethod, ...]] = {
-    "packing": ("sft",),
-    "beta": ("dpo", "kto", "orpo"),
-    "labels": ("dpo", "reward"),
-    "sft_term": ("dpo",),
-    **dict.fromkeys(
-        ("constitution", "judge", "reward_model", "group", "temperature", "max_tokens", "kl_penalty"), ("grpo", "rloo")
-    ),
-}
-"""The options that not every method has."""
 
 _PACKAGES = frozenset({"torch", "transformers", "safetensors", "trl", "peft", "accelerate", "matplotlib"})
 
@@ -63,7 +45,7 @@ class Training:
 
 
 def train(
-    method: TrainMethod,
+    method: str,
     *,
     data: Data,
     out: str | Path,
@@ -103,8 +85,11 @@ def train(
     quantize: bool = False,
     merge: bool = False,
     progress: bool = True,
+    **own: Any,
 ) -> Training:
-    """Train a model: sft, dpo, reward, kto, orpo, grpo or rloo. The same call again goes on where it was stopped.
+    """Train a model: sft, dpo, reward, kto, orpo, grpo, rloo, or by a method that was registered.
+
+    The same call again goes on where it was stopped.
 
     `data` is a run, a file or a dataset as after `--data`, or several; `model` is `tiny`, a directory, a hub id, or
     `Training.model`; `out` is the directory that the model is written into. An option that the method does not have is
@@ -116,7 +101,8 @@ def train(
 
     Of dpo, kto and orpo: `beta`, the reference's hold; of dpo and reward: `labels`; of dpo: `sft_term`. Of grpo and
     rloo: `constitution` and `judge`, or `reward_model`, say who rewards; `group` responses a prompt, of `max_tokens`
-    tokens at most, are drawn at `temperature`, and `kl_penalty` is the reference's hold. Of sft: `packing`.
+    tokens at most, are drawn at `temperature`, and `kl_penalty` is the reference's hold. Of sft: `packing`. `own` are
+    options of a method of your own (`cai.register_method`).
 
     How long and how fast: `epochs` or `max_steps`, `learning_rate` at its peak, `batch_size` in examples a step over
     all devices, `max_length` in tokens, `evaluations` of the test split and `patience` in evaluations without a better
@@ -147,48 +133,61 @@ class TrainCall(Call[Training]):
     def run(self) -> Training:
         """Train."""
         with packages_of_training():
+            from cai.train.plan import plan_train  # noqa: PLC0415
             from cai.train.run import train as work  # noqa: PLC0415
         settings = self._settings()
         showing = Showing(progress=self._progress and os.environ.get("RANK", "0") == "0")
         if settings.model.kind == "tiny":
             showing.say("training the embedded miniature; choose another model with model=")
-        summary = work(settings, showing.say)
+        summary = work(plan_train(settings), showing.say, quiet=not self._progress)
         if summary.status == "interrupted":
             raise KeyboardInterrupt("interrupted; the same call goes on from here")
         return Training(settings.out, summary)
 
     def _settings(self) -> TrainSettings:
         options = dict(self._options)
-        _require_own(options)
-        judge, reward_model = optional_model(options["judge"]), options["reward_model"]
+        options |= options.pop("own")
+        for name in _require_own(options):
+            del options[name]
+        judge = optional_model(options.get("judge"))
         if judge is not None:
             require_log_probabilities(judge, "the reward", "judge to another model")
-        constitution = options["constitution"]
         options |= {
             "data": data_sources(options["data"]),
             "out": local_directory(options["out"], "out"),
             "model": ModelSpec.checkpoint(str(options["model"])),
-            "judge": judge,
-            "constitution": None if constitution is None else str(constitution),
-            "reward_model": existing_directory(reward_model, "reward_model"),
             "report_to": tuple(options["report_to"]),
         }
-        return TrainSettings(
-            data=take(DataSettings, options),
-            adapter=take(AdapterSettings, options),
-            fit=take(FitSettings, options),
-            preference=take(PreferenceSettings, options),
-            online=take(OnlineSettings, options),
-            **options,
-        )
+        if "judge" in options:
+            options["judge"] = judge
+        if options.get("constitution") is not None:
+            options["constitution"] = str(options["constitution"])
+        if "reward_model" in options:
+            options["reward_model"] = existing_directory(options["reward_model"], "reward_model")
+        return gather_settings(options.pop("method"), options)
 
 
-def _require_own(options: Mapping[str, Any]) -> None:
-    """Raise UsageError for an option that the method does not have and that was given all the same."""
+def own_options() -> dict[str, tuple[str, ...]]:
+    """Return the options that not every method has, each with the methods that have it."""
+    found: dict[str, list[str]] = {}
+    for method in METHODS.values():
+        for name in (*(("packing",) if method.packs else ()), *(each.name for each in fields(method.own))):
+            found.setdefault(name, []).append(method.name)
+    return {name: tuple(methods) for name, methods in found.items()}
+
+
+def _require_own(options: Mapping[str, Any]) -> list[str]:
+    """Return the options that the method does not have; raises UsageError for one that was given all the same."""
+    find_method(options["method"])
     defaults = inspect.signature(train).parameters
-    for name, methods in OWN_OPTIONS.items():
-        if options["method"] not in methods and options[name] != defaults[name].default:
+    lacking = []
+    for name, methods in own_options().items():
+        if name not in options or options["method"] in methods:
+            continue
+        if name not in defaults or options[name] != defaults[name].default:
             raise UsageError(f"train: {options['method']} has no option {name}, which {' and '.join(methods)} have")
+        lacking.append(name)
+    return lacking
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
@@ -27,11 +27,13 @@ from cai.cli.tables import print_evaluation
 from cai.cli.terminal import print_json, remark
 from cai.cli.training import missing_package
 from cai.core.addresses import DataSource
-from cai.loop.settings import LoopMethod, LoopSettings
+from cai.loop.settings import LoopSettings
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
-from cai.train.settings import AdapterSettings, FitSettings, PreferenceSettings
+from cai.train.methods import loop_methods
+from cai.train.methods.dpo import DPOSettings
+from cai.train.settings import AdapterSettings, FitSettings
 
 if TYPE_CHECKING:
     from cai.loop.plan import LoopPlan
@@ -79,7 +81,7 @@ def _stage_options(command: Command) -> Command:
 @click.option(
     "--judge", type=ModelSpec.parse, metavar="MODEL", help="It judges and rewards (default: the untrained model)."
 )
-@click.option("--method", type=click.Choice(get_args(LoopMethod)), default="dpo", show_default=True)
+@click.option("--method", type=click.Choice(list(loop_methods())), default="dpo", show_default=True)
 @click.option("--iterations", type=Count(), default=1, show_default=True, help="Rounds of AI feedback.")
 @click.option(
     "--prompts",
@@ -106,7 +108,7 @@ def _stage_options(command: Command) -> Command:
 @click.option("--beta", type=FiniteRange(0, min_open=True), default=0.1, show_default=True, help="DPO's β, ORPO's λ.")
 @click.option("--labels", type=click.Choice(["soft", "hard"]), default="soft", show_default=True)
 @click.option("--sft-term", type=FiniteRange(0), default=0.0, show_default=True, help="Weight of an SFT term in DPO.")
-@click.option("--group", type=Count(2), default=8, show_default=True, help="GRPO's responses a prompt.")
+@click.option("--group", type=Count(2), default=8, show_default=True, help="Responses a prompt (GRPO, RLOO).")
 @click.option(
     "--adapter",
     type=click.Choice(["none", "lora", "dora"]),
@@ -163,7 +165,7 @@ def _settings(options: dict[str, Any]) -> LoopSettings:
     engine = take_engine_settings(options)
     sft, second = (_fit(prefix, options, engine) for prefix in ("sft", "second"))
     adapter = AdapterSettings(**{name: options.pop(name) for name in ("adapter", "rank", "quantize")})
-    preference = PreferenceSettings(**{name: options.pop(name) for name in ("beta", "labels", "sft_term")})
+    preference = DPOSettings(**{name: options.pop(name) for name in ("beta", "labels", "sft_term")})
     return LoopSettings(engine=engine, adapter=adapter, preference=preference, sft=sft, second=second, **options)
 
 

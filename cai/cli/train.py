@@ -16,18 +16,34 @@ from cai.cli.training import (
     common_options,
     fit_options,
     missing_package,
-    online_options,
-    preference_options,
+    own_options,
     take_train_settings,
 )
-from cai.train.settings import TrainMethod, TrainSettings
+from cai.train.methods import METHODS
+from cai.train.methods.descriptor import TrainingMethod
+from cai.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from cai.train.outcome import TrainSummary
     from cai.train.plan import TrainPlan
 
 
-@click.group()
+Command = Callable[..., None]
+
+
+class MethodGroup(click.Group):
+    """A group with a command for each method of `cai.train.methods`, those that were registered among them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        """Return the methods' names."""
+        return list(METHODS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return the command of one method, or None when there is no such method."""
+        return _command(METHODS[cmd_name]) if cmd_name in METHODS else None
+
+
+@click.group(cls=MethodGroup)
 def train() -> None:
     """Train a model on what was generated: SFT, DPO, reward models, KTO, ORPO, GRPO, RLOO.
 
@@ -35,44 +51,29 @@ def train() -> None:
     """
 
 
-Command = Callable[..., None]
+def _command(method: TrainingMethod) -> click.Command:
+    """Return a method's command, with the options that all have and those that are its own."""
 
-
-def _command(name: TrainMethod, summary: str, *groups: Callable[[Command], Command]) -> None:
-    """Add one method with its groups of options."""
-
-    def run(dry_run: bool, as_json: bool, **options: Any) -> None:
-        _run(take_train_settings(name, options), dry_run=dry_run, as_json=as_json)
+    def run(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
+        _run(take_train_settings(method.name, options), dry_run=dry_run, quiet=quiet, as_json=as_json)
 
     decorated: Command = run
-    for group in reversed((common_options, *groups, fit_options(packing=name == "sft"), adapter_options)):
+    groups = (common_options, own_options(method.own), fit_options(packing=method.packs), adapter_options)
+    for group in reversed(groups):
         decorated = group(decorated)
-    train.command(name, help=summary)(decorated)
+    return click.command(method.name, help=method.summary)(decorated)
 
 
-_command("sft", "Supervised fine-tuning on revisions, conversations or plain text.")
-_command(
-    "dpo",
-    "Direct preference optimisation on pairs, soft labels included.",
-    preference_options("beta", "labels", "sft_term"),
-)
-_command("reward", "A reward model from pairs (Bradley-Terry) or scores (regression).", preference_options("labels"))
-_command("kto", "Kahneman-Tversky optimisation on responses that are good or bad.", preference_options("beta"))
-_command("orpo", "Odds-ratio preference optimisation: SFT and preference in one.", preference_options("beta"))
-_command("grpo", "PPO's clipped objective with a group baseline, rewarded by a judge or a model.", online_options)
-_command("rloo", "REINFORCE with a leave-one-out baseline, rewarded by a judge or a model.", online_options)
-
-
-def _run(settings: TrainSettings, *, dry_run: bool, as_json: bool) -> None:
+def _run(settings: TrainSettings, *, dry_run: bool, quiet: bool, as_json: bool) -> None:
     try:
         from cai.train.plan import plan_train  # noqa: PLC0415
         from cai.train.run import train as train_job  # noqa: PLC0415  (torch and TRL are optional, and slow to import)
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
     console = Screen()
-    main = os.environ.get("RANK", "0") == "0"  # in a launch of several processes one of them talks
+    main = os.environ.get("RANK", "0") == "0"  # in a launch of several processes one of them prints
+    plan = plan_train(settings)
     if dry_run:
-        plan = plan_train(settings)
         if as_json:
             print_json(plan.as_json())
         else:
@@ -82,7 +83,7 @@ def _run(settings: TrainSettings, *, dry_run: bool, as_json: bool) -> None:
         confirm_fresh(settings.out)
     if settings.model.kind == "tiny" and main and not as_json:
         remark("training the embedded miniature; choose a model with --model")
-    summary = train_job(settings, lambda line: remark(line) if main else None)
+    summary = train_job(plan, lambda line: remark(line) if main else None, quiet=quiet)
     if main:
         if as_json:
             print_json(summary.as_json())
@@ -146,5 +147,5 @@ def _print_summary(console: Console, summary: "TrainSummary") -> None:
         console.print(line)
     if summary.status == "interrupted":
         console.print("The same command goes on from here.")
-    elif summary.method != "reward":
+    elif METHODS[summary.method].head == "language":
         console.print(f"load: --model transformers:{summary.out}", soft_wrap=True)

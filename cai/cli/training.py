@@ -1,25 +1,21 @@
-"""The options of `cai train`, in groups: what all methods have, and what only some do."""
+"""The options of `cai train`, in groups: what all methods have, and a method's own, read from its descriptor."""
 
 import shlex
 from collections.abc import Callable
-from typing import Any
+from dataclasses import Field, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
 
 from cai.cli.config import config_option
-from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, SEED, Count, FiniteRange
+from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, QUIET, SEED, Count, FiniteRange
 from cai.core.addresses import DataSource
 from cai.core.errors import ModelError
 from cai.models.spec import ModelSpec
-from cai.train.settings import (
-    AdapterSettings,
-    DataSettings,
-    FitSettings,
-    OnlineSettings,
-    PreferenceSettings,
-    TrainMethod,
-    TrainSettings,
-)
+from cai.train.methods import gather_settings
+from cai.train.settings import TrainSettings
 
 Command = Callable[..., None]
 Group = Callable[[Command], Command]
@@ -78,7 +74,7 @@ common_options = _all(
         help="Of a run: what says which response is good.",
     ),
     click.option("--split", help="The split of a dataset with several."),
-    click.option("--limit", type=Count(), help="Use only so many examples."),
+    click.option("--limit", type=Count(), help="Use only so many examples, to train on and to measure with."),
     click.option(
         "--test-share",
         type=FiniteRange(0, 1, max_open=True),
@@ -90,6 +86,7 @@ common_options = _all(
     click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn."),
     click.option("--fresh", is_flag=True, help="Discard what OUT holds and start over."),
     click.option("--dry-run", is_flag=True, help="Print what would be done; train nothing."),
+    QUIET,
     click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
     config_option,
 )
@@ -131,64 +128,33 @@ def fit_options(*, packing: bool) -> Group:
     return _all(*options)
 
 
-def preference_options(*names: str) -> Group:
-    """Return those of the preference methods' options that one of them has."""
-    options = {
-        "beta": click.option(
-            "--beta",
-            type=FiniteRange(0, min_open=True),
-            default=0.1,
-            show_default=True,
-            help="The reference's hold (ORPO: the weight of the odds ratio).",
-        ),
-        "labels": click.option(
-            "--labels",
-            type=click.Choice(["soft", "hard"]),
-            default="soft",
-            show_default=True,
-            help="The judge's probability of each pair, or certainty.",
-        ),
-        "sft_term": click.option(
-            "--sft-term",
-            type=FiniteRange(0),
-            default=0.0,
-            show_default=True,
-            help="Weight of the chosen answer's own loss.",
-        ),
-    }
-    return _all(*(options[name] for name in names))
+def own_options(kind: type[Any]) -> Group:
+    """Return the options of a method's own settings: a field's type says what click reads, `option` the rest."""
+    hints = get_type_hints(kind)
+    return _all(*(_own_option(each, hints[each.name]) for each in fields(kind)))
 
 
-online_options = _all(
-    click.option("--constitution", help="Whose judge rewards; a YAML file or a shipped one's name."),
-    click.option(
-        "--judge",
-        type=ModelSpec.parse,
-        metavar="MODEL",
-        help="The model that judges (default: the model as it was before training).",
-    ),
-    click.option("--reward-model", type=EXISTING_FOLDER, help="From `cai train reward`."),
-    click.option("--group", type=Count(2), default=8, show_default=True, help="Responses a prompt."),
-    click.option("--temperature", type=FiniteRange(0, min_open=True), default=1.0, show_default=True),
-    click.option("--max-tokens", type=Count(), default=256, show_default=True, help="Tokens a response."),
-    click.option(
-        "--kl-penalty", type=FiniteRange(0), default=0.04, show_default=True, help="The reference's hold (TRL's beta)."
-    ),
-)
+def _own_option(each: "Field[Any]", hint: Any) -> Group:
+    told = each.metadata
+    optional = get_origin(hint) in (Union, UnionType)
+    plain = next(part for part in get_args(hint) if part is not NoneType) if optional else hint
+    name = f"--{each.name.replace('_', '-')}"
+    if plain is bool:
+        return click.option(name, is_flag=True, default=each.default, help=told["help"])
+    kind: Any = {str: None, Path: EXISTING_FOLDER, ModelSpec: ModelSpec.parse}.get(plain)
+    if plain is float:
+        low = told["least"] if told["above"] is None else told["above"]
+        kind = FiniteRange(low, min_open=told["above"] is not None)
+    elif plain is int:
+        kind = Count(1 if told["least"] is None else int(told["least"]))
+    elif get_origin(plain) is Literal:
+        kind = click.Choice(get_args(plain))
+    metavar = "MODEL" if plain is ModelSpec else None
+    shows = each.default is not None
+    return click.option(name, type=kind, metavar=metavar, default=each.default, show_default=shows, help=told["help"])
 
 
-def take_train_settings(method: TrainMethod, options: dict[str, Any]) -> TrainSettings:
+def take_train_settings(method: str, options: dict[str, Any]) -> TrainSettings:
     """Return a method's options as settings; what a method does not offer keeps its default."""
-    options["data"] = tuple(DataSource.parse(part) for item in options["data"] for part in shlex.split(item))
-    own = OnlineSettings if method in ("grpo", "rloo") else PreferenceSettings
-    groups: dict[str, Any] = {
-        "data": DataSettings,
-        "adapter": AdapterSettings,
-        "fit": FitSettings,
-        "online" if own is OnlineSettings else "preference": own,
-    }
-    settings = {
-        group: kind(**{name: options.pop(name) for name in kind.__dataclass_fields__ if name in options})
-        for group, kind in groups.items()
-    }
-    return TrainSettings(method=method, **settings, **options)
+    data = tuple(DataSource.parse(part) for item in options["data"] for part in shlex.split(item))
+    return gather_settings(method, {**options, "data": data})

@@ -21,13 +21,14 @@ from cai.evaluate.settings import EvaluateSettings
 from cai.generate.plan import GeneratePlan, plan_generate
 from cai.generate.settings import GenerateSettings
 from cai.loop.settings import LoopSettings
-from cai.loop.stages import Stage, draws_responses, stages_of
+from cai.loop.stages import Stage, stages_of
 from cai.models import check_engine_options
 from cai.models.checkpoint.fingerprint import weights_hash
 from cai.train.adapter import check_adapter
 from cai.train.machine import find_machine
+from cai.train.methods import find_method
 from cai.train.model import find_source, load_tokenizer
-from cai.train.quiet import quiet
+from cai.train.quiet import silent_libraries
 from cai.train.settings import TrainSettings
 from cai.train.template.preparing import prepare_template
 
@@ -78,10 +79,11 @@ class LoopPlan:
         return f"{settings.method} of {self._name(str(settings.model))}", self._size_of_training(settings)
 
     def _size_of_training(self, settings: TrainSettings) -> str:
+        method = find_method(settings.method)
         samples, pairs = self.settings.samples, comb(self.settings.pair_samples, 2)
-        if draws_responses(settings.method):
-            size = f"{_count(self.prompts)} prompts, {settings.online.group} responses each"
-        elif settings.method == "sft":
+        if method.draws_responses:
+            size = f"{_count(self.prompts)} prompts, {settings.own.group} responses each"
+        elif method.data == "supervised":
             size = f"up to {_count(self.prompts, samples)} examples"
         else:
             size = f"up to {_count(self.prompts, pairs)} pairs"
@@ -131,11 +133,12 @@ def plan_loop(settings: LoopSettings) -> LoopPlan:
 
 def _check_training(stage: TrainSettings, settings: LoopSettings) -> None:
     """Check what a stage that trains needs and is there already; the model stands for those that are made of it."""
+    method = find_method(stage.method)
     batch, group = settings.second.batch_size, settings.group
-    if draws_responses(stage.method) and batch is not None and batch % group:
+    if method.draws_responses and batch is not None and batch % group:
         raise UsageError(f"--second-batch-size {batch} is not a multiple of --group {group}, and groups stay together")
-    with quiet():
-        check_adapter(stage.adapter, stage.method)
+    with silent_libraries():
+        check_adapter(stage.adapter, method.head)
         find_machine(stage.fit.device)
         if stage.model == settings.model:
             tokenizer = load_tokenizer(find_source(settings.model, stage.adapter))

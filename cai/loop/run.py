@@ -24,6 +24,7 @@ from cai.loop.stages import Settings
 from cai.pipeline.watch import Watch
 from cai.rundir.claim import claim
 from cai.rundir.owned import Owned
+from cai.train.plan import plan_train
 from cai.train.run import train
 from cai.train.settings import TrainSettings
 
@@ -102,7 +103,7 @@ def _run(settings: Settings, reporter: Reporter) -> Evaluation | str:
         export_run(summary.out, ExportOptions())
         return summary.status
     if isinstance(settings, TrainSettings):
-        return train(settings, reporter.say).status
+        return train(plan_train(settings), reporter.say).status
     evaluation_plan = plan_evaluate(settings)
     return reporter.watched(lambda watch: evaluate(evaluation_plan, watch))
 

@@ -2,28 +2,27 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from cai.core.addresses import DataSource
 from cai.models.settings import DEFAULT_MODEL, EngineSettings
 from cai.models.spec import ModelSpec
-from cai.train.settings import AdapterSettings, FitSettings, PreferenceSettings
-
-LoopMethod = Literal["dpo", "kto", "orpo", "grpo", "reward-grpo"]
+from cai.train.methods.dpo import DPOSettings
+from cai.train.settings import AdapterSettings, FitSettings
 
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
     """One `cai loop`: both stages of Constitutional AI and the measurement; None is chosen as the commands choose it.
 
-    `method` is the second stage's. `sft` and `second` say how long and how fast each stage trains; `pair_samples` are
-    the responses a prompt that pairs are made of, `judge_principles` the principles that each pair is judged under.
+    `method` is the second stage's, one of `cai.train.methods.loop_methods`; it takes of `preference` what it has. `sft`
+    and `second` say how long and how fast each stage trains; `pair_samples` are the responses a prompt that pairs are
+    made of, `judge_principles` the principles that each pair is judged under.
     """
 
     constitution: str
     model: ModelSpec = DEFAULT_MODEL
     judge: ModelSpec | None = None
-    method: LoopMethod = "dpo"
+    method: str = "dpo"
     iterations: int = 1
     prompts: DataSource | None = None
     limit: int | None = None
@@ -38,7 +37,7 @@ class LoopSettings:
     adapter: AdapterSettings = AdapterSettings()
     sft: FitSettings = FitSettings()
     second: FitSettings = FitSettings()
-    preference: PreferenceSettings = PreferenceSettings()
+    preference: DPOSettings = DPOSettings()
     group: int = 8
     template: str | None = None
     prompts_dir: Path | None = None

@@ -7,26 +7,20 @@ are no gains of feedback (2402.12366).
 generate → sft → [pairs → (reward) → second] a number of times → evaluation
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from cai.core.addresses import DataSource
+from cai.core.errors import UsageError
 from cai.evaluate.settings import EvaluateSettings
 from cai.generate.settings import GenerateSettings
 from cai.loop.settings import LoopSettings
 from cai.method.settings import JudgeSettings
 from cai.models.spec import LabelledModel, ModelSpec
-from cai.train.settings import AdapterSettings, DataSettings, OnlineSettings, TrainMethod, TrainSettings
+from cai.train.methods import REWARDED, find_method, loop_methods
+from cai.train.settings import AdapterSettings, DataSettings, TrainSettings
 
 Settings = GenerateSettings | TrainSettings | EvaluateSettings
-
-PROMPT_METHODS = frozenset({"grpo", "reward-grpo"})
-"""Second stages that learn from prompts and a reward, not from pairs."""
-
-
-def draws_responses(method: TrainMethod) -> bool:
-    """Tell whether a training method learns from responses that it draws itself."""
-    return method in ("grpo", "rloo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +33,9 @@ class Stage:
 
 
 def stages_of(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
-    """Return the stages in the order they run."""
+    """Return the stages in the order they run; raises UsageError when there is no such second stage."""
+    if settings.method not in loop_methods():
+        raise UsageError(f"a loop's method is {', '.join(loop_methods())}, not {settings.method!r}")
     judge = settings.judge or settings.model
     generate = GenerateSettings(
         constitution=settings.constitution,
@@ -95,7 +91,9 @@ def _iteration(
     needs: tuple[str, ...] = (newest, "generate")
     # Every iteration has a seed of its own, or the same prompts would be answered with the same luck again.
     seed = settings.seed + iteration
-    if settings.method != "grpo":
+    rewarded = settings.method.startswith(REWARDED)
+    method = find_method(settings.method.removeprefix(REWARDED))
+    if rewarded or not method.draws_responses:
         pairs = replace(
             generate,
             model=_trained(out / newest),
@@ -107,33 +105,38 @@ def _iteration(
             out=out / f"pairs-{iteration}",
         )
         found.append(Stage(f"pairs-{iteration}", pairs, (newest,)))
-        if settings.method != "reward-grpo":
+        if not rewarded:
             data, needs = out / f"pairs-{iteration}", (newest, f"pairs-{iteration}")
-    method: TrainMethod = "grpo" if settings.method in PROMPT_METHODS else settings.method  # type: ignore[assignment]
+    reward_model = out / f"reward-{iteration}"
+    own: dict[str, object] = {
+        **{each.name: getattr(settings.preference, each.name) for each in fields(settings.preference)},
+        **({"reward_model": reward_model} if rewarded else {"constitution": settings.constitution, "judge": judge}),
+        "group": settings.group,
+        "max_tokens": settings.max_tokens,
+    }
     second = TrainSettings(
-        method=method,
+        method=method.name,
         model=_trained(out / newest),
-        out=out / f"{method}-{iteration}",
+        out=out / f"{method.name}-{iteration}",
         data=_all_of(data),
         adapter=_merged(settings.adapter),
         fit=settings.second,
-        preference=settings.preference,
-        online=OnlineSettings(settings.constitution, judge, group=settings.group, max_tokens=settings.max_tokens),
+        own=method.take_own(own),
         template=settings.template,
         seed=seed,
     )
-    if settings.method == "reward-grpo":
+    if rewarded:
         reward = replace(
             second,
             method="reward",
-            out=out / f"reward-{iteration}",
+            own=find_method("reward").take_own(own),
+            out=reward_model,
             data=_all_of(out / f"pairs-{iteration}"),
             fit=settings.sft,
         )
         found.append(Stage(f"reward-{iteration}", reward, (newest, f"pairs-{iteration}")))
-        second = replace(second, online=replace(second.online, constitution=None, judge=None, reward_model=reward.out))
         needs = (*needs, f"reward-{iteration}")
-    found.append(Stage(f"{method}-{iteration}", second, needs))
+    found.append(Stage(f"{method.name}-{iteration}", second, needs))
     return found
 
 
@@ -154,4 +157,4 @@ def _trained(directory: Path) -> ModelSpec:
 
 def _is_policy(stage: Stage) -> bool:
     """Tell whether a stage trains a model that answers, after the supervised stage."""
-    return isinstance(stage.settings, TrainSettings) and stage.settings.method not in ("sft", "reward")
+    return isinstance(stage.settings, TrainSettings) and find_method(stage.settings.method).learns_preferences

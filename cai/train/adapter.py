@@ -14,16 +14,17 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import is_bitsandbytes_available
 
 from cai.core.errors import ModelError, UsageError
-from cai.train.settings import AdapterSettings, TrainMethod
+from cai.models.checkpoint.pretrained import Head
+from cai.train.settings import AdapterSettings
 
 
-def check_adapter(settings: AdapterSettings, method: TrainMethod) -> None:
+def check_adapter(settings: AdapterSettings, head: Head) -> None:
     """Raise UsageError when the adapter settings contradict one another, ModelError when this machine cannot."""
     if settings.merge and settings.adapter == "none":
         raise UsageError("--merge folds an adapter into its base; it needs --adapter lora or dora")
     if settings.merge and settings.adapter == "prefix":
         raise UsageError("--merge cannot fold a prefix into the weights; leave it out, or use --adapter lora")
-    if settings.adapter == "prefix" and method == "reward":
+    if settings.adapter == "prefix" and head == "score":
         raise UsageError("--adapter prefix leaves the reward head untrained; use --adapter lora")
     if settings.quantize:
         if settings.adapter not in ("lora", "dora"):
@@ -34,9 +35,9 @@ def check_adapter(settings: AdapterSettings, method: TrainMethod) -> None:
             raise ModelError("--quantize needs bitsandbytes: pip install bitsandbytes")
 
 
-def adapter_config(settings: AdapterSettings, method: TrainMethod) -> PeftConfig | None:
+def adapter_config(settings: AdapterSettings, head: Head) -> PeftConfig | None:
     """Return what TRL's trainers take as `peft_config`, or None for full fine-tuning."""
-    task = TaskType.SEQ_CLS if method == "reward" else TaskType.CAUSAL_LM
+    task = TaskType.SEQ_CLS if head == "score" else TaskType.CAUSAL_LM
     if settings.adapter == "none":
         return None
     if settings.adapter == "prefix":
@@ -49,7 +50,7 @@ def adapter_config(settings: AdapterSettings, method: TrainMethod) -> PeftConfig
         target_modules="all-linear",
         use_dora=settings.adapter == "dora",
         # A reward model's head is new, so it is trained whole.
-        modules_to_save=["score"] if method == "reward" else None,
+        modules_to_save=["score"] if head == "score" else None,
     )
 
 

@@ -17,12 +17,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from cai.train.folder import TrainingFolder
 from cai.train.metrics import losses
+from cai.train.trainers.base import BaseTrainer
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """Whether somebody asked to stop."""
+    """Whether training was asked to stop."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -72,10 +73,27 @@ class CheckpointMarks(TrainerCallback):  # type: ignore[misc]  # transformers is
             self._folder.complete_checkpoint(state.global_step, state.best_model_checkpoint)
 
 
+class FinishEvaluation(TrainerCallback):  # type: ignore[misc]  # transformers is not followed
+    """Evaluates first, when training goes on from a step whose evaluation was cut short.
+
+    To be added after the callbacks that record what an evaluation finds.
+    """
+
+    def __init__(self, trainer: BaseTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        """Look at the checkpoint that was loaded."""
+        if self._trainer.lacks_evaluation():
+            self._trainer.finish_evaluation()
+
+
 class Patience(TrainerCallback):  # type: ignore[misc]  # transformers is not followed
     """Stops after so many evaluations in a row without a lower loss.
 
-    Counted anew from the history each time, so that a resumed run is as patient as an undisturbed one.
+    Counted anew from the history each time, so that a resumed run stops where an undisturbed one does.
     """
 
     def __init__(self, evaluations: int) -> None:
@@ -88,7 +106,7 @@ class Patience(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
 
 
 class StopWhenAsked(TrainerCallback):  # type: ignore[misc]  # transformers is not followed
-    """Stops after the step in which somebody asked for it, with a checkpoint; all processes stop at the same step."""
+    """Stops after the step in which it was asked to, with a checkpoint; all processes stop at the same step."""
 
     def __init__(self, interrupt: Interrupt) -> None:
         self._interrupt = interrupt

@@ -10,19 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cai.core.markdown import code, escaped, front_matter, table
+from cai.train.methods import find_method
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_METHODS = {
-    "sft": "supervised fine-tuning",
-    "dpo": "direct preference optimisation (arXiv 2305.18290)",
-    "reward": "a Bradley-Terry reward model (arXiv 2204.05862)",
-    "kto": "Kahneman-Tversky optimisation (arXiv 2402.01306)",
-    "orpo": "odds-ratio preference optimisation (arXiv 2403.07691)",
-    "grpo": "group-relative policy optimisation (arXiv 2402.03300)",
-    "rloo": "REINFORCE leave-one-out (arXiv 2402.14740)",
-}
 
 _PANELS = (
     ("loss", "loss"),
@@ -45,7 +36,7 @@ def model_card(manifest: Mapping[str, Any], curve: str) -> str:
         [
             _front_matter(manifest),
             f"# {escaped(manifest['name'])}\n",
-            f"Trained by `cai train {method}`: {_METHODS[method]}, from {code(manifest['base'])}.\n",
+            f"Trained by `cai train {method}`: {find_method(method).description}, from {code(manifest['base'])}.\n",
             "## Loading\n",
             _loading(manifest),
             "## Outcome\n",
@@ -70,6 +61,10 @@ def model_card(manifest: Mapping[str, Any], curve: str) -> str:
     )
 
 
+def _scores(manifest: Mapping[str, Any]) -> bool:
+    return find_method(manifest["method"]).head == "score"
+
+
 def _cut(manifest: Mapping[str, Any]) -> list[str]:
     answers, length = manifest["cut_answers"], manifest["max_length"]
     return [f"{answers:,} answers were cut at {length:,} tokens; their ends were not learned.\n"] if answers else []
@@ -79,19 +74,21 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
     method, adapter = manifest["method"], manifest["adapter"]
     value: dict[str, Any] = {
         "library_name": "peft" if adapter else "transformers",
-        "pipeline_tag": "text-classification" if method == "reward" else "text-generation",
+        "pipeline_tag": "text-classification" if _scores(manifest) else "text-generation",
         "tags": ["constitutional-ai", "cai", "trl", method, *([adapter] if adapter else [])],
     }
+    if manifest["base_model"] is not None:
+        value["base_model"] = manifest["base_model"]
     return front_matter(value)
 
 
 def _loading(manifest: Mapping[str, Any]) -> str:
     if manifest["adapter"]:
         code = "AutoPeftModelForCausalLM.from_pretrained(directory)"
-        if manifest["method"] == "reward":
+        if _scores(manifest):
             code = "AutoPeftModelForSequenceClassification.from_pretrained(directory, num_labels=1)"
         return f"An adapter: its base is loaded with it.\n\n```python\nimport peft\n\nmodel = peft.{code}\n```\n"
-    if manifest["method"] == "reward":
+    if _scores(manifest):
         code = "AutoModelForSequenceClassification.from_pretrained(directory, num_labels=1)"
         return f"```python\nimport transformers\n\nmodel = transformers.{code}\n```\n"
     return (

@@ -50,10 +50,18 @@ def discard_others(owned: Owned, step: int, best: str | None) -> None:
 
 
 def _mark(owned: Owned, checkpoint: Path) -> None:
+    """Write the mark; what is older than the one that is there is not hashed again."""
+    before, since = {}, 0
+    if (mark := checkpoint / MARK).is_file():
+        before, since = orjson.loads(mark.read_bytes())["files"], mark.stat().st_mtime_ns
     files = {}
     for path in _files(checkpoint):
+        name, status = str(path.relative_to(checkpoint)), path.stat()
+        if name in before and status.st_mtime_ns < since:
+            files[name] = before[name]
+            continue
         sync_file(path)
-        files[str(path.relative_to(checkpoint))] = [path.stat().st_size, _digest(path)]
+        files[name] = [status.st_size, _digest(path)]
     name = f"{CHECKPOINTS}/{checkpoint.name}"
     owned.settle(name)
     owned.write(f"{name}/{MARK}", orjson.dumps({"files": files}))

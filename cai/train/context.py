@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -13,14 +13,18 @@ from cai.train.settings import TrainSettings
 if TYPE_CHECKING:
     from peft import PeftConfig
 
+Own = TypeVar("Own")
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """Everything a method's `build` function needs to return a TRL trainer, which `fit` then runs.
 
-    The trainer has an attribute `left_out`, a Counter of the examples that it could not use, by reason.
+    The trainer is a `cai.train.trainers.base.BaseTrainer`. Its attribute `left_out`, a Counter, says how many examples
+    it could not use, by reason.
 
-    `settings.fit` has its open numbers filled in (epochs, learning rate, batch size, maximal length, packing).
+    `settings.fit` has its open numbers filled in (epochs, learning rate, batch size, maximal length, packing), and
+    `own` returns what the method itself has to be told.
     `arguments` are the keyword arguments that all TRL configurations share (output_dir, seed, batch sizes, learning
     rate, precision, logging, saving, evaluation); a method adds its own and passes all to its configuration class.
     `hardware` says how the machine is used, which `arguments` already reflect.
@@ -34,3 +38,9 @@ class Context:
     examples: Examples
     arguments: Mapping[str, Any]
     hardware: Hardware
+
+    def own(self, kind: type[Own]) -> Own:
+        """Return the method's own settings, which are of this kind."""
+        own = self.settings.own
+        assert isinstance(own, kind), f"{self.settings.method} has {type(own).__name__}"  # noqa: S101
+        return own

@@ -2,7 +2,8 @@
 
 A run that was killed, however it was, goes on from its newest complete checkpoint: weights, optimiser, schedule, random
 states and the place in the data are restored, so that its loss curve is that of an undisturbed run. Checkpoints lie on
-logged steps; otherwise the loss since the last line would be lost with the process.
+logged steps; otherwise the loss since the last line would be lost with the process. An evaluation that was cut short is
+made again, and no step with it.
 """
 
 import time
@@ -11,14 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
-from transformers import PrinterCallback, Trainer
+from transformers import PrinterCallback
 
 from cai.core.errors import CaiError
-from cai.train.callbacks import CheckpointMarks, Interrupt, Patience, StopWhenAsked
+from cai.train.callbacks import CheckpointMarks, FinishEvaluation, Interrupt, Patience, StopWhenAsked
 from cai.train.folder import TrainingFolder
 from cai.train.metrics import MetricsFile, measured
-from cai.train.progress import ProgressLine
+from cai.train.progress import ProgressTeller
 from cai.train.settings import FitSettings
+from cai.train.trainers.base import BaseTrainer
 
 _LINES = 500  # in metrics.jsonl, about: enough for a curve
 _EVALUATIONS, _APART = 10, 25
@@ -38,9 +40,15 @@ class Fitted:
 
 
 def fit(
-    trainer: Trainer, folder: TrainingFolder, settings: FitSettings, name: str, say: Callable[[str], None]
+    trainer: BaseTrainer,
+    folder: TrainingFolder,
+    settings: FitSettings,
+    name: str,
+    say: Callable[[str], None],
+    *,
+    quiet: bool,
 ) -> Fitted:
-    """Train to the end or to an interrupt, from the newest whole checkpoint if there is one; `say` hears of damage.
+    """Train to the end or to an interrupt, from the newest whole checkpoint if there is one; `say` is told of damage.
 
     With a test split the weights are those of the best evaluation afterwards. Raises CaiError when the memory is not
     enough, StoreError when the disk refuses.
@@ -49,9 +57,10 @@ def fit(
     chosen = [folder.newest_checkpoint(say) if trainer.is_world_process_zero() else None]
     broadcast_object_list(chosen)
     checkpoint = chosen[0]
-    interrupt, progress = Interrupt(), ProgressLine(name)
+    interrupt, progress = Interrupt(), ProgressTeller(name, say, quiet=quiet)
     trainer.remove_callback(PrinterCallback)
-    for callback in (MetricsFile(folder), StopWhenAsked(interrupt), CheckpointMarks(folder), progress):
+    recording = (MetricsFile(folder), StopWhenAsked(interrupt), CheckpointMarks(folder), progress)
+    for callback in (*recording, FinishEvaluation(trainer)):
         trainer.add_callback(callback)
     if settings.patience is not None:
         trainer.add_callback(Patience(settings.patience))
@@ -73,7 +82,7 @@ def fit(
     )
 
 
-def stage_model(trainer: Trainer, folder: TrainingFolder) -> None:
+def stage_model(trainer: BaseTrainer, folder: TrainingFolder) -> None:
     """Write model and tokenizer into the staging folder; every process takes part, since weights may be sharded."""
     trainer.save_model(str(folder.staging))
     if trainer.is_world_process_zero():
@@ -81,7 +90,7 @@ def stage_model(trainer: Trainer, folder: TrainingFolder) -> None:
             (folder.staging / name).unlink(missing_ok=True)
 
 
-def _settle_intervals(trainer: Trainer, settings: FitSettings) -> None:
+def _settle_intervals(trainer: BaseTrainer, settings: FitSettings) -> None:
     """Log about 500 times, evaluate and save `evaluations` times, the latter on steps of the former.
 
     Left open, there are ten, but none within `_APART` steps of another: on short runs they would take longer than the

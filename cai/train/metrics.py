@@ -48,7 +48,7 @@ def losses(history: list[dict[str, Any]], name: str = "loss") -> list[tuple[int,
 
 
 def tokens_seen(history: list[dict[str, Any]]) -> int:
-    """Return the tokens of all steps; a resumed trainer counts from nought again, which shows as a fall."""
+    """Return the tokens of all steps; a resumed trainer counts from 0 again, which shows as a fall."""
     total, before = 0, 0
     for _, count in losses(history, "num_tokens"):
         total += int(count) - before if count >= before else int(count)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -26,6 +27,7 @@ from cai.models.checkpoint.pretrained import (
 from cai.models.checkpoint.resolve import Checkpoint
 from cai.models.spec import ModelSpec
 from cai.train.adapter import lora_parameters, quantization
+from cai.train.folder import MANIFEST
 from cai.train.settings import AdapterSettings
 
 
@@ -33,13 +35,15 @@ from cai.train.settings import AdapterSettings
 class ModelSource:
     """Where a model lies, as `Checkpoint` says.
 
-    `name` is what provenance records: the last two parts of a path and a hash of its files, or a hub id.
+    `name` is what provenance records: the last two parts of a path and a hash of its files, or a hub id. `hub` is the
+    hub id that it comes from, where that is known: its own, its adapter's base, or what cai trained it from.
     """
 
     base: str
     adapter: Path | None
     tokenizer: str
     name: str
+    hub: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,21 @@ def find_source(model: ModelSpec, adapter: AdapterSettings) -> ModelSource:
             f"{checkpoint.adapter} is itself an adapter, and one on top of it could not be loaded alone: train it with "
             "--merge first, or go on with --adapter none"
         )
-    return ModelSource(checkpoint.base, checkpoint.adapter, checkpoint.tokenizer, checkpoint.label)
+    return ModelSource(
+        checkpoint.base, checkpoint.adapter, checkpoint.tokenizer, checkpoint.label, _hub_id(checkpoint.base)
+    )
+
+
+def _hub_id(base: str) -> str | None:
+    """Return a base's hub id, or what cai recorded in a directory that it trained; None where nothing is recorded."""
+    if not Path(base).is_dir():
+        return base
+    try:
+        recorded = orjson.loads((Path(base) / MANIFEST).read_bytes())
+        found = recorded["base_model"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:

@@ -83,6 +83,7 @@ def manifest(plan: TrainPlan, summary: TrainSummary, files: list[str]) -> dict[s
         "finished": now(),
         "identity": plan.identity(),
         "base": plan.source.name,
+        "base_model": plan.source.hub,
         "adapter": None if adapter.adapter == "none" or adapter.merge else adapter.adapter,
         **{name: value for name, value in summary.as_json().items() if name not in ("out", "already")},
         "hardware": plan.hardware.as_json(),

@@ -10,30 +10,20 @@ from transformers import PreTrainedTokenizerBase
 from cai import __version__
 from cai.core.errors import UsageError
 from cai.core.settings import json_value
-from cai.models.checkpoint.pretrained import Head, require_rows
+from cai.models.checkpoint.pretrained import require_rows
 from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
-from cai.train.data.examples import Examples, Kind, holds_scores, load_examples
+from cai.train.data.examples import Examples, holds_scores, load_examples
 from cai.train.example_tokens import Cut, count_cut, longest_example
 from cai.train.hardware import Choices, Hardware, Workload, settle
 from cai.train.machine import Machine, find_machine
+from cai.train.methods import find_method
+from cai.train.methods.descriptor import TrainingMethod
+from cai.train.methods.online import OnlineSettings
 from cai.train.model import ModelShape, ModelSource, find_source, load_tokenizer, measure
-from cai.train.quiet import quiet
-from cai.train.rates import batch_size, epochs, learning_rate
-from cai.train.settings import TrainMethod, TrainSettings
+from cai.train.quiet import silent_libraries
+from cai.train.settings import ExampleKind, TrainSettings
 from cai.train.template.preparing import Prepared, prepare_template
-
-_KINDS: dict[TrainMethod, Kind] = {
-    "sft": "supervised",
-    "dpo": "pairs",
-    "orpo": "pairs",
-    "reward": "pairs",
-    "kto": "labelled",
-    "grpo": "prompts",
-    "rloo": "prompts",
-}
-_WHOLE_LOGITS = ("orpo", "kto")
-"""Methods whose trainers may hold a batch's logits over the whole vocabulary; the others never do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +45,9 @@ class TrainPlan:
     steps: int
 
     @property
-    def head(self) -> Head:
-        """What stands on top of the model."""
-        return _head(self.settings.method)
+    def method(self) -> TrainingMethod:
+        """How it is trained."""
+        return find_method(self.settings.method)
 
     def identity(self) -> dict[str, str]:
         """Return what must stay the same while one OUT is filled, in words a person can compare.
@@ -85,7 +75,7 @@ class TrainPlan:
             "evaluations": fit.evaluations,
             "patience": fit.patience,
             "seed": settings.seed,
-            **{name.replace("_", "-"): value for name, value in _own(settings).items()},
+            **{name.replace("_", "-"): value for name, value in asdict(settings.own).items()},
         }
         return {name: str(value) for name, value in values.items()}
 
@@ -116,32 +106,40 @@ def plan_train(settings: TrainSettings) -> TrainPlan:
 
     In a launch of several processes the main one reads first, so that they do not write one cache together.
     """
-    with quiet():
+    with silent_libraries():
         return _plan(settings)
 
 
 def _plan(settings: TrainSettings) -> TrainPlan:
-    check_adapter(settings.adapter, settings.method)
+    method = find_method(settings.method)
+    if settings.own is None:
+        settings = replace(settings, own=method.own())
+    if not isinstance(settings.own, method.own):
+        raise UsageError(
+            f"{method.name} has settings of its own, {method.own.__name__}, and was given {type(settings.own).__name__}"
+        )
+    check_adapter(settings.adapter, method.head)
     check_trackers(settings.fit.report_to)
     machine = find_machine(settings.fit.device)
     source = find_source(settings.model, settings.adapter)
     tokenizer = load_tokenizer(source)
+    kind = _kind(method, settings)
     if machine.processes > 1:
         with PartialState(cpu=machine.kind == "cpu").main_process_first():
-            examples = load_examples(_kind(settings), settings.data, settings.seed)
+            examples = load_examples(kind, settings.data, settings.seed)
     else:
-        examples = load_examples(_kind(settings), settings.data, settings.seed)
+        examples = load_examples(kind, settings.data, settings.seed)
     if settings.fit.patience is not None and not evaluates(examples):
         raise UsageError("--patience counts evaluations, and there is no test split; give --test-share more than 0")
     columns = examples.train.column_names
     prepared = Prepared("none", ())
     if "text" not in columns:
-        answers = _head(settings.method) == "language" and not _draws_responses(settings.method)
+        answers = method.head == "language" and not method.draws_responses
         prepared = prepare_template(tokenizer, settings.template, need_markers="messages" in columns, need_ends=answers)
-    shape = measure(source, settings.adapter, _head(settings.method))
+    shape = measure(source, settings.adapter, method.head)
     require_rows(tokenizer, shape.vocabulary, source.name)
     longest = longest_example(tokenizer, examples)
-    resolved, hardware = _resolve(settings, machine, shape, longest)
+    resolved, hardware = _resolve(method, settings, machine, shape, longest)
     return TrainPlan(
         resolved,
         source,
@@ -151,25 +149,29 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         prepared.ends,
         examples,
         hardware,
-        _cut(resolved, tokenizer, examples, longest, hardware.max_length),
+        _cut(method, tokenizer, examples, longest, hardware.max_length),
         _steps(resolved, len(examples.train)),
     )
 
 
+def _kind(method: TrainingMethod, settings: TrainSettings) -> ExampleKind:
+    return "scored" if method.takes_scores and holds_scores(settings.data) else method.data
+
+
 def _cut(
-    settings: TrainSettings, tokenizer: PreTrainedTokenizerBase, examples: Examples, longest: int, length: int
+    method: TrainingMethod, tokenizer: PreTrainedTokenizerBase, examples: Examples, longest: int, length: int
 ) -> Cut:
     """Return what does not fit; a reward model leaves it out whole, and what a policy draws is not in the data."""
-    if longest <= length or settings.method == "reward" or _draws_responses(settings.method):
+    if longest <= length or method.head == "score" or method.draws_responses:
         return Cut(length, 0, 0)
     return count_cut(tokenizer, examples, length)
 
 
 def _resolve(
-    settings: TrainSettings, machine: Machine, shape: ModelShape, longest: int
+    method: TrainingMethod, settings: TrainSettings, machine: Machine, shape: ModelShape, longest: int
 ) -> tuple[TrainSettings, Hardware]:
-    fit, method, adapter = settings.fit, settings.method, settings.adapter
-    online = _draws_responses(method)
+    fit, adapter = settings.fit, settings.adapter
+    online = settings.own if isinstance(settings.own, OnlineSettings) else None
     context = shape.context
     if context is not None and adapter.adapter == "prefix":
         context -= adapter.rank  # virtual tokens take places of their own
@@ -179,64 +181,27 @@ def _resolve(
         layers=shape.layers,
         hidden=shape.hidden,
         vocabulary=shape.vocabulary,
-        longest=longest + (settings.online.max_tokens if online else 0),
+        longest=longest + (0 if online is None else online.max_tokens),
         context=context,
-        sequences=2 if _kind_of(method) == "pairs" or method == "kto" else 1,
-        logits=method in _WHOLE_LOGITS,
+        sequences=method.sequences,
+        logits=method.whole_logits,
         quantized=adapter.quantize,
     )
-    batch = fit.batch_size or batch_size(method, shape.parameters, settings.online.group, machine.processes)
-    if online and batch % settings.online.group:
-        raise UsageError(
-            f"--batch-size {batch} is not a multiple of --group {settings.online.group}, and groups stay together"
-        )
-    hardware = settle(
-        machine, workload, Choices(batch, fit.max_length, fit.packing if method == "sft" else False, fit.dtype)
-    )
+    group = 1 if online is None else online.group
+    batch = fit.batch_size or method.batch_size(shape.parameters, group, machine.processes)
+    if batch % group:
+        raise UsageError(f"--batch-size {batch} is not a multiple of --group {group}, and groups stay together")
+    choices = Choices(batch, fit.max_length, fit.packing if method.packs else False, fit.dtype)
+    hardware = settle(machine, workload, choices)
     resolved = replace(
         fit,
-        epochs=fit.epochs or epochs(method),
-        learning_rate=fit.learning_rate or learning_rate(method, shape.parameters, adapter.adapter),
+        epochs=fit.epochs or method.epochs,
+        learning_rate=fit.learning_rate or method.learning_rate(shape.parameters, adapter.adapter),
         batch_size=batch,
         max_length=hardware.max_length,
         packing=hardware.packing,
     )
     return replace(settings, fit=resolved), hardware
-
-
-def _draws_responses(method: TrainMethod) -> bool:
-    """Whether the method draws its own responses."""
-    return _kind_of(method) == "prompts"
-
-
-def _kind_of(method: TrainMethod) -> Kind:
-    return _KINDS[method]
-
-
-def _kind(settings: TrainSettings) -> Kind:
-    if settings.method == "reward" and holds_scores(settings.data):
-        return "scored"
-    return _kind_of(settings.method)
-
-
-def _head(method: TrainMethod) -> Head:
-    return "score" if method == "reward" else "language"
-
-
-def _own(settings: TrainSettings) -> dict[str, Any]:
-    """Return the settings that belong to the method alone."""
-    preference, online = settings.preference, settings.online
-    match settings.method:
-        case "dpo":
-            return asdict(preference)
-        case "kto" | "orpo":
-            return {"beta": preference.beta}
-        case "reward":
-            return {"labels": preference.labels}
-        case "grpo" | "rloo":
-            return asdict(online)
-        case _:
-            return {}
 
 
 def _steps(settings: TrainSettings, examples: int) -> int:
@@ -258,6 +223,6 @@ def settings_as_json(settings: TrainSettings) -> dict[str, Any]:
         **asdict(settings.data),
         **asdict(settings.adapter),
         **asdict(settings.fit),
-        **_own(settings),
+        **asdict(settings.own),
     }
     return {name: json_value(value) for name, value in flat.items()}

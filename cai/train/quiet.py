@@ -13,7 +13,7 @@ _LOGGERS = ("trl", "peft", "accelerate", "datasets")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silent_libraries() -> Iterator[None]:
     """Silence transformers, TRL, PEFT, accelerate and datasets inside the block; what they raise still comes."""
     verbosity = transformers.utils.logging.get_verbosity()
     bars = transformers.utils.logging.is_progress_bar_enabled()

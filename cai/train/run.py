@@ -1,7 +1,7 @@
-"""`train`: one method on one model and one body of data, from settings to a directory that loads.
+"""`train`: one method on one model and one body of data, from a plan to a directory that loads.
 
 Started by `accelerate launch` or `torchrun`, every process runs the same `train`; only the main one locks, writes and
-talks. The plan is `cai.train.plan`'s, so that `--dry-run` shows what would be done.
+reports.
 """
 
 import gc
@@ -24,37 +24,31 @@ from cai.train.context import Context
 from cai.train.example_tokens import refused
 from cai.train.fit import Fitted, fit, stage_model
 from cai.train.folder import CARD, FIGURE, MANIFEST, TrainingFolder, enter
-from cai.train.methods.dpo import build_dpo
-from cai.train.methods.kto import build_kto
-from cai.train.methods.online import build_grpo, build_rloo
-from cai.train.methods.orpo import build_orpo
-from cai.train.methods.reward import build_reward
-from cai.train.methods.supervised import build_supervised
 from cai.train.model import load_model
 from cai.train.outcome import TrainSummary, manifest, recall, summarize
-from cai.train.plan import TrainPlan, plan_train
-from cai.train.quiet import quiet
-from cai.train.settings import AdapterSettings, TrainSettings
+from cai.train.plan import TrainPlan
+from cai.train.quiet import silent_libraries
+from cai.train.settings import AdapterSettings
 from cai.train.template.preparing import add_ends
 
 Say = Callable[[str], None]
 
 
-def train(settings: TrainSettings, say: Say) -> TrainSummary:
+def train(plan: TrainPlan, say: Say, *, quiet: bool = False) -> TrainSummary:
     """Train, or go on where a killed run stopped; a finished OUT is left as it is.
 
-    `say` is told what was settled before work begins. Raises UsageError before any work is done, StoreError when the
-    disk refuses. The memory of model and optimiser is free again afterwards.
+    `say` is called with what was settled before work begins, and where no terminal shows it, once a minute with how far
+    it is; `quiet` leaves that out. Raises RunError when OUT is not this run's, StoreError when the disk refuses. The
+    memory of model and optimiser is free again afterwards.
     """
-    with quiet():
-        plan = plan_train(settings)
+    with silent_libraries():
         folder, finished = _enter(plan)
         try:
             if finished is not None:
-                return recall(settings.out, finished)
+                return recall(plan.settings.out, finished)
             for line in (*plan.examples.remarks, plan.hardware.sentence(), *plan.cut.sentences()):
                 say(line)
-            return _work(plan, folder, say)
+            return _work(plan, folder, say, quiet=quiet)
         finally:
             folder.release()
             gc.collect()
@@ -78,7 +72,7 @@ def _enter(plan: TrainPlan) -> tuple[TrainingFolder, dict[str, Any] | None]:
     return folder, told[0]
 
 
-def _work(plan: TrainPlan, folder: TrainingFolder, say: Say) -> TrainSummary:
+def _work(plan: TrainPlan, folder: TrainingFolder, say: Say, *, quiet: bool) -> TrainSummary:
     settings, hardware = plan.settings, plan.hardware
     set_seed(settings.seed % 2**32)  # a reward model's head is drawn when it is loaded
     model = load_model(
@@ -86,15 +80,15 @@ def _work(plan: TrainPlan, folder: TrainingFolder, say: Say) -> TrainSummary:
         settings.adapter,
         weights=hardware.weights,
         flash_attention=hardware.packing,
-        head=plan.head,
+        head=plan.method.head,
     )
-    if plan.head == "language":
+    if plan.method.head == "language":
         add_ends(model, plan.ends)
     context = Context(
         settings=settings,
         model=model,
         tokenizer=plan.tokenizer,
-        adapter=adapter_config(settings.adapter, settings.method),
+        adapter=adapter_config(settings.adapter, plan.method.head),
         examples=plan.examples,
         arguments=shared_arguments(settings, hardware, plan.examples),
         hardware=hardware,
@@ -102,40 +96,22 @@ def _work(plan: TrainPlan, folder: TrainingFolder, say: Say) -> TrainSummary:
     if place_trackers(settings) and PartialState().is_main_process:
         folder.expect_tracking()
     try:
-        trainer = _build(context)
+        trainer: Any = plan.method.build(context)
     except jinja2.TemplateError as error:  # over an example that is not among the longest, which the plan looked at
         raise refused(error) from error
     left_out = +(Counter(plan.examples.left_out) + trainer.left_out)
-    fitted = fit(trainer, folder, settings.fit, f"{settings.method} {settings.out.name}", say)
+    fitted = fit(trainer, folder, settings.fit, f"{settings.method} {settings.out.name}", say, quiet=quiet)
     summary = summarize(plan, fitted, left_out)
     if not fitted.interrupted:
         trainer.require_finite_weights()
         stage_model(trainer, folder)
         if trainer.is_world_process_zero():
-            if context.adapter is not None and plan.ends and plan.head == "language":
+            if context.adapter is not None and plan.ends and plan.method.head == "language":
                 model.generation_config.save_pretrained(folder.staging)  # peft leaves it out
             _finish(plan, folder, fitted, summary)
         trainer.accelerator.wait_for_everyone()
     trainer.accelerator.free_memory()
     return summary
-
-
-def _build(context: Context) -> Any:
-    match context.settings.method:
-        case "sft":
-            return build_supervised(context)
-        case "dpo":
-            return build_dpo(context)
-        case "reward":
-            return build_reward(context)
-        case "kto":
-            return build_kto(context)
-        case "orpo":
-            return build_orpo(context)
-        case "grpo":
-            return build_grpo(context)
-        case "rloo":
-            return build_rloo(context)
 
 
 def _finish(plan: TrainPlan, folder: TrainingFolder, fitted: Fitted, summary: TrainSummary) -> None:
@@ -154,8 +130,8 @@ def _merge(plan: TrainPlan, folder: TrainingFolder) -> None:
     """Replace the staged adapter by its base with the adapter folded in, in the precision that was trained in."""
     staged = replace(plan.source, adapter=folder.staging)
     whole = AdapterSettings()  # a 4-bit base is read again in full
-    merged = load_model(staged, whole, weights=plan.hardware.weights, flash_attention=False, head=plan.head)
-    if plan.head == "language":
+    merged = load_model(staged, whole, weights=plan.hardware.weights, flash_attention=False, head=plan.method.head)
+    if plan.method.head == "language":
         add_ends(merged, plan.ends)
     folder.discard_staged_model()
     merged.save_pretrained(folder.staging)

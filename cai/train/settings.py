@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cai.core.addresses import DataSource
 from cai.models.spec import ModelSpec
 
-TrainMethod = Literal["sft", "dpo", "reward", "kto", "orpo", "grpo", "rloo"]
-
+ExampleKind = Literal["supervised", "pairs", "labelled", "scored", "prompts"]
+"""What a method learns from; see `cai.train.data.examples`."""
 
 AdapterKind = Literal["none", "lora", "dora", "prefix"]
 
@@ -19,7 +19,7 @@ class DataSettings:
 
     `data`: run directories, files, saved datasets, URLs of these, or hub names, each perhaps with `:WEIGHT`.
     `mixing_temperature` evens the parts' sizes out where no weights are given. `revisions`, `labels_from`: what is
-    taken from a run.
+    taken from a run. `limit` bounds the examples to train on, and those to measure with.
     """
 
     data: tuple[DataSource, ...]
@@ -63,39 +63,19 @@ class FitSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class PreferenceSettings:
-    """DPO's and its relatives' own: the reference's hold, what labels say, and the weight of an SFT term."""
-
-    beta: float = 0.1
-    labels: Literal["soft", "hard"] = "soft"
-    sft_term: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class OnlineSettings:
-    """GRPO's and RLOO's own: who rewards (a constitution's judge, or a reward model), and how responses are drawn."""
-
-    constitution: str | None = None
-    judge: ModelSpec | None = None
-    reward_model: Path | None = None
-    group: int = 8
-    temperature: float = 1.0
-    max_tokens: int = 256
-    kl_penalty: float = 0.04
-
-
-@dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """One `cai train METHOD`; `model` is `tiny`, a directory or a hub id."""
+    """One `cai train METHOD`; `method` is a name in `cai.train.methods`, `model` is `tiny`, a directory or a hub id.
 
-    method: TrainMethod
+    `own` are the method's own settings, such as `cai.train.methods.dpo.DPOSettings`; None leaves them all open.
+    """
+
+    method: str
     model: ModelSpec
     out: Path
     data: DataSettings
     adapter: AdapterSettings = AdapterSettings()
     fit: FitSettings = FitSettings()
-    preference: PreferenceSettings = PreferenceSettings()
-    online: OnlineSettings = OnlineSettings()
+    own: Any = None
     template: str | None = None
     seed: int = 0
     fresh: bool = False

@@ -1,12 +1,12 @@
 """What trainers learn from, in exactly TRL's columns.
 
-| kind | columns | methods |
-|---|---|---|
-| `supervised` | `prompt` + `completion`, or `messages`, or `text` | sft |
-| `pairs` | `prompt`, `chosen`, `rejected`, `chosen_probability` | dpo, orpo, reward |
-| `labelled` | `prompt`, `completion`, `label` | kto |
-| `scored` | `prompt`, `completion`, `score` | reward (regression) |
-| `prompts` | `prompt` | grpo, rloo |
+| kind | columns |
+|---|---|
+| `supervised` | `prompt` + `completion`, or `messages`, or `text` |
+| `pairs` | `prompt`, `chosen`, `rejected`, `chosen_probability` |
+| `labelled` | `prompt`, `completion`, `label` |
+| `scored` | `prompt`, `completion`, `score` |
+| `prompts` | `prompt` |
 
 All but `text`, `label`, `score` and `chosen_probability` are message lists (`list<struct<role, content>>`); a
 `completion`, `chosen` or `rejected` is the assistant's turn alone.
@@ -15,7 +15,6 @@ All but `text`, `label`, `score` and `chosen_probability` are message lists (`li
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -28,10 +27,8 @@ from cai.train.data.parts import WeightedSource, parse_parts, require_same_layou
 from cai.train.data.reading import ExampleTable, TableExamples, has_splits, open_table
 from cai.train.data.runs import RunExamples, is_run
 from cai.train.data.shaping import RowShape, as_completion, choose_shape
-from cai.train.quiet import quiet
-from cai.train.settings import DataSettings
-
-Kind = Literal["supervised", "pairs", "labelled", "scored", "prompts"]
+from cai.train.quiet import silent_libraries
+from cai.train.settings import DataSettings, ExampleKind
 
 LEAKING = "the prompt is in a test split"
 HELD_OUT = "held out by the source itself, and no test share asked for"
@@ -57,7 +54,7 @@ class Examples:
     lines that a person must see: columns that are not used, encodings.
     """
 
-    kind: Kind
+    kind: ExampleKind
     train: Dataset
     test: Dataset | None
     parts: tuple[ExamplePart, ...]
@@ -66,17 +63,18 @@ class Examples:
     remarks: tuple[str, ...]
 
 
-def load_examples(kind: Kind, settings: DataSettings, seed: int) -> Examples:
+def load_examples(kind: ExampleKind, settings: DataSettings, seed: int) -> Examples:
     """Read, shape, split and mix what `settings.data` names.
 
-    A prompt that is a test prompt of any part is trained on in none. `limit` counts training examples after mixing.
-    The same content, settings and seed give the same examples in the same order on every machine. The test split is
-    all that the parts hold out, unweighted. Raises InputError or RunError, in one sentence, when something cannot be
-    read, has other columns than the kind needs, or leaves nothing to learn from.
+    A prompt that is a test prompt of any part is trained on in none. The same content, settings and seed give the same
+    examples in the same order on every machine. The test split is all that the parts hold out, unweighted. `limit`
+    counts training examples after mixing, and the test split holds no more than that, drawn from the seed. Raises
+    InputError or RunError, in one sentence, when something cannot be read, has other columns than the kind needs, or
+    leaves nothing to learn from.
     """
     named = parse_parts(settings)
     left_out: Counter[str] = Counter()
-    with quiet():
+    with silent_libraries():
         sources = _open(kind, named, settings)
         parts = [_collect(source, settings, left_out) for source in sources]
         sides = [_sides(source, part, left_out) for source, part in zip(sources, parts, strict=True)]
@@ -95,6 +93,7 @@ def load_examples(kind: Kind, settings: DataSettings, seed: int) -> Examples:
         if not settings.test_share:
             left_out[HELD_OUT] += sum(map(len, tests))
             tests = [test[:0] for test in tests]
+        tests = _bounded(tests, settings.limit, seed)
         test = np.concatenate(tests)
         return Examples(
             kind=kind,
@@ -112,7 +111,7 @@ def load_examples(kind: Kind, settings: DataSettings, seed: int) -> Examples:
 
 def holds_scores(settings: DataSettings) -> bool:
     """Return whether every part is a table of prompts, completions and scores; raises as `load_examples` does."""
-    with quiet():
+    with silent_libraries():
         return all(
             not is_run(part.path) and _is_scored(open_table(part.path, settings.split))
             for part in parse_parts(settings)
@@ -126,7 +125,9 @@ def _is_scored(table: ExampleTable) -> bool:
         return False
 
 
-def _open(kind: Kind, named: Sequence[WeightedSource], settings: DataSettings) -> list[RunExamples | TableExamples]:
+def _open(
+    kind: ExampleKind, named: Sequence[WeightedSource], settings: DataSettings
+) -> list[RunExamples | TableExamples]:
     """Open every part, and make one layout of all."""
     if settings.split is not None and not any(has_splits(part.path) for part in named):
         raise InputError("--split is for datasets saved on disk or on the hub, and --data names none.")
@@ -190,6 +191,16 @@ def _offsets(parts: Sequence[Collected]) -> list[int]:
     return [0, *np.cumsum([len(part.examples) for part in parts])[:-1].tolist()]
 
 
+def _bounded(tests: list[Indices], limit: int | None, seed: int) -> list[Indices]:
+    """Return the parts' test examples, at most `limit` of them in all."""
+    sizes = [len(test) for test in tests]
+    if limit is None or sum(sizes) <= limit:
+        return tests
+    kept = np.zeros(sum(sizes), np.bool_)
+    kept[np.random.default_rng(derive_seed(seed, "test")).permutation(sum(sizes))[:limit]] = True
+    return [test[part] for test, part in zip(tests, np.split(kept, np.cumsum(sizes)[:-1]), strict=True)]
+
+
 def _mix(
     train: Sequence[Indices],
     parts: Sequence[Collected],
@@ -216,7 +227,7 @@ def _mix(
 
 
 def _fingerprint(
-    kind: Kind, settings: DataSettings, seed: int, named: Sequence[WeightedSource], parts: Sequence[Collected]
+    kind: ExampleKind, settings: DataSettings, seed: int, named: Sequence[WeightedSource], parts: Sequence[Collected]
 ) -> str:
     """Return what names the examples; paths and the split's name are not among it, content is."""
     options = {name: value for name, value in asdict(settings).items() if name not in ("data", "split")}

@@ -15,7 +15,7 @@ from cai.core.errors import InputError
 from cai.core.identity import derive_seed
 
 MOST_PASSES = 1000
-"""A part repeated more often than this is a slip of the pen, and its indices would not fit in memory."""
+"""A part repeated more often than this is a typing error, and its indices would not fit in memory."""
 
 Indices = NDArray[np.int64]
 

@@ -2,7 +2,7 @@
 
 An output such as `{{ header + message.content + end }}` becomes `{{ header }}` and, in the assistant's turns, a marked
 block with the content and all that follows it up to the next statement: the end of the turn is learnt with the words,
-the header is not. What comes out is a proposal; `template.py` proves it before anybody trusts it. Templates that build
+the header is not. What comes out is a proposal; `preparing.py` proves it before it is used. Templates that build
 a turn in variables and print it later are not understood.
 """
 

@@ -13,8 +13,8 @@ Constitutional AI trains on a preference model's scores (arXiv 2212.08073, secti
 response on its own, is RLAIF's "direct" reward (2309.00267, section 2.2.2).
 
 Beware of collapse: whoever says nothing breaks nothing. A response that is empty, or that the token limit cut, is worth
-0 without asking; against gibberish stand the KL term (`--beta`), principles against needless refusal and vagueness, and
-`cai evaluate`.
+0 without asking; against gibberish stand the KL term (`--kl-penalty`), principles against needless refusal and
+vagueness, and `cai evaluate`.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class EngineThread:
 class AdherenceReward:
     """A TRL reward function; a context manager that keeps the judge open.
 
-    `log_metric`, which TRL passes, hears `kept/<principle>` (the mean probability), `judge/unanswered` (a share) and
+    `log_metric`, which TRL passes, is given `kept/<principle>` (the mean probability), `judge/unanswered` (a share) and
     `judge/failed` (the share of those whose request failed).
     A column `tags` of the prompts, where there is one, selects principles as everywhere.
     """

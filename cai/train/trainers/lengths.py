@@ -1,4 +1,4 @@
-"""Batches of examples of about the same length, so that little of a batch is padding.
+"""Batches of examples of about the same length, so that little of a batch is padding; and SFT's trainer, on such.
 
 The order is drawn from the seed and the epoch alone: a resumed run sees what the undisturbed one would have seen, which
 transformers' own length-grouped sampler (drawn from the global generator) does not promise.
@@ -12,12 +12,14 @@ import numpy as np
 import pyarrow.compute as pc
 from datasets import Dataset
 from torch.utils.data import Sampler
+from trl import SFTConfig, SFTTrainer
 
 from cai.core.errors import InputError
 from cai.core.identity import derive_seed
-from cai.train.finite import StopsAtNan
+from cai.train.trainers.base import BaseTrainer
 
 LENGTH = "length"
+TOO_LONG = "nothing to learn from within the maximal length"
 _BATCHES_PER_POOL = 50
 
 
@@ -55,10 +57,8 @@ class LengthSampler(Sampler[int]):
             yield from batch.tolist()
 
 
-class Bucketed(StopsAtNan):
-    """A trainer whose prepared training data has a column `length`; `left_out` counts what preparation dropped."""
-
-    left_out: Counter[str]
+class Bucketed(BaseTrainer):
+    """A trainer whose prepared training data has a column `length`."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int] | None:
         dataset = self.train_dataset if train_dataset is None else train_dataset
@@ -68,6 +68,30 @@ class Bucketed(StopsAtNan):
         arguments = self.args
         batch = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
         return LengthSampler(dataset[LENGTH][:], batch, arguments.seed)
+
+
+class BucketedSFTTrainer(Bucketed, SFTTrainer):  # type: ignore[misc]  # trl is not followed
+    """TRL's trainer for SFT on batches of like lengths."""
+
+    def __init__(self, **keywords: Any) -> None:
+        self.left_out = Counter()
+        super().__init__(**keywords)
+
+    def _prepare_dataset(
+        self,
+        dataset: Dataset,
+        processing_class: Any,
+        args: SFTConfig,
+        packing: bool,
+        formatting_func: None,
+        dataset_name: str,
+    ) -> Dataset:
+        prepared = super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
+        if packing:
+            return prepared
+        if dropped := len(dataset) - len(prepared):
+            self.left_out[TOO_LONG] += dropped
+        return sort_by_length(prepared, ("input_ids",))
 
 
 def sort_by_length(dataset: Dataset, columns: Sequence[str]) -> Dataset:

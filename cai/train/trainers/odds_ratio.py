@@ -1,0 +1,57 @@
+"""ORPO's trainer, with the SFT term on answers alone.
+
+TRL's computes that part over the user's words as well; here it falls on the assistant's turn, as everywhere in `cai`,
+and is got from the log-probabilities that TRL has computed anyway.
+"""
+
+import warnings
+from collections import Counter
+from typing import Any
+
+from datasets import Dataset
+from trl.import_utils import TRLExperimentalWarning
+
+from cai.core.errors import InputError
+from cai.train.trainers.base import BaseTrainer
+
+with warnings.catch_warnings():
+    # TRL warns that its experimental part may change without notice; tests/test_train_trl.py notices.
+    warnings.simplefilter("ignore", TRLExperimentalWarning)
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+__all__ = ["TOO_LONG", "AnswerORPOTrainer", "ORPOConfig", "ORPOTrainer"]
+
+TOO_LONG = "prompt fills the maximal length"
+
+
+class AnswerORPOTrainer(BaseTrainer, ORPOTrainer):  # type: ignore[misc]  # trl is not followed
+    """TRL's trainer with the SFT term on answers alone; `left_out` counts pairs whose prompt leaves no room for one."""
+
+    train_dataset: Dataset
+    eval_dataset: Dataset | None
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.left_out: Counter[str] = Counter()
+        train, test = self.train_dataset, self.eval_dataset
+        self.train_dataset = self._answered(train)
+        self.eval_dataset = None if test is None else self._answered(test)
+
+    def _answered(self, dataset: Dataset) -> Dataset:
+        kept = dataset.filter(lambda pair: all(_answer(pair[side]) for side in ("chosen_labels", "rejected_labels")))
+        if dropped := len(dataset) - len(kept):
+            self.left_out[TOO_LONG] += dropped
+        if not len(kept):
+            raise InputError("no pair is left to learn from: every prompt fills --max-length")
+        return kept
+
+    def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> Any:
+        """Return TRL's tuple with its fifth member, the chosen answers' loss, taken over the answers' tokens."""
+        outputs = super().concatenated_forward(model, batch)
+        tokens = (batch["chosen_labels"][:, 1:] != -100).sum(dim=1).to(outputs[0].device)
+        loss = -(outputs[0] * tokens).sum() / tokens.sum()
+        return (*outputs[:4], loss, *outputs[5:])
+
+
+def _answer(labels: list[int]) -> bool:
+    return any(label != -100 for label in labels)
