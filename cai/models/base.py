@@ -5,9 +5,9 @@ Engines know nothing of constitutions, principles or judges. Batching, retries a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
-from cai.core.records import Message, Usage
+from cai.core.records import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,6 @@ class Completion:
     cached_tokens: int
     completion_tokens: int
 
-    @property
-    def usage(self) -> Usage:
-        """What this one request took."""
-        return Usage(1, self.prompt_tokens, self.cached_tokens, self.completion_tokens)
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -57,11 +52,8 @@ class Choice:
     mass: float
     prompt_tokens: int
     cached_tokens: int
-
-    @property
-    def usage(self) -> Usage:
-        """What this one request took; a choice reads one token."""
-        return Usage(1, self.prompt_tokens, self.cached_tokens, 1)
+    completion_tokens: ClassVar[int] = 1
+    """A choice looks at one token."""
 
 
 class Engine(Protocol):

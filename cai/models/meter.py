@@ -3,25 +3,42 @@
 Each row wraps the run's engine in a meter of its own, so a row knows its tokens and the run's counter knows them all.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
 
 from cai.core.records import Message, Usage
 from cai.models.base import Choice, Completion, Engine, Request
+
+Answer = TypeVar("Answer", Completion, Choice)
 
 
 class UsageCounter:
     """`usage` is the sum of what was answered so far, `in_flight` how many requests wait for their answer now."""
 
-    __slots__ = ("in_flight", "usage")
+    __slots__ = ("_cached_tokens", "_completion_tokens", "_prompt_tokens", "_requests", "in_flight")
 
     def __init__(self) -> None:
-        self.usage = Usage()
         self.in_flight = 0
+        self._requests = self._prompt_tokens = self._cached_tokens = self._completion_tokens = 0
+
+    @property
+    def usage(self) -> Usage:
+        """The sum; it is made when it is asked for, because every request of every row is counted twice."""
+        return Usage(self._requests, self._prompt_tokens, self._cached_tokens, self._completion_tokens)
 
     def add(self, usage: Usage) -> None:
         """Add requests and their tokens."""
-        self.usage += usage
+        self._add(usage.requests, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
+
+    def count(self, answer: Completion | Choice) -> None:
+        """Add one request."""
+        self._add(1, answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens)
+
+    def _add(self, requests: int, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> None:
+        self._requests += requests
+        self._prompt_tokens += prompt_tokens
+        self._cached_tokens += cached_tokens
+        self._completion_tokens += completion_tokens
 
 
 class Meter:
@@ -50,29 +67,23 @@ class Meter:
 
     async def complete(self, request: Request) -> Completion:
         """Complete and count."""
-        with self._in_flight():
-            completion = await self._engine.complete(request)
-        for counter in self._counters:
-            counter.add(completion.usage)
-        return completion
+        return await self._counted(self._engine.complete(request))
 
     async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
         """Choose and count."""
-        with self._in_flight():
-            choice = await self._engine.choose(messages, options)
-        for counter in self._counters:
-            counter.add(choice.usage)
-        return choice
+        return await self._counted(self._engine.choose(messages, options))
 
-    @contextmanager
-    def _in_flight(self) -> Iterator[None]:
+    async def _counted(self, answering: Awaitable[Answer]) -> Answer:
         for counter in self._counters:
             counter.in_flight += 1
         try:
-            yield
+            answer = await answering
         finally:
             for counter in self._counters:
                 counter.in_flight -= 1
+        for counter in self._counters:
+            counter.count(answer)
+        return answer
 
     async def close(self) -> None:
         """Close the metered engine."""
