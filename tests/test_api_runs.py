@@ -321,7 +321,7 @@ def test_a_plan_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None
     assert not out.exists()
     stages = cai.plan(cai.loop, constitution="harmless", out=out).settings
     assert list(stages) == ["generate", "sft", "pairs-1", "dpo-1", "evaluation"]
-    assert stages["dpo-1"]["needs"] == ["sft", "pairs-1"]
+    assert stages["dpo-1"]["needs"] == ("sft", "pairs-1")
     with pytest.raises(cai.errors.UsageError, match="'open_run' cannot be planned or awaited; these can: generate"):
         cai.plan(cai.open_run, out)
 

@@ -14,7 +14,7 @@ def test_from_prompts_to_a_measured_model(tmp_path: Path) -> None:
         samples=1,
         rounds=1,
         schedule="sample",
-        max_tokens=24,
+        max_tokens=64,
         out=tmp_path / "run",
         progress=False,
     )

@@ -25,7 +25,7 @@ for row in run:
 rows: int = len(run)
 trained: cai.Training = cai.train("dpo", data=[run, "more.jsonl:2"], model="tiny", out="out", beta=0.2)
 result = cai.evaluate([trained.model, answer], constitution="medical")
-value: float = result.figure("violation", "base").value
+value: float = result.measurement("breaks any principle", "base").value
 planned: cai.Plan = cai.plan(cai.generate, constitution="medical", samples=3)
 later: cai.Run = asyncio.run(cai.run_async(cai.generate, constitution="medical"))
 try:
