@@ -12,8 +12,11 @@ from click.testing import CliRunner
 from cai.cli.constitution import constitution
 from cai.cli.main import main
 from cai.cli.screen import Screen
-from cai.cli.tables import exit_code, print_export, print_hints, print_summary
+from cai.cli.tables import exit_code, print_evaluation, print_export, print_hints, print_summary
 from cai.data.export import ExportSummary, SplitCounts
+from cai.evaluate.measures import measures_of
+from cai.evaluate.results import Calibration, Evaluation, Measurement, ModelResult, PairResult
+from cai.loop.run import LoopOutcome
 from cai.pipeline.filling import Summary
 from tests.test_cli_show import cells
 
@@ -89,3 +92,67 @@ def test_an_interrupted_evaluation_is_json_too(
         main(words)
     assert left.value.code == 130
     assert capsys.readouterr().out == "Interrupted; the same command goes on from here.\n"
+
+
+def test_an_interrupted_loop_is_json_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module("cai.loop.run")
+    monkeypatch.setattr(module, "run_loop", lambda plan, reporter: LoopOutcome(plan.out, None, ("generate",)))
+    words = ["loop", "--constitution", "medical", "--limit", "2", "--out", str(tmp_path / "l")]
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--json"])
+    assert left.value.code == 130
+    told = orjson.loads(capsys.readouterr().out)
+    assert told == {"status": "interrupted", "out": str(tmp_path / "l"), "ran": ["generate"]}
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 130
+    assert capsys.readouterr().out == "Interrupted; the same command goes on from here.\n"
+
+
+@pytest.mark.parametrize("models", [1, 2, 3])
+def test_an_evaluation_lines_up_in_any_script(
+    models: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    print_evaluation(Screen(), evaluation(("기준 모델", "한국어로 미세 조정한 모델", "dpo")[:models]))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(cells, lines)) <= 80
+    rows = [line.rstrip() for line in lines if any(line.startswith(f"{measure.name} ") for measure in MEASURES)]
+    assert len(rows) == len(MEASURES)
+    assert len({cells(line[: line.rindex("]") + 1]) for line in rows}) == 1, "the intervals end together"
+    assert sum(line.count("*") for line in rows) == 2 * models
+    assert all("*10 [5.0, 15]" in line for line in rows if "*" in line)
+
+
+MEASURES = [measure for measure in measures_of(("no-certain-diagnosis",)) if measure.printed]
+
+
+def evaluation(labels: tuple[str, ...]) -> Evaluation:
+    """Return an evaluation of models that differ from the baseline in two measures."""
+
+    def model(label: str) -> ModelResult:
+        found = tuple(Measurement(measure.name, 0.1, 0.05, 0.15, 40) for measure in MEASURES)
+        differing = tuple(Measurement(measure.name, -0.1, -0.2, -0.05, 40) for measure in MEASURES[:2])
+        return ModelResult(label, "tiny", found, differing, None, {"host: 시간 초과가 발생했습니다": 3}, {})
+
+    win_rate = Measurement("win rate", 0.6, 0.5, 0.7, 15)
+    return Evaluation(
+        out=Path("e"),
+        constitution="medical",
+        judge="tiny",
+        baseline=labels[0],
+        prompts=40,
+        understood=40,
+        unusable={},
+        duplicates=0,
+        seed=0,
+        finished="",
+        measures=tuple(MEASURES),
+        models=tuple(map(model, labels)),
+        pairs=tuple(PairResult(label, labels[0], 10, 5, 3, {"orders": 4}, {}, {}, win_rate) for label in labels[1:]),
+        ratings=tuple(Measurement(label, 1200, 1100, 1300, 15, "number") for label in labels),
+        calibration=(Calibration(None, None, 100, (Measurement("Brier score", 0.5, None, None, 9),)),),
+        detector=(),
+    )

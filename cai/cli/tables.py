@@ -146,6 +146,7 @@ def _measures(evaluation: Evaluation) -> Table:
         title_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     table.add_column("", no_wrap=True)
     table.add_column("n", justify="right")
@@ -179,9 +180,9 @@ def _cell(model: ModelResult, measure: Measure) -> Text:
         and (difference.low > 0 or difference.high < 0)
     )
     if not differs or difference is None:
-        return shown(_told(found) + "  ")
+        return shown(_told(found))
     colours = {"high": ("red", "green"), "low": ("green", "red"), None: ("", "")}
-    return shown(_told(found) + " *", style=f"bold {colours[measure.better][difference.value > 0]}".rstrip())
+    return shown(f"*{_told(found)}", style=f"bold {colours[measure.better][difference.value > 0]}".rstrip())
 
 
 def _told(found: Measurement) -> str:
