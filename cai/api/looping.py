@@ -120,6 +120,10 @@ class _Reporter:
 
     progress: bool
 
+    @property
+    def quiet(self) -> bool:
+        return not self.progress
+
     def say(self, line: str) -> None:
         Showing(progress=self.progress).say(line)
 

@@ -34,6 +34,10 @@ Result = TypeVar("Result")
 class Reporter(Protocol):
     """Tells a person what happens: on a terminal, in a notebook, in a log."""
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody is to be told how far a stage is."""
+
     def say(self, line: str) -> None:
         """Tell what happens next, in one line."""
 
@@ -103,7 +107,7 @@ def _run(settings: Settings, reporter: Reporter) -> Evaluation | str:
         export_run(summary.out, ExportOptions())
         return summary.status
     if isinstance(settings, TrainSettings):
-        return train(plan_train(settings), reporter.say).status
+        return train(plan_train(settings), reporter.say, quiet=reporter.quiet).status
     evaluation_plan = plan_evaluate(settings)
     return reporter.watched(lambda watch: evaluate(evaluation_plan, watch))
 
