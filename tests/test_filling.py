@@ -110,6 +110,33 @@ def test_a_last_upload_is_left_and_the_same_command_goes_on(copy: Path, monkeypa
     assert (summary.status, summary.skipped, summary.rows) == ("done", 6, 6)
 
 
+def test_a_run_on_a_disk_that_is_opened_in_vain_is_closed_before_the_task_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, begun, goes_on, enter = Watch(), threading.Event(), threading.Event(), Run.open
+
+    def slowly(*arguments: Any, **options: Any) -> Run:
+        begun.set()
+        goes_on.wait(PATIENCE)
+        return enter(*arguments, **options)
+
+    monkeypatch.setattr(Run, "open", slowly)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(opened(tmp_path / "run", watch))
+        await until(begun.is_set)
+        assert not watch.stop.is_at_once
+        task.cancel()
+        await asyncio.sleep(0)
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert Run.read(tmp_path / "run").manifest.status == "interrupted"
+    assert not is_claimed(tmp_path / "run")
+
+
 def test_a_disk_is_waited_for_by_a_cancelled_task_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watch, begun, goes_on, close = Watch(), threading.Event(), threading.Event(), Run.close
 

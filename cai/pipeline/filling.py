@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -88,18 +88,10 @@ async def open_run(
     opening = in_thread(
         partial(Run.open, directory, identity, settings, inputs=inputs, fresh=fresh, retry_failed=retry_failed)
     )
-    with watch.stop.at_once() if is_copy(directory) else nullcontext():
-        try:
-            run = await asyncio.shield(opening)
-        except StoreError as error:
-            raise _unwritable(directory, error) from error
-        except asyncio.CancelledError:
-            opening.add_done_callback(_close_unused)
-            if not is_copy(directory):
-                raise
-            raise InterruptError(
-                f"interrupted before {location(directory)} answered; the same command goes on."
-            ) from None
+    try:
+        run = await (_at_url(opening, directory, watch) if is_copy(directory) else _on_disk(opening))
+    except StoreError as error:
+        raise _unwritable(directory, error) from error
     for remark in run.remarks:
         watch.say(remark)
     return run
@@ -118,6 +110,27 @@ def _unwritable(directory: Path, error: StoreError) -> StoreError:
     return StoreError(
         f"{cannot}; the {manifest.rows:,} rows in it are a finished run, which `cai show {where}` prints."
     )
+
+
+async def _on_disk(opening: asyncio.Future[Run]) -> Run:
+    """Wait for a disk, whatever happens; a task that is cancelled meanwhile closes the run first."""
+    try:
+        return await finished(opening)
+    except asyncio.CancelledError:
+        await finished(in_thread(partial(opening.result().close, "interrupted")))
+        raise
+
+
+async def _at_url(opening: asyncio.Future[Run], directory: Path, watch: Watch) -> Run:
+    """Wait for a URL until the task is cancelled; the run that is opened then in vain is closed in its thread."""
+    with watch.stop.at_once():
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unused)
+            raise InterruptError(
+                f"interrupted before {location(directory)} answered; the same command goes on."
+            ) from None
 
 
 def _close_unused(opening: asyncio.Future[Run]) -> None:
