@@ -106,6 +106,28 @@ def test_half_precision_weights_are_widened_for_a_cpu() -> None:
     assert tokenizer.pad_token_id == 0
 
 
+def test_a_base_before_the_plus_takes_the_adapter_and_goes_on_from_there(tmp_path: Path) -> None:
+    base, adapter = Path(save_model(tmp_path / "base")), tmp_path / "adapter"
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False)
+    peft.get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(str(adapter))
+    written = adapter / "adapter_config.json"
+    written.write_bytes(orjson.dumps(orjson.loads(written.read_bytes()) | {"base_model_name_or_path": "/elsewhere"}))
+    model = ModelSpec.checkpoint(f"{base}+{adapter}")
+    source = find_source(model, NONE)
+    assert (source.base, source.adapter, source.tokenizer) == (str(base), adapter, str(base))
+    merged = load_model(source, NONE, weights="float32", flash_attention=False)
+    plain = load_model(
+        find_source(ModelSpec.checkpoint(str(base)), NONE), NONE, weights="float32", flash_attention=False
+    )
+    assert all(weight.requires_grad for weight in merged.parameters())
+    pairs = zip(merged.state_dict().items(), plain.state_dict().values(), strict=True)
+    assert any(not torch.equal(mine, its) for (name, mine), its in pairs if "q_proj" in name)
+    with pytest.raises(ModelError, match="is itself an adapter"):
+        find_source(model, LORA)
+    with pytest.raises(ModelError, match=r"there is no model directory /elsewhere, which .* names as its base"):
+        find_source(ModelSpec.checkpoint(str(adapter)), NONE)
+
+
 def test_a_model_is_measured_without_its_weights(tmp_path: Path) -> None:
     source = find_source(ModelSpec.checkpoint(f"transformers:{save_model(tmp_path / 'model')}"), LORA)
     shape = measure(source, LORA)
