@@ -38,7 +38,7 @@ WRONG = (
     "cai.generate()",
     'cai.generate(constitution="medical", judge_by="words")',
     'cai.generate(constitution="medical", model=len)',
-    'cai.train("ppo", data="x", out="y")',
+    'cai.train("dpo", data="x", out="y", bta=0.2)',
     'cai.plan(cai.generate, constitution="medical", sample=1)',
     "cai.nonsense",
 )

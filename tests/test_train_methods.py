@@ -78,10 +78,10 @@ def test_a_method_from_outside_trains_under_its_own_name(tmp_path: Path, weighed
     summary = train(settings)
     given: dict[str, Any] = {"data": str(mine.data.data[0]), "model": str(mine.model), "device": "cpu"}
     more: dict[str, Any] = {"max_steps": 2, "batch_size": 8, "learning_rate": 3e-3, "test_share": 0.0}
-    again = cai.train("weighed-sft", out=tmp_path / "mine", weight=0.5, **given, **more)
+    again = cai.train("weighed-sft", out=tmp_path / "mine", own={"weight": 0.5}, **given, **more)
     assert again.summary.already, "the same run, by the public function"
     with pytest.raises(UsageError, match="sft has no option weight"):
-        cai.train("sft", out=tmp_path / "other", weight=0.5, **given, **more)
+        cai.train("sft", out=tmp_path / "other", own={"weight": 0.5}, **given, **more)
     assert plain.loss is not None
     assert summary.method == "weighed-sft"
     assert summary.loss == pytest.approx(0.5 * plain.loss, rel=0.05)

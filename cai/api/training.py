@@ -84,8 +84,8 @@ def train(
     rank: Count = 16,
     quantize: bool = False,
     merge: bool = False,
+    own: Mapping[str, Any] | None = None,
     progress: bool = True,
-    **own: Any,
 ) -> Training:
     """Train a model: sft, dpo, reward, kto, orpo, grpo, rloo, or by a method that was registered.
 
@@ -102,7 +102,7 @@ def train(
     Of dpo, kto and orpo: `beta`, the reference's hold; of dpo and reward: `labels`; of dpo: `sft_term`. Of grpo and
     rloo: `constitution` and `judge`, or `reward_model`, say who rewards; `group` responses a prompt, of `max_tokens`
     tokens at most, are drawn at `temperature`, and `kl_penalty` is the reference's hold. Of sft: `packing`. `own` are
-    options of a method of your own (`cai.register_method`).
+    the options, by name, of a method of your own (`cai.register_method`).
 
     How long and how fast: `epochs` or `max_steps`, `learning_rate` at its peak, `batch_size` in examples a step over
     all devices, `max_length` in tokens, `evaluations` of the test split and `patience` in evaluations without a better
@@ -146,7 +146,7 @@ class TrainCall(Call[Training]):
 
     def _settings(self) -> TrainSettings:
         options = dict(self._options)
-        options |= options.pop("own")
+        options |= options.pop("own") or {}
         for name in _require_own(options):
             del options[name]
         judge = optional_model(options.get("judge"))
