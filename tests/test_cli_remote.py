@@ -91,7 +91,7 @@ def test_where_only_a_directory_will_do_a_url_is_refused(
     monkeypatch.chdir(tmp_path)
     code, _, err = cai(*command, "--out", "s3://bucket/models")
     assert code == 2
-    assert "s3://bucket/models is a URL; give a directory on this machine (only runs may be at a URL)." in err
+    assert "s3://bucket/models is a URL; give a directory on this machine (only runs may be at a URL)" in err
     assert list(tmp_path.iterdir()) == []
 
 

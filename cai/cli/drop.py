@@ -27,10 +27,10 @@ from cai.rundir.reader import RunReader
 @click.option("--undo", is_flag=True, help="Take rows back: the chosen ones, or all that were dropped.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def drop(run: Path, ids: str | None, where: tuple[str, ...], undo: bool, as_json: bool) -> None:
-    """Leave rows out of exports and of all else that reads the run.
+    """Leave rows of a run out of all that reads it, and take them back.
 
-    They stay on disk, and --undo brings them back. What was dropped, when, by whom and with which words is recorded in
-    the run.
+    They stay on disk, and exports as they are until `cai export` writes them again. What was dropped, when, by whom and
+    with which words is recorded in the run.
     """
     conditions = tuple(map(parse_condition, where))
     choice = RowChoice(None if ids is None else frozenset(_read_ids(ids)), conditions)
