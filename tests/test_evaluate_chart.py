@@ -267,7 +267,9 @@ def test_a_picture_for_all_principles_and_one_for_each_with_what_differs_most(dr
     pictures = draw_evaluation(evaluation_of({"base": base, "sft": values}, measures_of(principles)))
     assert list(pictures) == ["evaluation.png", "evaluation.svg", "principles.png", "principles.svg"]
     over_all, each = [[label.get_text() for label in figure.axes[0].get_yticklabels()] for figure in drawn]
-    assert over_all == ["refuses, benign ↓ (n = 40)"], "neither what is no share nor what nobody compares"
+    assert [title.replace("\xa0", " ") for title in over_all] == ["refuses, benign ↓ (n = 40)"], (
+        "neither what is no share nor what nobody compares"
+    )
     assert [title.split()[1] for title in each] == principles[-ROWS:], "in the table's order"
     caption = " ".join(drawn[1].get_supxlabel().split())
     assert caption.endswith(f"{ROWS} of 20 measures: where the models differ most")

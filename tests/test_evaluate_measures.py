@@ -63,7 +63,7 @@ def test_a_measure_from_outside_is_in_the_table_the_file_and_the_picture(
     draw = chart.draw_chart
 
     def noting(rows: list[ChartRow], caption: str) -> dict[str, bytes]:
-        drawn.extend(row.title for row in rows)
+        drawn.extend(row.title.replace("\xa0", " ") for row in rows)
         return draw(rows, caption)
 
     monkeypatch.setattr(chart, "draw_chart", noting)

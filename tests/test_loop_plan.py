@@ -8,6 +8,8 @@ import pytest
 from cai.cli.main import main
 from cai.core.addresses import DataSource
 from cai.core.errors import CaiError
+from cai.generate.plan import plan_generate
+from cai.generate.settings import GenerateSettings
 from cai.loop.plan import plan_loop
 from cai.loop.settings import LoopSettings
 from cai.models.spec import ModelSpec
@@ -91,3 +93,16 @@ def test_shipped_sets_are_named_alike_for_both_kinds_of_prompts(tmp_path: Path) 
     plan = plan_loop(settings)
     assert (plan.prompts, plan.evaluation_prompts) == (600, 800)
     assert plan.content["prompts-content"] != plan.content["evaluation-prompts-content"]
+
+
+def test_generate_takes_a_shipped_set_by_name_and_prefers_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanted = GenerateSettings("medical", prompts=source("tiny"))
+    assert plan_generate(wanted).prompts.size == 600
+    Path("tiny").mkdir()
+    Path("tiny", "mine.jsonl").write_text('{"prompt": "mine"}\n')
+    assert plan_generate(wanted).prompts.size == 1
+    with pytest.raises(CaiError, match="there are no seed prompts medcal; give --prompts a file or one of coding"):
+        plan_generate(GenerateSettings("medical", prompts=source("medcal")))

@@ -45,7 +45,7 @@ _ORDINARY = "DejaVu Sans"
 _PREFERRED = ("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic")
 """Fonts that are looked at first for letters that the ordinary one lacks."""
 
-_ARROWS = {"low": " ↓", "high": " ↑", None: ""}
+_ARROWS = {"low": "\xa0↓", "high": "\xa0↑", None: ""}
 
 
 class Interval(Protocol):
@@ -106,8 +106,9 @@ def _row(evaluation: Evaluation, measure: Measure) -> ChartRow:
     found = {model.label: model.measurement(measure.name) for model in evaluation.models}
     shares = {label: measurement for label, measurement in found.items() if measurement is not None}
     counts = sorted({measurement.count for measurement in shares.values()})
-    told = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    return ChartRow(f"{measure.name}{_ARROWS[measure.better]} (n = {told})", shares)
+    told = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}\xa0to\xa0{counts[-1]:,}"
+    # Spaces that do not break keep the arrow beside the name, and the number together.
+    return ChartRow(f"{measure.name}{_ARROWS[measure.better]} (n\xa0=\xa0{told})", shares)
 
 
 def _caption(evaluation: Evaluation, left_out: str) -> str:
