@@ -1,6 +1,7 @@
 """The command line: exit codes, one sentence a mistake, help without weight, config files."""
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -59,6 +60,16 @@ def test_every_command_s_help_line_is_the_one_in_the_table() -> None:
         command = cai.get_command(context, name)
         assert command is not None
         assert (command.help or "").split("\n")[0] == summary
+
+
+def test_no_command_imports_another_command_s_file() -> None:
+    modules = [module for module, _ in COMMANDS.values()]
+    for module in modules:
+        found = importlib.util.find_spec(module)
+        assert found is not None
+        assert found.origin is not None
+        text = Path(found.origin).read_text()
+        assert not [other for other in modules if other != module and f"from {other} import" in text], module
 
 
 @pytest.mark.parametrize(
