@@ -138,7 +138,7 @@ def test_progress_is_drawn_on_a_terminal_and_nowhere_else(tmp_path: Path) -> Non
     os.close(terminal)
     told, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
-    for figure in (b"rows/s", b"tokens/s", b"cached", b"failed", b"left"):
+    for figure in (b"rows/s", b"tokens/s", b"answered", b"failed", b"left"):
         assert figure in drawn
     assert b"rows/s" not in told
     code, _, err = finish(start(COMMAND, tmp_path / "other", "--limit", "5"))
