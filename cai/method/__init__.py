@@ -1,4 +1,4 @@
-"""Constitutional AI as the papers have it: templates, critique and revision, the judge, and a whole row.
+"""Constitutional AI as the papers have it: templates, the gate, critique and revision, the judge, its verdicts, a row.
 
-Knows no files but the templates', and no concurrency: one row is one coroutine.
+One row is one coroutine; how many of them run at once is the pipeline's business. No files but the templates' are read.
 """
