@@ -247,7 +247,6 @@ def with_blocks(note: str | None) -> list[Path]:
     ]
 
 
-@pytest.mark.loop
 @pytest.mark.parametrize("page", with_blocks(None), ids=named)
 def test_blocks_run(page: Path, workplace: Callable[[Path], Workplace]) -> None:
     place = workplace(page)
