@@ -24,6 +24,7 @@ from typing import Self
 import click
 import pytest
 
+import cai as package
 from cai.cli.main import cai
 from tests.test_architecture import LEVELS
 
@@ -372,6 +373,12 @@ def test_a_translation_has_the_same_blocks_in_the_same_order(page: Path) -> None
     assert one == other
 
 
+def test_every_public_name_is_on_the_page_of_the_api() -> None:
+    told = (ROOT / "docs" / "python-api.md").read_text()
+    missing = {name for name in package.__all__ if not re.search(rf"\b{name}\b", told)}
+    assert missing == {"__version__"}
+
+
 # Links
 
 
@@ -400,6 +407,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.is_relative_to(ROOT), link
         if anchor:
             assert anchor in anchors(target), f"{named(page)} links to {link}, and there is no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_files_that_are_named_are_there(page: Path) -> None:
+    for code in _CODE.findall(prose(page)):
+        if re.fullmatch(r"(cai|tests|benchmarks|docs|prompts|constitutions|requirements)/[\w./-]+", code):
+            assert (ROOT / code).exists(), f"{named(page)} names {code}, which is not there"
 
 
 def test_every_page_is_linked_from_the_readme() -> None:
