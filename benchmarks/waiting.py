@@ -1,11 +1,12 @@
 """How busy `cai generate` keeps a server while its input and its run directory let it wait.
 
-Twice 888 rows of respond, critique, revise and judge (one order) against a fresh stand-in server of 256 slots at 130 ms
-a token: once from a local file into a local directory, once from an input that takes 50 ms a row to read into a run at
-a URL that takes 2 s to answer. The slots must be as busy in both, within two points. The first 288 rows of the slow
-input come at once, because no pipeline serves rows that are not there; then it gives twice what the slots need.
+Twice 2,688 rows of respond, critique, revise and judge (one order) against a fresh stand-in server of 256 slots at 100
+ms a token: once from a local file into a local directory, once from an input that takes 50 ms a row to read into a run
+at a URL that takes 2 s to answer. The slots must be as busy in both, within two points. The first 288 rows of the slow
+input come at once, because no pipeline serves rows that are not there; then it gives half as much again as the slots
+need. There are so many rows because a last round of 6 s requests leaves slots empty in either, and not equally many.
 
-`python -m benchmarks.waiting` measures it, in about five minutes.
+`python -m benchmarks.waiting` measures it, in about eight minutes.
 """
 
 import os
@@ -39,11 +40,11 @@ from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
 from cai.rundir import working_copy
 
-AT_ONCE, LATER = 288, 600
+AT_ONCE, LATER = 288, 2_400
 """Rows of the slow input."""
 
 READ_SECONDS, ANSWER_SECONDS = 0.05, 2.0
-DECODE_MS = 130
+DECODE_MS = 100
 POINTS = 2.0
 
 
