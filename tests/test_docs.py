@@ -4,7 +4,7 @@ A fenced block says its language. `sh` and `python` blocks are run, page by page
 of its own with `cai` on PATH; what stands in a comment on the line before decides otherwise:
 
     <!-- not run: REASON -->       it needs a server, a GPU, a hub, an environment of its own
-    <!-- loop lane: REASON -->     it trains: `make loop-check` runs the page, all of it
+    <!-- loop lane: REASON -->     it trains, or takes long: `make loop-check` runs the page, all of it
     <!-- file: NAME -->            the block is a file that later blocks use
     <!-- after: PAGE -->           at a page's top: it goes on in a copy of the directory that PAGE left
 """
