@@ -42,7 +42,7 @@ demo: install
 loop: install
 	$(BIN)/cai loop --config benchmarks/loop.yaml --out loops/tiny < /dev/null
 
-# Whether the loop still works: a smaller one, and one that is killed at every stage.
+# Whether the loop still works: a smaller one, one that is killed at every stage, and the pages' examples that train.
 loop-check: install
 	$(BIN)/python -m pytest -m loop
 

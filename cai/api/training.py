@@ -20,15 +20,14 @@ from cai.api.given import (
 from cai.api.options import Count, CountOfTwo, NotNegative, Positive, Seed, Share, checked
 from cai.api.showing import Showing
 from cai.api.working import Call, Plan
-from cai.core.errors import ModelError, UsageError
+from cai.core.errors import UsageError
 from cai.models.spec import ModelSpec
+from cai.train import missing_package
 from cai.train.methods import METHODS, find_method, gather_settings
 from cai.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from cai.train.outcome import TrainSummary
-
-_PACKAGES = frozenset({"torch", "transformers", "safetensors", "trl", "peft", "accelerate", "matplotlib"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +195,4 @@ def packages_of_training() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _PACKAGES:
-            raise
-        raise ModelError(f"training needs {package}: pip install 'cai[train]'") from error
+        raise missing_package(error) from error

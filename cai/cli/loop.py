@@ -25,12 +25,12 @@ from cai.cli.running import run_watched
 from cai.cli.screen import Screen, shown
 from cai.cli.tables import print_evaluation
 from cai.cli.terminal import print_json, remark
-from cai.cli.training import missing_package
 from cai.core.addresses import DataSource
 from cai.loop.settings import LoopSettings
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
+from cai.train import missing_package
 from cai.train.methods import loop_methods
 from cai.train.methods.dpo import DPOSettings
 from cai.train.settings import AdapterSettings, FitSettings

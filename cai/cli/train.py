@@ -15,10 +15,10 @@ from cai.cli.training import (
     adapter_options,
     common_options,
     fit_options,
-    missing_package,
     own_options,
     take_train_settings,
 )
+from cai.train import missing_package
 from cai.train.methods import METHODS
 from cai.train.methods.descriptor import TrainingMethod
 from cai.train.settings import TrainSettings

@@ -12,23 +12,12 @@ import click
 from cai.cli.config import config_option
 from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, QUIET, SEED, Count, FiniteRange
 from cai.core.addresses import DataSource
-from cai.core.errors import ModelError
 from cai.models.spec import ModelSpec
 from cai.train.methods import gather_settings
 from cai.train.settings import TrainSettings
 
 Command = Callable[..., None]
 Group = Callable[[Command], Command]
-
-_PACKAGES = frozenset({"torch", "transformers", "safetensors", "trl", "peft", "accelerate", "matplotlib"})
-
-
-def missing_package(error: ModuleNotFoundError) -> ModelError:
-    """Return what to tell a person who lacks one of training's packages; raises the error where it is another's."""
-    package = (error.name or "").partition(".")[0]
-    if package not in _PACKAGES:
-        raise error
-    return ModelError(f"training needs {package}: pip install 'cai[train]'")
 
 
 def _all(*options: Group) -> Group:

@@ -131,6 +131,8 @@ def _conclude(
     work: _Work, answered: Sequence[ModelAnswers], compared: Sequence[PairDecisions], broken: Sequence[Failure]
 ) -> Evaluation:
     """Compute every measurement, write the directory's document and images, and return what was found."""
+    from cai.evaluate.chart import draw_evaluation  # noqa: PLC0415  (matplotlib, which nobody waits for at the start)
+
     plan, seed = work.plan, work.plan.settings.seed
     principles, labels = plan.constitution.principles, [model.label for model in answered]
     aligned = [align(work.prompts, model) for model in answered]
@@ -156,21 +158,9 @@ def _conclude(
         detector=check_detector(aligned, seed),
     )
     evaluation = replace(evaluation, finished=work.directory.finished_at(evaluation.as_json()))
-    work.directory.write_pictures(_draw(evaluation, work.watch))
+    work.directory.write_pictures(draw_evaluation(evaluation))
     work.directory.finish(plan.recorded(), evaluation.as_json())
     return evaluation
-
-
-def _draw(evaluation: Evaluation, watch: Watch) -> dict[str, bytes]:
-    """Return the pictures by file name; none, which is said, where the package that draws them is not installed."""
-    try:
-        from cai.evaluate.chart import draw_evaluation  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        watch.say("no picture was drawn: that needs matplotlib (pip install matplotlib); the numbers are all there")
-        return {}
-    return draw_evaluation(evaluation)
 
 
 def _provenance(work: _Work, model: str) -> Provenance:
