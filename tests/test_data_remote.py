@@ -25,6 +25,7 @@ from cai.generate.settings import GenerateSettings
 from cai.models.settings import DEFAULT_MODEL
 from cai.rundir import working_copy
 from cai.train.data.examples import load_examples
+from cai.train.methods import find_method
 from cai.train.plan import settings_as_json
 from cai.train.settings import DataSettings, TrainSettings
 from tests.remote import BUCKET, S3, Machines
@@ -220,7 +221,8 @@ def test_the_signature_of_a_web_address_is_kept_nowhere(
     url = f"{web}/p.jsonl"
     data = DataSettings((DataSource.parse(f"{url}?signature=secret"),))
     assert load_examples("supervised", data, 0).parts[0].name == url
-    assert settings_as_json(TrainSettings("sft", DEFAULT_MODEL, tmp_path / "out", data))["data"] == [url]
+    settings = TrainSettings("sft", DEFAULT_MODEL, tmp_path / "out", data, own=find_method("sft").own())
+    assert settings_as_json(settings)["data"] == [url]
     command = ["generate", "--constitution", "medical", "--dry-run", "--json", "--prompts", f"{url}?signature=secret"]
     with pytest.raises(SystemExit) as left:
         main(command)
