@@ -63,8 +63,14 @@ def test_a_function_answers_and_another_judges(model: Callable[..., Any], tmp_pa
     assert sft[0]["completion"][0]["role"] == "assistant"
     assert run.dataset("preference", "test").column_names == run.dataset("preference").column_names
     assert run.manifest.status == "done"
+    assert row.prompt.id in run
+    assert row in run
+    assert "nobody" not in run
+    assert 0 not in run
     with pytest.raises(KeyError):
         run["nobody"]
+    with pytest.raises(TypeError, match="a row is found by its prompt's id, a text, and not by 0"):
+        run[0]  # type: ignore[index]
 
 
 def test_an_engine_of_ones_own_answers_and_stays_open(tmp_path: Path) -> None:
@@ -82,7 +88,7 @@ def test_a_function_asked_for_log_probabilities_is_refused_before_any_work(tmp_p
         cai.generate(constitution="medical", model=doctor, prompts=PROMPTS, out=out)
     with pytest.raises(cai.errors.ModelError, match='which the judge needs: set judge_by="text"'):
         cai.generate(constitution="medical", model=doctor, prompts=PROMPTS, out=out, gate=False)
-    with pytest.raises(cai.errors.ModelError, match="which the judge's gates needs"):
+    with pytest.raises(cai.errors.ModelError, match="which the measurement needs: set judge to"):
         cai.evaluate([doctor], constitution="medical", prompts=PROMPTS, out=out)
     with pytest.raises(cai.errors.ModelError, match="cannot go to a cluster"):
         cai.generate(model=doctor, prompts=PROMPTS, out=out, cluster="local", **BY_TEXT)
@@ -332,6 +338,14 @@ def test_a_run_that_is_none_is_told(tmp_path: Path) -> None:
     run = cai.generate(model=doctor, prompts=PROMPTS, out=tmp_path / "run", **BY_TEXT)
     with pytest.raises(cai.errors.UsageError, match="no dataset 'rows'"):
         run.dataset("rows")  # type: ignore[arg-type]
+    with pytest.raises(cai.errors.UsageError, match="where is the text 'tag=dose'; give a list of texts"):
+        run.drop(where="tag=dose")
+    with pytest.raises(cai.errors.UsageError, match="ids is the text 'q2'; give a list of texts"):
+        run.drop("q2")
+    with pytest.raises(
+        cai.errors.UsageError, match=r"constitution is Constitution\(.{,60}, and should be a valid string"
+    ):
+        cai.generate(constitution=cai.load_constitution("medical"))  # type: ignore[arg-type]
     with pytest.raises(cai.errors.UsageError, match="only runs may be at a URL"):
         cai.evaluate("scripted", constitution="medical", out="s3://bucket/x")
 

@@ -112,6 +112,19 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupt_while_a_command_is_imported_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "deaf.py").write_text(
+        "import os, signal, time\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(9)\n"
+        "except BaseException:\n    pass\n"
+    )
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from cai.cli import main; main.COMMANDS['show'] = ('deaf', ''); main.main(['show', 'x'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ncai: interrupted\n")
+
+
 def test_a_config_file_sets_options_and_the_command_line_wins(tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
     config.write_text("constitution: medical\nsamples: 3\nseed: 7\ngate: false\njudge-orders: one\n")

@@ -126,7 +126,9 @@ def test_an_evaluation_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     code, out, _ = ends(["show", str(place)], capsys)
     assert code == 0
     assert f"{place}: an evaluation under medical 1, judged by tiny: running\n  base: tiny\n  한국어: scripted\n" in out
-    assert "the same `cai evaluate` goes on" in out
+    assert "\nthe same `cai evaluate` goes on" in out
+    (place / "evaluation.png").touch()
+    assert f"\nlook at {place}/evaluation.png; the same" in ends(["show", str(place)], capsys)[1]
     (place / "evaluation.json").write_bytes(make_document({**document, "status": "done", "result": {"prompts": 1234}}))
     assert "done, 1,234 prompts" in ends(["show", str(place)], capsys)[1]
     told = orjson.loads(ends(["show", str(place), "--json"], capsys)[1])

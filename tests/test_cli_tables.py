@@ -11,13 +11,14 @@ from click.testing import CliRunner
 
 from cai.cli.constitution import constitution
 from cai.cli.main import main
-from cai.cli.screen import Screen
+from cai.cli.screen import Screen, options_table
 from cai.cli.tables import exit_code, print_evaluation, print_export, print_hints, print_summary
 from cai.data.export import ExportSummary, SplitCounts
 from cai.evaluate.measures import measures_of
 from cai.evaluate.results import Calibration, Evaluation, Measurement, ModelResult, PairResult
 from cai.loop.run import LoopOutcome
 from cai.pipeline.filling import Summary
+from cai.train.methods import METHODS
 from tests.test_cli_show import cells
 
 EMPTY = SplitCounts(0, 0, {})
@@ -156,3 +157,23 @@ def evaluation(labels: tuple[str, ...]) -> Evaluation:
         calibration=(Calibration(None, None, 100, (Measurement("Brier score", 0.5, None, None, 9),)),),
         detector=(),
     )
+
+
+def test_settled_options_are_whole_and_only_those_that_are_set(capsys: pytest.CaptureFixture[str]) -> None:
+    place = "/" + 40 * "long/"
+    Screen().print(options_table({"prompts": place, "report_to": [], "engine_option": ["a=1", "b=2"], "limit": None}))
+    out = capsys.readouterr().out
+    assert place in "".join(line[15:].strip() for line in out.splitlines()[2:])
+    assert [line.split()[0] for line in out.splitlines() if not line.startswith(" ")] == [
+        "option",
+        "engine-option",
+        "prompts",
+    ]
+    assert "a=1 b=2" in out
+
+
+def test_what_a_method_is_for_is_told_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert all(method.summary in told for method in METHODS.values())

@@ -65,7 +65,7 @@ def test_an_engine_is_taken_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (7, "a int is no model: give a name, an engine or a function from messages to text"),
+        (7, "an object of type int is no model: give a name, an engine or a function from messages to text"),
         (type(default_script()), "ScriptedEngine is a class"),
         (asyncio.Queue, "Queue is a class"),
         (type("Half", (), {"name": "x", "complete": None})(), "as an engine it lacks concurrency.*choose, close"),

@@ -1,6 +1,7 @@
 """`cai train` as it is typed."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,8 @@ def test_a_dry_run_shows_what_would_be_done_and_writes_nothing(place: Path, capf
     told = capfd.readouterr().out
     assert "pairs:" in told
     assert "no checkpointing" in told
+    assert re.search(r"^data +dpo\.jsonl *$", told, re.MULTILINE)
+    assert "report-to" not in told
     assert run_cai(*arguments, "--json", "--limit", "20", "--batch-size", "4", "--epochs", "2") == 0
     plan = orjson.loads(capfd.readouterr().out)
     assert plan["steps"] == 10

@@ -147,5 +147,5 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
                 **options,
             )
             plan = plan_evaluate(settings)
-            require_log_probabilities(plan.judge, "the judge's gates", "judge to another model")
+            require_log_probabilities(plan.judge, "the measurement", "judge to another model")
             yield plan

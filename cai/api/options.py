@@ -7,6 +7,7 @@ the command line. Models, prompts and data are of many kinds and looked at by `g
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
+from reprlib import repr as short
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -42,7 +43,7 @@ def checked(verb: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, A
             adapter.validate_python(options[name])
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_context=False)[0]["msg"].removeprefix("Input ")
-            raise UsageError(f"{verb.__name__}: {name} is {options[name]!r}, and {wrong}") from None
+            raise UsageError(f"{verb.__name__}: {name} is {short(options[name])}, and {wrong}") from None
     return dict(options)
 
 

@@ -48,11 +48,19 @@ class RunDirectory:
         return self._reader.rows()
 
     def __getitem__(self, prompt_id: str) -> Row:
-        """Return the row of a prompt; raises KeyError when it has none."""
+        """Return the row of a prompt; raises KeyError when it has none, TypeError for what is no id."""
+        if not isinstance(prompt_id, str):
+            raise TypeError(f"a row is found by its prompt's id, a text, and not by {prompt_id!r}")
         row = self._reader.row(prompt_id)
         if row is None:
             raise KeyError(prompt_id)
         return row
+
+    def __contains__(self, item: object) -> bool:
+        """Tell whether the prompt of an id has a row, or whether a row is one of these."""
+        if isinstance(item, Row):
+            return self._reader.row(item.prompt.id) == item
+        return isinstance(item, str) and self._reader.row(item) is not None
 
     def __bool__(self) -> bool:
         """Be true, also without rows."""
@@ -85,6 +93,9 @@ class RunDirectory:
         them (`cai drop --help` has the columns); neither, to take back: all. Rows stay on disk, and exports as they are
         until they are written again. Raises UsageError for what is no condition, RunError when there is no such row.
         """
+        for name, given in (("ids", ids), ("where", where)):
+            if isinstance(given, str):
+                raise UsageError(f"{name} is the text {given!r}; give a list of texts")
         named, conditions = None if ids is None else frozenset(ids), tuple(where)
         choice = RowChoice(named, tuple(map(parse_condition, conditions)))
         which = f"{0 if named is None else len(named)} ids, where={conditions!r}, undo={undo}"

@@ -27,7 +27,7 @@ from cai.cli.options import (
     take_judge_settings,
 )
 from cai.cli.running import run_watched
-from cai.cli.screen import Screen, shown
+from cai.cli.screen import Screen, options_table
 from cai.cli.tables import exit_code, print_export, print_hints, print_summary
 from cai.cli.terminal import print_json, remark
 from cai.cluster import cluster_settings
@@ -179,11 +179,7 @@ def _take_rates(options: dict[str, Any]) -> Rates:
 
 def _print_plan(console: Console, resolved: dict[str, Any], estimate: Estimate, rates: Rates) -> None:
     """Print the resolved options and the estimate."""
-    table = Table("option", "value", box=None, pad_edge=False)
-    for name, value in sorted(resolved.items()):
-        if value is not None:
-            table.add_row(name.replace("_", "-"), shown(str(value)))
-    console.print(table)
+    console.print(options_table(resolved))
     _print_estimate(console, estimate, rates)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cai.cli.config import config_option
 from cai.cli.options import (
@@ -175,7 +175,7 @@ def _fit(stage: str, options: dict[str, Any], engine: EngineSettings) -> FitSett
 
 
 def _print_plan(console: Console, plan: "LoopPlan") -> None:
-    table = Table("stage", "what", "size", "where", box=None, pad_edge=False)
+    table = Table("stage", "what", "size", Column("where", overflow="fold"), box=None, pad_edge=False)
     for line in plan.lines():
         table.add_row(*map(shown, line))
     console.print(table)

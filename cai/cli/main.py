@@ -8,11 +8,14 @@ import difflib
 import gc
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
 import click
 
@@ -132,11 +135,36 @@ def _imported(name: str) -> ModuleType:
     """
     gc.disable()
     try:
-        module = importlib.import_module(name)
+        with _interrupt_ends_the_process():
+            module = importlib.import_module(name)
         gc.freeze()
     finally:
         gc.enable()
     return module
+
+
+@contextmanager
+def _interrupt_ends_the_process() -> Iterator[None]:
+    """Have Ctrl-C end the process in the block, at once, where nothing is underway that has to be ended in order.
+
+    Now and then an exception would be lost in an import, or come out of it as another, as Python's `ssl` does it.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    os.write(2, b"\ncai: interrupted\n")
+    os._exit(130)
 
 
 def _open_standard_streams() -> None:

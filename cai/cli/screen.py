@@ -4,11 +4,12 @@ See `terminal` for what becomes of it. rich takes a few control characters out w
 brackets as markup; here both stay to be seen.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Column, Table
 from rich.text import Text
 
 from cai.cli.terminal import clean
@@ -27,6 +28,16 @@ def assembled(*parts: str | tuple[str, str] | Text) -> Text:
         part if isinstance(part, Text) else shown(part) if isinstance(part, str) else shown(*part) for part in parts
     )
     return Text.assemble(*texts)
+
+
+def options_table(settings: Mapping[str, Any]) -> Table:
+    """Return settled options, a line each; what is not set is left out, and nothing is cut."""
+    table = Table("option", Column("value", overflow="fold"), box=None, pad_edge=False)
+    for name, value in sorted(settings.items()):
+        if value not in (None, []):
+            told = " ".join(value) if isinstance(value, list) else str(value)
+            table.add_row(name.replace("_", "-"), shown(told))
+    return table
 
 
 class Screen(Console):

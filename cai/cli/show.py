@@ -103,11 +103,13 @@ def _evaluation(directory: Path) -> tuple[Mapping[str, Any], list[str]]:
     found = parse_document(read_bounded(directory / EVALUATION), EVALUATION_FORMAT)
     identity, status = found.fields("identity"), found.text("status")
     prompts = f", {found.fields('result').count('prompts'):,} prompts" if status == "done" else ""
+    picture = directory / "evaluation.png"
+    look_at = f"look at {picture}; " if picture.exists() else ""
     return found.values, [
         f"{directory}: an evaluation under {identity.text('constitution')}, judged by {identity.text('judge')}: "
         f"{status}{prompts}",
         *(f"  {label}: {engine}" for label, engine in found.words("models").items()),
-        f"look at {directory}/evaluation.png; the same `cai evaluate` {'prints the table' if prompts else 'goes on'}",
+        f"{look_at}the same `cai evaluate` {'prints the table' if prompts else 'goes on'}",
     ]
 
 

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from cai.cli.options import confirm_fresh
-from cai.cli.screen import Screen, assembled, shown
+from cai.cli.screen import Screen, assembled, options_table
 from cai.cli.terminal import print_json, remark
 from cai.cli.training import (
     adapter_options,
@@ -61,7 +60,7 @@ def _command(method: TrainingMethod) -> click.Command:
     groups = (common_options, own_options(method.own), fit_options(packing=method.packs), adapter_options)
     for group in reversed(groups):
         decorated = group(decorated)
-    return click.command(method.name, help=method.summary)(decorated)
+    return click.command(method.name, help=method.summary, short_help=method.summary)(decorated)
 
 
 def _run(settings: TrainSettings, *, dry_run: bool, quiet: bool, as_json: bool) -> None:
@@ -95,11 +94,7 @@ def _run(settings: TrainSettings, *, dry_run: bool, quiet: bool, as_json: bool) 
 
 def _print_plan(console: Console, plan: "TrainPlan") -> None:
     told = plan.as_json()
-    table = Table("option", "value", box=None, pad_edge=False)
-    for name, value in sorted(told["settings"].items()):
-        if value not in (None, ()):
-            table.add_row(name.replace("_", "-"), shown(" ".join(value) if isinstance(value, tuple) else str(value)))
-    console.print(table)
+    console.print(options_table(told["settings"]))
     shape, data = told["model"], told["data"]
     trained = shape["adapter_parameters"] or shape["parameters"]
     lines = [

@@ -50,7 +50,9 @@ def engine_from(model: Engine | PlainFunction | AsyncFunction, name: str | None 
         missing = [name for name in _ENGINE if not hasattr(model, name)]
         without = f"; as an engine it lacks {', '.join(missing)}" if len(missing) < len(_ENGINE) else ""
         kind = type(model).__name__
-        raise ModelError(f"a {kind} is no model: give a name, an engine or a function from messages to text{without}")
+        raise ModelError(
+            f"an object of type {kind} is no model: give a name, an engine or a function from messages to text{without}"
+        )
     return FunctionEngine(model, name)
 
 
