@@ -51,7 +51,8 @@ class Misbehaving:
     """A server on 127.0.0.1 that spoils a share `rate` of its answers, in ways drawn from `modes` by `seed`.
 
     `plan`, where it is given, says for each answer in turn which mode spoils it (None: it is good), and after its end
-    all are good. `listings` says the same for lists of models. `seen` counts what was sent, `bodies` the requests.
+    all are good. `listings` says the same for lists of models. `seen` counts what was sent; when it comes to `limit`
+    answers, `reached` is set.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class Misbehaving:
         self.plan = list(plan)
         self.listings: list[str] = []
         self.seen: Counter[str] = Counter()
+        self.limit = 0
+        self.reached = threading.Event()
         self.url = ""
         self._draw = random.Random(seed)
         self._server: asyncio.Server | None = None
@@ -113,6 +116,8 @@ class Misbehaving:
         answer = good_answer(body)
         mode = self._mode(body)
         self.seen[mode or "good"] += 1
+        if self.seen.total() >= self.limit:
+            self.reached.set()
         if mode is not None:
             return await (MODES | APART)[mode](writer, answer)
         writer.write(http(orjson.dumps(answer)))
