@@ -1,6 +1,7 @@
 """What a person types to drop rows, and to change the prompts of a run, and what is said."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -59,6 +60,29 @@ def test_rows_are_dropped_by_their_ids_and_taken_back(run: Path, tmp_path: Path,
     assert (record["why"], [name for name, _ in record["out"]]) == (f"--ids {named}", ["prompt-1", "prompt-4"])
     assert cai.told("drop", str(run), "--undo") == {"changed": 2, "before": 0, "absent": 0, "left_out": {}}
     assert Run.read(run).count() == 6
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_ids_are_read_letter_for_letter(tmp_path: Path, cai: Cai, start: str) -> None:
+    rows = [
+        replace(row, prompt=replace(row.prompt, id=f"a\u2028b\x0b{row.prompt.ordinal}"))
+        for row in map(make_row, range(3))
+    ]
+    fill(tmp_path / "run", rows)
+    named = tmp_path / "ids.txt"
+    named.write_bytes(f"{start}{rows[0].prompt.id}\r\n{rows[2].prompt.id}".encode())
+    told = cai.told("drop", str(tmp_path / "run"), "--ids", str(named))
+    assert (told["changed"], told["absent"]) == (2, 0)
+    assert list(Run.read(tmp_path / "run")) == [rows[1]]
+
+
+def test_the_record_holds_no_secret_and_takes_any_user(run: Path, cai: Cai, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "question 3 ")
+    monkeypatch.setenv("LOGNAME", "a\udcffb")
+    assert cai.told("drop", str(run), "--where", "prompt=question 3 ")["changed"] == 1
+    record = json.loads((run / "left-out.jsonl").read_text())
+    assert record["why"] == "--where prompt=…"
+    assert record["who"].startswith("a\\udcffb@")
 
 
 def test_rows_are_dropped_by_what_holds_of_them(run: Path, cai: Cai) -> None:

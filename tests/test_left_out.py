@@ -1,5 +1,6 @@
 """Rows that are left out: dropped, or of prompts that are not asked any more. They come back, and nothing is lost."""
 
+import errno
 import shutil
 import signal
 import subprocess
@@ -16,13 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.core.addresses import DataSource
-from cai.core.errors import RunError, UsageError
+from cai.core.errors import RunError, StoreError, UsageError
 from cai.core.records import Failure, PartFailure, Prompt, Row
 from cai.data.export import ExportOptions, ExportSummary, export_run
 from cai.rundir import Run
 from cai.rundir.checkout import checkout, working_copy
 from cai.rundir.drop import RowChoice, drop_rows, parse_condition
 from cai.rundir.layout import LEFT_OUT
+from cai.rundir.lines import LineFile, salt
 from cai.train.data.runs import RunExamples
 from cai.train.settings import DataSettings
 from tests.remote import Machines, contents
@@ -182,6 +184,10 @@ def test_a_damaged_record_is_refused_by_whoever_reads(run: Path) -> None:
     assert b"prompt-7" in path.read_bytes()
 
 
+def no_space(descriptor: int, data: bytes) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 DROPPING = """
 import os, sys
 from pathlib import Path
@@ -213,6 +219,22 @@ def test_killed_while_dropping_all_of_it_has_happened_or_nothing(run: Path, line
     assert ids(run) == ["prompt-7", "prompt-8", "prompt-9"]
     drop_rows(run, RowChoice(), "why", undo=True)
     assert list(Run.read(run)) == list(map(make_row, range(10)))
+
+
+def test_a_disk_that_refuses_takes_back_no_line_of_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (LineFile(tmp_path / "lines", salt("test")) for _ in range(2))
+    first.append(b'{"is":"first"}')
+    written = (tmp_path / "lines").read_bytes()
+    second.lock()
+    with monkeypatch.context() as full:
+        full.setattr("os.write", no_space)
+        with pytest.raises(StoreError, match="cannot be written"):
+            second.append(b'{"is":"second"}')
+    assert (tmp_path / "lines").read_bytes() == written
+    first.close()
+    second.close()
 
 
 def test_a_run_that_is_written_to_may_lose_rows(run: Path) -> None:

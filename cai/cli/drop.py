@@ -62,7 +62,8 @@ def _read_ids(source: str) -> list[str]:
         else:
             with open_file(expand(source)) as file:
                 data = file.read()
-        return [line for line in data.decode().splitlines() if line.strip()]
+        lines = data.decode("utf-8-sig").split("\n")  # not splitlines: an id may hold what else ends a line in Unicode
+        return [line.removesuffix("\r") for line in lines if line.strip()]
     except OSError as error:
         raise UsageError(f"--ids {source} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -22,6 +22,7 @@ from pathlib import Path
 from cai.core.errors import RunError, UsageError
 from cai.core.keyset import KeySet
 from cai.core.records import Row
+from cai.core.redaction import redact
 from cai.rundir.claim import alone, join
 from cai.rundir.left_out import Change, add_entry, prompt_key
 from cai.rundir.manifest import now
@@ -76,14 +77,13 @@ def parse_condition(text: str) -> tuple[str, str]:
 def drop_rows(directory: Path, choice: RowChoice, why: str, *, undo: bool = False) -> Dropped:
     """Leave the chosen rows of a run out of all that reads it, or with `undo` take them back.
 
-    `why` is recorded beside the time and the user. The run may be written to meanwhile; of a working copy the run's URL
-    is told too. Raises UsageError when nothing says which rows to drop, RunError when no row is chosen or the run is
-    being exported, StoreError when the disk refuses.
+    `why` is recorded beside the time and the user, without known secrets. The run may be written to meanwhile; of a
+    working copy the run's URL is told too. Raises UsageError when nothing says which rows to drop, RunError when no row
+    is chosen or the run is being exported, StoreError when the disk refuses.
     """
     if choice == RowChoice() and not undo:
         raise UsageError("say which rows to drop, by their ids (--ids) or by what holds of them (--where COLUMN=VALUE)")
     reader, remote = RunReader(directory), remote_of(directory)
-    left_out = reader.left_out()
     told, found, before = KeySet(), set[str](), 0
 
     def changes() -> Iterator[Change]:
@@ -98,8 +98,9 @@ def drop_rows(directory: Path, choice: RowChoice, why: str, *, undo: bool = Fals
                     before += 1
 
     series = 0 if remote is None else remote.series
-    said = {"when": now(), "who": _who(), "why": why}
+    said = {"when": now(), "who": _writable(_who()), "why": _writable(why)}
     with alone(directory), closing(join(directory, "run")) as owned:
+        left_out = reader.left_out()  # only now, or another drop's entry could have the same number
         counts = add_entry(owned, reader.run, series, left_out.number + 1, "dropped", changes(), said)
     if remote is not None:
         persist(remote, remote.push_left_out)
@@ -124,3 +125,8 @@ def _who() -> str:
         return f"{getpass.getuser()}@{platform.node()}"
     except (OSError, KeyError):  # a user without a name
         return platform.node()
+
+
+def _writable(text: str) -> str:
+    """Return text without known secrets, and with escapes for what is no Unicode (a name in the environment)."""
+    return redact(text).encode(errors="backslashreplace").decode()

@@ -61,6 +61,7 @@ class LineFile:
         """Wait until no other process that asks for it appends to the file; raises StoreError."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            self.size = os.fstat(self._descriptor).st_size  # others appended meanwhile: that is not taken back
         except OSError as error:
             raise refusal(self.path, error) from error
 
