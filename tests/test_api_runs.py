@@ -338,6 +338,8 @@ def test_a_run_that_is_none_is_told(tmp_path: Path) -> None:
     run = cai.generate(model=doctor, prompts=PROMPTS, out=tmp_path / "run", **BY_TEXT)
     with pytest.raises(cai.errors.UsageError, match="no dataset 'rows'"):
         run.dataset("rows")  # type: ignore[arg-type]
+    with pytest.raises(cai.errors.UsageError, match=r"'sft' with a split 'dev'; .* with the splits train and test"):
+        run.dataset("sft", "dev")  # type: ignore[arg-type]
     with pytest.raises(cai.errors.UsageError, match="where is the text 'tag=dose'; give a list of texts"):
         run.drop(where="tag=dose")
     with pytest.raises(cai.errors.UsageError, match="ids is the text 'q2'; give a list of texts"):

@@ -1,6 +1,7 @@
 """From prompts to a measured model on the embedded checkpoint, in Python; and the whole loop."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,18 @@ def test_an_option_that_a_method_does_not_have_is_refused(tmp_path: Path) -> Non
     with pytest.raises(cai.errors.UsageError, match="there is no training method 'ppo'"):
         cai.train("ppo", data="x", out=tmp_path / "ppo")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_trained_learned_from_or_named_is_told(tmp_path: Path) -> None:
+    wrong: Any = print
+    with pytest.raises(cai.errors.ModelError, match="an object of type builtin_function_or_method cannot be trained"):
+        cai.train("sft", data="x", model=wrong, out=tmp_path / "sft")
+    with pytest.raises(cai.errors.ModelError, match="cannot be trained: name tiny, a directory or a hub id"):
+        cai.loop(constitution="medical", model=wrong, out=tmp_path / "loop")
+    with pytest.raises(cai.errors.UsageError, match="data is of type int; give runs, or paths and names as text"):
+        cai.train("sft", data=3, out=tmp_path / "sft")  # type: ignore[arg-type]
+    with pytest.raises(cai.errors.UsageError, match="a model is called 3; its name is a text"):
+        cai.evaluate({3: "scripted"}, constitution="medical", out=tmp_path / "e")  # type: ignore[dict-item]
 
 
 @pytest.mark.loop

@@ -82,6 +82,15 @@ def test_a_method_from_outside_trains_under_its_own_name(tmp_path: Path, weighed
     assert again.summary.already, "the same run, by the public function"
     with pytest.raises(UsageError, match="sft has no option weight"):
         cai.train("sft", out=tmp_path / "other", own={"weight": 0.5}, **given, **more)
+    for value, words in (
+        ("x", "should be a valid number"),
+        (0.0, "should be greater than 0"),
+        (float("nan"), "finite"),
+    ):
+        with pytest.raises(UsageError, match=f"weighed-sft: weight is {value!r}, and .*{words}"):
+            cai.train("weighed-sft", out=tmp_path / "other", own={"weight": value}, **given, **more)
+    with pytest.raises(UsageError, match="dpo: beta is -1, and should be greater than 0"):
+        cai.train("dpo", out=tmp_path / "other", own={"beta": -1}, **given, **more)
     assert plain.loss is not None
     assert summary.method == "weighed-sft"
     assert summary.loss == pytest.approx(0.5 * plain.loss, rel=0.05)

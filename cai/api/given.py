@@ -49,6 +49,15 @@ def model_spec(model: Model) -> ModelSpec:
     return ModelSpec.parse(model) if isinstance(model, str) else GivenModel(model)
 
 
+def checkpoint_spec(model: str | Path) -> ModelSpec:
+    """Return a model that is trained as settings hold it; raises ModelError when it is none."""
+    if not isinstance(model, str | Path):
+        raise ModelError(
+            f"an object of type {type(model).__name__} cannot be trained: name tiny, a directory or a hub id"
+        )
+    return ModelSpec.checkpoint(str(model))
+
+
 def optional_model(model: Model | None) -> ModelSpec | None:
     """Return a model as settings hold it, where there is one."""
     return None if model is None else model_spec(model)
@@ -62,6 +71,8 @@ def labelled_model(model: Model) -> LabelledModel:
 def labelled_models(models: Models) -> tuple[LabelledModel, ...]:
     """Return several models; raises ModelError when one of them is none, UsageError when there are none."""
     if isinstance(models, Mapping):
+        if wrong := [name for name in models if not isinstance(name, str)]:
+            raise UsageError(f"a model is called {wrong[0]!r}; its name is a text")
         found = tuple(LabelledModel(name, model_spec(model)) for name, model in models.items())
     elif isinstance(models, str) or not isinstance(models, Sequence):
         found = (labelled_model(models),)
@@ -116,7 +127,7 @@ def _line(item: Any) -> bytes:
 
 def data_sources(data: Data) -> tuple[DataSource, ...]:
     """Return what is learned from: runs, paths, names, each text perhaps with `:WEIGHT`; raises UsageError."""
-    several = (data,) if isinstance(data, str | Path | Run) else tuple(data)
+    several = tuple(data) if isinstance(data, Iterable) and not isinstance(data, str | Run) else (data,)
     if not several:
         raise UsageError("data is empty; give a run, a file or a dataset to learn from")
     return tuple(_data_source(one) for one in several)

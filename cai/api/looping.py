@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from cai.api.given import (
     Model,
     Prompts,
+    checkpoint_spec,
     existing_directory,
     lent_prompts,
     optional_directory,
@@ -25,7 +26,6 @@ from cai.api.working import Call, Plan, run_watched
 from cai.evaluate.results import Evaluation
 from cai.loop.settings import LoopSettings
 from cai.models.settings import EngineSettings
-from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
 from cai.train.methods import loop_methods
 from cai.train.methods.dpo import DPOSettings
@@ -160,7 +160,7 @@ class LoopCall(Call[LoopResult]):
     @contextmanager
     def _settings(self) -> Iterator[LoopSettings]:
         options = dict(self._options)
-        model, judge = ModelSpec.checkpoint(str(options.pop("model"))), optional_model(options.pop("judge"))
+        model, judge = checkpoint_spec(options.pop("model")), optional_model(options.pop("judge"))
         if judge is not None:
             require_log_probabilities(judge, "the measurement", "judge to another model")
         options["engine_option"] = tuple(options["engine_option"])

@@ -7,12 +7,14 @@ the command line. Models, prompts and data are of many kinds and looked at by `g
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
+from pathlib import Path
 from reprlib import repr as short
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from cai.core.errors import UsageError
+from cai.models.spec import ModelSpec
 
 Settings = TypeVar("Settings")
 
@@ -39,18 +41,36 @@ def checked(verb: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, A
     The text of a pair of quotes that is no number is no number here either: nothing is converted.
     """
     for name, adapter in _adapters(verb).items():
-        try:
-            adapter.validate_python(options[name])
-        except ValidationError as error:
-            wrong = error.errors(include_url=False, include_context=False)[0]["msg"].removeprefix("Input ")
-            raise UsageError(f"{verb.__name__}: {name} is {short(options[name])}, and {wrong}") from None
+        _require(adapter, verb.__name__, name, options[name])
     return dict(options)
+
+
+def check_own(method: str, kind: type[Any], options: Mapping[str, Any]) -> None:
+    """Raise UsageError for the first of a training method's own options that is not what its settings say.
+
+    Models and places are looked at by `given.py`.
+    """
+    hints = get_type_hints(kind)
+    for each in fields(kind):
+        hint = hints[each.name]
+        if each.name in options and not {Path, ModelSpec} & set(get_args(hint) or [hint]):
+            taken: Any = Annotated[hint, Field(gt=each.metadata["above"], ge=each.metadata["least"])]
+            adapter: TypeAdapter[Any] = TypeAdapter(taken, config=ConfigDict(strict=True, allow_inf_nan=False))
+            _require(adapter, method, each.name, options[each.name])
 
 
 def take(kind: type[Settings], options: dict[str, Any]) -> Settings:
     """Move a group of settings out of the options."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # every kind of settings is a dataclass
     return kind(**{name: options.pop(name) for name in names})
+
+
+def _require(adapter: TypeAdapter[Any], of: str, name: str, value: Any) -> None:
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_context=False)[0]["msg"].removeprefix("Input ")
+        raise UsageError(f"{of}: {name} is {short(value)}, and {wrong}") from None
 
 
 @cache

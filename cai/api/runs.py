@@ -119,7 +119,9 @@ class RunDirectory:
         from cai.data.export.datasets import DATASETS  # noqa: PLC0415
 
         if name not in DATASETS or split not in (None, *SPLITS):
-            raise UsageError(f"there is no dataset {name!r} with a split {split!r}; there are {' and '.join(DATASETS)}")
+            named = repr(name) if split is None else f"{name!r} with a split {split!r}"
+            kinds, splits = " and ".join(DATASETS), " and ".join(SPLITS)
+            raise UsageError(f"there is no dataset {named}; there are {kinds}, with the splits {splits}")
         return dataset(self._reader, name, ExportOptions(all_revisions, test_share), split=split)
 
 

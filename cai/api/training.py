@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from cai.api.given import (
     Data,
     Model,
+    checkpoint_spec,
     data_sources,
     existing_directory,
     local_directory,
     optional_model,
     require_log_probabilities,
 )
-from cai.api.options import Count, CountOfTwo, NotNegative, Positive, Seed, Share, checked
+from cai.api.options import Count, CountOfTwo, NotNegative, Positive, Seed, Share, check_own, checked
 from cai.api.showing import Showing
 from cai.api.working import Call, Plan
 from cai.core.errors import UsageError
-from cai.models.spec import ModelSpec
 from cai.train import missing_package
 from cai.train.methods import METHODS, find_method, gather_settings
 from cai.train.settings import TrainSettings
@@ -148,13 +148,14 @@ class TrainCall(Call[Training]):
         options |= options.pop("own") or {}
         for name in _require_own(options):
             del options[name]
+        check_own(options["method"], find_method(options["method"]).own, options)
         judge = optional_model(options.get("judge"))
         if judge is not None:
             require_log_probabilities(judge, "the reward", "judge to another model")
         options |= {
             "data": data_sources(options["data"]),
             "out": local_directory(options["out"], "out"),
-            "model": ModelSpec.checkpoint(str(options["model"])),
+            "model": checkpoint_spec(options["model"]),
             "report_to": tuple(options["report_to"]),
         }
         if "judge" in options:
