@@ -52,6 +52,7 @@ def test_only_what_was_exported_is_there_to_load(
 def test_how_a_run_ended(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, (print_summary, SUMMARY), (print_hints, SUMMARY, EXPORT))
     assert out == "done: 12 rows in r (12 now in 2.0 s, 99 requests, 550 tokens/s)\n"
+    assert "done: 1 row in r (" in printed(capsys, (print_summary, replace(SUMMARY, rows=1)))
     stopped = replace(SUMMARY, status="interrupted", for_good=1)
     assert printed(capsys, (print_hints, stopped, replace(EXPORT, lacking=2))).splitlines() == [
         "1 prompt failed for good and 2 rows lack a sample or verdict; mend the cause, then the same command with "

@@ -150,3 +150,8 @@ def test_what_a_measure_may_not_give_is_told_and_nothing_is_lost(tmp_path: Path,
     register(Measure("mine", each(lambda _: True), ""))
     assert run(tmp_path).measurement("mine", "one").value == 1
     assert (tmp_path / "out" / "responses" / "one.jsonl").read_bytes() == answers, "nothing was asked again"
+
+
+def test_a_unit_is_a_share_or_a_number() -> None:
+    with pytest.raises(UsageError, match="the measure 'm' has the unit 'percent'; there are share and number"):
+        Measure("m", each(lambda _: 1), "a test", unit="percent")  # type: ignore[arg-type]

@@ -38,7 +38,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     console.print(
         assembled(
             (summary.status, "bold"),
-            f": {summary.rows:,} rows in {location(summary.out)} "
+            f": {_counted(summary.rows, 'row')} in {location(summary.out)} "
             f"({summary.done:,} now in {summary.seconds:,.1f} s, {summary.requests:,} requests{rate})",
         )
     )
@@ -53,6 +53,10 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(f"and {more:,} more causes: {_failures(summary.out)}")
     if summary.owed:
         console.print(f"{summary.owed:,} of the failed are asked again by the same command")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def print_hints(console: Console, summary: Summary, exported: "ExportSummary") -> None:
@@ -207,9 +211,10 @@ def _print_notes(console: Console, evaluation: Evaluation) -> None:
     for model in evaluation.models:
         if model.discordance is not None:
             found = model.discordance
+            worse, better = _counted(found.only_model, "time"), _counted(found.only_baseline, "time")
             console.print(
-                f"{model.label}: breaks a principle where {evaluation.baseline} does not {found.only_model:,} times, "
-                f"the other way round {found.only_baseline:,} times; McNemar's exact p = {found.p:.3g}",
+                f"{model.label}: breaks a principle where {evaluation.baseline} does not {worse}, "
+                f"the other way round {better}; McNemar's exact p = {found.p:.3g}",
             )
 
 

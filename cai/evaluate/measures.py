@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 from cai.core.errors import UsageError
 from cai.evaluate.records import CLEARLY_BROKEN, Answer, Truth
@@ -53,6 +53,10 @@ class Measure:
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.name.isprintable():
             raise UsageError(f"a measure needs a name of one line, not {self.name!r}")
+        if self.unit not in get_args(Unit):
+            raise UsageError(
+                f"the measure {self.name!r} has the unit {self.unit!r}; there are {' and '.join(get_args(Unit))}"
+            )
         if self.drawn and self.unit != "share":
             raise UsageError(f"the measure {self.name!r} cannot be drawn: the picture has shares only")
 
