@@ -237,6 +237,21 @@ def test_a_disk_that_refuses_takes_back_no_line_of_another_process(
     second.close()
 
 
+def test_a_row_made_again_supersedes_its_prompts_first_whatever_was_asked_in_between(tmp_path: Path) -> None:
+    directory, whole = tmp_path / "run", make_row(0)
+    lacking = replace(whole, failed=(PartFailure("sample:0", "sample", "refused", "cause", "", ()),))
+    other = replace(whole, prompt=replace(whole.prompt, messages=(user("changed"),)), failed=())
+    for row, retry_failed in ((lacking, False), (other, False), (whole, True)):
+        run = Run.open(directory, IDENTITY, {}, inputs=inputs_of(row.prompt), retry_failed=retry_failed)
+        run.commit(row)
+        run.close("done")
+    assert list(Run.read(directory).rows("all")) == [whole, other]
+    with pytest.raises(RunError, match="no such row"):
+        drop_rows(directory, RowChoice(conditions=(("failed", "sample"),)), "why")
+    drop_rows(directory, chosen(0), "why")
+    assert list(Run.read(directory).rows("left out")) == [whole, other]
+
+
 def test_a_run_that_is_written_to_may_lose_rows(run: Path) -> None:
     writing = open_run(run)
     writing.commit(make_row(11))

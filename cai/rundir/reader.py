@@ -204,7 +204,7 @@ def merge(sources: Sequence[OrderedRows], wanted: Callable[[Prompt], bool] | Non
     waiting = [(first, place) for place, source in enumerate(sources) if (first := source.first_ordinal) is not None]
     heapq.heapify(waiting)
     front: list[tuple[int, str, int, Row, Iterator[Row]]] = []
-    previous: Prompt | None = None
+    passed: list[Prompt] = []  # of one ordinal and id, because a prompt may have been changed in between and back
     while waiting or front:
         while waiting and (not front or waiting[0][0] <= front[0][0]):
             _, place = heapq.heappop(waiting)
@@ -213,9 +213,11 @@ def merge(sources: Sequence[OrderedRows], wanted: Callable[[Prompt], bool] | Non
         if not front:  # nothing of the last ones was wanted
             return
         _, _, place, row, rows = heapq.heappop(front)
-        if row.prompt != previous:
+        if passed and (passed[0].ordinal, passed[0].id) != (row.prompt.ordinal, row.prompt.id):
+            passed = []
+        if row.prompt not in passed:
+            passed.append(row.prompt)
             yield row
-        previous = row.prompt
         _push(front, place, rows)
 
 
