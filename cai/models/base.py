@@ -85,3 +85,27 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Release what the engine holds; it answers no more."""
+
+
+class ForwardingEngine:
+    """What an engine around another one is called and can hold: what the other is and can."""
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def name(self) -> str:
+        """The other engine's name."""
+        return self._engine.name
+
+    @property
+    def concurrency(self) -> int:
+        """The other engine's concurrency."""
+        return self._engine.concurrency
+
+    @property
+    def context_length(self) -> int | None:
+        """The other engine's context length."""
+        return self._engine.context_length

@@ -9,7 +9,7 @@ from typing import cast
 
 from cai.core.records import Message
 from cai.models.backends import Backend, EngineOptions, SpecParts
-from cai.models.base import Choice, Completion, Engine, Request
+from cai.models.base import Choice, Completion, Engine, ForwardingEngine, Request
 from cai.models.function import AsyncFunction, FunctionEngine, PlainFunction, engine_from
 from cai.models.spec import ModelSpec
 
@@ -42,23 +42,8 @@ _GIVEN = Backend("given", "an engine or a function", _open)
 """Not in the table: nobody can type it."""
 
 
-class _Lent:
+class _Lent(ForwardingEngine):
     """Somebody's engine, which stays open when it is closed here."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @property
-    def name(self) -> str:
-        return self._engine.name
-
-    @property
-    def concurrency(self) -> int:
-        return self._engine.concurrency
-
-    @property
-    def context_length(self) -> int | None:
-        return self._engine.context_length
 
     async def complete(self, request: Request) -> Completion:
         return await self._engine.complete(request)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from cai.core.records import Message, Usage
-from cai.models.base import Choice, Completion, Engine, Request
+from cai.models.base import Choice, Completion, Engine, ForwardingEngine, Request
 
 Answer = TypeVar("Answer", Completion, Choice)
 
@@ -41,29 +41,14 @@ class UsageCounter:
         self._completion_tokens += completion_tokens
 
 
-class Meter:
+class Meter(ForwardingEngine):
     """An engine that answers through another one and adds every answer to each of its counters."""
 
-    __slots__ = ("_counters", "_engine")
+    __slots__ = ("_counters",)
 
     def __init__(self, engine: Engine, *counters: UsageCounter) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._counters = counters
-
-    @property
-    def name(self) -> str:
-        """The metered engine's name."""
-        return self._engine.name
-
-    @property
-    def concurrency(self) -> int:
-        """The metered engine's concurrency."""
-        return self._engine.concurrency
-
-    @property
-    def context_length(self) -> int | None:
-        """The metered engine's context length."""
-        return self._engine.context_length
 
     async def complete(self, request: Request) -> Completion:
         """Complete and count."""

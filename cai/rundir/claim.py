@@ -40,7 +40,7 @@ def claim(path: Path, kind: Kind, *, fresh: bool = False) -> Owned:
     another process is at it, StoreError when the disk refuses.
     """
     record = _open(path, kind)
-    try:
+    with _let_go_on_failure(path, record.close):
         if not record.lock():
             holder = record.holder()
             raise RunError(
@@ -52,12 +52,6 @@ def claim(path: Path, kind: Kind, *, fresh: bool = False) -> Owned:
         if fresh:
             owned.require_only_ours()
         owned.tidy()
-    except OSError as error:
-        record.close()
-        raise refusal(path, error) from error
-    except BaseException:
-        record.close()
-        raise
     return owned
 
 
@@ -68,13 +62,20 @@ def entering(path: Path, kind: Kind, *, fresh: bool = False) -> Iterator[Owned]:
     Raises as `claim` does, and whatever the block raises, an OSError as the StoreError that it is.
     """
     owned = claim(path, kind, fresh=fresh)
-    try:
+    with _let_go_on_failure(path, owned.close):
         yield owned
+
+
+@contextmanager
+def _let_go_on_failure(path: Path, close: Callable[[], None]) -> Iterator[None]:
+    """Close what the block holds where it fails; an OSError becomes the StoreError that it is."""
+    try:
+        yield
     except OSError as error:
-        owned.close()
+        close()
         raise refusal(path, error) from error
     except BaseException:
-        owned.close()
+        close()
         raise
 
 
@@ -119,15 +120,9 @@ def read_recorded(owned: Owned, names: Iterable[str], known: int, parse: Callabl
 def join(path: Path, kind: Kind) -> Owned:
     """Make the directory, or enter it, beside whoever fills it; raises as `claim` does, and waits for nobody."""
     record = _open(path, kind)
-    try:
+    with _let_go_on_failure(path, record.close):
         record.read()
-        return Owned(path, record, holds=False)
-    except OSError as error:
-        record.close()
-        raise refusal(path, error) from error
-    except BaseException:
-        record.close()
-        raise
+    return Owned(path, record, holds=False)
 
 
 @contextmanager
