@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cai.core.errors import InterruptError
-from cai.core.records import Row, Usage
+from cai.core.records import Prompt, Row, Usage
 from cai.core.urls import RemoteFolder
 from cai.pipeline.filling import Summary, fill, open_run
 from cai.pipeline.pipeline import Pipeline
@@ -48,8 +48,11 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return working_copy((tmp_path / "there" / "run").as_uri())
 
 
-async def opened(directory: Path, watch: Watch) -> Run:
-    return await open_run(directory, IDENTITY, {}, Inputs("", list), watch, fresh=False, retry_failed=False)
+UNCHANGED = Inputs("", list)
+
+
+async def opened(directory: Path, watch: Watch, inputs: Inputs = UNCHANGED) -> Run:
+    return await open_run(directory, IDENTITY, {}, inputs, watch, fresh=False, retry_failed=False)
 
 
 async def filled(run: Run, watch: Watch) -> Summary:
@@ -108,6 +111,41 @@ def test_a_last_upload_is_left_and_the_same_command_goes_on(copy: Path, monkeypa
 
     summary = asyncio.run(again())
     assert (summary.status, summary.skipped, summary.rows) == ("done", 6, 6)
+
+
+def drain(watch: Watch, _task: asyncio.Task[Run]) -> None:
+    watch.stop.drain()
+
+
+def cancel(_watch: Watch, task: asyncio.Task[Run]) -> None:
+    task.cancel()
+
+
+@pytest.mark.parametrize("end", [drain, cancel])
+def test_a_changed_input_that_stalls_while_a_run_is_opened_is_left(
+    end: Callable[[Watch, asyncio.Task[Run]], None], tmp_path: Path
+) -> None:
+    watch, asked, goes_on, out = Watch(), threading.Event(), threading.Event(), tmp_path / "run"
+
+    def stalling() -> Iterator[Prompt]:
+        yield ROWS[0].prompt
+        asked.set()
+        goes_on.wait(PATIENCE)
+
+    async def main() -> None:
+        await filled(await opened(out, Watch()), Watch())
+        task = asyncio.create_task(opened(out, watch, Inputs("changed", stalling)))
+        await until(asked.is_set)
+        end(watch, task)
+        with pytest.raises(InterruptError, match=r"^interrupted while the input was read; the same command goes on"):
+            await asyncio.wait_for(task, PATIENCE / 2)
+        assert not is_claimed(out)
+        goes_on.set()
+        again = await opened(out, Watch(), Inputs("changed", lambda: [row.prompt for row in ROWS[:2]]))
+        assert again.finished == 2
+        await filled(again, Watch())
+
+    asyncio.run(main())
 
 
 def test_a_run_on_a_disk_that_is_opened_in_vain_is_closed_before_the_task_ends(

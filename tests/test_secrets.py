@@ -132,6 +132,11 @@ def test_a_run_its_copy_and_its_exports(cai: Run, server: Echoing) -> None:
     assert cai("show", "r", "--json") == 0
     assert cai("export", "r", "--json") == 0
     assert cai("judge", "r", "--judge", model) == 0
+    for where in (KEY, HUB_KEY, model):
+        assert cai("drop", "r", "--where", f"prompt={where}") == 2, "no row has it"
+    assert cai("drop", "r", "--where", "prompt=e", "--json") == 0
+    assert cai("show", "r", "--left-out") == 0
+    assert cai("drop", "r", "--where", "prompt=e", "--undo") == 0
     recorded = json.loads(Path("r/run.json").read_text())["settings"]
     assert recorded["model"] == f"openai:m@http://{server.host}/v1"
     assert recorded["prompts"] == f"http://{server.host}/prompts.jsonl"

@@ -45,7 +45,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     if summary.skipped:
         console.print(f"{summary.skipped:,} were finished before")
     if summary.duplicates:
-        console.print(f"{summary.duplicates:,} duplicate prompts were skipped")
+        console.print(f"{_counted(summary.duplicates, 'duplicate prompt')} skipped")
     for cause, count in islice(summary.failures.items(), CAUSES_SHOWN):
         console.print(assembled((f"{count:,} failed", "yellow"), f" in {cause}"))
     more = len(summary.failures) - CAUSES_SHOWN

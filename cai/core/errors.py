@@ -123,6 +123,6 @@ class StoreError(CaiError):
 
 
 class InterruptError(CaiError):
-    """A person did not wait for another machine any longer."""
+    """A person did not wait for another machine, or for an input, any longer."""
 
     exit_code = 130

@@ -8,15 +8,15 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from cai.core.errors import InterruptError, RunError, StoreError
 from cai.core.records import INPUT, Failure, Prompt, Row
-from cai.core.threads import finished, in_thread
+from cai.core.threads import LeavableItems, finished, in_thread
 from cai.models import EngineOptions, open_engine
 from cai.models.base import Engine
 from cai.models.settings import EngineSettings
@@ -81,17 +81,24 @@ async def open_run(
     fresh: bool,
     retry_failed: bool,
 ) -> Run:
-    """Open a run directory and tell its remarks; raises as `Run.open`, and InterruptError before a URL answers.
+    """Open a run directory and tell its remarks; raises as `Run.open`, and InterruptError where a person stops waiting.
 
-    A task that is cancelled meanwhile leaves no open run behind.
+    That may be for a URL that does not answer, or for an input that was changed and has to be read. A task that is
+    cancelled meanwhile leaves no open run behind.
     """
+    reading = LeavableItems(inputs.prompts, "interrupted while the input was read; the same command goes on.")
+    inputs = replace(inputs, prompts=reading.items)
     opening = in_thread(
         partial(Run.open, directory, identity, settings, inputs=inputs, fresh=fresh, retry_failed=retry_failed)
     )
+    leaving = asyncio.ensure_future(watch.stop.asked())
+    leaving.add_done_callback(lambda asked: None if asked.cancelled() else reading.leave())
     try:
-        run = await (_at_url(opening, directory, watch) if is_copy(directory) else _on_disk(opening))
+        run = await (_at_url(opening, directory, watch) if is_copy(directory) else _on_disk(opening, reading))
     except StoreError as error:
         raise _unwritable(directory, error) from error
+    finally:
+        leaving.cancel()
     for remark in run.remarks:
         watch.say(remark)
     return run
@@ -112,11 +119,14 @@ def _unwritable(directory: Path, error: StoreError) -> StoreError:
     )
 
 
-async def _on_disk(opening: asyncio.Future[Run]) -> Run:
-    """Wait for a disk, whatever happens; a task that is cancelled meanwhile closes the run first."""
+async def _on_disk(opening: asyncio.Future[Run], reading: LeavableItems[Prompt | Failure]) -> Run:
+    """Wait for a disk, whatever happens, but for no input; a task that is cancelled meanwhile closes the run first."""
     try:
-        return await finished(opening)
+        return await asyncio.shield(opening)
     except asyncio.CancelledError:
+        reading.leave()
+        with suppress(asyncio.CancelledError):
+            await finished(opening)
         await finished(in_thread(partial(opening.result().close, "interrupted")))
         raise
 
