@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cai.constitution import RevisionPlan
 from cai.core.errors import ContextError, EngineGoneError, RequestError
-from cai.core.records import Failure, Message, Prompt, Provenance, Row
+from cai.core.records import Failure, Prompt, Provenance, Row
 from cai.method.row import Generation, Judging
 from cai.method.verdicts import FAILED
 from cai.models.base import Choice, Completion, Request
@@ -57,7 +57,7 @@ class Ill:
         await self._pass({1: "response", 3: "critique", 5: "revision"}[len(request.messages)], request)
         return Completion(f"text {request.seed}", "stop", 1, 0, 1)
 
-    async def choose(self, _messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
+    async def choose(self, _request: Request, options: Sequence[str]) -> Choice:
         await self._pass("gate" if tuple(options) == ("Yes", "No") else "verdict", None)
         return Choice((0.9, 0.1), 1.0, 1, 0)
 

@@ -101,7 +101,7 @@ async def ask(spec: str) -> tuple[str, Completion, Choice]:
     engine = await open_engine(ModelSpec.parse(spec), EngineOptions(device="cpu"))
     try:
         completion = await engine.complete(Request(QUESTION, Sampling(temperature=0.0, max_tokens=24), seed=0))
-        return engine.name, completion, await engine.choose(QUESTION, ("A", "B"))
+        return engine.name, completion, await engine.choose(Request(QUESTION), ("A", "B"))
     finally:
         await engine.close()
 

@@ -185,7 +185,7 @@ def test_a_function_may_say_that_nobody_can_be_asked() -> None:
 
 def test_a_choice_is_refused_and_what_to_do_is_told() -> None:
     with pytest.raises(RequestError, match=r"no log-probabilities.*--no-gate.*--judge-by text") as caught:
-        asyncio.run(engine_from(polite).choose(MESSAGES, ("A", "B")))
+        asyncio.run(engine_from(polite).choose(Request(MESSAGES), ("A", "B")))
     assert caught.value.kind == NO_LOGPROBS
 
 

@@ -30,7 +30,7 @@ def engine_of(url: str, **settings: Any) -> OpenAIEngine:
 
 async def ask(engine: Engine, number: int, *, choice: bool) -> Completion | Choice:
     if choice:
-        return await engine.choose(({"role": "user", "content": f"{number}: A or B?"},), ("A", "B"))
+        return await engine.choose(Request(({"role": "user", "content": f"{number}: A or B?"},)), ("A", "B"))
     return await engine.complete(Request(({"role": "user", "content": f"question {number}"},), Sampling(), number))
 
 

@@ -131,7 +131,7 @@ def _choose(response: Handler | dict[str, Any], options: Sequence[str] = ("A", "
 
     async def main() -> Choice:
         async with _serving(server) as engine:
-            return await engine.choose(_messages(), options)
+            return await engine.choose(Request(_messages()), options)
 
     return asyncio.run(main()), server
 

@@ -44,16 +44,18 @@ def test_a_whole_completion_passes_through() -> None:
 
 
 def test_weights_become_probabilities_and_mass() -> None:
-    choice = asyncio.run(_engine().choose(_messages("x y"), ("A", "B")))
+    choice = asyncio.run(_engine().choose(Request(_messages("x y")), ("A", "B")))
     assert choice.probabilities == pytest.approx((0.75, 0.25))
     assert choice.mass == pytest.approx(0.8)
-    assert asyncio.run(_engine(weights=(0, 0)).choose(_messages("x"), ("A", "B"))) == Choice((0.5, 0.5), 0, 1, 0)
+    assert asyncio.run(_engine(weights=(0, 0)).choose(Request(_messages("x")), ("A", "B"))) == Choice(
+        (0.5, 0.5), 0, 1, 0
+    )
 
 
 @pytest.mark.parametrize("weights", [(0.5,), (-0.1, 0.5), (0.8, 0.8)])
 def test_wrong_weights_are_refused(weights: Sequence[float]) -> None:
     with pytest.raises(ModelError, match="options"):
-        asyncio.run(_engine(weights=weights).choose(_messages("x"), ("A", "B")))
+        asyncio.run(_engine(weights=weights).choose(Request(_messages("x")), ("A", "B")))
 
 
 def test_faults_reach_the_caller_as_they_are() -> None:
@@ -103,8 +105,8 @@ def test_the_default_script_depends_on_messages_and_seed_alone(text: str, seed: 
             await first.complete(_request(text, seed)),
             await second.complete(_request(text, seed)),
             await first.complete(_request(text, other)),
-            await first.choose(_messages(text), ("A", "B")),
-            await second.choose(_messages(text), ("A", "B")),
+            await first.choose(Request(_messages(text)), ("A", "B")),
+            await second.choose(Request(_messages(text)), ("A", "B")),
         )
 
     one, again, elsewhere, choice, same_choice = asyncio.run(main())

@@ -208,7 +208,7 @@ def test_choices_are_what_a_plain_forward_pass_says(
     spellings: tuple[tuple[str, ...], ...],
 ) -> None:
     messages = _messages("is tea safe", "yes", "A or B")
-    choice = asyncio.run(opened().choose(messages, options))
+    choice = asyncio.run(opened().choose(Request(messages), options))
     prompt = _prompt_ids(loaded, messages)
     weights = [sum(_spelling_probability(loaded, prompt, text) for text in texts) for texts in spellings]
     assert choice.mass == pytest.approx(sum(weights), rel=1e-4)
@@ -222,7 +222,7 @@ def test_an_option_that_begins_another_is_not_counted_for_both(
     loaded: Loaded, opened: Callable[..., TransformersEngine]
 ) -> None:
     messages = _messages("say tea")
-    choice = asyncio.run(opened().choose(messages, ("tea", "tea is")))
+    choice = asyncio.run(opened().choose(Request(messages), ("tea", "tea is")))
     prompt = _prompt_ids(loaded, messages)
     tea = sum(_spelling_probability(loaded, prompt, text) for text in ("tea", " tea"))
     tea_is = sum(_spelling_probability(loaded, prompt, text) for text in ("tea is", " tea is"))
@@ -235,7 +235,7 @@ def test_choices_and_generations_share_the_engine(opened: Callable[..., Transfor
     requests = _requests(20)
 
     async def main() -> tuple[list[Any], list[Any]]:
-        choices = [engine.choose(request.messages, ("A", "B")) for request in requests]
+        choices = [engine.choose(Request(request.messages), ("A", "B")) for request in requests]
         texts = [engine.complete(request) for request in requests]
         mixed = await asyncio.gather(*choices, *texts)
         return list(mixed[:20]), list(mixed[20:])
@@ -243,13 +243,13 @@ def test_choices_and_generations_share_the_engine(opened: Callable[..., Transfor
     choices, texts = asyncio.run(main())
     assert _said(texts) == _said(_run_all(engine, requests))
     for request, choice in zip(requests, choices, strict=True):
-        alone = asyncio.run(engine.choose(request.messages, ("A", "B")))
+        alone = asyncio.run(engine.choose(Request(request.messages), ("A", "B")))
         assert choice.probabilities == pytest.approx(alone.probabilities, rel=1e-4)
 
 
 def test_options_spelled_alike_are_refused(opened: Callable[..., TransformersEngine]) -> None:
     with pytest.raises(ModelError, match="spelled alike"):
-        asyncio.run(opened().choose(_messages("tea"), ("A", " A")))
+        asyncio.run(opened().choose(Request(_messages("tea")), ("A", " A")))
 
 
 def test_a_full_context_cuts_the_answer_and_an_overfull_one_is_refused(
@@ -272,7 +272,7 @@ def test_a_full_context_cuts_the_answer_and_an_overfull_one_is_refused(
         assert not caught.value.retryable
         if len(over) > 1000:
             with pytest.raises(RequestError, match="context"):
-                asyncio.run(engine.choose(_messages(over), ("A", "B")))
+                asyncio.run(engine.choose(Request(_messages(over)), ("A", "B")))
     assert _run_all(engine, [_request(text + " tea" * 12, max_tokens=4)])[0].completion_tokens <= 4
 
 
@@ -347,7 +347,9 @@ def test_running_out_of_memory_halves_the_batch_and_changes_no_text(
     assert scarce.refusals > 0
 
     async def choices() -> list[Any]:
-        return list(await asyncio.gather(*(engine.choose(request.messages, ("A", "B")) for request in requests)))
+        return list(
+            await asyncio.gather(*(engine.choose(Request(request.messages), ("A", "B")) for request in requests))
+        )
 
     assert len(asyncio.run(choices())) == len(requests)
     scarce.most = 0

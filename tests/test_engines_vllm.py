@@ -65,7 +65,7 @@ def engine(runner: asyncio.Runner) -> Iterator[Engine]:
 async def answer(engine: Engine) -> tuple[list[Completion], list[Choice]]:
     completions = await asyncio.gather(*(engine.complete(greedy(text)) for text in QUESTIONS))
     options = (("A", "B"), ("Yes", "No"), ("call a doctor", "No", "call an ambulance"))
-    choices = await asyncio.gather(*(engine.choose(asked(QUESTIONS[0]), some) for some in options))
+    choices = await asyncio.gather(*(engine.choose(Request(asked(QUESTIONS[0])), some) for some in options))
     return completions, choices
 
 
@@ -102,7 +102,7 @@ def test_a_prompt_is_read_once_for_all_its_samples_and_choices(runner: asyncio.R
     async def main() -> tuple[list[Completion], Choice]:
         requests = [Request(asked(LONG), Sampling(max_tokens=16), seed) for seed in range(8)]
         completions = await asyncio.gather(*(engine.complete(request) for request in requests))
-        return list(completions), await engine.choose(asked(LONG), ("A", "B"))
+        return list(completions), await engine.choose(Request(asked(LONG)), ("A", "B"))
 
     completions, choice = runner.run(main())
     cached = sorted(completion.cached_tokens for completion in completions)

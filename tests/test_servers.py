@@ -135,7 +135,7 @@ def test_choices_are_the_models_own_log_probabilities(port: int) -> None:
     async def choose(model: str) -> Choice:
         engine = await open_engine(ModelSpec.parse(model))
         try:
-            return await engine.choose(asked(QUESTIONS[0]), options)
+            return await engine.choose(Request(asked(QUESTIONS[0])), options)
         finally:
             await engine.close()
 

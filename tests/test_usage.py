@@ -29,7 +29,7 @@ def test_a_meter_tells_every_counter_what_each_request_took() -> None:
     async def main() -> None:
         metered = Meter(engine, row, run)
         await metered.complete(Request(({"role": "user", "content": "x"},), Sampling(), 0))
-        await metered.choose(({"role": "user", "content": "three words here"},), ("A", "B"))
+        await metered.choose(Request(({"role": "user", "content": "three words here"},)), ("A", "B"))
 
     asyncio.run(main())
     assert row.usage == Usage(2, 10, 4, 3)

@@ -100,9 +100,9 @@ class _CountingEngine:
         self._answers += 1
         return Completion(f"{_MARK}{self._sample}{self._answers:09}{_MARK}", "stop", 0, 0, 0)
 
-    async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:  # noqa: ARG002  (always two)
+    async def choose(self, request: Request, options: Sequence[str]) -> Choice:  # noqa: ARG002  (always two)
         """Choose the first option."""
-        self._count(messages, self.always)
+        self._count(request.messages, self.always)
         self.always.choices += 1
         self.rounds.append(Demand())
         return Choice((1.0, 0.0), 1.0, 0, 0)

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from cai.core.identity import steady
 from cai.core.records import Message
 from cai.method.templates import PrincipleTexts, Templates
-from cai.models.base import Choice
+from cai.models.base import NOT_THINKING, Choice, Request
 
 MINIMUM_MASS = 0.5
 """When Yes and No together weigh less than this, the gate was not answered."""
 
-Choose = Callable[[tuple[Message, ...], Sequence[str]], Awaitable[Choice]]
+Choose = Callable[[Request, Sequence[str]], Awaitable[Choice]]
 """An engine's `choose`, or what stands before it."""
 
 
@@ -26,5 +26,5 @@ async def ask_gate(
     Raises what `choose` raises.
     """
     question: Message = {"role": "user", "content": templates.gate(principle)}
-    choice = await choose((*dialogue, question), templates.gate_options)
+    choice = await choose(Request((*dialogue, question), thinking=NOT_THINKING), templates.gate_options)
     return steady(choice.probabilities[0]) if steady(choice.mass) >= MINIMUM_MASS else None

@@ -20,7 +20,7 @@ from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
 from cai.method.verdicts import CONTRADICTION, FAILED, IDENTICAL, LOW_MASS, TIE, UNREADABLE, is_tie
 from cai.models.asking import NO_TEXT, Asker
-from cai.models.base import Engine, Request, Sampling
+from cai.models.base import NOT_THINKING, Engine, Request, Sampling
 
 CLAMP = (0.4, 0.6)
 
@@ -133,7 +133,7 @@ async def _show(
         said = await _say(asker, Request(messages, Sampling(temperature=0.0, max_tokens=8), seed))
         probability = _read_letter(said, templates.judge_options)
         return _Showing(probability, None, rationale, said if probability is None else None)
-    choice = await asker.choose(VERDICT, messages, templates.judge_options)
+    choice = await asker.choose(VERDICT, Request(messages, thinking=NOT_THINKING), templates.judge_options)
     return _Showing(steady(choice.probabilities[0]), steady(choice.mass), rationale)
 
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from cai.core.errors import ContextError, RequestError, RowError
 from cai.core.identity import derive_seed
-from cai.core.records import Message
 from cai.models.base import Choice, Completion, Engine, Request
 
 ATTEMPTS = 5
@@ -60,10 +59,10 @@ class Asker:
         message, raw = silence
         raise self._failure(stage, RequestError(message, retryable=False, kind=NO_TEXT, raw=raw))
 
-    async def choose(self, stage: str, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
+    async def choose(self, stage: str, request: Request, options: Sequence[str]) -> Choice:
         """Return how likely each option is; raises as `write` does."""
         try:
-            choice = await self._engine.choose(messages, options)
+            choice = await self._engine.choose(request, options)
         except RequestError as error:
             raise self._failure(stage, error) from error
         self._answered.add(stage)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from cai.core.errors import EngineGoneError, ModelError, RequestError
 from cai.core.records import Message
 from cai.models import EngineOptions, open_engine
-from cai.models.base import Completion, Engine, Request, Sampling
+from cai.models.base import NOT_THINKING, Completion, Engine, Request, Sampling
 from cai.models.spec import ModelSpec
 
 Result = TypeVar("Result")
@@ -117,7 +117,7 @@ def _long_request(check: str, seed: int) -> Request:
 async def _why_no_choices(engine: Engine) -> str | None:
     question: Message = {"role": "user", "content": f"{_QUESTION} Answer Yes or No."}
     try:
-        await engine.choose((question,), ("Yes", "No"))
+        await engine.choose(Request((question,), thinking=NOT_THINKING), ("Yes", "No"))
     except (RequestError, ModelError) as error:
         return str(error)
     return None

@@ -80,7 +80,7 @@ class FunctionEngine:
                 answer = await asyncio.get_running_loop().run_in_executor(self._thread, self._call, messages)
         return Completion(_text(self.name, answer), "stop", 0, 0, 0)
 
-    async def choose(self, _messages: tuple[Message, ...], _options: Sequence[str]) -> Choice:
+    async def choose(self, _request: Request, _options: Sequence[str]) -> Choice:
         """Raise RequestError: a function gives no log-probabilities."""
         raise RequestError(
             f"{self.name} gives no log-probabilities{WITHOUT_LOGPROBS}", retryable=True, kind=NO_LOGPROBS

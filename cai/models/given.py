@@ -7,7 +7,6 @@ another process. An engine that somebody gave is theirs: it is used, perhaps by 
 from collections.abc import Sequence
 from typing import cast
 
-from cai.core.records import Message
 from cai.models.backends import Backend, EngineOptions, SpecParts
 from cai.models.base import Choice, Completion, Engine, ForwardingEngine, Request
 from cai.models.function import AsyncFunction, FunctionEngine, PlainFunction, engine_from
@@ -48,8 +47,8 @@ class _Lent(ForwardingEngine):
     async def complete(self, request: Request) -> Completion:
         return await self._engine.complete(request)
 
-    async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
-        return await self._engine.choose(messages, options)
+    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
+        return await self._engine.choose(request, options)
 
     async def close(self) -> None:
         pass

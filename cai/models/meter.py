@@ -6,7 +6,7 @@ Each row wraps the run's engine in a meter of its own, so a row knows its tokens
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
-from cai.core.records import Message, Usage
+from cai.core.records import Usage
 from cai.models.base import Choice, Completion, Engine, ForwardingEngine, Request
 
 Answer = TypeVar("Answer", Completion, Choice)
@@ -54,9 +54,9 @@ class Meter(ForwardingEngine):
         """Complete and count."""
         return await self._counted(self._engine.complete(request))
 
-    async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
+    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
         """Choose and count."""
-        return await self._counted(self._engine.choose(messages, options))
+        return await self._counted(self._engine.choose(request, options))
 
     async def _counted(self, answering: Awaitable[Answer]) -> Answer:
         for counter in self._counters:

@@ -62,15 +62,15 @@ class ScriptedEngine:
         kept = words[: request.sampling.max_tokens]
         return Completion(" ".join(kept), "length", prompt_tokens, 0, len(kept))
 
-    async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
+    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
         """Return the script's weights, normalised; with no weight at all, equal probabilities and a mass of 0."""
         await self._pass()
-        weights = self._choose(messages, options)
+        weights = self._choose(request.messages, options)
         mass = sum(weights)
         if len(weights) != len(options) or min(weights) < 0 or mass > 1 + 1e-9:
             raise ModelError(f"a script weighed {len(options)} options as {list(weights)}; give each one a share of 1")
         probabilities = tuple(w / mass for w in weights) if mass > 0 else (1 / len(options),) * len(options)
-        return Choice(probabilities, min(mass, 1.0), _count(messages), 0)
+        return Choice(probabilities, min(mass, 1.0), _count(request.messages), 0)
 
     async def close(self) -> None:
         """Refuse every later request."""

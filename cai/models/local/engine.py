@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from cai.core.records import Message
 from cai.models.base import Choice, Completion, Request
 from cai.models.conversation import ChatTokenizer
 from cai.models.local.jobs import GenerationJob, Limits, ScoringJob
@@ -57,10 +56,10 @@ class TransformersEngine:
         text = self._chat.decode(tokens[:-1] if ended else tokens)
         return Completion(text, "stop" if ended else "length", len(prompt), job.cached, len(tokens))
 
-    async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
+    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
         """Return how likely each whole option is, options of several tokens included."""
         spelled = self._chat.spell(options)
-        prompt = self._chat.encode_prompt(messages)
+        prompt = self._chat.encode_prompt(request.messages)
         longest = max(len(spelling) for spellings in spelled for spelling in spellings)
         self._chat.room(len(prompt), longest, least=longest)
         loop = asyncio.get_running_loop()

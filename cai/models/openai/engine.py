@@ -102,10 +102,10 @@ class OpenAIEngine:
             "completion", request.messages, body, most_bytes(most), lambda raw: read_completion(raw, most)
         )
 
-    async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
+    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
         """Return how likely each option is; an option of several tokens is scored by its first (see `chat`)."""
-        body = choice_body(self._model, messages)
-        return await self._ask("choice", messages, body, most_bytes(1), lambda raw: read_choice(raw, options))
+        body = choice_body(self._model, request.messages)
+        return await self._ask("choice", request.messages, body, most_bytes(1), lambda raw: read_choice(raw, options))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -20,7 +20,6 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from cai.core.errors import EngineGoneError, ModelError, RequestError
-from cai.core.records import Message
 from cai.models.base import Choice, Completion, Request
 from cai.models.conversation import ChatTokenizer
 from cai.models.fields import log_probability
@@ -66,7 +65,7 @@ class VllmEngine:
         text = self._chat.decode(tokens[:-1] if ended else tokens)
         return Completion(text, "stop" if ended else "length", len(prompt), answer.num_cached_tokens or 0, len(tokens))
 
-    async def choose(self, messages: tuple[Message, ...], options: Sequence[str]) -> Choice:
+    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
         """Return how likely each whole option is, options of several tokens included.
 
         One request of one token for each beginning that spellings share: a single one unless options have several
@@ -74,7 +73,7 @@ class VllmEngine:
         """
         spelled = self._chat.spell(options)
         spellings = [spelling for ways in spelled for spelling in ways]
-        prompt = self._chat.encode_prompt(messages)
+        prompt = self._chat.encode_prompt(request.messages)
         longest = max(map(len, spellings))
         self._chat.room(len(prompt), longest, least=longest)
         nexts: dict[Spelling, dict[int, None]] = {}
