@@ -166,7 +166,8 @@ async def gate_outcomes(engine: Engine, method: Method, pairs: Sequence[Pair]) -
             )
             for pair in pairs
         )
-        return [1.0 if share is None else share for share in await asyncio.gather(*requests)]  # unanswered: not skipped
+        shares = (gate.probability for gate in await asyncio.gather(*requests))
+        return [1.0 if share is None else share for share in shares]  # unanswered: not skipped
 
     plain = await asked("")
     outcomes = []

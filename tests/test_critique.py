@@ -47,6 +47,7 @@ def test_every_round_is_written_out_and_a_revision_replaces_the_response() -> No
     assert trace.response == "text 1"
     assert [turn.principle_id for turn in trace.rounds] == ["safe", "kind"]  # most severe first
     assert [(turn.critique, turn.revision) for turn in trace.rounds] == [("text 2", "text 3"), ("text 4", "text 5")]
+    assert [(turn.gate, turn.gate_mass) for turn in trace.rounds] == [(None, None)] * 2
     assert trace.final == "text 5"
     assert requests[3].messages[:2] == (user("How do I sleep better?"), assistant("text 3"))
     assert requests[2].messages[-2] == assistant("text 2")
@@ -66,6 +67,7 @@ def test_the_gate_skips_what_is_clearly_kept_and_records_what_it_said() -> None:
 def test_a_gate_that_was_not_answered_is_no_answer() -> None:
     trace, requests = run_chain(GATED, gates=[0.0, 0.0], mass=0.1)
     assert [turn.gate for turn in trace.rounds] == [None, None]
+    assert [turn.gate_mass for turn in trace.rounds] == [pytest.approx(0.1)] * 2  # asked they were
     assert len(requests) == 5
 
 

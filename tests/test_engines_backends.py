@@ -14,12 +14,13 @@ from cai.models import (
     EngineOptions,
     backends,
     check_engine_options,
+    check_sampling,
     model_forms,
     open_counter,
     open_engine,
     register_backend,
 )
-from cai.models.base import Engine
+from cai.models.base import Engine, Sampling
 from cai.models.scripted import ScriptedEngine
 from cai.models.spec import ModelSpec
 from cai.models.tokens import ByteCounter
@@ -60,6 +61,21 @@ def test_a_backend_of_ones_own_opens_counts_and_is_told() -> None:
     with pytest.raises(ModelError, match="no model here is a vllm:MODEL"):
         check_engine_options([spec], ["max-model-len=5"])
     assert "parrot" not in str(ModelSpec.parse("echo:http://me:parrot-password@host/x"))
+
+
+@pytest.mark.usefixtures("echo")
+def test_ways_of_drawing_that_a_backend_lacks_are_refused() -> None:
+    able = Backend("able", "able:NAME", open_echo, sampling=frozenset({"top_k", "min_p"}))
+    register_backend(able)
+    asked = Sampling(0.5, 0.9, top_k=40, min_p=0.1)
+    check_sampling([ModelSpec.parse("echo:one")], Sampling(0.5, 0.9))
+    check_sampling([ModelSpec.parse("able:one")], asked)
+    with pytest.raises(
+        ModelError, match=r"^echo:one cannot draw its tokens with --top-k: leave it out, or take a model of .*able$"
+    ):
+        check_sampling([ModelSpec.parse("able:one"), ModelSpec.parse("echo:one")], asked)
+    with pytest.raises(ModelError, match="able:one cannot draw its tokens with --repetition-penalty: leave it out"):
+        check_sampling([ModelSpec.parse("able:one")], Sampling(repetition_penalty=1.1))
 
 
 @pytest.mark.usefixtures("echo")

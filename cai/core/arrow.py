@@ -27,6 +27,10 @@ ROUND = pa.struct(
         ("critique", pa.string()),
         ("revision", pa.string()),
         ("truncated", pa.bool_()),
+        ("gate_mass", pa.float64()),
+        ("gate_reasoning", pa.string()),
+        ("critique_reasoning", pa.string()),
+        ("revision_reasoning", pa.string()),
     ]
 )
 
@@ -38,6 +42,7 @@ TRACE = pa.struct(
         ("rounds", pa.list_(ROUND)),
         ("final", pa.string()),
         ("truncated", pa.bool_()),
+        ("reasoning", pa.string()),
     ]
 )
 

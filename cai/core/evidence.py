@@ -28,7 +28,7 @@ def of_row(row: Row) -> Evidence:
     if row.traces:
         answered.add(RESPONSE)
     for turn in (turn for trace in row.traces for turn in trace.rounds):
-        if turn.gate is not None:
+        if turn.gate is not None or turn.gate_mass is not None:
             answered.add(GATE)
         if turn.revision is not None:
             answered |= {CRITIQUE, REVISION}

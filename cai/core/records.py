@@ -43,8 +43,10 @@ class Prompt:
 class Round:
     """One turn of critique and revision under one principle.
 
-    `gate` is the probability, before the round, that the response breaks the principle (None: not asked).
-    `critique` and `revision` are None when the gate found nothing to mend.
+    `gate` is the probability, before the round, that the response breaks the principle; `gate_mass` what the two
+    answers weighed together. Without a mass the gate was not asked; without a probability it was not answered.
+    `critique` and `revision` are None when the gate found nothing to mend. What the model thought before each of the
+    three, if it did, is its reasoning.
     """
 
     principle_id: str
@@ -53,11 +55,18 @@ class Round:
     revision: str | None
     truncated: bool
     """Whether the revision hit the token limit before the model ended it."""
+    gate_mass: float | None = None
+    gate_reasoning: str | None = None
+    critique_reasoning: str | None = None
+    revision_reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One sampled response and what became of it; `final` is the last revision, or the response itself."""
+    """One sampled response and what became of it; `final` is the last revision, or the response itself.
+
+    `reasoning` is what the model thought before the response, None where it did not.
+    """
 
     sample: int
     seed: int
@@ -66,6 +75,7 @@ class Trace:
     final: str
     truncated: bool
     """Whether the response hit the token limit before the model ended it; of revisions, their rounds tell."""
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,8 @@ class Verdict:
     judge that does not look at places says the same twice; first 0.79 and second 0.35 say that it prefers whatever
     stands first, and their distance, 0.44, by how much. `probability` is their mean, or None when the judge abstained
     for the reason in `abstained`. The masses are what the two letters weighed together before normalising (None: judged
-    by parsing text). `unreadable` are the judge's words where no letter could be read from them.
+    by parsing text). `rationales` are what the judge wrote or thought before it decided, in its order. `unreadable`
+    are the judge's words where no letter could be read from them.
     """
 
     a_source: str
@@ -216,8 +227,7 @@ def read_prompt(value: Mapping[str, Any]) -> Prompt:
 
 
 def _trace(value: Mapping[str, Any]) -> Trace:
-    rounds = tuple(Round(**item) for item in value["rounds"])
-    return Trace(value["sample"], value["seed"], value["response"], rounds, value["final"], value["truncated"])
+    return Trace(**{**value, "rounds": tuple(Round(**item) for item in value["rounds"])})
 
 
 def read_verdict(value: Mapping[str, Any]) -> Verdict:

@@ -9,10 +9,11 @@ from functools import partial
 
 from cai.core.errors import RowError
 from cai.core.evidence import part_failure
-from cai.core.records import GATE, Message, Prompt, Provenance, Round, Row, Trace
+from cai.core.identity import derive_seed
+from cai.core.records import GATE, Message, Prompt, Provenance, Row, Trace
 from cai.evaluate.records import Answer, Gate, Truth
 from cai.evaluate.refusals import refuses
-from cai.method.critique import Method, respond_and_revise
+from cai.method.critique import Method, make_round, respond_and_revise
 from cai.method.gate import ask_gate
 from cai.models.asking import NO_TEXT, Asker
 from cai.models.base import Engine
@@ -47,12 +48,20 @@ class Answering:
         for principle in self.method.constitution.applicable(prompt.tags):
             gate = None
             try:
-                gate = await ask_gate(ask, self.method.templates, dialogue, principle)
+                gate = await ask_gate(
+                    ask,
+                    self.method.templates,
+                    dialogue,
+                    principle,
+                    thinking=self.method.thinking.judging,
+                    sampling=self.method.sampling,
+                    seed=derive_seed(self.method.seed, prompt.id, "gate", principle.id),
+                )
             except RowError as error:
                 if error.retryable:
                     raise
                 failed.append(part_failure(f"gate:{principle.id}", error))
-            rounds.append(Round(principle.id, gate, None, None, truncated=False))
+            rounds.append(make_round(principle, gate))
         return Row(prompt, (replace(trace, rounds=tuple(rounds)),), (), tally.usage, self.provenance, tuple(failed))
 
     async def _trace(self, prompt: Prompt, tally: UsageCounter) -> Trace:

@@ -6,16 +6,17 @@ a principle a round by weight, as in the paper; `walk` goes through every applic
 the gate (`gate.py`) the model first says whether the response breaks the principle at all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from cai.constitution import Constitution, Principle, RevisionPlan, Severity
 from cai.core.identity import derive_seed, draw
 from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Message, Prompt, Round, Trace
-from cai.method.gate import ask_gate
+from cai.method.gate import GateAnswer, ask_gate
+from cai.method.settings import StageThinking
 from cai.method.templates import Templates
 from cai.models.asking import Asker
-from cai.models.base import Engine, Request, Sampling
+from cai.models.base import Completion, Engine, Request, Sampling
 
 CLEARLY_KEPT = 0.25
 """Below this probability of a broken principle the gate skips critique and revision."""
@@ -23,7 +24,10 @@ CLEARLY_KEPT = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """All that decides how a response is revised, apart from the model and the prompt."""
+    """All that decides how a response is made and revised, apart from the model and the prompt.
+
+    `revising` is how critiques and revisions are drawn; None: as responses are.
+    """
 
     constitution: Constitution
     templates: Templates
@@ -31,6 +35,8 @@ class Method:
     sampling: Sampling
     few_shot: bool
     seed: int
+    revising: Sampling | None = None
+    thinking: StageThinking = field(default_factory=StageThinking)
 
 
 def pick_principle(principles: tuple[Principle, ...], place: float) -> Principle:
@@ -81,33 +87,69 @@ async def respond_and_revise(engine: Engine, method: Method, prompt: Prompt, sam
     when a request fails or a text stays empty, and EngineGoneError as the engine does.
     """
     asker = Asker(engine)
-    ask = partial(asker.choose, GATE)
     seed = derive_seed(method.seed, prompt.id, sample)
     opening, turns = _split_system(prompt.messages)
     lead = (*opening, *exemplar_messages(method), *turns)
-    response, truncated = await _write(asker, method, prompt.messages, derive_seed(seed, "response"), RESPONSE)
+    request = Request(prompt.messages, method.sampling, derive_seed(seed, "response"), method.thinking.response)
+    response = await asker.write(RESPONSE, request)
     rounds: list[Round] = []
-    final = response
+    final = response.text
     for number, principle in enumerate(schedule_principles(method, prompt, sample)):
         dialogue = (*prompt.messages, _assistant(final))
-        gate = await ask_gate(ask, method.templates, dialogue, principle) if method.plan.gate else None
-        if gate is not None and gate < CLEARLY_KEPT:
-            rounds.append(Round(principle.id, gate, None, None, truncated=False))
+        gate = await _gate(asker, method, dialogue, principle, derive_seed(seed, "gate", number))
+        if gate is not None and gate.probability is not None and gate.probability < CLEARLY_KEPT:
+            rounds.append(make_round(principle, gate))
             continue
         asked = (*lead, _assistant(final), _user(method.templates.critique(principle)))
-        critique, _ = await _write(asker, method, asked, derive_seed(seed, "critique", number), CRITIQUE)
-        asked = (*asked, _assistant(critique), _user(method.templates.revision(principle)))
-        final, cut = await _write(asker, method, asked, derive_seed(seed, "revision", number), REVISION)
-        rounds.append(Round(principle.id, gate, critique, final, truncated=cut))
-    return Trace(sample, seed, response, tuple(rounds), final, truncated)
+        critique = await _write(asker, CRITIQUE, method, asked, derive_seed(seed, "critique", number))
+        asked = (*asked, _assistant(critique.text), _user(method.templates.revision(principle)))
+        revision = await _write(asker, REVISION, method, asked, derive_seed(seed, "revision", number))
+        final = revision.text
+        rounds.append(make_round(principle, gate, critique, revision))
+    reasoning = response.reasoning or None
+    return Trace(sample, seed, response.text, tuple(rounds), final, _is_cut(response), reasoning)
 
 
-async def _write(
-    asker: Asker, method: Method, messages: tuple[Message, ...], seed: int, stage: str
-) -> tuple[str, bool]:
-    """Return the next turn, stripped, and whether the token limit cut it."""
-    completion = await asker.write(stage, Request(messages, method.sampling, seed))
-    return completion.text, completion.finish_reason == "length"
+async def _gate(
+    asker: Asker, method: Method, dialogue: tuple[Message, ...], principle: Principle, seed: int
+) -> GateAnswer | None:
+    """Return whether the dialogue's last response breaks the principle; None without a gate."""
+    if not method.plan.gate:
+        return None
+    ask, sampling = partial(asker.choose, GATE), method.sampling
+    thinking = method.thinking.judging
+    return await ask_gate(ask, method.templates, dialogue, principle, thinking=thinking, sampling=sampling, seed=seed)
+
+
+async def _write(asker: Asker, stage: str, method: Method, messages: tuple[Message, ...], seed: int) -> Completion:
+    """Return the next turn of a round."""
+    sampling = method.sampling if method.revising is None else method.revising
+    return await asker.write(stage, Request(messages, sampling, seed, method.thinking.revising))
+
+
+def make_round(
+    principle: Principle,
+    gate: GateAnswer | None,
+    critique: Completion | None = None,
+    revision: Completion | None = None,
+) -> Round:
+    """Return the record of a round in which so much was asked."""
+    return Round(
+        principle_id=principle.id,
+        gate=gate.probability if gate else None,
+        critique=critique.text if critique else None,
+        revision=revision.text if revision else None,
+        truncated=revision is not None and _is_cut(revision),
+        gate_mass=gate.mass if gate else None,
+        gate_reasoning=gate.reasoning if gate else None,
+        critique_reasoning=(critique.reasoning or None) if critique else None,
+        revision_reasoning=(revision.reasoning or None) if revision else None,
+    )
+
+
+def _is_cut(completion: Completion) -> bool:
+    """Tell whether the token limit ended a text."""
+    return completion.finish_reason == "length"
 
 
 def _split_system(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:

@@ -5,26 +5,51 @@ reward of training on a policy's own responses. All of them ask here.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from cai.core.identity import steady
 from cai.core.records import Message
 from cai.method.templates import PrincipleTexts, Templates
-from cai.models.base import NOT_THINKING, Choice, Request
+from cai.models.base import NOT_THINKING, Choice, Request, Sampling, Thinking
 
 MINIMUM_MASS = 0.5
 """When Yes and No together weigh less than this, the gate was not answered."""
+
+_SAMPLING = Sampling()
 
 Choose = Callable[[Request, Sequence[str]], Awaitable[Choice]]
 """An engine's `choose`, or what stands before it."""
 
 
-async def ask_gate(
-    choose: Choose, templates: Templates, dialogue: tuple[Message, ...], principle: PrincipleTexts
-) -> float | None:
-    """Return the probability that the dialogue's last response breaks the principle; None when it was not answered.
+@dataclass(frozen=True, slots=True)
+class GateAnswer:
+    """The probability that a response breaks a principle; None where the two answers' `mass` was too small for one.
 
-    Raises what `choose` raises.
+    `reasoning` is what the model thought before it answered, None where it did not.
+    """
+
+    probability: float | None
+    mass: float
+    reasoning: str | None = None
+
+
+async def ask_gate(
+    choose: Choose,
+    templates: Templates,
+    dialogue: tuple[Message, ...],
+    principle: PrincipleTexts,
+    *,
+    thinking: Thinking = NOT_THINKING,
+    sampling: Sampling = _SAMPLING,
+    seed: int = 0,
+) -> GateAnswer:
+    """Return how likely the dialogue's last response breaks the principle; raises what `choose` raises.
+
+    `sampling` and `seed` are for a thought alone.
     """
     question: Message = {"role": "user", "content": templates.gate(principle)}
-    choice = await choose(Request((*dialogue, question), thinking=NOT_THINKING), templates.gate_options)
-    return steady(choice.probabilities[0]) if steady(choice.mass) >= MINIMUM_MASS else None
+    request = Request((*dialogue, question), sampling, seed, thinking)
+    choice = await choose(request, templates.gate_options)
+    mass = steady(choice.mass)
+    probability = steady(choice.probabilities[0]) if mass >= MINIMUM_MASS else None
+    return GateAnswer(probability, mass, choice.reasoning or None)

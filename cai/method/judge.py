@@ -2,8 +2,8 @@
 
 The feedback step of Constitutional AI (arXiv 2212.08073, section 4.1): the label is the normalised probability of the
 two letters under one sampled principle. As in RLAIF (2309.00267, section 2.1.1) both orders are asked and averaged,
-because small judges lean on the position. With reasoning first, probabilities are over-confident and are clamped to
-40-60 % (2212.08073, 4.1).
+because small judges lean on the position. With reasoning first, written or thought, probabilities are over-confident
+and are clamped to 40-60 % (2212.08073, 4.1).
 
 Only this module turns what was shown back into a's frame. A verdict abstains, with one of the
 reasons in `verdicts.py`, rather than say something the judge did not.
@@ -20,12 +20,15 @@ from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
 from cai.method.verdicts import CONTRADICTION, FAILED, IDENTICAL, LOW_MASS, TIE, UNREADABLE, is_tie
 from cai.models.asking import NO_TEXT, Asker
-from cai.models.base import NOT_THINKING, Engine, Request, Sampling
+from cai.models.base import NOT_THINKING, Engine, Request, Sampling, Thinking
 
 CLAMP = (0.4, 0.6)
 
 MINIMUM_MASS = 0.5
 """When the two letters together weigh less than this, the judge wanted to say something else and decided nothing."""
+
+LETTER_TOKENS = 8
+"""How long an answer that is to be a letter may be, by text."""
 
 CONTRADICTION_MARGIN = 0.25
 """How far apart, in probability, two orders may be that prefer different answers."""
@@ -33,25 +36,29 @@ CONTRADICTION_MARGIN = 0.25
 
 @dataclass(frozen=True, slots=True)
 class JudgeConfiguration:
-    """All that decides how a pair is judged, apart from the model and the pair."""
+    """All that decides how a pair is judged, apart from the model and the pair.
+
+    `sampling` is how what the judge writes or thinks before it decides is drawn.
+    """
 
     constitution: Constitution
     templates: Templates
     settings: JudgeSettings
     sampling: Sampling
     seed: int
+    thinking: Thinking = NOT_THINKING
 
 
 @dataclass(frozen=True, slots=True)
 class _Showing:
-    """What one order gave: the probability that the first shown is better, the letters' mass, the reasoning.
+    """What one order gave: the probability that the first shown is better, the letters' mass, what was said before.
 
     Without a probability, `unreadable` is what the judge said instead.
     """
 
     probability: float | None
     mass: float | None
-    rationale: str | None
+    rationales: tuple[str, ...]
     unreadable: str | None = None
 
 
@@ -96,7 +103,7 @@ async def judge(
         a_first = await _show(asker, configuration, comparison, principle, prompt_id)
     if configuration.settings.judge_orders == "both" or a_first is None:
         b_first = await _show(asker, configuration, comparison.swap(), principle, prompt_id)
-    probability, abstained = _weigh(a_first, b_first, configuration.settings)
+    probability, abstained = _weigh(a_first, b_first)
     return _verdict(comparison, principle, a_first, b_first, probability, abstained)
 
 
@@ -117,34 +124,44 @@ async def _show(
     """Ask once, with a shown as the first answer."""
     templates, settings = configuration.templates, configuration.settings
     seed = derive_seed(configuration.seed, prompt_id, "show", principle.id, shown.a_source, shown.b_source)
-    rationale = None
+    rationales: list[str] = []
     if settings.judge_reasoning:
         question = _user(templates.judge_reason(principle, shown.messages, shown.a, shown.b))
-        thought = await asker.write(REASONING, Request((question,), configuration.sampling, seed))
-        rationale = thought.text
-        messages: tuple[Message, ...] = (
-            question,
-            Message(role="assistant", content=rationale),
-            _user(templates.judge_decide()),
-        )
+        request = Request((question,), configuration.sampling, seed, configuration.thinking)
+        reasons = await asker.write(REASONING, request)
+        rationales += (reasons.reasoning, reasons.text)
+        answered = Message(role="assistant", content=reasons.text)
+        messages: tuple[Message, ...] = (question, answered, _user(templates.judge_decide()))
     else:
         messages = (_user(templates.judge(principle, shown.messages, shown.a, shown.b)),)
     if settings.judge_by == "text":
-        said = await _say(asker, Request(messages, Sampling(temperature=0.0, max_tokens=8), seed))
+        said, thought = await _say(asker, configuration, messages, seed)
         probability = _read_letter(said, templates.judge_options)
-        return _Showing(probability, None, rationale, said if probability is None else None)
-    choice = await asker.choose(VERDICT, Request(messages, thinking=NOT_THINKING), templates.judge_options)
-    return _Showing(steady(choice.probabilities[0]), steady(choice.mass), rationale)
+        return _Showing(probability, None, _kept(*rationales, thought), said if probability is None else None)
+    request = Request(messages, configuration.sampling, seed, configuration.thinking)
+    choice = await asker.choose(VERDICT, request, templates.judge_options)
+    return _Showing(steady(choice.probabilities[0]), steady(choice.mass), _kept(*rationales, choice.reasoning))
 
 
-async def _say(asker: Asker, request: Request) -> str:
-    """Return what the judge says, which may be nothing: that is no letter either."""
+async def _say(
+    asker: Asker, configuration: JudgeConfiguration, messages: tuple[Message, ...], seed: int
+) -> tuple[str, str]:
+    """Return what the judge says, which may be nothing (that is no letter either), and what it thought before."""
+    thinking = configuration.thinking
+    shared = thinking.mode != "off" and thinking.budget is None  # the thought takes its tokens from the text's
+    limit = configuration.sampling.max_tokens if shared else LETTER_TOKENS
     try:
-        return (await asker.write(VERDICT, request)).text
+        completion = await asker.write(VERDICT, Request(messages, Sampling(0.0, max_tokens=limit), seed, thinking))
     except RowError as error:
         if error.kind != NO_TEXT:
             raise
-        return error.raw
+        return error.raw, ""
+    return completion.text, completion.reasoning
+
+
+def _kept(*said: str) -> tuple[str, ...]:
+    """Return what is not empty of what a judge wrote or thought."""
+    return tuple(text for text in said if text)
 
 
 def _read_letter(text: str, options: tuple[str, str]) -> float | None:
@@ -160,9 +177,7 @@ def _in_frame_of_a(a_first: _Showing | None, b_first: _Showing | None) -> tuple[
     return first, second
 
 
-def _weigh(
-    a_first: _Showing | None, b_first: _Showing | None, settings: JudgeSettings
-) -> tuple[float | None, str | None]:
+def _weigh(a_first: _Showing | None, b_first: _Showing | None) -> tuple[float | None, str | None]:
     """Return the probability that a is better, or None and the reason for abstaining."""
     showings = [showing for showing in (a_first, b_first) if showing is not None]
     if any(showing.probability is None for showing in showings):
@@ -173,7 +188,7 @@ def _weigh(
     disagree = min(known) < 0.5 < max(known)
     if disagree and max(known) - min(known) > CONTRADICTION_MARGIN:
         return None, CONTRADICTION
-    if settings.judge_reasoning:
+    if any(showing.rationales for showing in showings):
         known = [min(max(value, CLAMP[0]), CLAMP[1]) for value in known]
     probability = sum(known) / len(known)
     if is_tie(probability):
@@ -201,7 +216,7 @@ def _verdict(
         second_mass=b_first.mass if b_first else None,
         probability=probability,
         abstained=abstained,
-        rationales=tuple(showing.rationale for showing in showings if showing.rationale is not None),
+        rationales=tuple(text for showing in showings for text in showing.rationales),
         unreadable=tuple(showing.unreadable for showing in showings if showing.unreadable is not None),
     )
 

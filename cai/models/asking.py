@@ -2,7 +2,7 @@
 
 A text that stays away is asked for again a bounded number of times, each time under another seed derived from its own:
 so a model that now and then says nothing costs a request and no row, and the same run asks the same again. All else
-that may pass an engine has asked again already.
+that may pass an engine has asked again already. A thought that filled the limit would fill it again.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from cai.core.errors import ContextError, RequestError, RowError
 from cai.core.identity import derive_seed
+from cai.core.records import CRITIQUE, RESPONSE, REVISION
 from cai.models.base import Choice, Completion, Engine, Request
 
 ATTEMPTS = 5
@@ -18,6 +19,9 @@ in three thousand."""
 
 NO_TEXT = "no text"
 """The kind of a failure in which the model had nothing to say."""
+
+ALL_THOUGHT = "all thought"
+"""The kind of a failure in which the token limit ended a thought before any text."""
 
 NO_LOGPROBS = "no log-probabilities"
 """The kind of a failure in which a model was to choose and gives no log-probabilities."""
@@ -55,6 +59,8 @@ class Asker:
                 if text:
                     self._answered.add(stage)
                     return replace(completion, text=text)
+                if completion.reasoning and completion.finish_reason == "length":
+                    raise self._failure(stage, _all_thought(stage, request, completion))
                 silence = f"the model returned an empty {stage}", completion.text
         message, raw = silence
         raise self._failure(stage, RequestError(message, retryable=False, kind=NO_TEXT, raw=raw))
@@ -79,3 +85,16 @@ class Asker:
             raw=error.raw,
             answered=self.answered,
         )
+
+
+_THINKING = {RESPONSE: "--thinking", CRITIQUE: "--critique-thinking", REVISION: "--critique-thinking"}
+"""The option that says whether a stage thinks; of all others it is the judge's."""
+
+
+def _all_thought(stage: str, request: Request, completion: Completion) -> RequestError:
+    """Return the failure of a text that never began, with what to do."""
+    limit = "--max-tokens" if request.thinking.budget is None else "--thinking-budget or --max-tokens"
+    turn_off = f", or turn it off with {_THINKING.get(stage, '--judge-thinking')} off"
+    remedy = f"raise {limit}{'' if request.thinking.mode == 'off' else turn_off}"
+    message = f"{completion.completion_tokens:,} tokens of the {stage} were all thought: {remedy}"
+    return RequestError(message, retryable=False, kind=ALL_THOUGHT, raw=completion.reasoning)

@@ -27,7 +27,7 @@ from urllib.parse import parse_qsl
 from cai.core.addresses import DataSource, address_secrets
 from cai.core.errors import ModelError
 from cai.core.redaction import is_secret_name, know
-from cai.models.base import Engine
+from cai.models.base import Engine, Sampling
 
 if TYPE_CHECKING:
     from cai.models.spec import ModelSpec
@@ -39,6 +39,10 @@ _VLLM_QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
 
 _KIND = re.compile(r"[a-z][a-z0-9_-]*")
 _SERVED = re.compile(r":(.+?)@(https?://.+)", re.DOTALL)
+
+
+MORE_SAMPLING = ("top_k", "min_p", "repetition_penalty", "stop")
+"""The fields of `Sampling` that not every backend has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,8 @@ class Backend:
 
     `weights` returns the directory, hub id or `BASE+ADAPTER` in which transformers finds the model, so that it can be
     trained; None when it cannot. `needs` is what pip installs where a package is missing. `engine_options` says whether
-    `--engine-option` is for it.
+    `--engine-option` is for it. `sampling` are the ways of drawing tokens it has beside temperature and top-p, of
+    `MORE_SAMPLING`.
     """
 
     kind: str
@@ -103,6 +108,7 @@ class Backend:
     weights: Callable[["ModelSpec"], str] | None = None
     needs: str = ""
     engine_options: bool = False
+    sampling: frozenset[str] = frozenset()
 
     @property
     def trainable(self) -> bool:
@@ -158,6 +164,19 @@ def check_engine_options(specs: Iterable["ModelSpec"], engine_options: Iterable[
             raise ModelError(f"--engine-option {key} is a secret: give it in the environment, as HF_TOKEN for the hub")
     if keys and not any(spec.backend.engine_options for spec in specs):
         raise ModelError("--engine-option is for vLLM's engine, and no model here is a vllm:MODEL")
+
+
+def check_sampling(specs: Iterable["ModelSpec"], sampling: Sampling) -> None:
+    """Raise ModelError when texts are to be drawn in a way that a model's backend does not have."""
+    usual = Sampling()
+    asked = [name for name in MORE_SAMPLING if getattr(sampling, name) != getattr(usual, name)]
+    for spec in specs:
+        for name in asked:
+            if name not in spec.backend.sampling:
+                having = [backend.kind for backend in _BACKENDS.values() if name in backend.sampling]
+                option = f"--{name.replace('_', '-')}"
+                other = f", or take a model of {' or '.join(having)}" if having else ""
+                raise ModelError(f"{spec} cannot draw its tokens with {option}: leave it out{other}")
 
 
 @contextmanager

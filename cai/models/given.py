@@ -5,9 +5,10 @@ another process. An engine that somebody gave is theirs: it is used, perhaps by 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
-from cai.models.backends import Backend, EngineOptions, SpecParts
+from cai.models.backends import MORE_SAMPLING, Backend, EngineOptions, SpecParts
 from cai.models.base import Choice, Completion, Engine, ForwardingEngine, Request
 from cai.models.function import AsyncFunction, FunctionEngine, PlainFunction, engine_from
 from cai.models.spec import ModelSpec
@@ -23,7 +24,8 @@ class GivenModel(ModelSpec):
         self._engine = engine_from(given)
         self.is_function = isinstance(self._engine, FunctionEngine)
         called = getattr(given, "__name__", None) or type(given).__name__
-        super().__init__(f"{self._engine.name} {id(given)}", _GIVEN, SpecParts(str(called)))
+        backend = _FUNCTION if self.is_function else _GIVEN
+        super().__init__(f"{self._engine.name} {id(given)}", backend, SpecParts(str(called)))
         self._shown = self._engine.name
 
     def open(self) -> Engine:
@@ -37,8 +39,9 @@ async def _open(spec: ModelSpec, _options: EngineOptions) -> Engine:
     return cast("GivenModel", spec).open()
 
 
-_GIVEN = Backend("given", "an engine or a function", _open)
-"""Not in the table: nobody can type it."""
+_GIVEN = Backend("given", "an engine or a function", _open, sampling=frozenset(MORE_SAMPLING))
+_FUNCTION = replace(_GIVEN, sampling=frozenset())
+"""Not in the table: nobody can type them. An engine gets whole requests, a function the messages alone."""
 
 
 class _Lent(ForwardingEngine):

@@ -185,14 +185,14 @@ class AdherenceReward:
         async def ask(dialogue: tuple[Message, ...], principle: Principle) -> float | None:
             async with room:
                 try:
-                    broken = await ask_gate(engine.choose, self._templates, dialogue, principle)
+                    gate = await ask_gate(engine.choose, self._templates, dialogue, principle)
                 except ContextError as error:
                     self._said = str(error)
                     return None
                 except RequestError as error:
                     errors.append(error)
                     return None
-            return None if broken is None else 1.0 - broken
+            return None if gate.probability is None else 1.0 - gate.probability
 
         rows = (
             asyncio.gather(*(ask(dialogue, principle) for principle in principles))
