@@ -18,14 +18,14 @@ from cai.api.given import (
     optional_model,
     require_log_probabilities,
 )
-from cai.api.options import Count, NotNegative, Positive, Seed, TopP, checked, take
+from cai.api.options import Count, MinP, NotNegative, Positive, Seed, ThinkingMode, TopP, checked, take
 from cai.api.working import AsynchronousCall, InterruptedWork, Plan
 from cai.core.threads import in_thread
 from cai.evaluate.measures import Measure, each, register
 from cai.evaluate.records import Answer
 from cai.evaluate.results import Evaluation
 from cai.evaluate.settings import EvaluateSettings
-from cai.method.settings import JudgeSettings
+from cai.method.settings import JudgeSettings, take_writing
 from cai.models.settings import EngineSettings
 from cai.pipeline.watch import Watch
 
@@ -44,11 +44,18 @@ def evaluate(
     seed: Seed = 0,
     temperature: NotNegative = 1.0,
     top_p: TopP = 1.0,
+    top_k: Count | None = None,
+    min_p: MinP = 0.0,
+    repetition_penalty: Positive = 1.0,
+    stop: Sequence[str] = (),
+    thinking: ThinkingMode = "auto",
+    thinking_budget: Count | None = None,
     max_tokens: Count = 512,
     judge_principles: Count = 1,
     judge_orders: Literal["both", "one"] = "both",
     judge_by: Literal["logprobs", "text"] = "logprobs",
     judge_reasoning: bool = False,
+    judge_thinking: ThinkingMode = "off",
     device: str = "auto",
     dtype: str = "auto",
     concurrency: Count | None = None,
@@ -66,10 +73,11 @@ def evaluate(
     the one that the others are compared to. `judge` (None: the baseline, without one the first model) has to give
     log-probabilities, which its gates are made of. `prompts` are as for `generate`, or the name of a shipped set
     (`harmless`, `medical`, `tiny`); `limit` of them are drawn from `seed`. `out` is a directory (None:
-    `evaluations/NAME`). The other options, among them how answers are sampled (`temperature`, `top_p`, `max_tokens`)
-    and judged (`judge_principles`, `judge_orders`, `judge_by`, `judge_reasoning`), how models are opened (`device`,
-    `dtype`, `concurrency`, `timeout`, `engine_option`), `constitution`, `prompts_dir`, `fresh`, `retry_failed` and
-    `progress`, are as for `generate`.
+    `evaluations/NAME`). The other options, among them how answers are sampled (`temperature`, `top_p`, `top_k`,
+    `min_p`, `repetition_penalty`, `stop`, `max_tokens`, `thinking`, `thinking_budget`) and judged (`judge_principles`,
+    `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`), how models are opened (`device`, `dtype`,
+    `concurrency`, `timeout`, `engine_option`), `constitution`, `prompts_dir`, `fresh`, `retry_failed` and `progress`,
+    are as for `generate`.
 
     Returns what was measured, by model and by pair: `result.measurement("breaks any principle", "base").value` is a
     share in [0, 1] of `count` prompts, with the interval's ends `low` and `high`. The same call again goes on, also
@@ -133,7 +141,7 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
         options = dict(self._options)
         with lent_prompts(options.pop("prompts")) as source:
             baseline = options.pop("baseline")
-            options["engine_option"] = tuple(options["engine_option"])
+            options |= {name: tuple(options[name]) for name in ("engine_option", "stop")}
             settings = EvaluateSettings(
                 models=labelled_models(options.pop("models")),
                 constitution=str(options.pop("constitution")),
@@ -144,6 +152,7 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
                 out=optional_directory(options.pop("out"), "out"),
                 engine=take(EngineSettings, options),
                 judging=take(JudgeSettings, options),
+                **take_writing(options),
                 **options,
             )
             plan = plan_evaluate(settings)

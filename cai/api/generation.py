@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,19 @@ from cai.api.given import (
     require_here,
     require_log_probabilities,
 )
-from cai.api.options import Count, NotNegative, Positive, Rounds, Samples, Seed, TopP, checked, take
+from cai.api.options import (
+    Count,
+    MinP,
+    NotNegative,
+    Positive,
+    Rounds,
+    Samples,
+    Seed,
+    ThinkingMode,
+    TopP,
+    checked,
+    take,
+)
 from cai.api.runs import RunDirectory as Run
 from cai.api.runs import open_run
 from cai.api.working import AsynchronousCall, InterruptedWork, Plan
@@ -32,7 +45,7 @@ from cai.generate.settings import GenerateSettings
 from cai.judging.plan import JudgePlan, plan_judge
 from cai.judging.run import judge_again
 from cai.judging.settings import RejudgeSettings
-from cai.method.settings import JudgeSettings
+from cai.method.settings import JudgeSettings, take_writing
 from cai.models import check_engine_options
 from cai.models.settings import EngineSettings
 from cai.pipeline.filling import Summary
@@ -58,11 +71,21 @@ def generate(
     few_shot: bool = False,
     temperature: NotNegative = 1.0,
     top_p: TopP = 1.0,
+    top_k: Count | None = None,
+    min_p: MinP = 0.0,
+    repetition_penalty: Positive = 1.0,
+    stop: Sequence[str] = (),
+    revise_temperature: NotNegative | None = None,
+    revise_top_p: TopP | None = None,
+    critique_thinking: ThinkingMode | None = None,
+    thinking: ThinkingMode = "auto",
+    thinking_budget: Count | None = None,
     max_tokens: Count = 512,
     judge_principles: Count = 1,
     judge_orders: Literal["both", "one"] = "both",
     judge_by: Literal["logprobs", "text"] = "logprobs",
     judge_reasoning: bool = False,
+    judge_thinking: ThinkingMode = "off",
     device: str = "auto",
     dtype: str = "auto",
     concurrency: Count | None = None,
@@ -90,10 +113,17 @@ def generate(
     conversations and rows; `limit` of them are used, with `shuffle` in an order drawn from `seed`, which decides
     everything else that is drawn too.
 
-    A prompt gets `samples` responses of `max_tokens` tokens at most, drawn at `temperature` and `top_p`. `schedule`
-    and `rounds` say under which principles they are revised, `gate` whether a principle is asked for first, `few_shot`
-    whether exemplars precede a critique; None is what the constitution says. Pairs are judged under `judge_principles`
-    principles, in `judge_orders`, `judge_by` probabilities or text, with `judge_reasoning` first.
+    A prompt gets `samples` responses of `max_tokens` tokens at most, drawn at `temperature` and `top_p`, and where the
+    backend has them by `top_k`, `min_p`, `repetition_penalty` and `stop`, texts to end before; critiques and revisions
+    at `revise_temperature` and `revise_top_p` (None: the same). `schedule` and `rounds` say under which principles they
+    are revised, `gate` whether a principle is asked for first, `few_shot` whether exemplars precede a critique; None is
+    what the constitution says. Pairs are judged under `judge_principles` principles, in `judge_orders`, `judge_by`
+    probabilities or text, with `judge_reasoning` first.
+
+    A model that can think does so before its responses as `thinking` says (`off`, `on`, `auto`: its own default),
+    before critiques and revisions as `critique_thinking` (None: the same), before gates and judgements as
+    `judge_thinking`, for `thinking_budget` tokens at most (None: they count among `max_tokens`). Thoughts are kept in
+    the rows, and in no dataset unless `Run.export` is asked for them.
 
     `device` and `dtype` are for models in this process, `timeout` (seconds) for servers, `concurrency` is the number of
     requests at once, `engine_option` has vLLM's own as `KEY=VALUE`; `cluster`, `replicas` and `gpus_per_replica` make
@@ -118,6 +148,8 @@ def judge(
     judge_orders: Literal["both", "one"] = "both",
     judge_by: Literal["logprobs", "text"] = "logprobs",
     judge_reasoning: bool = False,
+    judge_thinking: ThinkingMode = "off",
+    thinking_budget: Count | None = None,
     device: str = "auto",
     dtype: str = "auto",
     concurrency: Count | None = None,
@@ -132,9 +164,11 @@ def judge(
     """Judge a run's pairs again, and return a new run with the same traces and new verdicts; `run` stays as it is.
 
     `constitution` and `judge` are by default the run's own; a judge that was a Python object has to be given again.
-    `max_tokens` limits a reasoning. `out` is by default the run's directory with `-judged-NAME` behind it. `seed`,
-    `judge_principles`, `judge_orders`, `judge_by`, `judge_reasoning`, `device`, `dtype`, `concurrency`, `timeout`,
-    `engine_option`, `prompts_dir`, `fresh`, `retry_failed`, `progress` and the errors are as for `generate`.
+    `max_tokens` limits what the judge writes before it decides. `out` is by default the run's directory with
+    `-judged-NAME` behind it. `seed`,
+    `judge_principles`, `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`, `thinking_budget`, `device`,
+    `dtype`, `concurrency`, `timeout`, `engine_option`, `prompts_dir`, `fresh`, `retry_failed`, `progress` and the
+    errors are as for `generate`.
     """
     return JudgeCall(checked(_JUDGE, locals())).run()
 
@@ -170,7 +204,8 @@ class GenerateCall(_Filling):
         """Return what would be done, and an estimate of what it takes."""
         with self._planned() as plan:
             estimate = estimate_generate(plan)
-            settings = plain(plan.settings) | plan.method.plan.model_dump(mode="json")
+            revising = plan.settings.revising.resolved(plan.settings.sampling, plan.settings.thinking.thinking)
+            settings = plain(plan.settings) | plan.method.plan.model_dump(mode="json") | asdict(revising)
             judge = plan.settings.judge or plan.settings.model
             told = {"prompts": str(plan.source), "out": location(plan.out), "judge": str(judge)}
             return Plan(settings | told, plan.prompts.remarks, estimate)
@@ -242,5 +277,6 @@ class JudgeCall(_Filling):
 def _common(options: dict[str, Any]) -> Mapping[str, Any]:
     """Return the options as settings have them, from what is left of a call's."""
     options["prompts_dir"] = existing_directory(options["prompts_dir"], "prompts_dir")
-    options["engine_option"] = tuple(options["engine_option"])
-    return {"engine": take(EngineSettings, options), "judging": take(JudgeSettings, options), **options}
+    options |= {name: tuple(options[name]) for name in ("engine_option", "stop") if name in options}
+    groups = {"engine": take(EngineSettings, options), "judging": take(JudgeSettings, options)}
+    return {**groups, **(take_writing(options) if "thinking" in options else {}), **options}

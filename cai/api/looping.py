@@ -19,12 +19,26 @@ from cai.api.given import (
     optional_model,
     require_log_probabilities,
 )
-from cai.api.options import Count, CountOfTwo, NotNegative, PairSamples, Positive, Samples, Seed, checked, take
+from cai.api.options import (
+    Count,
+    CountOfTwo,
+    MinP,
+    NotNegative,
+    PairSamples,
+    Positive,
+    Samples,
+    Seed,
+    ThinkingMode,
+    TopP,
+    checked,
+    take,
+)
 from cai.api.showing import Showing
 from cai.api.training import packages_of_training
 from cai.api.working import Call, Plan, run_watched
 from cai.evaluate.results import Evaluation
 from cai.loop.settings import LoopSettings
+from cai.method.settings import take_writing
 from cai.models.settings import EngineSettings
 from cai.pipeline.watch import Watch
 from cai.train.methods import loop_methods
@@ -68,6 +82,18 @@ def loop(
     samples: Samples = 2,
     pair_samples: PairSamples = 4,
     judge_principles: Count = 1,
+    judge_thinking: ThinkingMode = "off",
+    temperature: NotNegative = 1.0,
+    top_p: TopP = 1.0,
+    top_k: Count | None = None,
+    min_p: MinP = 0.0,
+    repetition_penalty: Positive = 1.0,
+    stop: Sequence[str] = (),
+    revise_temperature: NotNegative | None = None,
+    revise_top_p: TopP | None = None,
+    critique_thinking: ThinkingMode | None = None,
+    thinking: ThinkingMode = "auto",
+    thinking_budget: Count | None = None,
     max_tokens: Count = 512,
     sft_epochs: Positive | None = None,
     sft_max_steps: Count | None = None,
@@ -103,11 +129,14 @@ def loop(
     to give log-probabilities. `method` is the second stage's, `iterations` the rounds of AI feedback. `prompts` and
     `limit` are what is trained on, `evaluation_prompts` and `evaluation_limit` what is measured with. A prompt gets
     `samples` revised responses, and `pair_samples` responses to make pairs of, judged under `judge_principles`
-    principles. `sft_epochs`, `sft_max_steps`, `sft_learning_rate` and `sft_batch_size` are the supervised stage's, the
-    four of `second_epochs`, `second_max_steps`, `second_learning_rate` and `second_batch_size` the second's; `beta`,
-    `labels`, `sft_term`, `group`, `adapter`, `rank`, `quantize` and `template` are as for `train`, `constitution`,
-    `seed`, `max_tokens`, `device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `prompts_dir`, `retry_failed`
-    and `progress` as for `generate`. `out` is a directory (None: `loops/NAME`).
+    principles. How texts are drawn where the loop generates and measures (`temperature`, `top_p`, `top_k`, `min_p`,
+    `repetition_penalty`, `stop`, `revise_temperature`, `revise_top_p`) and whether models think (`thinking`,
+    `critique_thinking`, `judge_thinking`, `thinking_budget`) are as for `generate`. `sft_epochs`, `sft_max_steps`,
+    `sft_learning_rate` and `sft_batch_size` are the supervised stage's, the four of `second_epochs`,
+    `second_max_steps`, `second_learning_rate` and `second_batch_size` the second's; `beta`, `labels`, `sft_term`,
+    `group`, `adapter`, `rank`, `quantize` and `template` are as for `train`, `constitution`, `seed`, `max_tokens`,
+    `device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `prompts_dir`, `retry_failed` and `progress` as for
+    `generate`. `out` is a directory (None: `loops/NAME`).
 
     Raises as the stages do, with all finished work kept; KeyboardInterrupt after Ctrl-C.
     """
@@ -163,9 +192,10 @@ class LoopCall(Call[LoopResult]):
         model, judge = checkpoint_spec(options.pop("model")), optional_model(options.pop("judge"))
         if judge is not None:
             require_log_probabilities(judge, "the measurement", "judge to another model")
-        options["engine_option"] = tuple(options["engine_option"])
+        options |= {name: tuple(options[name]) for name in ("engine_option", "stop")}
         engine = take(EngineSettings, options)
         sft, second = (_fit(stage, options, engine) for stage in ("sft", "second"))
+        writing = take_writing(options)
         adapter = AdapterSettings(**{name: options.pop(name) for name in ("adapter", "rank", "quantize")})
         preference = take(DPOSettings, options)
         with (
@@ -185,6 +215,7 @@ class LoopCall(Call[LoopResult]):
                 sft=sft,
                 second=second,
                 preference=preference,
+                **writing,
                 **options,
             )
 

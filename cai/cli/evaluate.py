@@ -12,12 +12,13 @@ from cai.cli.options import (
     RETRY_FAILED,
     SEED,
     Count,
-    FiniteRange,
     confirm_fresh,
     engine_options,
     judge_options,
+    sampling_options,
     take_engine_settings,
     take_judge_settings,
+    thinking_options,
 )
 from cai.cli.running import run_watched
 from cai.cli.screen import Screen
@@ -27,6 +28,7 @@ from cai.core.addresses import DataSource
 from cai.evaluate.plan import plan_evaluate
 from cai.evaluate.run import evaluate as evaluate_job
 from cai.evaluate.settings import EvaluateSettings
+from cai.method.settings import take_writing
 from cai.models import model_forms
 from cai.models.spec import LabelledModel, ModelSpec
 
@@ -51,8 +53,8 @@ from cai.models.spec import LabelledModel, ModelSpec
 )
 @click.option("--limit", type=Count(), help="Use only so many prompts, drawn from the seed.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
-@click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True)
-@click.option("--top-p", type=FiniteRange(0, 1, min_open=True), default=1.0, show_default=True)
+@sampling_options
+@thinking_options
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a response at most.")
 @judge_options
 @engine_options
@@ -70,7 +72,11 @@ def evaluate(models: tuple[LabelledModel, ...], quiet: bool, as_json: bool, **op
     models or prompts.
     """
     settings = EvaluateSettings(
-        models=models, engine=take_engine_settings(options), judging=take_judge_settings(options), **options
+        models=models,
+        engine=take_engine_settings(options),
+        judging=take_judge_settings(options),
+        **take_writing(options),
+        **options,
     )
     plan = plan_evaluate(settings)
     if settings.fresh:

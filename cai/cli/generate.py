@@ -23,8 +23,11 @@ from cai.cli.options import (
     confirm_fresh,
     engine_options,
     judge_options,
+    revision_options,
+    sampling_options,
     take_engine_settings,
     take_judge_settings,
+    thinking_options,
 )
 from cai.cli.running import run_watched
 from cai.cli.screen import Screen, options_table
@@ -39,6 +42,7 @@ from cai.generate.plan import plan_generate
 from cai.generate.run import estimate_generate
 from cai.generate.run import generate as generate_job
 from cai.generate.settings import GenerateSettings
+from cai.method.settings import take_writing
 from cai.models import check_engine_options, model_forms
 from cai.models.spec import ModelSpec
 from cai.rundir.origin import location
@@ -101,8 +105,9 @@ def _rate_options(command: Command) -> Command:
 @click.option("--rounds", type=ROUNDS, help="Walks through the principles, or principles drawn; 0: only judge.")
 @click.option("--gate/--no-gate", default=None, help="Ask first whether a principle is broken at all, with one token.")
 @click.option("--few-shot", is_flag=True, help="Show the constitution's exemplars before each critique.")
-@click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True)
-@click.option("--top-p", type=FiniteRange(0, 1, min_open=True), default=1.0, show_default=True)
+@sampling_options
+@revision_options
+@thinking_options
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a text at most.")
 @judge_options
 @engine_options
@@ -128,6 +133,7 @@ def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
     settings = GenerateSettings(
         engine=take_engine_settings(options),
         judging=take_judge_settings(options),
+        **take_writing(options),
         cluster=cluster_settings(*(options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica"))),
         **options,
     )
@@ -142,6 +148,7 @@ def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
         resolved = (
             plain(settings)
             | plan.method.plan.model_dump(mode="json")
+            | asdict(settings.revising.resolved(settings.sampling, settings.thinking.thinking))
             | {
                 "prompts": str(plan.source),
                 "out": location(plan.out),

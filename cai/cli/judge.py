@@ -13,6 +13,7 @@ from cai.cli.options import (
     QUIET,
     RETRY_FAILED,
     SEED,
+    THINKING_BUDGET,
     Count,
     confirm_fresh,
     engine_options,
@@ -41,6 +42,7 @@ from cai.models.spec import ModelSpec
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a reasoning at most.")
 @judge_options
+@THINKING_BUDGET
 @engine_options
 @click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
 @click.option("--out", type=NEW_RUN, help="Run directory, or its URL (default: RUN-judged-<constitution>).")

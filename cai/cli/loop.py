@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from cai.cli.config import config_option
 from cai.cli.options import (
     EXISTING_FOLDER,
+    JUDGE_THINKING,
     LOCAL_FOLDER,
     QUIET,
     RETRY_FAILED,
@@ -19,7 +20,10 @@ from cai.cli.options import (
     Count,
     FiniteRange,
     engine_options,
+    revision_options,
+    sampling_options,
     take_engine_settings,
+    thinking_options,
 )
 from cai.cli.running import run_watched
 from cai.cli.screen import Screen, shown
@@ -27,6 +31,7 @@ from cai.cli.tables import print_evaluation
 from cai.cli.terminal import print_json, remark
 from cai.core.addresses import DataSource
 from cai.loop.settings import LoopSettings
+from cai.method.settings import take_writing
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
@@ -103,6 +108,10 @@ def _stage_options(command: Command) -> Command:
     "--pair-samples", type=click.IntRange(2, 100), default=4, show_default=True, help="Responses to make pairs of."
 )
 @click.option("--judge-principles", type=Count(), default=1, show_default=True, help="Principles a pair.")
+@JUDGE_THINKING
+@sampling_options
+@revision_options
+@thinking_options
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a text at most.")
 @_stage_options
 @click.option("--beta", type=FiniteRange(0, min_open=True), default=0.1, show_default=True, help="DPO's β, ORPO's λ.")
@@ -166,7 +175,10 @@ def _settings(options: dict[str, Any]) -> LoopSettings:
     sft, second = (_fit(prefix, options, engine) for prefix in ("sft", "second"))
     adapter = AdapterSettings(**{name: options.pop(name) for name in ("adapter", "rank", "quantize")})
     preference = DPOSettings(**{name: options.pop(name) for name in ("beta", "labels", "sft_term")})
-    return LoopSettings(engine=engine, adapter=adapter, preference=preference, sft=sft, second=second, **options)
+    writing = take_writing(options)
+    return LoopSettings(
+        engine=engine, adapter=adapter, preference=preference, sft=sft, second=second, **writing, **options
+    )
 
 
 def _fit(stage: str, options: dict[str, Any], engine: EngineSettings) -> FitSettings:

@@ -122,6 +122,20 @@ ENGINE_OPTION = click.option(
     help="An option of vLLM's engine, for vllm:MODEL, e.g. max-model-len=4096; may be repeated.",
 )
 
+THINKING_MODE = click.Choice(["off", "on", "auto"])
+
+JUDGE_THINKING = click.option(
+    "--judge-thinking",
+    type=THINKING_MODE,
+    default="off",
+    show_default=True,
+    help="Think before gates and judgements; labels are clamped to 40-60 %.",
+)
+
+THINKING_BUDGET = click.option(
+    "--thinking-budget", type=Count(), help="Tokens of thought beside those of a text (default: of the same)."
+)
+
 RETRY_FAILED = click.option(
     "--retry-failed", is_flag=True, help="Ask again for what failed for good, now that the cause is mended."
 )
@@ -178,8 +192,78 @@ def judge_options(command: Command) -> Command:
                 help="Read the letters' probabilities, or the answer's text where a server has no log-probabilities.",
             ),
             click.option(
-                "--judge-reasoning", is_flag=True, help="Let the judge think first; labels are clamped to 40-60 %."
+                "--judge-reasoning",
+                is_flag=True,
+                help="Let the judge write down reasons first; labels are clamped to 40-60 %.",
             ),
+            JUDGE_THINKING,
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def sampling_options(command: Command) -> Command:
+    """Add the options that say how the model's texts are drawn."""
+    for option in reversed(
+        [
+            click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True),
+            click.option("--top-p", type=FiniteRange(0, 1, min_open=True), default=1.0, show_default=True),
+            click.option("--top-k", type=Count(), help="Draw from so many tokens, the likeliest (default: all)."),
+            click.option(
+                "--min-p",
+                type=FiniteRange(0, 1),
+                default=0.0,
+                show_default=True,
+                help="Leave out tokens less likely than this times the likeliest.",
+            ),
+            click.option(
+                "--repetition-penalty",
+                type=FiniteRange(0, min_open=True),
+                default=1.0,
+                show_default=True,
+                help="Above 1, tokens that were there become less likely.",
+            ),
+            click.option("--stop", multiple=True, metavar="TEXT", help="End a text before this; may be repeated."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def revision_options(command: Command) -> Command:
+    """Add the options that say how critiques and revisions are drawn."""
+    for option in reversed(
+        [
+            click.option(
+                "--revise-temperature",
+                type=FiniteRange(0),
+                help="Of critiques and revisions (default: that of responses, as in the paper).",
+            ),
+            click.option("--revise-top-p", type=FiniteRange(0, 1, min_open=True), help="Likewise."),
+            click.option(
+                "--critique-thinking",
+                type=THINKING_MODE,
+                help="Think before critiques and revisions (default: as --thinking).",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def thinking_options(command: Command) -> Command:
+    """Add the options that say whether a model thinks before it answers."""
+    for option in reversed(
+        [
+            click.option(
+                "--thinking",
+                type=THINKING_MODE,
+                default="auto",
+                show_default=True,
+                help="Think before responses, or not; auto: as the model does by itself.",
+            ),
+            THINKING_BUDGET,
         ]
     ):
         command = option(command)

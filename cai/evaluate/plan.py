@@ -1,7 +1,7 @@
 """An evaluation before any model is open: files read, defaults filled in, mistakes told."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -15,9 +15,9 @@ from cai.evaluate.measures import Measure, measures_of
 from cai.evaluate.settings import EvaluateSettings
 from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
+from cai.method.settings import identity
 from cai.method.templates import Templates
-from cai.models import check_engine_options
-from cai.models.base import Sampling
+from cai.models import check_engine_options, check_sampling
 from cai.models.spec import LabelledModel, ModelSpec
 
 _LABEL = re.compile(r"[\w][\w.+-]{0,79}")
@@ -61,9 +61,9 @@ class EvaluatePlan:
             "judge": judge,
             "prompts": self.prompts.fingerprint,
             "seed": settings.seed,
-            "temperature": settings.temperature,
-            "top-p": settings.top_p,
+            **identity(asdict(settings.sampling)),
             "max-tokens": settings.max_tokens,
+            **identity(asdict(settings.thinking)),
             **settings.judging.identity(),
         }
         return {name: str(value) for name, value in values.items()}
@@ -85,17 +85,28 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
     """Read the constitution, the templates and the prompts, and settle what was left open; raises UsageError."""
     constitution = load_constitution(settings.constitution)
     templates = Templates.load(constitution.language, settings.prompts_dir)
-    sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens)
+    sampling = settings.sampling.of_texts(settings.max_tokens)
+    thinking = settings.thinking.of_stages(settings.judging.judge_thinking)
     models, baseline = label_models(settings.models, settings.baseline)
     judge = settings.judge or models[0].spec
     check_engine_options((*(model.spec for model in models), judge), settings.engine.engine_option)
+    check_sampling((model.spec for model in models), sampling)
     # The order is drawn, so that a limit takes harmful and benign prompts alike.
     options = InputOptions(limit=settings.limit, shuffle=True, seed=settings.seed)
     return EvaluatePlan(
         settings=settings,
         constitution=constitution,
-        method=Method(constitution, templates, RevisionPlan(rounds=0), sampling, few_shot=False, seed=settings.seed),
-        judge_configuration=JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed),
+        method=Method(
+            constitution, templates, RevisionPlan(rounds=0), sampling, False, settings.seed, thinking=thinking
+        ),
+        judge_configuration=JudgeConfiguration(
+            constitution,
+            templates,
+            settings.judging,
+            settings.sampling.of_judge(settings.max_tokens),
+            settings.seed,
+            thinking.judging,
+        ),
         prompts=open_prompts(prompt_source(settings.prompts, constitution, "evaluation"), options),
         models=models,
         baseline=baseline,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cai.core.addresses import DataSource
-from cai.method.settings import JudgeSettings
+from cai.method.settings import JudgeSettings, SamplingSettings, ThinkingSettings
 from cai.models.settings import EngineSettings
 from cai.models.spec import LabelledModel, ModelSpec
 
@@ -22,8 +22,8 @@ class EvaluateSettings:
     prompts: DataSource | None = None
     limit: int | None = None
     seed: int = 0
-    temperature: float = 1.0
-    top_p: float = 1.0
+    sampling: SamplingSettings = SamplingSettings()
+    thinking: ThinkingSettings = ThinkingSettings()
     max_tokens: int = 512
     prompts_dir: Path | None = None
     out: Path | None = None

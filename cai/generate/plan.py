@@ -1,6 +1,6 @@
 """A generation before any model is open: files read, defaults filled in, mistakes told."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cai import __version__
@@ -13,8 +13,9 @@ from cai.generate.maker import GenerationSpec
 from cai.generate.settings import GenerateSettings
 from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
+from cai.method.settings import identity
 from cai.method.templates import Templates
-from cai.models.base import Sampling
+from cai.models import check_sampling
 from cai.rundir.checkout import refresh
 
 
@@ -67,9 +68,10 @@ class GeneratePlan:
             "rounds": self.method.plan.rounds,
             "gate": self.method.plan.gate,
             "few-shot": settings.few_shot,
-            "temperature": settings.temperature,
-            "top-p": settings.top_p,
+            **identity(asdict(settings.sampling)),
             "max-tokens": settings.max_tokens,
+            **identity(asdict(settings.revising.resolved(settings.sampling, settings.thinking.thinking))),
+            **identity(asdict(settings.thinking)),
             **settings.judging.identity(),
         }
         return {name: str(value) for name, value in values.items()}
@@ -87,15 +89,33 @@ def plan_generate(settings: GenerateSettings) -> GeneratePlan:
     if settings.few_shot and not constitution.exemplars:
         raise UsageError(f"--few-shot needs exemplars, and the constitution {constitution.name} has none")
     source = prompt_source(settings.prompts, constitution, "sets")
-    sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens)
+    sampling = settings.sampling.of_texts(settings.max_tokens)
+    check_sampling([settings.model], sampling)
+    thinking = settings.thinking.of_stages(settings.judging.judge_thinking, settings.revising.critique_thinking)
     out = settings.out if settings.out is not None else Path("runs") / constitution.name
     if not settings.fresh:
         refresh(out)
     return GeneratePlan(
         settings=settings,
         constitution=constitution,
-        method=Method(constitution, templates, revision, sampling, settings.few_shot, settings.seed),
-        judge_configuration=JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed),
+        method=Method(
+            constitution,
+            templates,
+            revision,
+            sampling,
+            settings.few_shot,
+            settings.seed,
+            settings.revising.of_texts(settings.sampling, settings.max_tokens),
+            thinking,
+        ),
+        judge_configuration=JudgeConfiguration(
+            constitution,
+            templates,
+            settings.judging,
+            settings.sampling.of_judge(settings.max_tokens),
+            settings.seed,
+            thinking.judging,
+        ),
         prompts=open_prompts(
             source,
             InputOptions(settings.prompt_column, settings.limit, settings.shuffle, settings.seed, split=settings.split),

@@ -6,7 +6,7 @@ from typing import Literal
 
 from cai.cluster.settings import ClusterSettings
 from cai.core.addresses import DataSource
-from cai.method.settings import JudgeSettings
+from cai.method.settings import JudgeSettings, RevisionSettings, SamplingSettings, ThinkingSettings
 from cai.models.settings import DEFAULT_MODEL, EngineSettings
 from cai.models.spec import ModelSpec
 
@@ -32,8 +32,9 @@ class GenerateSettings:
     rounds: int | None = None
     gate: bool | None = None
     few_shot: bool = False
-    temperature: float = 1.0
-    top_p: float = 1.0
+    sampling: SamplingSettings = SamplingSettings()
+    revising: RevisionSettings = RevisionSettings()
+    thinking: ThinkingSettings = ThinkingSettings()
     max_tokens: int = 512
     prompts_dir: Path | None = None
     out: Path | None = None

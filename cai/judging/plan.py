@@ -12,7 +12,7 @@ from cai.core.settings import plain
 from cai.judging.settings import RejudgeSettings
 from cai.method.judge import JudgeConfiguration
 from cai.method.templates import Templates
-from cai.models.base import Sampling
+from cai.models.base import Sampling, Thinking
 from cai.models.spec import ModelSpec
 from cai.rundir import Run, RunReader
 from cai.rundir.checkout import beside, refresh
@@ -38,6 +38,7 @@ class JudgePlan:
             "judge-constitution": self.judge_configuration.constitution.label,
             "judge-templates": f"{templates.language} {templates.fingerprint}",
             "judge-seed": str(settings.seed),
+            "judge-thinking-budget": str(settings.thinking_budget),
             **settings.judging.identity(),
         }
 
@@ -74,7 +75,8 @@ def plan_judge(settings: RejudgeSettings) -> JudgePlan:
     if not settings.fresh:
         refresh(out)
     sampling = Sampling(max_tokens=settings.max_tokens)
-    configuration = JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed)
+    thinking = Thinking(settings.judging.judge_thinking, settings.thinking_budget)
+    configuration = JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed, thinking)
     return JudgePlan(settings, source, configuration, judge, out)
 
 

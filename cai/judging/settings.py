@@ -19,6 +19,7 @@ class RejudgeSettings:
     constitution: str | None = None
     seed: int = 0
     max_tokens: int = 512
+    thinking_budget: int | None = None
     prompts_dir: Path | None = None
     out: Path | None = None
     fresh: bool = False

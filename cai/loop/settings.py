@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cai.core.addresses import DataSource
+from cai.method.settings import RevisionSettings, SamplingSettings, ThinkingSettings
+from cai.models.base import ThinkingMode
 from cai.models.settings import DEFAULT_MODEL, EngineSettings
 from cai.models.spec import ModelSpec
 from cai.train.methods.dpo import DPOSettings
@@ -16,7 +18,8 @@ class LoopSettings:
 
     `method` is the second stage's, one of `cai.train.methods.loop_methods`; it takes of `preference` what it has. `sft`
     and `second` say how long and how fast each stage trains; `pair_samples` are the responses a prompt that pairs are
-    made of, `judge_principles` the principles that each pair is judged under.
+    made of, `judge_principles` the principles that each pair is judged under. `sampling`, `revising` and `thinking` are
+    for generating and measuring; training that draws responses has its own.
     """
 
     constitution: str
@@ -32,6 +35,10 @@ class LoopSettings:
     samples: int = 2
     pair_samples: int = 4
     judge_principles: int = 1
+    judge_thinking: ThinkingMode = "off"
+    sampling: SamplingSettings = SamplingSettings()
+    revising: RevisionSettings = RevisionSettings()
+    thinking: ThinkingSettings = ThinkingSettings()
     max_tokens: int = 512
     engine: EngineSettings = EngineSettings()
     adapter: AdapterSettings = AdapterSettings()

@@ -6,7 +6,7 @@ a principle a round by weight, as in the paper; `walk` goes through every applic
 the gate (`gate.py`) the model first says whether the response breaks the principle at all.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from cai.constitution import Constitution, Principle, RevisionPlan, Severity
@@ -36,7 +36,7 @@ class Method:
     few_shot: bool
     seed: int
     revising: Sampling | None = None
-    thinking: StageThinking = field(default_factory=StageThinking)
+    thinking: StageThinking = StageThinking()
 
 
 def pick_principle(principles: tuple[Principle, ...], place: float) -> Principle:

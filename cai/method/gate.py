@@ -15,8 +15,6 @@ from cai.models.base import NOT_THINKING, Choice, Request, Sampling, Thinking
 MINIMUM_MASS = 0.5
 """When Yes and No together weigh less than this, the gate was not answered."""
 
-_SAMPLING = Sampling()
-
 Choose = Callable[[Request, Sequence[str]], Awaitable[Choice]]
 """An engine's `choose`, or what stands before it."""
 
@@ -40,15 +38,16 @@ async def ask_gate(
     principle: PrincipleTexts,
     *,
     thinking: Thinking = NOT_THINKING,
-    sampling: Sampling = _SAMPLING,
+    sampling: Sampling = Sampling(),
     seed: int = 0,
 ) -> GateAnswer:
     """Return how likely the dialogue's last response breaks the principle; raises what `choose` raises.
 
-    `sampling` and `seed` are for a thought alone.
+    `sampling` (its temperature, top-p and limit) and `seed` are for a thought alone.
     """
     question: Message = {"role": "user", "content": templates.gate(principle)}
-    request = Request((*dialogue, question), sampling, seed, thinking)
+    drawn = Sampling(sampling.temperature, sampling.top_p, sampling.max_tokens)
+    request = Request((*dialogue, question), drawn, seed, thinking)
     choice = await choose(request, templates.gate_options)
     mass = steady(choice.mass)
     probability = steady(choice.probabilities[0]) if mass >= MINIMUM_MASS else None

@@ -1,14 +1,27 @@
 """What a person may decide about how texts are drawn and pairs are judged, under the options' names."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from cai.core.errors import UsageError
 from cai.models.base import NOT_THINKING, Sampling, Thinking, ThinkingMode
 
 
 @dataclass(frozen=True, slots=True)
+class StageThinking:
+    """Whether the models think before a response, before critiques and revisions, and before gates and judgements."""
+
+    response: Thinking = Thinking()
+    revising: Thinking = Thinking()
+    judging: Thinking = NOT_THINKING
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """How the tokens of the model's own texts are drawn; see `Sampling`."""
+    """How the tokens of responses, critiques and revisions are drawn; see `Sampling`.
+
+    A judge writes and thinks at their temperature and top-p; the rest is the model's alone.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -17,9 +30,17 @@ class SamplingSettings:
     repetition_penalty: float = 1.0
     stop: tuple[str, ...] = ()
 
-    def sampling(self, max_tokens: int) -> Sampling:
-        """Return them with the limit on a text's tokens."""
+    def __post_init__(self) -> None:
+        if not all(self.stop):
+            raise UsageError("--stop is empty, which is how every text begins: give the text to end before")
+
+    def of_texts(self, max_tokens: int) -> Sampling:
+        """Return how the model's texts of so many tokens at most are drawn."""
         return Sampling(max_tokens=max_tokens, **asdict(self))
+
+    def of_judge(self, max_tokens: int) -> Sampling:
+        """Return how what a judge says before it decides is drawn."""
+        return Sampling(self.temperature, self.top_p, max_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +51,19 @@ class RevisionSettings:
     revise_top_p: float | None = None
     critique_thinking: ThinkingMode | None = None
 
-    def resolved(self, sampling: Sampling, thinking: ThinkingMode) -> "RevisionSettings":
+    def resolved(self, sampling: SamplingSettings, thinking: ThinkingMode) -> "RevisionSettings":
         """Return them with what is None taken from the responses."""
         return RevisionSettings(
             sampling.temperature if self.revise_temperature is None else self.revise_temperature,
             sampling.top_p if self.revise_top_p is None else self.revise_top_p,
             self.critique_thinking or thinking,
         )
+
+    def of_texts(self, sampling: SamplingSettings, max_tokens: int) -> Sampling:
+        """Return how critiques and revisions of so many tokens at most are drawn."""
+        own = self.resolved(sampling, "auto")
+        assert own.revise_temperature is not None and own.revise_top_p is not None  # noqa: S101, PT018  (resolved)
+        return replace(sampling.of_texts(max_tokens), temperature=own.revise_temperature, top_p=own.revise_top_p)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +73,13 @@ class ThinkingSettings:
     thinking: ThinkingMode = "auto"
     thinking_budget: int | None = None
 
+    def of_stages(self, judge: ThinkingMode, critique: ThinkingMode | None = None) -> StageThinking:
+        """Return them with what is said of the other stages."""
+        response, revising, judging = (
+            Thinking(mode, self.thinking_budget) for mode in (self.thinking, critique or self.thinking, judge)
+        )
+        return StageThinking(response, revising, judging)
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeSettings:
@@ -54,27 +88,38 @@ class JudgeSettings:
     `judge_principles`: how many are drawn per comparison. `judge_orders`: `one` shows each pair once, in a drawn order:
     half the cost, and the position's influence stays in the label. `judge_by`: `text` reads the letter from the answer,
     for servers without log-probabilities. `judge_reasoning`: the judge writes down reasons before it decides.
+    `judge_thinking`: whether a model that thinks does so before a judgement or a gate.
     """
 
     judge_principles: int = 1
     judge_orders: Literal["both", "one"] = "both"
     judge_by: Literal["logprobs", "text"] = "logprobs"
     judge_reasoning: bool = False
+    judge_thinking: ThinkingMode = "off"
 
     def identity(self) -> dict[str, str]:
         """Return them as an identity names them: what must stay the same while one directory is filled."""
         return identity(asdict(self))
 
 
-@dataclass(frozen=True, slots=True)
-class StageThinking:
-    """Whether the models think before a response, before critiques and revisions, and before gates and judgements."""
-
-    response: Thinking = field(default_factory=Thinking)
-    revising: Thinking = field(default_factory=Thinking)
-    judging: Thinking = NOT_THINKING
-
-
 def identity(settings: dict[str, Any]) -> dict[str, str]:
     """Return settings as an identity names them, in the command line's words."""
     return {name.replace("_", "-"): str(value) for name, value in settings.items()}
+
+
+def take_writing(options: dict[str, Any]) -> dict[str, Any]:
+    """Move how texts are drawn out of a verb's options; return it as fields of the verb's settings.
+
+    Critiques and revisions are only among them where the verb makes some.
+    """
+    groups: dict[str, type[SamplingSettings | RevisionSettings | ThinkingSettings]] = {
+        "sampling": SamplingSettings,
+        "revising": RevisionSettings,
+        "thinking": ThinkingSettings,
+    }
+    names = {group: [field.name for field in fields(kind)] for group, kind in groups.items()}
+    return {
+        group: kind(**{name: options.pop(name) for name in names[group]})
+        for group, kind in groups.items()
+        if names[group][0] in options
+    }
