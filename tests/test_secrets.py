@@ -301,6 +301,10 @@ def test_an_engine_option_that_is_a_secret(cai: Run) -> None:
     assert cai(*GENERATE, "--model", "vllm:m", "--engine-option", "hf-token=s3cr3t-typed", "--dry-run") == 2
 
 
+def test_a_template_option_that_is_a_secret(cai: Run) -> None:
+    assert cai(*GENERATE, "--model", "tiny", "--template-option", "api_key=s3cr3t-typed", "--dry-run") == 2
+
+
 def test_a_password_may_be_typed_as_it_is(server: Echoing) -> None:
     async def ask(typed: str) -> None:
         engine = await open_engine(ModelSpec.parse(typed))

@@ -61,6 +61,7 @@ def evaluate(
     concurrency: Count | None = None,
     timeout: Positive = 600.0,
     engine_option: Sequence[str] = (),
+    template_option: Sequence[str] = (),
     prompts_dir: str | Path | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
@@ -76,8 +77,8 @@ def evaluate(
     `evaluations/NAME`). The other options, among them how answers are sampled (`temperature`, `top_p`, `top_k`,
     `min_p`, `repetition_penalty`, `stop`, `max_tokens`, `thinking`, `thinking_budget`) and judged (`judge_principles`,
     `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`), how models are opened (`device`, `dtype`,
-    `concurrency`, `timeout`, `engine_option`), `constitution`, `prompts_dir`, `fresh`, `retry_failed` and `progress`,
-    are as for `generate`.
+    `concurrency`, `timeout`, `engine_option`, `template_option`), `constitution`, `prompts_dir`, `fresh`,
+    `retry_failed` and `progress`, are as for `generate`.
 
     Returns what was measured, by model and by pair: `result.measurement("breaks any principle", "base").value` is a
     share in [0, 1] of `count` prompts, with the interval's ends `low` and `high`. The same call again goes on, also

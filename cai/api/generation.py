@@ -91,6 +91,7 @@ def generate(
     concurrency: Count | None = None,
     timeout: Positive = 600.0,
     engine_option: Sequence[str] = (),
+    template_option: Sequence[str] = (),
     cluster: str | None = None,
     replicas: Count | None = None,
     gpus_per_replica: NotNegative | None = None,
@@ -126,10 +127,11 @@ def generate(
     the rows, and in no dataset unless `Run.export` is asked for them.
 
     `device` and `dtype` are for models in this process, `timeout` (seconds) for servers, `concurrency` is the number of
-    requests at once, `engine_option` has vLLM's own as `KEY=VALUE`; `cluster`, `replicas` and `gpus_per_replica` make
-    the rows on Ray. `prompts_dir` holds request templates of your own. `out` is a directory or a URL (None:
-    `runs/NAME`). With `retry_failed` what failed for good is asked again; with `all_revisions` every round's revision
-    is exported. `progress=False` draws nothing.
+    requests at once, `engine_option` has vLLM's own as `KEY=VALUE`, `template_option` variables of the models' chat
+    templates (`reasoning_effort=low`); `cluster`, `replicas` and `gpus_per_replica` make the rows on Ray.
+    `prompts_dir` holds request templates of your own. `out` is a directory or a URL (None: `runs/NAME`).
+    With `retry_failed` what failed for good is asked again; with `all_revisions` every round's revision is exported.
+    `progress=False` draws nothing.
 
     Raises UsageError before any work is done; EngineGoneError or StoreError when it had to stop, with everything kept
     that was finished; KeyboardInterrupt after Ctrl-C, as `cai.api.working` says.
@@ -155,6 +157,7 @@ def judge(
     concurrency: Count | None = None,
     timeout: Positive = 600.0,
     engine_option: Sequence[str] = (),
+    template_option: Sequence[str] = (),
     prompts_dir: str | Path | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
@@ -167,8 +170,8 @@ def judge(
     `max_tokens` limits what the judge writes before it decides. `out` is by default the run's directory with
     `-judged-NAME` behind it. `seed`,
     `judge_principles`, `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`, `thinking_budget`, `device`,
-    `dtype`, `concurrency`, `timeout`, `engine_option`, `prompts_dir`, `fresh`, `retry_failed`, `progress` and the
-    errors are as for `generate`.
+    `dtype`, `concurrency`, `timeout`, `engine_option`, `template_option`, `prompts_dir`, `fresh`, `retry_failed`,
+    `progress` and the errors are as for `generate`.
     """
     return JudgeCall(checked(_JUDGE, locals())).run()
 
@@ -236,7 +239,9 @@ class GenerateCall(_Filling):
                 out=new_run(options.pop("out")),
                 **_common(options),
             )
-            check_engine_options((model, judge or model), settings.engine.engine_option)
+            check_engine_options(
+                (model, judge or model), settings.engine.engine_option, settings.engine.template_option
+            )
             plan = plan_generate(settings)
             if plan.method.plan.gate and plan.method.plan.rounds:
                 require_log_probabilities(model, "the gate", "gate=False")
@@ -268,7 +273,7 @@ class JudgeCall(_Filling):
             **_common(options),
         )
         plan = plan_judge(settings)
-        check_engine_options((plan.judge,), settings.engine.engine_option)
+        check_engine_options((plan.judge,), settings.engine.engine_option, settings.engine.template_option)
         if settings.judging.judge_by == "logprobs":
             require_log_probabilities(plan.judge, "the judge", 'judge_by="text"')
         return plan

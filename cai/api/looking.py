@@ -35,19 +35,27 @@ def check_model(
     device: str = "auto",
     dtype: str = "auto",
     engine_option: Sequence[str] = (),
+    template_option: Sequence[str] = (),
     progress: bool = True,
 ) -> Findings:
     """Open a model, ask it something, and return what it can do and how fast, in tokens a second.
 
-    `model`, `device`, `dtype`, `engine_option` and `progress` are as for `generate`. Takes a minute at most once the
-    model is open. Raises ModelError when it cannot be opened, EngineError when it does not answer.
+    `model`, `device`, `dtype`, `engine_option`, `template_option` and `progress` are as for `generate`. Takes a minute
+    at most once the model is open. Raises ModelError when it cannot be opened, EngineError when it does not answer.
     """
     checked(check_model, locals())
     spec = model_spec(model)
-    check_engine_options((spec,), engine_option)
+    check_engine_options((spec,), engine_option, tuple(template_option))
     return run_watched(
         lambda watch: check(
-            spec, EngineOptions(device=device, dtype=dtype, engine_options=tuple(engine_option), say=watch.say)
+            spec,
+            EngineOptions(
+                device=device,
+                dtype=dtype,
+                engine_options=tuple(engine_option),
+                template_options=tuple(template_option),
+                say=watch.say,
+            ),
         ),
         progress=progress,
     )

@@ -116,6 +116,7 @@ def loop(
     concurrency: Count | None = None,
     timeout: Positive = 600.0,
     engine_option: Sequence[str] = (),
+    template_option: Sequence[str] = (),
     prompts_dir: str | Path | None = None,
     out: str | Path | None = None,
     retry_failed: bool = False,
@@ -135,8 +136,8 @@ def loop(
     `sft_learning_rate` and `sft_batch_size` are the supervised stage's, the four of `second_epochs`,
     `second_max_steps`, `second_learning_rate` and `second_batch_size` the second's; `beta`, `labels`, `sft_term`,
     `group`, `adapter`, `rank`, `quantize` and `template` are as for `train`, `constitution`, `seed`, `max_tokens`,
-    `device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `prompts_dir`, `retry_failed` and `progress` as for
-    `generate`. `out` is a directory (None: `loops/NAME`).
+    `device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `template_option`, `prompts_dir`, `retry_failed` and
+    `progress` as for `generate`. `out` is a directory (None: `loops/NAME`).
 
     Raises as the stages do, with all finished work kept; KeyboardInterrupt after Ctrl-C.
     """

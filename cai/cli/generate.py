@@ -137,7 +137,11 @@ def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
         cluster=cluster_settings(*(options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica"))),
         **options,
     )
-    check_engine_options((settings.model, settings.judge or settings.model), settings.engine.engine_option)
+    check_engine_options(
+        (settings.model, settings.judge or settings.model),
+        settings.engine.engine_option,
+        settings.engine.template_option,
+    )
     plan = plan_generate(settings)
     console = Screen()
     if not (dry_run and as_json):  # which tells them itself

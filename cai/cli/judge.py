@@ -58,7 +58,7 @@ def judge(quiet: bool, as_json: bool, **options: Any) -> None:
     """
     settings = RejudgeSettings(engine=take_engine_settings(options), judging=take_judge_settings(options), **options)
     plan = plan_judge(settings)
-    check_engine_options((plan.judge,), settings.engine.engine_option)
+    check_engine_options((plan.judge,), settings.engine.engine_option, settings.engine.template_option)
     if settings.fresh:
         confirm_fresh(plan.out)
     summary = run_watched(lambda watch: judge_again(plan, watch), quiet=quiet)

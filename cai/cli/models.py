@@ -6,7 +6,7 @@ from dataclasses import asdict
 import click
 from rich.table import Table
 
-from cai.cli.options import ENGINE_OPTION
+from cai.cli.options import ENGINE_OPTION, TEMPLATE_OPTION
 from cai.cli.screen import Screen, shown
 from cai.cli.terminal import print_json, remark
 from cai.models import EngineOptions, check_engine_options, model_forms
@@ -24,11 +24,22 @@ def models() -> None:
 @click.option("--device", default="auto", show_default=True, help="Where a model in this process runs: cpu, cuda, mps.")
 @click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or float16, for such a model.")
 @ENGINE_OPTION
+@TEMPLATE_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def check(spec: ModelSpec, *, device: str, dtype: str, engine_option: tuple[str, ...], as_json: bool) -> None:
+def check(
+    spec: ModelSpec,
+    *,
+    device: str,
+    dtype: str,
+    engine_option: tuple[str, ...],
+    template_option: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Open the model SPEC and ask it something."""
-    check_engine_options((spec,), engine_option)
-    options = EngineOptions(device=device, dtype=dtype, engine_options=engine_option, say=remark)
+    check_engine_options((spec,), engine_option, template_option)
+    options = EngineOptions(
+        device=device, dtype=dtype, engine_options=engine_option, template_options=template_option, say=remark
+    )
     findings = asyncio.run(check_model(spec, options))
     if as_json:
         print_json(asdict(findings), indent=True)

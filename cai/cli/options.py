@@ -136,6 +136,13 @@ THINKING_BUDGET = click.option(
     "--thinking-budget", type=Count(), help="Tokens of thought beside those of a text (default: of the same)."
 )
 
+TEMPLATE_OPTION = click.option(
+    "--template-option",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A variable of the model's chat template, e.g. reasoning_effort=low; may be repeated.",
+)
+
 RETRY_FAILED = click.option(
     "--retry-failed", is_flag=True, help="Ask again for what failed for good, now that the cause is mended."
 )
@@ -160,6 +167,7 @@ def engine_options(command: Command) -> Command:
                 help="Seconds a server may take over one request.",
             ),
             ENGINE_OPTION,
+            TEMPLATE_OPTION,
         ]
     ):
         command = option(command)

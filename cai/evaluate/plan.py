@@ -89,7 +89,9 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
     thinking = settings.thinking.of_stages(settings.judging.judge_thinking)
     models, baseline = label_models(settings.models, settings.baseline)
     judge = settings.judge or models[0].spec
-    check_engine_options((*(model.spec for model in models), judge), settings.engine.engine_option)
+    check_engine_options(
+        (*(model.spec for model in models), judge), settings.engine.engine_option, settings.engine.template_option
+    )
     check_sampling((model.spec for model in models), sampling)
     # The order is drawn, so that a limit takes harmful and benign prompts alike.
     options = InputOptions(limit=settings.limit, shuffle=True, seed=settings.seed)

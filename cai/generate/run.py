@@ -14,7 +14,7 @@ from cai.generate.dry_run import DryRun
 from cai.generate.estimate import SAMPLED_PROMPTS, Estimate, GenerateSummary, RowsSoFar, estimate
 from cai.generate.maker import open_maker
 from cai.generate.plan import GeneratePlan
-from cai.models import open_counter
+from cai.models import EngineOptions, open_counter
 from cai.pipeline.filling import fill, open_run
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
@@ -32,9 +32,10 @@ def estimate_generate(plan: GeneratePlan) -> Estimate:
 
 def _estimate(plan: GeneratePlan, first: Sequence[Prompt | Failure]) -> Estimate:
     settings = plan.settings
-    counter = open_counter(settings.model)
+    options = EngineOptions(template_options=settings.engine.template_option)
+    counter = open_counter(settings.model, options)
     judge_counter = (
-        counter if settings.judge is None or settings.judge == settings.model else open_counter(settings.judge)
+        counter if settings.judge is None or settings.judge == settings.model else open_counter(settings.judge, options)
     )
     run = DryRun(plan.method, plan.judge_configuration, settings.samples, counter, judge_counter)
     return estimate(first, plan.prompts.size, run, _rows_so_far(plan))

@@ -99,7 +99,11 @@ def plan_loop(settings: LoopSettings) -> LoopPlan:
     for option, source in (("prompts", settings.prompts), ("evaluation-prompts", settings.evaluation_prompts)):
         if source is not None and str(source) == "-":
             raise UsageError(f"--{option} is standard input, which is read once; a loop needs a file to come back to")
-    check_engine_options((settings.model, settings.judge or settings.model), settings.engine.engine_option)
+    check_engine_options(
+        (settings.model, settings.judge or settings.model),
+        settings.engine.engine_option,
+        settings.engine.template_option,
+    )
     constitution = load_constitution(settings.constitution)
     prompt_source(settings.prompts, constitution, "sets")
     prompt_source(settings.evaluation_prompts, constitution, "evaluation", option="--evaluation-prompts")

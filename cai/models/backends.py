@@ -17,7 +17,7 @@ added with `register_backend`, from anywhere.
 
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from cai.core.addresses import DataSource, address_secrets
 from cai.core.errors import ModelError
 from cai.core.redaction import is_secret_name, know
 from cai.models.base import Engine, Sampling
+from cai.models.template_options import read_template_options
 
 if TYPE_CHECKING:
     from cai.models.spec import ModelSpec
@@ -51,7 +52,8 @@ class EngineOptions:
 
     `device` and `dtype` (torch's names, or auto) matter to models in this process, `timeout` (seconds an attempt) to
     servers; `concurrency` None leaves the number of requests held at once to the engine. `engine_options` are
-    `KEY=VALUE` texts that matter to vLLM's engine. `say` tells a person at once what a server is waited for.
+    `KEY=VALUE` texts that matter to vLLM's engine, `template_options` such texts for chat templates. `say` tells a
+    person at once what a server is waited for.
     """
 
     device: str = "auto"
@@ -59,6 +61,7 @@ class EngineOptions:
     concurrency: int | None = None
     timeout: float = 600.0
     engine_options: tuple[str, ...] = ()
+    template_options: tuple[str, ...] = ()
     say: Callable[[str], None] | None = None
 
 
@@ -79,7 +82,7 @@ def model_name(rest: str) -> SpecParts | None:
     return SpecParts(rest[1:])
 
 
-def count_bytes(_spec: "ModelSpec") -> "TokenCounter":
+def count_bytes(_spec: "ModelSpec", _options: EngineOptions) -> "TokenCounter":
     """Return the counter for a tokenizer that is not known."""
     from cai.models.tokens import ByteCounter
 
@@ -96,18 +99,19 @@ class Backend:
 
     `weights` returns the directory, hub id or `BASE+ADAPTER` in which transformers finds the model, so that it can be
     trained; None when it cannot. `needs` is what pip installs where a package is missing. `engine_options` says whether
-    `--engine-option` is for it. `sampling` are the ways of drawing tokens it has beside temperature and top-p, of
-    `MORE_SAMPLING`.
+    `--engine-option` is for it, `template_options` whether `--template-option` is. `sampling` are the ways of drawing
+    tokens it has beside temperature and top-p, of `MORE_SAMPLING`.
     """
 
     kind: str
     form: str
     open: Callable[["ModelSpec", EngineOptions], Awaitable[Engine]]
-    count_tokens: Callable[["ModelSpec"], "TokenCounter"] = count_bytes
+    count_tokens: Callable[["ModelSpec", EngineOptions], "TokenCounter"] = count_bytes
     parse: Callable[[str], SpecParts | None] = model_name
     weights: Callable[["ModelSpec"], str] | None = None
     needs: str = ""
     engine_options: bool = False
+    template_options: bool = False
     sampling: frozenset[str] = frozenset()
 
     @property
@@ -144,26 +148,32 @@ async def open_engine(spec: "ModelSpec", options: EngineOptions | None = None) -
         return await spec.backend.open(spec, options or EngineOptions())
 
 
-def open_counter(spec: "ModelSpec") -> "TokenCounter":
+def open_counter(spec: "ModelSpec", options: EngineOptions | None = None) -> "TokenCounter":
     """Return the counter for the model that `spec` names; raises ModelError when its tokenizer cannot be opened."""
     with _installed(spec):
-        return spec.backend.count_tokens(spec)
+        return spec.backend.count_tokens(spec, options or EngineOptions())
 
 
-def check_engine_options(specs: Iterable["ModelSpec"], engine_options: Iterable[str]) -> None:
-    """Raise ModelError when there are options for vLLM's engine and none of a command's models is opened in it.
+def check_engine_options(
+    specs: Iterable["ModelSpec"], engine_options: Iterable[str], template_options: Sequence[str] = ()
+) -> None:
+    """Raise ModelError when there are options for vLLM's engine, or for chat templates, that none of the models takes.
 
     Raises it, too, for an option that would let a checkpoint run code of its own (see `pretrained`), and for one that
     is a secret: options are written down with the run.
     """
+    backends = [spec.backend for spec in specs]
     keys = [option.partition("=")[0].strip().lstrip("-").replace("_", "-") for option in engine_options]
     for key in keys:
         if key.startswith("trust-remote-code"):
             raise ModelError("--engine-option trust-remote-code: cai never runs Python code that comes with a model")
         if is_secret_name(key):
             raise ModelError(f"--engine-option {key} is a secret: give it in the environment, as HF_TOKEN for the hub")
-    if keys and not any(spec.backend.engine_options for spec in specs):
+    if keys and not any(backend.engine_options for backend in backends):
         raise ModelError("--engine-option is for vLLM's engine, and no model here is a vllm:MODEL")
+    if read_template_options(template_options) and not any(backend.template_options for backend in backends):
+        having = ", ".join(backend.form for backend in _BACKENDS.values() if backend.template_options)
+        raise ModelError(f"--template-option is for a model's chat template, and no model here has one: {having} have")
 
 
 def check_sampling(specs: Iterable["ModelSpec"], sampling: Sampling) -> None:
@@ -226,7 +236,13 @@ def _script(rest: str) -> SpecParts | None:
 async def _open_local(spec: "ModelSpec", options: EngineOptions) -> Engine:
     from cai.models.local.engine import open_transformers
 
-    return await open_transformers(spec.weights, options.device, options.dtype, options.concurrency)
+    return await open_transformers(
+        spec.weights,
+        options.device,
+        options.dtype,
+        options.concurrency,
+        read_template_options(options.template_options),
+    )
 
 
 async def _open_vllm(spec: "ModelSpec", options: EngineOptions) -> Engine:
@@ -234,7 +250,14 @@ async def _open_vllm(spec: "ModelSpec", options: EngineOptions) -> Engine:
         os.environ.setdefault(name, value)  # vLLM reads them while it is imported, and so do its processes
     from cai.models.vllm.engine import open_vllm
 
-    return await open_vllm(spec.model, options.device, options.dtype, options.concurrency, options.engine_options)
+    return await open_vllm(
+        spec.model,
+        options.device,
+        options.dtype,
+        options.concurrency,
+        options.engine_options,
+        read_template_options(options.template_options),
+    )
 
 
 async def _open_servers(spec: "ModelSpec", options: EngineOptions) -> Engine:
@@ -251,16 +274,16 @@ async def _open_scripted(spec: "ModelSpec", options: EngineOptions) -> Engine:
     return default_script(delay=settings["delay_ms"] / 1000, concurrency=max(1, settings["concurrency"]))
 
 
-def _count_words(_spec: "ModelSpec") -> "TokenCounter":
+def _count_words(_spec: "ModelSpec", _options: EngineOptions) -> "TokenCounter":
     from cai.models.tokens import WordCounter
 
     return WordCounter()
 
 
-def _count_with_template(spec: "ModelSpec") -> "TokenCounter":
+def _count_with_template(spec: "ModelSpec", options: EngineOptions) -> "TokenCounter":
     from cai.models.tokens import open_template_counter
 
-    return open_template_counter(spec.model or spec.weights)
+    return open_template_counter(spec.model or spec.weights, read_template_options(options.template_options))
 
 
 def _embedded(_spec: "ModelSpec") -> str:
@@ -275,9 +298,25 @@ _LOCAL, _VLLM = "cai[local]", "cai[vllm]"
 _BACKENDS: dict[str, Backend] = {
     backend.kind: backend
     for backend in (
-        Backend("tiny", "tiny", _open_local, _count_with_template, _no_name, _embedded, _LOCAL),
-        Backend("transformers", "transformers:MODEL", _open_local, _count_with_template, weights=_named, needs=_LOCAL),
-        Backend("vllm", "vllm:MODEL", _open_vllm, _count_with_template, needs=_VLLM, engine_options=True),
+        Backend("tiny", "tiny", _open_local, _count_with_template, _no_name, _embedded, _LOCAL, template_options=True),
+        Backend(
+            "transformers",
+            "transformers:MODEL",
+            _open_local,
+            _count_with_template,
+            weights=_named,
+            needs=_LOCAL,
+            template_options=True,
+        ),
+        Backend(
+            "vllm",
+            "vllm:MODEL",
+            _open_vllm,
+            _count_with_template,
+            needs=_VLLM,
+            engine_options=True,
+            template_options=True,
+        ),
         Backend("openai", "openai:MODEL@URL[,URL…]", _open_servers, count_bytes, _served),
         Backend("scripted", "scripted", _open_scripted, _count_words, _script),
     )

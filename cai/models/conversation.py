@@ -6,7 +6,7 @@ reads these characters, and only the chat template ends a turn or begins one.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cai.core.errors import ContextError, ModelError, RequestError
@@ -19,10 +19,11 @@ _FIRST_SEPARATOR = 0xF0000  # the first of Unicode's private characters, of whic
 
 
 class ChatTokenizer:
-    """One tokenizer with a chat template, and the `context_length` of the model behind it (None: not told)."""
+    """One tokenizer with a chat template and its `variables`, and the model's `context_length` (None: not told)."""
 
-    def __init__(self, tokenizer: Any, context_length: int | None) -> None:
+    def __init__(self, tokenizer: Any, context_length: int | None, variables: Mapping[str, Any] | None = None) -> None:
         self.context_length = context_length
+        self._variables = dict(variables or {})
         self._tokenizer = tokenizer
         self._spellings: dict[str, list[Spelling]] = {}
         special = sorted((token.content for token in tokenizer.added_tokens_decoder.values() if token.special), key=len)
@@ -74,7 +75,9 @@ class ChatTokenizer:
         return self._render(cut).split(separator)
 
     def _render(self, messages: Sequence[Message]) -> str:
-        text: str = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        text: str = self._tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True, **self._variables
+        )
         return text
 
     def _encode(self, text: str) -> list[int]:

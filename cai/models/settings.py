@@ -16,3 +16,4 @@ class EngineSettings:
     concurrency: int | None = None
     timeout: float = 600.0
     engine_option: tuple[str, ...] = ()
+    template_option: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ told in one sentence.
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -23,8 +23,8 @@ class RenderError(Exception):
     """A chat template did something else than print a conversation; the message says what."""
 
 
-def check_template(tokenizer: Any, name: str) -> None:
-    """Raise ModelError unless the tokenizer has a chat template that prints what a user says."""
+def check_template(tokenizer: Any, name: str, variables: Mapping[str, Any] | None = None) -> None:
+    """Raise ModelError unless the tokenizer has a chat template that prints what a user says, with these variables."""
     if not tokenizer.chat_template:
         raise ModelError(
             f"model {name} has no chat template: use an instruct model, or put a chat_template.jinja beside its weights"
@@ -32,7 +32,10 @@ def check_template(tokenizer: Any, name: str) -> None:
     try:
         text = render(
             lambda: tokenizer.apply_chat_template(
-                [{"role": "user", "content": _QUESTION}], tokenize=False, add_generation_prompt=True
+                [{"role": "user", "content": _QUESTION}],
+                tokenize=False,
+                add_generation_prompt=True,
+                **(variables or {}),
             )
         )
     except RenderError as error:

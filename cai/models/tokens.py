@@ -7,7 +7,7 @@
 | `scripted` | words, which are that engine's tokens |
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -62,9 +62,9 @@ class TemplateCounter:
 
     basis = "tokens are counted by the model's own tokenizer and chat template"
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, variables: Mapping[str, Any] | None = None) -> None:
         self._tokenizer = tokenizer
-        self._chat = ChatTokenizer(tokenizer, None)
+        self._chat = ChatTokenizer(tokenizer, None, variables)
         self._text = lru_cache(_REMEMBERED_TEXTS)(self._encoded)
         self._around = lru_cache(_REMEMBERED_TEXTS)(self._template)
 
@@ -82,10 +82,13 @@ class TemplateCounter:
         return len(self._chat.encode_prompt(turns)) - len(roles) * self._text("?")
 
 
-def open_template_counter(model: str) -> TemplateCounter:
-    """Return the counter of a directory, hub id or `BASE+ADAPTER`; raises ModelError when it has no tokenizer."""
+def open_template_counter(model: str, variables: Mapping[str, Any] | None = None) -> TemplateCounter:
+    """Return the counter of a directory, hub id or `BASE+ADAPTER`; raises ModelError when it has no tokenizer.
+
+    `variables` are for the chat template.
+    """
     from cai.models.checkpoint.pretrained import open_tokenizer  # noqa: PLC0415  (optional, and seconds to import)
 
     tokenizer = open_tokenizer(Checkpoint.resolve(model).tokenizer)
-    check_template(tokenizer, model)
-    return TemplateCounter(tokenizer)
+    check_template(tokenizer, model, variables)
+    return TemplateCounter(tokenizer, variables)

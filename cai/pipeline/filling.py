@@ -64,7 +64,13 @@ async def open_closing(
 ) -> Engine:
     """Open a model that the stack closes; `say` tells a person what a server is waited for. Raises ModelError."""
     options = EngineOptions(
-        settings.device, settings.dtype, settings.concurrency, settings.timeout, settings.engine_option, say
+        settings.device,
+        settings.dtype,
+        settings.concurrency,
+        settings.timeout,
+        settings.engine_option,
+        settings.template_option,
+        say,
     )
     engine = await open_engine(spec, options)
     stack.push_async_callback(engine.close)

@@ -7,8 +7,9 @@ only where two tokens are tied.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 
@@ -38,7 +39,7 @@ class TransformersEngine:
         self.name = loaded.name
         self.concurrency = concurrency or _ROWS.get(loaded.device.type, _DEFAULT_ROWS)
         self.context_length = loaded.context_length
-        self._chat = ChatTokenizer(loaded.tokenizer, loaded.context_length)
+        self._chat = ChatTokenizer(loaded.tokenizer, loaded.context_length, loaded.variables)
         self._scheduler = Scheduler(
             loaded.model, loaded.device, loaded.end_tokens, limits or _limits(loaded, self.concurrency)
         )
@@ -72,13 +73,18 @@ class TransformersEngine:
         await asyncio.to_thread(self._scheduler.close)
 
 
-async def open_transformers(model: str, device: str, dtype: str, concurrency: int | None) -> TransformersEngine:
-    """Open a directory or hub id; raises ModelError in one sentence when that cannot be."""
+async def open_transformers(
+    model: str, device: str, dtype: str, concurrency: int | None, variables: Mapping[str, Any] | None = None
+) -> TransformersEngine:
+    """Open a directory or hub id; raises ModelError in one sentence when that cannot be.
+
+    `variables` are for its chat template.
+    """
     # In a thread that ends: its OpenMP threads end with it. Were they left, OpenMP would count more threads than cores
     # and put them to sleep between any two operations, which takes half as long again on a small model.
     loader = ThreadPoolExecutor(1, thread_name_prefix="cai-load")
     try:
-        loaded = await asyncio.get_running_loop().run_in_executor(loader, load, model, device, dtype)
+        loaded = await asyncio.get_running_loop().run_in_executor(loader, load, model, device, dtype, variables)
     finally:
         loader.shutdown(wait=False)
     return TransformersEngine(loaded, concurrency)

@@ -5,9 +5,9 @@ Progress bars and advice that transformers prints while loading are silenced for
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,13 +20,14 @@ from cai.models.checkpoint.pretrained import merge_adapter, open_tokenizer, open
 from cai.models.checkpoint.resolve import Checkpoint
 from cai.models.local.kernels import pack_linears, share_heads
 from cai.models.template_check import check_template
+from cai.models.template_options import told_variables
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An open model; `cache_bytes` is what one token takes in its key-value cache."""
+    """An open model; `cache_bytes` is what one token takes in its KV cache, `variables` are its chat template's."""
 
     name: str
     model: Any
@@ -35,10 +36,14 @@ class Loaded:
     context_length: int | None
     end_tokens: frozenset[int]
     cache_bytes: int
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load(name: str, device: str, dtype: str) -> Loaded:
-    """Open the directory or hub id `name`, or `BASE+ADAPTER`; `device` and `dtype` are torch's names, or auto."""
+def load(name: str, device: str, dtype: str, variables: Mapping[str, Any] | None = None) -> Loaded:
+    """Open the directory or hub id `name`, or `BASE+ADAPTER`; `device` and `dtype` are torch's names, or auto.
+
+    `variables` are for its chat template.
+    """
     place = _device(device)
     checkpoint = Checkpoint.resolve(name)
     adapter = checkpoint.adapter
@@ -46,7 +51,7 @@ def load(name: str, device: str, dtype: str) -> Loaded:
         require_peft(adapter)  # before the base is loaded
     with _quiet():
         tokenizer = open_tokenizer(checkpoint.tokenizer)
-        check_template(tokenizer, name)
+        check_template(tokenizer, name, variables)
         model = open_weights(checkpoint.base, dtype=_dtype(dtype, place))
         commit = getattr(model.config, "_commit_hash", None)  # private; without it a hub id is named without its commit
         label = checkpoint.provenance("transformers", str(model.dtype).removeprefix("torch."), commit)
@@ -58,13 +63,14 @@ def load(name: str, device: str, dtype: str) -> Loaded:
         share_heads(model)
         pack_linears(model)
     return Loaded(
-        name=label,
+        name=" ".join([label, *told_variables(variables or {})]),
         model=model,
         tokenizer=tokenizer,
         device=place,
         context_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         end_tokens=_end_tokens(model, tokenizer, [] if adapter is None else declared_ends(adapter)),
         cache_bytes=_probe(name, model, place),
+        variables=variables or {},
     )
 
 

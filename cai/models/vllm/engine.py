@@ -10,7 +10,7 @@ the engine's name says `unseeded`.
 import asyncio
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,7 +39,7 @@ class VllmEngine:
         self._engine = opened.engine
         self._adapter = opened.adapter
         self._seeds = opened.seeds
-        self._chat = ChatTokenizer(opened.tokenizer, opened.context_length)
+        self._chat = ChatTokenizer(opened.tokenizer, opened.context_length, opened.variables)
         self._numbers = itertools.count()
 
     async def complete(self, request: Request) -> Completion:
@@ -139,13 +139,20 @@ class VllmEngine:
 
 
 async def open_vllm(
-    model: str, device: str, dtype: str, concurrency: int | None, options: tuple[str, ...] = ()
+    model: str,
+    device: str,
+    dtype: str,
+    concurrency: int | None,
+    options: tuple[str, ...] = (),
+    variables: Mapping[str, Any] | None = None,
 ) -> VllmEngine:
     """Open a directory, hub id or `BASE+ADAPTER`; raises ModelError in one sentence when that cannot be.
 
-    `options` are `key=value` texts for vLLM's engine, see `vllm_options`.
+    `options` are `key=value` texts for vLLM's engine, see `vllm_options`; `variables` are for the chat template.
     """
-    engine = VllmEngine(await asyncio.to_thread(open_model, model, device, dtype, options), concurrency)
+    engine = VllmEngine(
+        await asyncio.to_thread(open_model, model, device, dtype, options, variables or {}), concurrency
+    )
     try:
         await engine.add_adapter()
     except BaseException:

@@ -7,6 +7,7 @@ they do not outlive it.
 
 import os
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from typing import Any, get_args
@@ -24,6 +25,7 @@ from cai.models.checkpoint.files import declared_ends
 from cai.models.checkpoint.pretrained import load_pretrained, require_rows
 from cai.models.checkpoint.resolve import Checkpoint, lora_rank
 from cai.models.template_check import check_template
+from cai.models.template_options import told_variables
 from cai.models.vllm.options import SAME_ANSWERS, engine_arguments, read_options
 from cai.models.vllm.worker import OWNER, OwnedWorker
 
@@ -44,9 +46,12 @@ class StartedVllm:
     context_length: int
     sequences: int
     seeds: bool
+    variables: Mapping[str, Any]
 
 
-def open_model(name: str, device: str, dtype: str, options: tuple[str, ...]) -> StartedVllm:
+def open_model(
+    name: str, device: str, dtype: str, options: tuple[str, ...], variables: Mapping[str, Any]
+) -> StartedVllm:
     """Start vLLM's engine on a directory, a hub id or `BASE+ADAPTER`; call it from a thread of its own."""
     values = read_options(options)
     if dtype != "auto" and "dtype" in values:
@@ -71,7 +76,7 @@ def open_model(name: str, device: str, dtype: str, options: tuple[str, ...]) -> 
             worker_extension_cls=f"{OwnedWorker.__module__}.{OwnedWorker.__name__}",
             **({"use_tqdm_on_load": False} | arguments),
         ).create_engine_config(UsageContext.LLM_CLASS)
-        tokenizer = _tokenizer(name, config.model_config)
+        tokenizer = _tokenizer(name, config.model_config, variables)
         engine = AsyncLLM.from_vllm_config(config, usage_context=UsageContext.LLM_CLASS, disable_log_stats=True)
     except ModelError:
         raise
@@ -80,13 +85,14 @@ def open_model(name: str, device: str, dtype: str, options: tuple[str, ...]) -> 
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return StartedVllm(
-        name=_label(checkpoint, config.model_config, values, place),
+        name=" ".join([_label(checkpoint, config.model_config, values, place), *told_variables(dict(variables))]),
         engine=engine,
         tokenizer=tokenizer,
         adapter=None if adapter is None else LoRARequest(adapter.name, 1, str(adapter)),
         context_length=config.model_config.max_model_len,
         sequences=config.scheduler_config.max_num_seqs,
         seeds=place != "cpu",
+        variables=variables,
     )
 
 
@@ -103,11 +109,11 @@ def _adapter_arguments(checkpoint: Checkpoint) -> dict[str, Any]:
     return arguments | ({"generation_config": str(adapter)} if declared_ends(adapter) else {})
 
 
-def _tokenizer(name: str, config: Any) -> Any:
+def _tokenizer(name: str, config: Any, variables: Mapping[str, Any]) -> Any:
     tokenizer = load_pretrained(
         transformers.AutoTokenizer.from_pretrained, config.tokenizer, revision=config.tokenizer_revision
     )
-    check_template(tokenizer, name)
+    check_template(tokenizer, name, variables)
     require_rows(tokenizer, config.get_vocab_size(), name)
     return tokenizer
 
