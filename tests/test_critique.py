@@ -65,7 +65,7 @@ def test_the_gate_skips_what_is_clearly_kept_and_records_what_it_said() -> None:
 
 
 def test_a_gate_that_was_not_answered_is_no_answer() -> None:
-    trace, requests = run_chain(GATED, gates=[0.0, 0.0], mass=0.1)
+    trace, requests = run_chain(GATED, gates=[0.0] * 4, mass=0.1)  # each is asked twice
     assert [turn.gate for turn in trace.rounds] == [None, None]
     assert [turn.gate_mass for turn in trace.rounds] == [pytest.approx(0.1)] * 2  # asked they were
     assert len(requests) == 5

@@ -22,6 +22,7 @@ from cai.evaluate.plan import label_models, plan_evaluate
 from cai.evaluate.results import Evaluation
 from cai.evaluate.run import evaluate
 from cai.evaluate.settings import EvaluateSettings
+from cai.method.settings import SamplingSettings
 from cai.models.asking import ATTEMPTS
 from cai.models.base import Request
 from cai.models.scripted import ScriptedEngine
@@ -177,7 +178,11 @@ def test_finished_work_is_not_asked_again_and_changes_nothing(tmp_path: Path, mo
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"seed": 1}, "seed: the run has 0, now 1"), ({"temperature": 0.5}, "temperature"), ({}, "model a")],
+    [
+        ({"seed": 1}, "seed: the run has 0, now 1"),
+        ({"sampling": SamplingSettings(0.5)}, "temperature"),
+        ({}, "model a"),
+    ],
 )
 def test_a_changed_setting_does_not_mix(
     change: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,6 @@
 """Templates say what they should in each language, and broken ones are refused when they are loaded."""
 
+import pickle
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -216,6 +217,21 @@ def test_text_that_is_not_utf8(directory: Path) -> None:
         Templates.load("en", directory)
 
 
+def test_how_an_answer_begins_is_read_and_named(directory: Path) -> None:
+    words = directory / "en" / "words.yaml"
+    words.write_text(ANSWERS)
+    bare = Templates.load("en", directory)
+    assert (bare.gate_prefill, bare.judge_prefill) == ("", "")
+    words.write_text(f"{ANSWERS}prefill:\n  judge: Any better one is (\n")
+    begun = Templates.load("en", directory)
+    assert (begun.gate_prefill, begun.judge_prefill) == ("", "Any better one is (")
+    assert begun.fingerprint != bare.fingerprint
+    assert pickle.loads(pickle.dumps(begun)).judge_prefill == "Any better one is ("
+
+
+ANSWERS = 'gate: ["Yes", "No"]\njudge: [A, B]\n'
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -225,6 +241,11 @@ def test_text_that_is_not_utf8(directory: Path) -> None:
         ('gate: ["Yes", " "]\njudge: [A, B]\n', r"words\.yaml:1: .* must be text"),
         ('gate: ["Yes", "No"]\n', "the two keys `gate` and `judge`"),
         ('gate: ["Yes", "No"]\njudge: [A, B]\njuge: [A, B]\n', "the two keys `gate` and `judge`"),
+        (f"{ANSWERS}prefill: [A]\n", r"words\.yaml:3: `prefill` may hold `gate` and `judge`, each the beginning"),
+        (f"{ANSWERS}prefill:\n  jugde: x\n", r"words\.yaml:3: `prefill` may hold"),
+        (f"{ANSWERS}prefill:\n  judge: 1\n", r"words\.yaml:4: the prefill of `judge` must be text; put it in quotes"),
+        (f'{ANSWERS}prefill:\n  gate: "It is: "\n', r"words\.yaml:4: the prefill of `gate` must not begin or end with"),
+        (f"{ANSWERS}prefill:\n  judge: It is (A\n", r"words\.yaml:4: the prefill of `judge` says 'A' itself"),
         ("- gate\n", "the two keys"),
         ('gate: ["Yes", "No"]\njudge: [A, B\n', r"words\.yaml:3: not YAML"),
         ("", r"words\.yaml:1: the file is empty"),

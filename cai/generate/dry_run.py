@@ -43,11 +43,13 @@ class Demand:
     """What is asked, before it is said how long an answer is.
 
     `quoted` counts the answers that requests show again. `written` counts the answers by the limit on their tokens.
+    `thoughts` are the tokens that could be thought beside those of the answers.
     """
 
     choices: int = 0
     own_tokens: int = 0
     quoted: int = 0
+    thoughts: int = 0
     written: Counter[int] = field(default_factory=Counter)
 
     def add(self, other: "Demand") -> None:
@@ -55,20 +57,22 @@ class Demand:
         self.choices += other.choices
         self.own_tokens += other.own_tokens
         self.quoted += other.quoted
+        self.thoughts += other.thoughts
         self.written.update(other.written)
 
-    def load(self, length: int) -> Load:
-        """Return the load when every answer is `length` tokens, or its limit."""
+    def load(self, length: int, *, thinking: bool = False) -> Load:
+        """Return the load when every answer is `length` tokens, or its limit, and with `thinking` all is thought."""
+        written = sum(count * min(length, limit) for limit, count in self.written.items())
         return Load(
             requests=self.choices + self.written.total(),
             prompt_tokens=self.own_tokens + self.quoted * length,
-            completion_tokens=self.choices + sum(count * min(length, limit) for limit, count in self.written.items()),
+            completion_tokens=self.choices + written + (self.thoughts if thinking else 0),
         )
 
 
 @dataclass(slots=True)
 class Demands:
-    """What rows ask: at least, where some gates find their principle broken, and at most."""
+    """What rows ask: at least, where some gates find their principle broken, and at most: each choice twice."""
 
     least: Demand = field(default_factory=Demand)
     expected: Demand = field(default_factory=Demand)
@@ -78,7 +82,8 @@ class Demands:
 class _CountingEngine:
     """Answers everything, and counts what it is asked: `always`, and in `rounds` what each choice brings about.
 
-    A choice takes the first option: of a gate, that the principle is broken.
+    A choice takes the first option: of a gate, that the principle is broken. `again` are the choices that would be
+    asked once more if the answer had to be begun for the model (`cai.method.choosing`).
     """
 
     name = "dry run"
@@ -87,6 +92,7 @@ class _CountingEngine:
 
     def __init__(self, counter: TokenCounter, sample: int = 0) -> None:
         self.always = Demand()
+        self.again = Demand()
         self.rounds: list[Demand] = []
         self._counter = counter
         self._sample = sample
@@ -97,13 +103,18 @@ class _CountingEngine:
         demand = self.rounds[-1] if self.rounds else self.always
         self._count(request.messages, demand)
         demand.written[request.sampling.max_tokens] += 1
+        if request.thinking.mode != "off":
+            demand.thoughts += request.thinking.budget or 0
         self._answers += 1
         return Completion(f"{_MARK}{self._sample}{self._answers:09}{_MARK}", "stop", 0, 0, 0)
 
     async def choose(self, request: Request, options: Sequence[str]) -> Choice:  # noqa: ARG002  (always two)
         """Choose the first option."""
-        self._count(request.messages, self.always)
-        self.always.choices += 1
+        for demand in (self.always, self.again):
+            self._count(request.messages, demand)
+            demand.choices += 1
+            if request.thinking.mode != "off":
+                demand.thoughts += request.thinking.budget or request.sampling.max_tokens
         self.rounds.append(Demand())
         return Choice((1.0, 0.0), 1.0, 0, 0)
 
@@ -134,8 +145,8 @@ class DryRun:
     def demands(self, prompts: Iterable[Prompt], broken: int) -> Demands:
         """Return what the prompts' rows ask, `expected` with every `broken`-th gate finding its principle broken.
 
-        At least: no gate does, and no two answers differ, so that none are judged. At most: every gate does. What the
-        chat template refuses asks nothing.
+        At least: no gate does, and no two answers differ, so that none are judged. At most: every gate does, and every
+        choice is asked twice. What the chat template refuses asks nothing.
         """
         try:
             self._demands(prompts, broken).send(None)
@@ -156,6 +167,7 @@ class DryRun:
                     continue
                 for demand in (demands.least, demands.expected, demands.most):
                     demand.add(engine.always)
+                demands.most.add(engine.again)
                 if not self.method.plan.gate:
                     revised.add(f"final:{sample}")
                 for asked in engine.rounds:
@@ -177,6 +189,7 @@ class DryRun:
                 await judge(engine, self.judge_configuration, comparison, principle, prompt.id)
             except RowError:
                 continue
+            demands.most.add(engine.again)
             for asked in (engine.always, *engine.rounds):
                 demands.most.add(asked)
                 if not comparison.a_source.startswith("final:") or comparison.a_source in revised:

@@ -87,7 +87,11 @@ def estimate(
     limit = run.method.sampling.max_tokens
     length = min(TEXT_TOKENS, limit)
     demands = run.demands([item for item in items if isinstance(item, Prompt)], BROKEN_GATE)
-    least, expected, most = demands.least.load(1), demands.expected.load(length), demands.most.load(limit)
+    least, expected, most = (
+        demands.least.load(1),
+        demands.expected.load(length),
+        demands.most.load(limit, thinking=True),
+    )
     finished = 0
     if so_far is not None and so_far.rows:
         finished, usage = so_far.rows, so_far.usage
@@ -98,17 +102,19 @@ def estimate(
 
 
 def _basis(run: DryRun, length: int, finished: int) -> tuple[str, ...]:
-    gate = run.method.plan.gate
+    gate, budget = run.method.plan.gate, run.method.thinking.response.budget
     if finished:
         expected = f"what the {finished:,} rows finished so far took"
     else:
         broken = f"one gate in {BROKEN_GATE} finding its principle broken and " if gate else ""
-        expected = f"assuming {broken}texts of {length} tokens, until a run has finished some rows"
+        unthought = "" if run.method.thinking.response.mode == "off" else " without thoughts"
+        expected = f"assuming {broken}texts of {length} tokens{unthought}, until a run has finished some rows"
     return (
         *dict.fromkeys((run.counter.basis, run.judge_counter.basis)),
         f"least: {'no principle broken, ' if gate else ''}texts of one token, no two answers that differ",
         f"expected: {expected}",
-        f"most: {'every principle broken, ' if gate else ''}texts of {run.method.sampling.max_tokens} tokens",
+        f"most: {'every principle broken, ' if gate else ''}texts of {run.method.sampling.max_tokens} tokens"
+        f"{f' after thoughts of {budget}' if budget else ''}, every choice asked twice",
         "what a prefix cache saves is not taken off",
     )
 

@@ -4,19 +4,13 @@ It decides whether a round of critique and revision is written at all, measures 
 reward of training on a policy's own responses. All of them ask here.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from cai.core.identity import steady
 from cai.core.records import Message
+from cai.method.choosing import MINIMUM_MASS, Choose, choose_word
 from cai.method.templates import PrincipleTexts, Templates
-from cai.models.base import NOT_THINKING, Choice, Request, Sampling, Thinking
-
-MINIMUM_MASS = 0.5
-"""When Yes and No together weigh less than this, the gate was not answered."""
-
-Choose = Callable[[Request, Sequence[str]], Awaitable[Choice]]
-"""An engine's `choose`, or what stands before it."""
+from cai.models.base import NOT_THINKING, Request, Sampling, Thinking
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +42,7 @@ async def ask_gate(
     question: Message = {"role": "user", "content": templates.gate(principle)}
     drawn = Sampling(sampling.temperature, sampling.top_p, sampling.max_tokens)
     request = Request((*dialogue, question), drawn, seed, thinking)
-    choice = await choose(request, templates.gate_options)
+    choice = await choose_word(choose, request, templates.gate_options, templates.gate_prefill)
     mass = steady(choice.mass)
     probability = steady(choice.probabilities[0]) if mass >= MINIMUM_MASS else None
     return GateAnswer(probability, mass, choice.reasoning or None)

@@ -11,11 +11,13 @@ reasons in `verdicts.py`, rather than say something the judge did not.
 
 import re
 from dataclasses import dataclass
+from functools import partial
 
 from cai.constitution import Constitution, Principle
 from cai.core.errors import RowError
 from cai.core.identity import derive_seed, draw, steady
 from cai.core.records import REASONING, VERDICT, Comparison, Message, Verdict
+from cai.method.choosing import MINIMUM_MASS, choose_word
 from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
 from cai.method.verdicts import CONTRADICTION, FAILED, IDENTICAL, LOW_MASS, TIE, UNREADABLE, is_tie
@@ -23,9 +25,6 @@ from cai.models.asking import NO_TEXT, Asker
 from cai.models.base import NOT_THINKING, Engine, Request, Sampling, Thinking
 
 CLAMP = (0.4, 0.6)
-
-MINIMUM_MASS = 0.5
-"""When the two letters together weigh less than this, the judge wanted to say something else and decided nothing."""
 
 LETTER_TOKENS = 8
 """How long an answer that is to be a letter may be, by text."""
@@ -139,7 +138,8 @@ async def _show(
         probability = _read_letter(said, templates.judge_options)
         return _Showing(probability, None, _kept(*rationales, thought), said if probability is None else None)
     request = Request(messages, configuration.sampling, seed, configuration.thinking)
-    choice = await asker.choose(VERDICT, request, templates.judge_options)
+    ask = partial(asker.choose, VERDICT)
+    choice = await choose_word(ask, request, templates.judge_options, templates.judge_prefill)
     return _Showing(steady(choice.probabilities[0]), steady(choice.mass), _kept(*rationales, choice.reasoning))
 
 

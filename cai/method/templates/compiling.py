@@ -168,7 +168,7 @@ def _render_bounded(path: Path, template: jinja2.Template, shown: dict[str, Any]
 
 def _check_rendered(path: Path, kind: str, text: str, words: Words) -> None:
     """Check what a template shows: the words to answer with, and the responses in their order between markers."""
-    for word in words[_ANSWERED[kind]] if kind in _ANSWERED else ():
+    for word in words.answers[_ANSWERED[kind]] if kind in _ANSWERED else ():
         if word not in text:
             raise TemplateError(f"{path}: the template never names the answer {word!r} of words.yaml")
     if "first" in _VARIABLES[kind] and not 0 <= text.find(_FIRST) < text.find(_SECOND):

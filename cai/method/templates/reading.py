@@ -1,18 +1,30 @@
-"""Reading a folder of templates: texts by request kind, and the words that answer them.
+"""Reading a folder of templates: texts by request kind, the words that answer them, and how such an answer begins.
 
 What cannot be read raises TemplateError in one sentence, with file and line where there is one.
 """
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from cai.core.errors import TemplateError
 from cai.core.paths import open_file
-from cai.core.yamlfile import read_yaml
+from cai.core.yamlfile import YamlFile, read_yaml
 
-Words = dict[str, tuple[str, str]]
-"""The two answers to each question that is answered with a word."""
+ASKED = ("gate", "judge")
+"""The questions that are answered with a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The two answers to each question, and how the assistant's turn begins before them: perhaps with nothing."""
+
+    answers: Mapping[str, tuple[str, str]]
+    prefills: Mapping[str, str]
+
 
 KINDS = ("critique", "revision", "gate", "judge", "judge_reason", "judge_decide")
 """A file each, KIND.j2."""
@@ -48,23 +60,47 @@ def _read(path: Path) -> str:
 
 
 def read_words(path: Path) -> Words:
-    """Return the answers to `gate` and `judge`: two different words each."""
+    """Return the answers to `gate` and `judge`, two different words each, and how the assistant begins with them."""
     file = read_yaml(path)
     if file.problems:
         raise TemplateError("\n".join(map(file.describe, file.problems)))
     data: Any = file.data
-    if not isinstance(data, dict) or set(data) != {"gate", "judge"}:
-        raise TemplateError(f"{path}: must hold the two keys `gate` and `judge`, each a list of two answers")
-    words: Words = {}
-    for kind, options in data.items():
-        line = file.line((kind,))
-        if not isinstance(options, list) or len(options) != 2:
-            raise TemplateError(f'{path}:{line}: `{kind}` must be a list of two answers, such as ["A", "B"]')
-        for option in options:
-            if not isinstance(option, str) or not option.strip():
-                raise TemplateError(f"{path}:{line}: the answers of `{kind}` must be text; put them in quotes")
-        first, second = (option.strip() for option in options)
-        if first == second:
-            raise TemplateError(f"{path}:{line}: the two answers of `{kind}` are the same")
-        words[kind] = (first, second)
-    return words
+    if not isinstance(data, dict) or {*data} - {"prefill"} != {*ASKED}:
+        raise TemplateError(
+            f"{path}: must hold the two keys `gate` and `judge`, each a list of two answers, and may hold `prefill`"
+        )
+    answers = {kind: _read_answers(file, kind, data[kind]) for kind in ASKED}
+    prefills = data.get("prefill", {})
+    if not isinstance(prefills, dict) or not prefills.keys() <= {*ASKED}:
+        line = file.line(("prefill",))
+        raise TemplateError(f"{path}:{line}: `prefill` may hold `gate` and `judge`, each the beginning of an answer")
+    for kind, prefill in prefills.items():
+        _check_prefill(f"{path}:{file.line(('prefill', kind))}", kind, prefill, answers[kind])
+    return Words(answers, {kind: prefills.get(kind, "") for kind in ASKED})
+
+
+def _read_answers(file: YamlFile, kind: str, options: Any) -> tuple[str, str]:
+    place = f"{file.path}:{file.line((kind,))}"
+    if not isinstance(options, list) or len(options) != 2:
+        raise TemplateError(f'{place}: `{kind}` must be a list of two answers, such as ["A", "B"]')
+    for option in options:
+        if not isinstance(option, str) or not option.strip():
+            raise TemplateError(f"{place}: the answers of `{kind}` must be text; put them in quotes")
+    first, second = (option.strip() for option in options)
+    if first == second:
+        raise TemplateError(f"{place}: the two answers of `{kind}` are the same")
+    return first, second
+
+
+def _check_prefill(place: str, kind: str, prefill: Any, answers: tuple[str, str]) -> None:
+    if not isinstance(prefill, str):
+        raise TemplateError(f"{place}: the prefill of `{kind}` must be text; put it in quotes")
+    if prefill != prefill.strip():
+        raise TemplateError(
+            f"{place}: the prefill of `{kind}` must not begin or end with white space, which belongs to the answer"
+        )
+    for answer in answers:
+        if re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", prefill):
+            raise TemplateError(
+                f"{place}: the prefill of `{kind}` says {answer!r} itself, which is for the model to say"
+            )

@@ -1,6 +1,7 @@
 """The requests of one language: what is asked, ready to be rendered for a row."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -40,14 +41,15 @@ class Templates:
     """The requests of one language.
 
     `gate_options` are the answers "breaks the principle" and "keeps it", in this order; `judge_options` the names of
-    the first and the second response. `fingerprint` names all texts and words together.
+    the first and the second response. `gate_prefill` and `judge_prefill` are how the assistant's turn begins before
+    them. `fingerprint` names all texts and words together.
     """
 
     def __init__(self, language: str, texts: dict[str, str], words: Words, renders: dict[str, Render]) -> None:
         self.language = language
-        self.gate_options = words["gate"]
-        self.judge_options = words["judge"]
-        self.fingerprint = fingerprint({"language": language, "texts": texts, "words": words})
+        self.gate_options, self.judge_options = words.answers["gate"], words.answers["judge"]
+        self.gate_prefill, self.judge_prefill = words.prefills["gate"], words.prefills["judge"]
+        self.fingerprint = fingerprint({"language": language, "texts": texts, "words": asdict(words)})
         self._critique = _remember(renders["critique"])
         self._revision = _remember(renders["revision"])
         self._gate = _remember(renders["gate"])

@@ -1,0 +1,34 @@
+"""Asking for one of two answers by log-probability, with the beginning of the answer where it needs one.
+
+The question is asked as it is. Where the model wanted to say something else, and the answers weigh less together than
+`MINIMUM_MASS`, it is asked once more with the assistant's turn begun (`The better response is (`), as Constitutional AI
+begins it (arXiv 2212.08073, section 4.1). A model that answers by itself is not disturbed: one that was trained on the
+bare answers may choose at random behind other words. A model that is to think first is asked once, with the beginning
+behind its thought.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from cai.core.identity import steady
+from cai.models.base import Choice, Request
+
+MINIMUM_MASS = 0.5
+"""When the answers together weigh less than this, the model wanted to say something else and decided nothing."""
+
+Choose = Callable[[Request, Sequence[str]], Awaitable[Choice]]
+"""An engine's `choose`, or what stands before it."""
+
+
+async def choose_word(choose: Choose, request: Request, options: Sequence[str], prefill: str) -> Choice:
+    """Return how likely each option is as the answer; raises what `choose` raises.
+
+    Of two choices it is the one in which the options weigh more.
+    """
+    begun = replace(request, prefill=prefill)
+    if request.thinking.mode != "off":
+        return await choose(begun, options)
+    plain = await choose(request, options)
+    if not prefill or steady(plain.mass) >= MINIMUM_MASS:
+        return plain
+    return max(plain, await choose(begun, options), key=lambda choice: steady(choice.mass))
