@@ -279,7 +279,7 @@ COMPLETION: dict[str, Spoil] = {
     "content a number": in_message(content=7),
     "message null": in_choice(message=None),
     "message a list": in_choice(message=[]),
-    "thought it over": in_choice(message={"content": None, "reasoning_content": "hm"}, finish_reason="length"),
+    "thought in numbers": in_choice(message={"content": None, "reasoning_content": 7}, finish_reason="length"),
     "half a pair in the text": literally(b'"content":"', b'"content":"\\udc00'),
     "invalid UTF-8 in the text": literally(b'"content":"', b'"content":"\xe2\x82'),
 }

@@ -15,7 +15,15 @@ from cai.core.errors import ContextError, RequestError
 from cai.models.base import Choice, Completion
 from cai.models.fields import DamagedError, count, log_probability, parse, text
 from cai.models.openai.attempts import AttemptError, BusyError, retry_after
-from cai.models.openai.chat import ErrorInsideError, read_choice, read_completion, weigh_options
+from cai.models.openai.chat import (
+    ErrorInsideError,
+    Said,
+    begins_thought,
+    read_choice,
+    read_completion,
+    read_said,
+    weigh_options,
+)
 from cai.models.openai.refusals import refusal
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
@@ -36,13 +44,14 @@ NAMES = [
     "type",
 ]
 NAMES += ["prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens", "status", "errors", "token"]
-NAMES += ["logprob", "top_logprobs"]
+NAMES += ["logprob", "top_logprobs", "reasoning", "reasoning_content", "thinking", "system_fingerprint"]
+NAMES += ["completion_tokens_details", "reasoning_tokens"]
 
 
 def good() -> dict[str, Any]:
     top = [{"token": "A", "logprob": -0.4}, {"token": "B", "logprob": -1.2}, {"token": "x", "logprob": -9999.0}]
     choice = {
-        "message": {"content": "hello"},
+        "message": {"content": "hello", "reasoning": "hm", "thinking": None},
         "finish_reason": "stop",
         "logprobs": {"content": [{"top_logprobs": top}]},
     }
@@ -62,9 +71,9 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 def check(raw: bytes) -> None:
     """Read an answer both ways: what comes out is sound, or one of our own errors."""
     with contextlib.suppress(RequestError, ErrorInsideError):
-        completion = read_completion(raw, 16)
+        completion = read_completion(raw, 16, begun=len(raw) % 2 > 0)
         assert isinstance(completion, Completion)
-        completion.text.encode()  # no half characters
+        (completion.text + completion.reasoning).encode()  # no half characters
         assert completion.finish_reason in ("stop", "length")
         for tokens in (completion.prompt_tokens, completion.cached_tokens, completion.completion_tokens):
             assert type(tokens) is int
@@ -75,6 +84,9 @@ def check(raw: bytes) -> None:
         assert 0 <= choice.mass <= 1
         assert sum(choice.probabilities) == pytest.approx(1)
         assert all(0 <= probability <= 1 for probability in choice.probabilities)
+    with contextlib.suppress(RequestError, ErrorInsideError, DamagedError):
+        assert isinstance(read_said(raw), Said)
+        assert begins_thought(raw) in (True, False)
 
 
 @settings(max_examples=60, deadline=None)
@@ -185,3 +197,55 @@ def test_the_order_of_a_choice_does_not_matter() -> None:
     answer = good()
     random.Random(0).shuffle(answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"])
     assert read_choice(orjson.dumps(answer), ("A", "B")) == read_choice(orjson.dumps(good()), ("A", "B"))
+
+
+def answered(reason: str = "stop", **message: Any) -> bytes:
+    return orjson.dumps({"choices": [{"message": message, "finish_reason": reason}]})
+
+
+PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "hi"}]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "hi", "reasoning": "hm"},
+        {"content": "hi", "reasoning": None, "reasoning_content": "hm"},
+        {"content": "hi", "reasoning": "", "reasoning_content": 7, "thinking": "hm"},
+        {"content": "hi", "reasoning": [{"type": "text", "text": "hm"}]},
+        {"content": PARTS},
+        {"content": [{"type": "reasoning", "text": "hm"}, "hi"]},
+        {"content": "<think>hm</think>hi"},
+        {"content": "hm\n</think>\n\nhi"},
+    ],
+)
+def test_a_thought_is_read_from_wherever_it_stands(message: dict[str, Any]) -> None:
+    completion = read_completion(answered(**message), 16)
+    assert (completion.text, completion.reasoning) == ("hi", "hm")
+    cut = {**message, "content": None if "reasoning" in message else PARTS[:1]}
+    completion = read_completion(answered("length", **cut), 16)
+    assert (completion.text, completion.reasoning, completion.finish_reason) == ("", "hm", "length")
+
+
+def test_a_text_beside_a_thought_may_speak_of_tags() -> None:
+    said = "<think> is a tag, and </think> ends it."
+    assert read_completion(answered(content=said, reasoning="hm"), 16).text == said
+
+
+def test_the_rest_of_a_begun_turn_is_text_whatever_the_server_calls_it() -> None:
+    completion = read_completion(answered("length", content=None, reasoning_content="hi"), 16, begun=True)
+    assert (completion.text, completion.reasoning) == ("hi", "")
+
+
+def test_a_hidden_thought_that_fills_the_limit_is_told() -> None:
+    answer = orjson.loads(answered("length", content=""))
+    answer["usage"] = {"completion_tokens": 512, "completion_tokens_details": {"reasoning_tokens": 512}}
+    with pytest.raises(RequestError, match="512 tokens were all thought, which the server does not show") as caught:
+        read_completion(orjson.dumps(answer), 512)
+    assert caught.value.kind == "all thought"
+
+
+def test_letters_count_in_brackets_and_brackets_alone_do_not() -> None:
+    tokens = ["A", " A", "(A", "A)", "**A", '"A".', "B", "(B)", "(", " (", "AB", "The"]
+    assert weigh_options([(token, math.log(0.05)) for token in tokens], ("A", "B")) == pytest.approx([0.3, 0.1])
+    assert weigh_options([("(A)", -1.0), ("A", -2.0)], ("(A)", "(B)")) == pytest.approx([math.exp(-1), 0.0])

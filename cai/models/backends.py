@@ -264,7 +264,14 @@ async def _open_servers(spec: "ModelSpec", options: EngineOptions) -> Engine:
     from cai.models.openai.engine import open_openai
 
     urls = [server.reveal() for server in spec.servers]
-    return await open_openai(spec.model, urls, options.concurrency, attempt_timeout=options.timeout, say=options.say)
+    return await open_openai(
+        spec.model,
+        urls,
+        options.concurrency,
+        attempt_timeout=options.timeout,
+        say=options.say,
+        variables=read_template_options(options.template_options),
+    )
 
 
 async def _open_scripted(spec: "ModelSpec", options: EngineOptions) -> Engine:
@@ -317,7 +324,15 @@ _BACKENDS: dict[str, Backend] = {
             engine_options=True,
             template_options=True,
         ),
-        Backend("openai", "openai:MODEL@URL[,URL…]", _open_servers, count_bytes, _served),
+        Backend(
+            "openai",
+            "openai:MODEL@URL[,URL…]",
+            _open_servers,
+            count_bytes,
+            _served,
+            sampling=frozenset(MORE_SAMPLING),
+            template_options=True,
+        ),
         Backend("scripted", "scripted", _open_scripted, _count_words, _script),
     )
 }

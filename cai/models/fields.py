@@ -64,9 +64,16 @@ def text(content: Any) -> str | None:
         return content
     if not isinstance(content, list):
         return None
-    said = [part if isinstance(part, str) else mapping(part).get("text") for part in content]
+    said = [part if isinstance(part, str) else mapping(part).get("text") for part in content if not _is_thought(part)]
     parts = [part for part in said if isinstance(part, str)]
     return "".join(parts) if parts else None
+
+
+def thought(content: Any) -> str:
+    """Return what the parts of a message's content say that are thought (Mistral's), empty where there are none."""
+    parts = [part for part in content if _is_thought(part)] if isinstance(content, list) else []
+    told = (text(part.get("thinking")) or text(part.get("text")) for part in parts)
+    return "".join(part for part in told if part)
 
 
 def count(value: Any) -> int:
@@ -83,6 +90,10 @@ def log_probability(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _ROUNDING:
         return math.nan
     return min(float(value), 0.0) if value > _NOTHING else -math.inf
+
+
+def _is_thought(part: Any) -> bool:
+    return mapping(part).get("type") in ("thinking", "reasoning")
 
 
 def _mend(value: Any) -> Any:

@@ -1,24 +1,22 @@
-"""OpenAI's chat completions as bytes: what is asked, and what an answer says.
+"""What an answer of OpenAI's chat completions says, and how likely it makes each option.
 
-`max_tokens` and not `max_completion_tokens`: vLLM, SGLang, llama.cpp, Ollama and TGI all take the former.
-
-A choice is asked as one token with its 20 most likely alternatives, at temperature 1 and top-p 1. Most servers report
-log-probabilities before temperature and truncation, some after; at 1 both are the model's own numbers.
+A thought comes in a field of its own, which servers call differently, as a part of the content, or inside the text
+between tags. Where the answer is the rest of a turn that was begun behind its thought, all of it is text, whatever the
+server takes it for.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-
 from cai.core.errors import RequestError
-from cai.core.records import Message
-from cai.models.asking import NO_LOGPROBS, NO_TEXT, WITHOUT_LOGPROBS
-from cai.models.base import Choice, Completion, Request
-from cai.models.fields import DamagedError, count, first, log_probability, mapping, text
+from cai.models.asking import ALL_THOUGHT, NO_LOGPROBS, NO_TEXT, WITHOUT_LOGPROBS
+from cai.models.base import Choice, Completion
+from cai.models.fields import DamagedError, count, first, log_probability, mapping, text, thought
 from cai.models.openai.attempts import AttemptError
 from cai.models.openai.refusals import clip, error_inside, parse_answer
+from cai.models.thinking import TAGS, split
 
 _FINISH: dict[str, Literal["stop", "length"]] = {
     "length": "length",
@@ -29,10 +27,11 @@ _FINISH: dict[str, Literal["stop", "length"]] = {
 
 _FILTERED = "content_filter"
 _FAILED = frozenset({"error", "abort"})
-_TOP_LOGPROBS = 20  # the most that OpenAI's interface and vLLM's default allow
+_THOUGHTS = ("reasoning", "reasoning_content", "thinking")
+"""What servers call a thought beside the text: vLLM, Ollama and OpenRouter; SGLang, llama.cpp and DeepSeek; others."""
+
+_BEFORE, _BEHIND = "([{<*\"'", ")]}>*\"'.,:;!"
 _SPACES = str.maketrans({"▁": " ", "Ġ": " ", "Ċ": " "})  # how vocabularies spell white space
-_BYTES_PER_TOKEN = 512  # the longest tokens of usual vocabularies, written as escapes
-_BYTES_BESIDE = 1 << 18  # all else that an answer holds: its usage, 20 alternatives to a token
 _ROUNDING = 1.02
 """How far rounding may carry the probabilities of all tokens together; beyond that they are none."""
 
@@ -40,41 +39,6 @@ _NO_LOGPROBS = (
     f"the server gives no log-probabilities (top_logprobs){WITHOUT_LOGPROBS}, or use one that does: "
     "vLLM, SGLang, llama.cpp's server, Ollama from 0.12.11 on"
 )
-
-
-def completion_body(model: str, request: Request) -> bytes:
-    """Return the body that asks for the assistant's next turn."""
-    sampling = request.sampling
-    return orjson.dumps(
-        {
-            "model": model,
-            "messages": request.messages,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-            "seed": request.seed,
-        }
-    )
-
-
-def choice_body(model: str, messages: Sequence[Message]) -> bytes:
-    """Return the body that asks how likely each next token is."""
-    return orjson.dumps(
-        {
-            "model": model,
-            "messages": messages,
-            "temperature": 1.0,
-            "top_p": 1.0,
-            "max_tokens": 1,
-            "logprobs": True,
-            "top_logprobs": _TOP_LOGPROBS,
-        }
-    )
-
-
-def most_bytes(max_tokens: int) -> int:
-    """Return how long the answer to a request for so many tokens may be."""
-    return _BYTES_BESIDE + _BYTES_PER_TOKEN * max_tokens
 
 
 class ErrorInsideError(ValueError):
@@ -85,36 +49,53 @@ class ErrorInsideError(ValueError):
         self.status = status
 
 
-def read_completion(raw: bytes, max_tokens: int) -> Completion:
-    """Read the answer to `completion_body`.
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an answer to a question of ours says: its whole text, the part of it that is thought, whether it ended.
+
+    A thought is `unopened` where its closing tag alone tells it.
+    """
+
+    text: str
+    reasoning: str
+    ended: bool
+    prompt_tokens: int
+    unopened: bool = False
+    fingerprint: Any = None
+
+
+def read_completion(raw: bytes, max_tokens: int, *, begun: bool = False) -> Completion:
+    """Read the answer to `completion_body`; `begun` says that it is the rest of a turn.
 
     Raises AttemptError when it cannot be read, ended in an error, or holds no text; ErrorInsideError when it is an
-    error; RequestError when the server withholds the text. An answer with damaged or empty text is kept in the
-    AttemptError.
+    error; RequestError when the server withholds the text, or the thought that filled its limit. An answer with damaged
+    or empty text is kept in the AttemptError. One that the limit ended within its thought is good, and has no text.
     """
     answer, damaged = _parse(raw)
-    choice = first(answer.get("choices"))
-    message = mapping(choice).get("message")
-    if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise _unreadable(raw)
+    choice, message = _message(answer, raw)
     reason = choice.get("finish_reason")
     reason = reason.lower() if isinstance(reason, str) else ""
     if reason == _FILTERED:
         raise RequestError("the server's filter withheld the answer", retryable=False, kind=_FILTERED, raw=clip(raw))
     if reason in _FAILED:
         raise AttemptError(f"the answer ended with {reason}", kind="server error", raw=clip(raw))
-    said = text(message.get("content"))
-    if said is None:
-        ended = f" (finish_reason {reason[:40]})" if reason.isidentifier() else ""
-        raise AttemptError(f"the server answered without text{ended}", kind=NO_TEXT, raw=clip(raw))
+    said, reasoning = _apart(message, begun=begun)
     prompt, cached, completion = _usage(answer)
     # An end without a known name is the limit's where all tokens were used.
     finish = _FINISH.get(reason, "length" if reason != "stop" and completion >= max_tokens else "stop")
-    result = Completion(said, finish, prompt, cached, completion)
+    if finish == "length" and not (said or "").strip():
+        if reasoning and not damaged:
+            return Completion("", finish, prompt, cached, completion, reasoning)
+        _refuse_hidden(answer, completion)
+    if said is None and not reasoning:
+        ended = f" (finish_reason {reason[:40]})" if reason.isidentifier() else ""
+        raise AttemptError(f"the server answered without text{ended}", kind=NO_TEXT, raw=clip(raw))
+    result = Completion(said or "", finish, prompt, cached, completion, reasoning)
     if damaged:
         raise _unreadable(raw, result)
-    if not said.strip():
-        raise AttemptError("the server answered with an empty text", kind=NO_TEXT, raw=clip(raw), kept=result)
+    if not result.text.strip():
+        what = "a thought and no text" if reasoning else "an empty text"
+        raise AttemptError(f"the server answered with {what}", kind=NO_TEXT, raw=clip(raw), kept=result)
     return result
 
 
@@ -145,10 +126,66 @@ def read_choice(raw: bytes, options: Sequence[str]) -> Choice:
     return result
 
 
+def begins_thought(raw: bytes) -> bool:
+    """Return whether the one token of an answer to `choice_body` begins a thought, as far as the answer tells."""
+    answer, _ = _parse(raw)
+    choice = mapping(first(answer.get("choices")))
+    likeliest = mapping(first(mapping(choice.get("logprobs")).get("content"))).get("token")
+    tagged = isinstance(likeliest, str) and any(tags.opens.match(likeliest.strip()) for tags in TAGS if not tags.words)
+    return tagged or bool(_apart(mapping(choice.get("message")), begun=False)[1])
+
+
+def read_said(raw: bytes) -> Said:
+    """Read an answer of which only this is needed; raises AttemptError and ErrorInsideError as `read_completion`."""
+    answer, _ = _parse(raw)
+    choice, message = _message(answer, raw)
+    beside = _beside(message)
+    content = text(message.get("content")) or ""
+    _, reasoning = _apart(message, begun=False)
+    ended = _FINISH.get(str(choice.get("finish_reason")).lower(), "stop") == "stop"
+    unopened = bool(reasoning) and not beside and not split(content).reasoning
+    return Said(beside + content, reasoning, ended, _usage(answer)[0], unopened, answer.get("system_fingerprint"))
+
+
+def _message(answer: Mapping[str, Any], raw: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the first choice and its message; raises AttemptError when there is none."""
+    choice = first(answer.get("choices"))
+    message = mapping(choice).get("message")
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise _unreadable(raw)
+    return choice, message
+
+
+def _apart(message: Mapping[str, Any], *, begun: bool) -> tuple[str | None, str]:
+    """Return the text of a message, None where it has none, and its thought."""
+    said, reasoning = text(message.get("content")), _beside(message)
+    if begun and not said and reasoning:
+        return reasoning, ""
+    if said is not None and not reasoning:
+        reasoning, said, _ = split(said, False if begun else None)
+    return said, reasoning
+
+
+def _beside(message: Mapping[str, Any]) -> str:
+    """Return the thought that stands beside a message's text."""
+    told = (text(message.get(name)) for name in _THOUGHTS)
+    return next(filter(None, told), None) or thought(message.get("content"))
+
+
+def _refuse_hidden(answer: Mapping[str, Any], tokens: int) -> None:
+    """Raise RequestError where the limit ended a thought that the server keeps to itself."""
+    details = mapping(mapping(answer.get("usage")).get("completion_tokens_details"))
+    if count(details.get("reasoning_tokens")):
+        message = f"{tokens:,} tokens were all thought, which the server does not show: raise --max-tokens"
+        raise RequestError(message, retryable=False, kind=ALL_THOUGHT)
+
+
 def weigh_options(tokens: Iterable[tuple[str, float]], options: Sequence[str]) -> list[float]:
     """Return the probability of each option from the likeliest next tokens and their log-probabilities.
 
-    White space around a token and an option is ignored, so `A` and ` A` add up; a spelling listed twice counts once.
+    White space, brackets, quotes and stops around a token are ignored, and white space around an option: `A`, ` A`,
+    `(A` and `A)` add up. A bracket alone says nothing of what comes behind it. A spelling listed twice counts once.
+
     An option that is itself a token counts only where it stands whole. A longer option is scored by its first token: a
     token that begins exactly one option counts for it. When more weight lies on beginnings that several options share,
     no choice between them was seen and RequestError says so. What is not a number makes the options that it counts for
@@ -162,6 +199,8 @@ def weigh_options(tokens: Iterable[tuple[str, float]], options: Sequence[str]) -
     pieces: dict[str, float] = {}
     for token, logprob in spelled.items():
         piece = token.translate(_SPACES).strip()
+        bare = piece.lstrip(_BEFORE).rstrip(_BEHIND)
+        piece = bare if bare in whole and piece not in whole else piece
         pieces[piece] = pieces.get(piece, 0.0) + math.exp(logprob)
     pieces.pop("", None)
     weights = [pieces.pop(option, 0.0) for option in whole]

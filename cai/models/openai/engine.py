@@ -5,44 +5,49 @@ answer is made again with exponential back-off and full jitter, as often as `att
 asked more slowly and waited for, see `pacing`. Servers that nobody can connect to any more end the whole engine, once,
 rather than every request by itself: see `hosts`. Whatever else a server says is the request's own failure.
 
-The API key is read from OPENAI_API_KEY (or user:password from the address) and goes into the request's header only.
+What a server understands beside the common fields is found out once: see `dialect`; the order of a thought, a beginning
+that is given and an answer is in `turns`.
 """
 
 import asyncio
-import base64
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
-from yarl import URL
+import orjson
 
 from cai.core.errors import ContextError, ModelError, RequestError
-from cai.core.records import Message
 from cai.core.redaction import forms, hide_secrets, know
 from cai.models.base import Choice, Completion, Request
-from cai.models.fields import count, mapping, parse
+from cai.models.openai import turns
 from cai.models.openai.attempts import AttemptError, AttemptHistory, BusyError, backoff, retry_after
-from cai.models.openai.chat import (
-    ErrorInsideError,
-    choice_body,
-    completion_body,
-    most_bytes,
-    read_choice,
-    read_completion,
-)
+from cai.models.openai.bodies import Manner, choice_body, completion_body, most_bytes
+from cai.models.openai.chat import ErrorInsideError, Said, begins_thought, read_choice, read_completion, read_said
+from cai.models.openai.dialect import Dialect
 from cai.models.openai.hosts import Host, Hosts
-from cai.models.openai.http import ConnectionBrokenError, HttpClient, Reply, UnreachableError
+from cai.models.openai.http import (
+    ConnectionBrokenError,
+    HttpClient,
+    UnreachableError,
+    headers_for,
+    host_name,
+    read_address,
+    secrets_in,
+)
+from cai.models.openai.kinds import Fields
+from cai.models.openai.listing import list_model
 from cai.models.openai.refusals import is_overflow, refusal
+from cai.models.openai.turns import FindManner
+from cai.models.template_options import told_variables
 
 Result = TypeVar("Result")
 
 _SLOTS_PER_HOST = 288  # an eighth above vLLM's usual 256 sequences, so that a freed one finds work waiting
 _TOLD_FROM, _TOLD_EVERY = 5.0, 300.0  # seconds in vain that a person is told of, and how often at most
+_LONGEST_QUESTION = 512  # tokens of an answer to a question of our own
 _SHORTEST_REPEATED = 8  # characters of a key below which an answer may hold it by chance
-_OPEN_TIMEOUT = 30.0  # seconds to list a server's models
-_OPEN_ATTEMPTS = 5
-_MOST_LISTED = 1 << 22  # bytes of a list of models
 
 
 class OpenAIEngine:
@@ -50,7 +55,8 @@ class OpenAIEngine:
 
     `urls` end before `/chat/completions`. `timeout` is seconds an attempt may take in all, `attempts` how many a
     request gets; `patience` and `busy_patience` are seconds as in `hosts`, `backoff_base` as in `attempts.backoff`.
-    `say` tells a person which server is waited for, or asked in vain, and what it said.
+    `say` tells a person which server is waited for, or asked in vain, and what it said, and what a server cannot do.
+    `variables` are for the chat template.
     Made by `open_openai`; needs a running event loop.
     """
 
@@ -67,10 +73,11 @@ class OpenAIEngine:
         busy_patience: float = 600.0,
         backoff_base: float = 0.25,
         say: Callable[[str], None] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> None:
-        addresses = [_address(url) for url in urls]
-        names = [_host_name(url) for url in addresses]
-        self.name = f"openai:{model}"  # not where: a server that moved is the same model
+        addresses = [read_address(url) for url in urls]
+        names = [host_name(url) for url in addresses]
+        self.name = " ".join([f"openai:{model}", *told_variables(variables or {})])  # a server that moved is the same
         self.concurrency = concurrency or _SLOTS_PER_HOST * len(urls)
         self.context_length = context_length
         self._model = model
@@ -85,30 +92,63 @@ class OpenAIEngine:
         self._hosts = Hosts(names, patience, most=self.concurrency, busy_patience=busy_patience)
         self._bases = {host.name: url.with_user(None) for host, url in zip(self._hosts.all, addresses, strict=True)}
         self._chats = {name: base / "chat" / "completions" for name, base in self._bases.items()}
-        self._headers = {name: _headers(url) for name, url in zip(names, addresses, strict=True)}
-        secrets = _secrets(addresses)
+        self._headers = {name: headers_for(url) for name, url in zip(names, addresses, strict=True)}
+        secrets = secrets_in(addresses)
         know(secrets)
         repeated = (form for secret in secrets for form in forms(secret))
         self._never_said = frozenset(form for form in repeated if len(form) >= _SHORTEST_REPEATED)
+        self._dialects = {
+            host.name: Dialect(host.name, partial(self._question, host), variables or {}, say)
+            for host in self._hosts.all
+        }
         self._slots = asyncio.Semaphore(self.concurrency)
         self._given: set[str] = set()
         self._http = HttpClient(timeout)
 
     async def complete(self, request: Request) -> Completion:
         """Return the assistant's next turn, as `Engine.complete` says."""
-        most = request.sampling.max_tokens
-        body = completion_body(self._model, request)
-        return await self._ask(
-            "completion", request.messages, body, most_bytes(most), lambda raw: read_completion(raw, most)
-        )
+        if request.prefill:
+            return await turns.complete(self, request)
+        return await self.ask_completion(request, lambda dialect: dialect.manner(request.thinking))
 
     async def choose(self, request: Request, options: Sequence[str]) -> Choice:
         """Return how likely each option is; an option of several tokens is scored by its first (see `chat`)."""
-        body = choice_body(self._model, request.messages)
-        return await self._ask("choice", request.messages, body, most_bytes(1), lambda raw: read_choice(raw, options))
+        return await turns.choose(self, request, options)
+
+    async def ask_completion(self, request: Request, manner: FindManner) -> Completion:
+        """Return the assistant's turn, or the rest of it, asked in a manner that depends on the server."""
+
+        def read(manner: Manner, raw: bytes) -> Completion:
+            completion = read_completion(raw, request.sampling.max_tokens + manner.room, begun=manner.begun)
+            return replace(completion, text=completion.text.removeprefix(manner.text)) if manner.text else completion
+
+        async def settle(dialect: Dialect, manner: Manner, completion: Completion) -> Completion:
+            cut = completion.finish_reason == "length" and completion.text and not completion.reasoning
+            if cut and not manner.begun and (await dialect.way(request.thinking.mode)).unopened:
+                return replace(completion, text="", reasoning=completion.text.strip())
+            return completion
+
+        limit = most_bytes(request.sampling.max_tokens + (request.thinking.budget or 0))
+        return await self._ask("completion", request, completion_body, manner, limit, read, settle)
+
+    async def ask_choice(self, request: Request, options: Sequence[str], manner: FindManner) -> Choice:
+        """Return how likely each option is as the next token, asked in a manner that depends on the server.
+
+        Raises ThinksFirstError where the answer shows that the token begins a thought.
+        """
+
+        def read(manner: Manner, raw: bytes) -> Choice:
+            choice = read_choice(raw, options)
+            if request.thinking.mode == "auto" and not manner.begun and begins_thought(raw):
+                raise turns.ThinksFirstError
+            return choice
+
+        return await self._ask("choice", request, choice_body, manner, most_bytes(1), read)
 
     async def close(self) -> None:
         """Close the connections."""
+        for dialect in self._dialects.values():
+            dialect.close()
         self._hosts.give_up(f"{self.name} was closed")
         await self._http.close()
 
@@ -117,7 +157,7 @@ class OpenAIEngine:
 
         Raises ModelError when no server can be reached, the key is refused, or an address lacks its /v1.
         """
-        told = await asyncio.gather(*(self._model_length(host) for host in self._hosts.all), return_exceptions=True)
+        told = await asyncio.gather(*(self._list(host) for host in self._hosts.all), return_exceptions=True)
         self._told_at = -math.inf  # what was told of this says nothing of what comes
         for answer in told:
             if isinstance(answer, BaseException) and not isinstance(answer, AttemptError):
@@ -130,59 +170,41 @@ class OpenAIEngine:
         self.context_length = min((answer for answer in told if isinstance(answer, int)), default=None)
         return self.context_length
 
-    async def _model_length(self, host: Host) -> int | None:
-        base, failures = self._bases[host.name], 0
-        while True:
-            failures += 1
-            waiting = self._loop.call_later(_TOLD_FROM, self._tell, f"waiting for {host.name} to list its models")
-            try:
-                async with asyncio.timeout(min(_OPEN_TIMEOUT, self._timeout)):
-                    reply = await self._http.send(
-                        "GET", base / "models", self._headers[host.name], name=host.name, limit=_MOST_LISTED
-                    )
-            except TimeoutError as error:
-                raise AttemptError(f"{host.name} does not answer", kind="timeout") from error
-            except AttemptError as error:
-                if failures == _OPEN_ATTEMPTS or isinstance(error, UnreachableError):
-                    raise
-            else:
-                mistake = self._mistake(host, reply.status)
-                if mistake is None:
-                    return self._listed_length(reply)
-                if failures == _OPEN_ATTEMPTS:
-                    raise ModelError(mistake)
-            finally:
-                waiting.cancel()
-            await asyncio.sleep(backoff(failures, self._backoff_base))
+    async def check_variables(self) -> None:
+        """Raise ModelError when a server does not take the chat template's variables."""
+        for name, dialect in self._dialects.items():
+            if await dialect.refuses_variables():
+                raise ModelError(f"{name} takes no variables of a chat template: leave --template-option out")
 
-    def _mistake(self, host: Host, status: int) -> str | None:
-        """Return what a person must mend before this server answers, None where nothing is known."""
-        base = self._bases[host.name]
-        if status in (401, 403):
-            return f"{host.name} refuses the key: set OPENAI_API_KEY to one it accepts"
-        if status == 404 and base.name != "v1":
-            return f"{host.name} knows no {base.path.rstrip('/')}/models: the address usually ends in /v1"
-        return None
-
-    def _listed_length(self, reply: Reply) -> int | None:
-        """Return the length told for this model; many servers tell none."""
-        try:
-            listed = mapping(parse(reply.raw)).get("data")
-        except ValueError:
-            return None
-        for model in listed if isinstance(listed, list) else ():
-            if mapping(model).get("id") == self._model:
-                return count(model.get("max_model_len")) or None
-        return None
+    async def _list(self, host: Host) -> int | None:
+        listed = await list_model(
+            self._http,
+            self._bases[host.name],
+            self._headers[host.name],
+            name=host.name,
+            model=self._model,
+            seconds=self._timeout,
+            backoff_base=self._backoff_base,
+            tell=self._tell,
+        )
+        self._dialects[host.name].kind = listed.kind
+        return listed.context_length
 
     async def _ask(
-        self, sort: str, messages: Sequence[Message], body: bytes, limit: int, read: Callable[[bytes], Result]
+        self,
+        sort: str,
+        request: Request,
+        make_body: Callable[[str, Request, Manner], bytes],
+        find_manner: FindManner,
+        limit: int,
+        read: Callable[[Manner, bytes], Result],
+        settle: Callable[[Dialect, Manner, Result], Awaitable[Result]] | None = None,
     ) -> Result:
-        """Send `body` until `read` can read the answer; return what it read.
+        """Send a request until `read` can read the answer; return what it read, as `settle` sees it.
 
         `sort` names requests that a server answers all or none of.
         """
-        affinity = self._hosts.affinity(messages)
+        affinity = self._hosts.affinity(request.messages)
         history: AttemptHistory | None = None
         avoid: Host | None = None
         async with self._slots:
@@ -190,7 +212,11 @@ class OpenAIEngine:
                 host = await self._hosts.take(affinity, avoid)
                 pauses = host.pace.pauses
                 try:
-                    result = await self._attempt(host, body, limit, read)
+                    dialect = self._dialects[host.name]
+                    manner = await find_manner(dialect)
+                    body = make_body(self._model, request, manner)
+                    result = await self._attempt(host, body, limit, partial(read, manner))
+                    result = await settle(dialect, manner, result) if settle else result
                     host.pace.answer(pauses)
                     self._failing_since = None
                     self._given.add(sort)
@@ -208,6 +234,16 @@ class OpenAIEngine:
                     self._hosts.release(host)
                 if delay:
                     await asyncio.sleep(delay)
+
+    async def _question(self, host: Host, fields: Fields) -> Said | None:
+        """Ask what nobody asked for, to learn what the server understands; None: it refuses these fields."""
+        body = orjson.dumps({"model": self._model, **fields})
+        try:
+            return await self._attempt(host, body, most_bytes(_LONGEST_QUESTION), read_said)
+        except AttemptError as error:
+            if error.kind in ("http 400", "http 422"):
+                return None
+            raise
 
     async def _attempt(self, host: Host, body: bytes, limit: int, read: Callable[[bytes], Result]) -> Result:
         """Send `body` once; raises AttemptError where another attempt may help, and else what the answer means."""
@@ -242,7 +278,9 @@ class OpenAIEngine:
 
     def _repeats_key(self, result: Any) -> bool:
         """Return whether a text holds a key; it is looked for in the text, which JSON may spell in many ways."""
-        return isinstance(result, Completion) and any(form in result.text for form in self._never_said)
+        if not self._never_said or not isinstance(result, Completion):
+            return False
+        return any(form in said for form in self._never_said for said in (result.text, result.reasoning))
 
     def _delay(self, host: Host, pauses: int, error: AttemptError, history: AttemptHistory, *, given: bool) -> float:
         """Return how long to wait before the next attempt, or raise what the last one failed with.
@@ -293,45 +331,18 @@ async def open_openai(
     *,
     attempt_timeout: float = 600.0,
     say: Callable[[str], None] | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> OpenAIEngine:
-    """Open `model` on the servers at `urls`; raises ModelError when an address is wrong or nobody answers there."""
-    engine = OpenAIEngine(model, urls, timeout=attempt_timeout, concurrency=concurrency, say=say)
+    """Open `model` on the servers at `urls`; raises ModelError when an address is wrong or nobody answers there.
+
+    `variables` are for the chat template; ModelError says that a server refuses them.
+    """
+    engine = OpenAIEngine(model, urls, timeout=attempt_timeout, concurrency=concurrency, say=say, variables=variables)
     try:
         await engine.find_context_length()
+        if variables:
+            await engine.check_variables()
     except BaseException:
         await engine.close()
         raise
     return engine
-
-
-def _address(text: str) -> URL:
-    try:
-        url = URL(text.strip().rstrip("/"))
-    except ValueError as error:
-        raise ModelError("a server's address cannot be read as one; it looks like http://127.0.0.1:8000/v1") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ModelError(f"{url.with_user(None) if url.host else text!r} is no address like http://127.0.0.1:8000/v1")
-    return url
-
-
-def _host_name(url: URL) -> str:
-    return f"{url.host}:{url.port}" + ("" if url.path == "/v1" else url.path.rstrip("/"))
-
-
-def _headers(url: URL) -> dict[str, str]:
-    headers = {"Content-Type": "application/json"}
-    key = os.environ.get("OPENAI_API_KEY")
-    if url.user is not None:
-        pair = f"{url.user}:{url.password or ''}".encode()
-        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-    elif key:
-        if not key.isprintable():
-            raise ModelError("OPENAI_API_KEY holds a line break or another sign that is in no key: set it without")
-        headers["Authorization"] = f"Bearer {key}"
-    return headers
-
-
-def _secrets(urls: Sequence[URL]) -> list[str]:
-    known = [os.environ.get("OPENAI_API_KEY"), *(url.password for url in urls)]
-    pairs = [f"{url.user}:{url.password}" for url in urls if url.password]
-    return [secret for secret in (*known, *pairs) if secret]

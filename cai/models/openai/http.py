@@ -3,17 +3,21 @@
 Answers are read up to a limit, never unpacked (none is asked to be compressed), and redirects are not followed. The
 whole of an attempt takes `timeout` seconds at most, and once an answer has begun it may not pause for long. Whatever
 breaks on the way is an AttemptError.
+
+The API key is read from OPENAI_API_KEY (or user:password from the address) and goes into the request's header only.
 """
 
 import asyncio
-from collections.abc import Mapping
+import base64
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from cai.core.errors import EngineGoneError
+from cai.core.errors import EngineGoneError, ModelError
 from cai.models.openai.attempts import AttemptError
 
 _CONNECT_TIMEOUT = 10.0  # seconds; a host that does not even accept is unreachable, not slow
@@ -138,3 +142,40 @@ async def _read(response: aiohttp.ClientResponse, limit: int, time: asyncio.Time
             if good:
                 raise AttemptError(f"more than the {limit:,} bytes that the answer may have", kind="unreadable answer")
             return b"".join(pieces)[:limit]
+
+
+def read_address(text: str) -> URL:
+    """Return a server's address; raises ModelError when it is none."""
+    try:
+        url = URL(text.strip().rstrip("/"))
+    except ValueError as error:
+        raise ModelError("a server's address cannot be read as one; it looks like http://127.0.0.1:8000/v1") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ModelError(f"{url.with_user(None) if url.host else text!r} is no address like http://127.0.0.1:8000/v1")
+    return url
+
+
+def host_name(url: URL) -> str:
+    """Return what a server is called in messages, which holds no password."""
+    return f"{url.host}:{url.port}" + ("" if url.path == "/v1" else url.path.rstrip("/"))
+
+
+def headers_for(url: URL) -> dict[str, str]:
+    """Return the headers of requests to a server, with the key; raises ModelError when no header can hold it."""
+    headers = {"Content-Type": "application/json"}
+    key = os.environ.get("OPENAI_API_KEY")
+    if url.user is not None:
+        pair = f"{url.user}:{url.password or ''}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    elif key:
+        if not key.isprintable():
+            raise ModelError("OPENAI_API_KEY holds a line break or another sign that is in no key: set it without")
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
+
+
+def secrets_in(urls: Sequence[URL]) -> list[str]:
+    """Return all that is to be kept secret of what servers are sent."""
+    known = [os.environ.get("OPENAI_API_KEY"), *(url.password for url in urls)]
+    pairs = [f"{url.user}:{url.password}" for url in urls if url.password]
+    return [secret for secret in (*known, *pairs) if secret]
