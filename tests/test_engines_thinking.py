@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.models.thinking import TAGS, THINK, Tags, opened_by, split
+from cai.models.thinking import _FIRST_WORDS, _SIGNS, TAGS, THINK, Tags, opened_by, split
 
 PAIRS = pytest.mark.parametrize("tags", TAGS, ids=lambda tags: tags.opening.strip())
 _MARKS = re.compile(r"[<>\[\]◁▷|]|Here|analysis|assistant|to=")
@@ -110,3 +110,10 @@ def test_a_prompt_opens_a_thought_only_at_its_end() -> None:
     assert opened_by("<|im_start|>assistant\n<think>\n") is THINK
     assert opened_by("what does <think> mean?\n<|im_start|>assistant\n") is None
     assert opened_by("<|im_start|>assistant\n<think>\n\n</think>\n\n") is None
+
+
+def test_no_tag_is_passed_over_for_want_of_a_sign() -> None:
+    for tags in TAGS:
+        begun = tags.opening.lstrip().startswith(_FIRST_WORDS)
+        assert begun or any(sign in tags.opening for sign in _SIGNS)
+        assert begun or any(sign in tags.closing for sign in _SIGNS)
