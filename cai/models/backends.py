@@ -53,7 +53,7 @@ class EngineOptions:
     `device` and `dtype` (torch's names, or auto) matter to models in this process, `timeout` (seconds an attempt) to
     servers; `concurrency` None leaves the number of requests held at once to the engine. `engine_options` are
     `KEY=VALUE` texts that matter to vLLM's engine, `template_options` such texts for chat templates. `say` tells a
-    person at once what a server is waited for.
+    person at once what a server is waited for, and what a chat template does not take.
     """
 
     device: str = "auto"
@@ -242,6 +242,7 @@ async def _open_local(spec: "ModelSpec", options: EngineOptions) -> Engine:
         options.dtype,
         options.concurrency,
         read_template_options(options.template_options),
+        options.say,
     )
 
 
@@ -257,6 +258,7 @@ async def _open_vllm(spec: "ModelSpec", options: EngineOptions) -> Engine:
         options.concurrency,
         options.engine_options,
         read_template_options(options.template_options),
+        options.say,
     )
 
 

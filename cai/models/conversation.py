@@ -6,23 +6,34 @@ reads these characters, and only the chat template ends a turn or begins one.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cai.core.errors import ContextError, ModelError, RequestError
 from cai.core.records import Message
 from cai.models.scoring import Spelling
 from cai.models.template_check import explain
+from cai.models.turns import RefusedTurnsError, TurnFitter
 
 _LEAST_ROOM = 16  # tokens: an answer shorter than this is not worth beginning
 _FIRST_SEPARATOR = 0xF0000  # the first of Unicode's private characters, of which nearly every text has none
 
 
 class ChatTokenizer:
-    """One tokenizer with a chat template and its `variables`, and the model's `context_length` (None: not told)."""
+    """One tokenizer with a chat template and its `variables`, and the model's `context_length` (None: not told).
 
-    def __init__(self, tokenizer: Any, context_length: int | None, variables: Mapping[str, Any] | None = None) -> None:
+    `say` tells a person of turns that the template refuses and that are put otherwise, see `cai.models.turns`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        context_length: int | None,
+        variables: Mapping[str, Any] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         self.context_length = context_length
+        self._turns = TurnFitter(lambda messages, _: self._render(messages), say)
         self._variables = dict(variables or {})
         self._tokenizer = tokenizer
         self._spellings: dict[str, list[Spelling]] = {}
@@ -33,11 +44,17 @@ class ChatTokenizer:
     def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Return the conversation up to where the assistant begins; raises RequestError when the template refuses."""
         try:
-            return [token for piece in self._pieces(messages) for token in self._encode(piece)]
+            turns = self._turns.fit(messages).turns
+            return [token for piece in self._pieces(turns) for token in self._encode(piece)]
         except Exception as error:  # a template can raise whatever Python can
+            reason = str(error) if isinstance(error, RefusedTurnsError) else explain(error)
             raise RequestError(
-                f"the model's chat template refuses this conversation: {explain(error)}", retryable=False
+                f"the model's chat template refuses this conversation: {reason}", retryable=False
             ) from error
+
+    def tell_changes(self) -> None:
+        """Tell the person in how many conversations turns were put otherwise, where there were any."""
+        self._turns.tell()
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return what the tokens say, without special ones."""

@@ -8,7 +8,7 @@ told in one sentence.
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -17,6 +17,7 @@ from cai.core.errors import ModelError
 _SECONDS = 5.0
 _LONGEST = 1_000_000  # characters that a template may put around a few words
 _QUESTION = "What helps against hiccups?"
+_ANSWER = "Hold your breath."
 
 
 class RenderError(Exception):
@@ -24,24 +25,35 @@ class RenderError(Exception):
 
 
 def check_template(tokenizer: Any, name: str, variables: Mapping[str, Any] | None = None) -> None:
-    """Raise ModelError unless the tokenizer has a chat template that prints what a user says, with these variables."""
+    """Raise ModelError unless the tokenizer has a chat template that prints what a user says, with these variables.
+
+    Raises it, too, where the template does not begin the assistant's turn, so that the model would have to.
+    """
     if not tokenizer.chat_template:
         raise ModelError(
             f"model {name} has no chat template: use an instruct model, or put a chat_template.jinja beside its weights"
         )
+
+    def rendered(*said: str, prompt: bool) -> str:
+        turns = [{"role": role, "content": words} for role, words in zip(("user", "assistant"), said, strict=False)]
+        keywords = {"tokenize": False, "add_generation_prompt": prompt, **(variables or {})}
+        return str(render(lambda: tokenizer.apply_chat_template(turns, **keywords)))
+
+    unusable = f"the chat template of model {name} cannot be used"
     try:
-        text = render(
-            lambda: tokenizer.apply_chat_template(
-                [{"role": "user", "content": _QUESTION}],
-                tokenize=False,
-                add_generation_prompt=True,
-                **(variables or {}),
-            )
-        )
+        text = rendered(_QUESTION, prompt=True)
     except RenderError as error:
-        raise ModelError(f"the chat template of model {name} cannot be used: {error}") from error
+        raise ModelError(f"{unusable}: {error}") from error
     if _QUESTION not in text:
-        raise ModelError(f"the chat template of model {name} cannot be used: it does not print what the user says")
+        raise ModelError(f"{unusable}: it does not print what the user says")
+    with suppress(RenderError):
+        answered = rendered(_QUESTION, _ANSWER, prompt=False)
+        before = answered.removeprefix(text).partition(_ANSWER)[0]
+        if answered.startswith(text) and before.strip() and rendered(_QUESTION, prompt=False) == text:
+            raise ModelError(
+                f"{unusable}: it does not begin the assistant's turn, which begins with {before.strip()!r}; print that "
+                "in it where add_generation_prompt is set"
+            )
 
 
 def render(rendering: Callable[[], Any]) -> Any:

@@ -7,7 +7,7 @@ only where two tokens are tied.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -35,11 +35,17 @@ _CUDA_CACHE_SHARE = 0.6  # of what is free once the weights are loaded; the rest
 class TransformersEngine:
     """An open checkpoint. Made by `open_transformers`; `limits` are for tests and unusual machines."""
 
-    def __init__(self, loaded: Loaded, concurrency: int | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        concurrency: int | None = None,
+        limits: Limits | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         self.name = loaded.name
         self.concurrency = concurrency or _ROWS.get(loaded.device.type, _DEFAULT_ROWS)
         self.context_length = loaded.context_length
-        self._chat = ChatTokenizer(loaded.tokenizer, loaded.context_length, loaded.variables)
+        self._chat = ChatTokenizer(loaded.tokenizer, loaded.context_length, loaded.variables, say)
         self._scheduler = Scheduler(
             loaded.model, loaded.device, loaded.end_tokens, limits or _limits(loaded, self.concurrency)
         )
@@ -71,14 +77,20 @@ class TransformersEngine:
     async def close(self) -> None:
         """Stop the thread; requests that wait get EngineGoneError."""
         await asyncio.to_thread(self._scheduler.close)
+        self._chat.tell_changes()
 
 
 async def open_transformers(
-    model: str, device: str, dtype: str, concurrency: int | None, variables: Mapping[str, Any] | None = None
+    model: str,
+    device: str,
+    dtype: str,
+    concurrency: int | None,
+    variables: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> TransformersEngine:
     """Open a directory or hub id; raises ModelError in one sentence when that cannot be.
 
-    `variables` are for its chat template.
+    `variables` are for its chat template; `say` tells a person of turns that it does not take.
     """
     # In a thread that ends: its OpenMP threads end with it. Were they left, OpenMP would count more threads than cores
     # and put them to sleep between any two operations, which takes half as long again on a small model.
@@ -87,7 +99,7 @@ async def open_transformers(
         loaded = await asyncio.get_running_loop().run_in_executor(loader, load, model, device, dtype, variables)
     finally:
         loader.shutdown(wait=False)
-    return TransformersEngine(loaded, concurrency)
+    return TransformersEngine(loaded, concurrency, say=say)
 
 
 def _limits(loaded: Loaded, rows: int) -> Limits:

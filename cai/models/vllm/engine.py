@@ -10,7 +10,7 @@ the engine's name says `unseeded`.
 import asyncio
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,14 +32,16 @@ _SPARE = 1.125  # requests held for each sequence that runs, so that a freed pla
 class VllmEngine:
     """An engine that runs. Made by `open_vllm`."""
 
-    def __init__(self, opened: StartedVllm, concurrency: int | None = None) -> None:
+    def __init__(
+        self, opened: StartedVllm, concurrency: int | None = None, say: Callable[[str], None] | None = None
+    ) -> None:
         self.name = opened.name
         self.concurrency = concurrency or math.ceil(opened.sequences * _SPARE)
         self.context_length: int | None = opened.context_length
         self._engine = opened.engine
         self._adapter = opened.adapter
         self._seeds = opened.seeds
-        self._chat = ChatTokenizer(opened.tokenizer, opened.context_length, opened.variables)
+        self._chat = ChatTokenizer(opened.tokenizer, opened.context_length, opened.variables, say)
         self._numbers = itertools.count()
 
     async def complete(self, request: Request) -> Completion:
@@ -91,6 +93,7 @@ class VllmEngine:
     async def close(self) -> None:
         """End vLLM's processes; requests that wait get EngineGoneError."""
         await asyncio.to_thread(self._engine.shutdown)
+        self._chat.tell_changes()
 
     async def add_adapter(self) -> None:
         """Load the adapter beside the base, if there is one; raises ModelError when they do not fit."""
@@ -145,14 +148,15 @@ async def open_vllm(
     concurrency: int | None,
     options: tuple[str, ...] = (),
     variables: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> VllmEngine:
     """Open a directory, hub id or `BASE+ADAPTER`; raises ModelError in one sentence when that cannot be.
 
-    `options` are `key=value` texts for vLLM's engine, see `vllm_options`; `variables` are for the chat template.
+    `options` are `key=value` texts for vLLM's engine, see `vllm_options`; `variables` are for the chat template,
+    and `say` tells a person of turns that it does not take.
     """
-    engine = VllmEngine(
-        await asyncio.to_thread(open_model, model, device, dtype, options, variables or {}), concurrency
-    )
+    opened = await asyncio.to_thread(open_model, model, device, dtype, options, variables or {})
+    engine = VllmEngine(opened, concurrency, say)
     try:
         await engine.add_adapter()
     except BaseException:
