@@ -17,7 +17,7 @@ from cai.core.errors import EngineGoneError, ModelError, RequestError
 from cai.core.records import Message
 from cai.models import EngineOptions, open_engine
 from cai.models.base import Completion, Request, Sampling
-from cai.models.local.engine import TransformersEngine
+from cai.models.local.engine import TransformersEngine, _host_room
 from cai.models.local.jobs import Limits
 from cai.models.local.loading import Loaded, load
 from cai.models.spec import ModelSpec
@@ -497,3 +497,31 @@ def test_the_thread_that_loads_ends_and_takes_its_openmp_threads_with_it(checkpo
         return left
 
     assert asyncio.run(scenario()) == {"cai-model"}
+
+
+@pytest.mark.parametrize(
+    ("free", "asked", "room"),
+    [
+        (None, False, 4 << 30),
+        (64 << 30, False, 4 << 30),  # there is more than a cache needs
+        (4 << 30, True, 4 << 30),  # a person asked for so many rows
+        (4 << 30, False, int((2 << 30) / 1.25)),
+        (0, False, 0),
+    ],
+)
+def test_caches_and_model_take_less_than_half_of_the_free_memory(free: int | None, asked: bool, room: int) -> None:
+    assert _host_room(0, free, asked=asked) == room
+    if free is not None and not asked and free < 8 << 30:
+        assert _host_room(1 << 30, free, asked=False) == max(0, int(((free + (1 << 30)) / 2 - (1 << 30)) / 1.25))
+
+
+def test_fewer_requests_at_once_where_memory_is_short(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(str(checkpoint), "cpu", "float32")
+    monkeypatch.setattr("cai.models.local.engine.free_memory", lambda: 3 * 1024 * loaded.cache_bytes * 5 // 2)
+    engine = TransformersEngine(loaded)
+    assert 1 <= engine.concurrency <= 3
+    assert f"{engine.concurrency} requests at once" in engine.describe()
+    asyncio.run(engine.close())
+    asked = TransformersEngine(loaded, 9)
+    assert asked.concurrency == 9
+    asyncio.run(asked.close())

@@ -176,7 +176,14 @@ def test_four_bits_and_bfloat16_need_a_gpu() -> None:
     with pytest.raises(ModelError, match="no usable CUDA"):
         find_machine("cuda")
     with pytest.raises(UsageError, match="trains in float32"):
-        settle(find_machine("cpu"), TINY, Choices(16, dtype="bfloat16"))
+        settle(replace(find_machine("cpu"), bfloat16=False), TINY, Choices(16, dtype="bfloat16"))
+
+
+def test_a_cpu_with_bfloat16_computes_in_it_when_asked_and_keeps_its_weights_in_float32() -> None:
+    machine = replace(CPU, bfloat16=True)
+    assert not settle(machine, TINY, Choices(16)).bfloat16
+    asked = settle(machine, replace(TINY, trained=1000), Choices(16, dtype="bfloat16"))
+    assert (asked.weights, asked.bfloat16) == ("float32", True)
 
 
 def test_the_small_model_on_a_cpu_and_the_large_one_on_a_gpu() -> None:

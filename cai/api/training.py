@@ -22,6 +22,7 @@ from cai.api.options import Count, CountOfTwo, NotNegative, Positive, Seed, Shar
 from cai.api.showing import Showing
 from cai.api.working import Call, Plan
 from cai.core.errors import UsageError
+from cai.core.machine import let_waiting_threads_sleep
 from cai.train import missing_package
 from cai.train.methods import METHODS, find_method, gather_settings
 from cai.train.settings import TrainSettings
@@ -193,6 +194,7 @@ def _require_own(options: Mapping[str, Any]) -> list[str]:
 @contextmanager
 def packages_of_training() -> Iterator[None]:
     """Turn the import of a package that is not there into a ModelError that names it."""
+    let_waiting_threads_sleep()
     try:
         yield
     except ModuleNotFoundError as error:

@@ -22,6 +22,7 @@ import click
 from cai import __version__
 from cai.cli.terminal import remark, show_error, watch_libraries
 from cai.core.errors import CaiError, UsageError
+from cai.core.machine import let_waiting_threads_sleep
 
 COMMANDS = {
     "generate": ("cai.cli.generate", "Answer, critique, revise and judge: prompts in, SFT and preference data out."),
@@ -89,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     _open_standard_streams()
     watch_libraries()
+    let_waiting_threads_sleep()
     try:
         _require_text(sys.argv[1:] if arguments is None else arguments)
         code = cai.main(args=arguments, prog_name="cai", standalone_mode=False)

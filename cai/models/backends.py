@@ -26,6 +26,7 @@ from urllib.parse import parse_qsl
 
 from cai.core.addresses import DataSource, address_secrets
 from cai.core.errors import ModelError
+from cai.core.machine import let_waiting_threads_sleep
 from cai.core.redaction import is_secret_name, know
 from cai.models.base import Engine, Sampling
 from cai.models.template_options import read_template_options
@@ -234,9 +235,10 @@ def _script(rest: str) -> SpecParts | None:
 
 
 async def _open_local(spec: "ModelSpec", options: EngineOptions) -> Engine:
+    let_waiting_threads_sleep()
     from cai.models.local.engine import open_transformers
 
-    return await open_transformers(
+    engine = await open_transformers(
         spec.weights,
         options.device,
         options.dtype,
@@ -244,6 +246,9 @@ async def _open_local(spec: "ModelSpec", options: EngineOptions) -> Engine:
         read_template_options(options.template_options),
         options.say,
     )
+    if options.say is not None and spec.model:  # the embedded model takes next to nothing
+        options.say(engine.describe())
+    return engine
 
 
 async def _open_vllm(spec: "ModelSpec", options: EngineOptions) -> Engine:

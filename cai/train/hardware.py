@@ -101,7 +101,8 @@ def settle(machine: Machine, workload: Workload, choices: Choices) -> Hardware:
     bfloat16 = _bfloat16(machine, choices.dtype)
     length = _max_length(workload, choices.max_length)
     packing = _packing(machine, choices.packing)
-    weights: Precision = "bfloat16" if bfloat16 and not _float32_fits(machine, workload) else "float32"
+    halved = bfloat16 and machine.kind == "cuda" and not _float32_fits(machine, workload)
+    weights: Precision = "bfloat16" if halved else "float32"
     free = machine.memory * _USABLE - _state(workload, weights) / (machine.processes if machine.sharded else 1)
     share = choices.batch // machine.processes
     plain = _micro_batch(
@@ -134,8 +135,8 @@ def _bfloat16(machine: Machine, dtype: str) -> bool:
         return machine.kind == "cuda" and machine.bfloat16
     if dtype not in ("float32", "bfloat16"):
         raise UsageError(f"--dtype {dtype} is none of auto, float32, bfloat16, the precisions that training can use")
-    if dtype == "bfloat16" and not (machine.kind == "cuda" and machine.bfloat16):
-        raise UsageError(f"--dtype bfloat16 needs a GPU that has it; {machine.name} trains in float32")
+    if dtype == "bfloat16" and not machine.bfloat16:
+        raise UsageError(f"--dtype bfloat16 needs a GPU or a CPU that has it; {machine.name} trains in float32")
     return dtype == "bfloat16"
 
 

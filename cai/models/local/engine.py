@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from cai.core.machine import free_memory
 from cai.models.base import Choice, Completion, Request
 from cai.models.conversation import ChatTokenizer
 from cai.models.local.jobs import GenerationJob, Limits, ScoringJob
@@ -28,7 +29,10 @@ _PASS_TOKENS = {"cuda": 1_024}
 _DEFAULT_PASS_TOKENS = 32
 _PREFIX_SHARE = 0.25  # of the cache, for what was read and written before, but no more than
 _PREFIX_TOKENS = 512  # a row: its next request comes soon, and what it shares with others is kept once
-_HOST_CACHE_BYTES = 4 << 30
+_HOST_CACHE_BYTES = 4 << 30  # at most
+_HOST_SHARE = 0.5  # of the free memory, for the weights and all that is kept beside them
+_MOVING = 1.25  # times the caches: what is taken while a cache is moved into a larger one
+_REACH = 1_024  # tokens that a row is expected to take: fewer rows run at once where the cache does not hold so many
 _CUDA_CACHE_SHARE = 0.6  # of what is free once the weights are loaded; the rest is for activations and moving the cache
 
 
@@ -43,12 +47,17 @@ class TransformersEngine:
         say: Callable[[str], None] | None = None,
     ) -> None:
         self.name = loaded.name
-        self.concurrency = concurrency or _ROWS.get(loaded.device.type, _DEFAULT_ROWS)
+        limits = limits or _limits(loaded, concurrency)
+        self.concurrency = concurrency or limits.rows
         self.context_length = loaded.context_length
         self._chat = ChatTokenizer(loaded.tokenizer, loaded.context_length, loaded.variables, say)
-        self._scheduler = Scheduler(
-            loaded.model, loaded.device, loaded.end_tokens, limits or _limits(loaded, self.concurrency)
-        )
+        self._scheduler = Scheduler(loaded.model, loaded.device, loaded.end_tokens, limits)
+        self._cache_bytes = (limits.cache_tokens + limits.prefix_tokens) * loaded.cache_bytes
+
+    def describe(self) -> str:
+        """Return how much the engine does at once, and what it may take for that, as a sentence for a person."""
+        taken = f"{self._cache_bytes / 1e9:.1f} GB" if self._cache_bytes >= 5e7 else "little memory"
+        return f"{self.name}: {self.concurrency} requests at once, up to {taken} for their caches"
 
     async def complete(self, request: Request) -> Completion:
         """Return the assistant's next turn; `max_tokens` is cut to what the context still holds."""
@@ -102,12 +111,15 @@ async def open_transformers(
     return TransformersEngine(loaded, concurrency, say=say)
 
 
-def _limits(loaded: Loaded, rows: int) -> Limits:
+def _limits(loaded: Loaded, rows: int | None) -> Limits:
+    """Return what the device's memory allows; a number of rows that a person asked for stays."""
     kind = loaded.device.type
-    free = _HOST_CACHE_BYTES
     if kind == "cuda":
-        free = int(torch.cuda.mem_get_info(loaded.device)[0] * _CUDA_CACHE_SHARE)
-    tokens = free // max(1, loaded.cache_bytes)
+        room = int(torch.cuda.mem_get_info(loaded.device)[0] * _CUDA_CACHE_SHARE)
+    else:
+        room = _host_room(loaded.weight_bytes, free_memory(), asked=rows is not None)
+    tokens = room // max(1, loaded.cache_bytes)
+    rows = rows or max(1, min(_ROWS.get(kind, _DEFAULT_ROWS), tokens // _REACH))
     prefixes = min(int(tokens * _PREFIX_SHARE), rows * _PREFIX_TOKENS)
     return Limits(
         rows=rows,
@@ -116,3 +128,13 @@ def _limits(loaded: Loaded, rows: int) -> Limits:
         prefill_tokens=_PREFILL_TOKENS.get(kind, _DEFAULT_PREFILL_TOKENS),
         pass_tokens=_PASS_TOKENS.get(kind, _DEFAULT_PASS_TOKENS),
     )
+
+
+def _host_room(weights: int, free: int | None, *, asked: bool) -> int:
+    """Return the bytes for caches in the host's memory, of which `free` are left beside the `weights`.
+
+    With the weights they stay below half of what was free before, unless a person asked for so many rows.
+    """
+    if asked or free is None:
+        return _HOST_CACHE_BYTES
+    return max(0, min(_HOST_CACHE_BYTES, int(((free + weights) * _HOST_SHARE - weights) / _MOVING)))

@@ -27,7 +27,10 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An open model; `cache_bytes` is what one token takes in its KV cache, `variables` are its chat template's."""
+    """An open model; `cache_bytes` is what one token takes in its KV cache, `variables` are its chat template's.
+
+    `weight_bytes` are all weights'.
+    """
 
     name: str
     model: Any
@@ -36,6 +39,7 @@ class Loaded:
     context_length: int | None
     end_tokens: frozenset[int]
     cache_bytes: int
+    weight_bytes: int = 0
     variables: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -69,6 +73,7 @@ def load(name: str, device: str, dtype: str, variables: Mapping[str, Any] | None
         device=place,
         context_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         end_tokens=_end_tokens(model, tokenizer, [] if adapter is None else declared_ends(adapter)),
+        weight_bytes=sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())),
         cache_bytes=_probe(name, model, place),
         variables=variables or {},
     )
