@@ -52,6 +52,13 @@ def test_a_list_is_a_conversation_and_keeps_role_and_content_only(tmp_path: Path
     assert item == Prompt("7", 0, (system, user("Hi"), assistant("Hello"), user("Bye")), ("emergency", "dose"))  # type: ignore[arg-type]
 
 
+def test_parts_of_text_are_joined_by_line_breaks(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "Look:"}, {"type": "text", "text": "a rash."}]
+    item = one(tmp_path, {"prompt": [{"role": "system", "content": parts[:1]}, {"role": "user", "content": parts}]})
+    assert isinstance(item, Prompt)
+    assert [message["content"] for message in item.messages] == ["Look:", "Look:\na rash."]
+
+
 @pytest.mark.parametrize(
     ("prompt", "words"),
     [
@@ -64,10 +71,15 @@ def test_a_list_is_a_conversation_and_keeps_role_and_content_only(tmp_path: Path
         ([{"role": "r" * 9999, "content": "x"}], "message 1 has role 'rrrrrrrrrrrr...rrrrrrrrrrrrr'; allowed"),
         (["Hi"], "message 1 is not an object"),
         ([user("Hi"), assistant("Hello")], "must end with a user's turn; it ends with role 'assistant'"),
-        ([{"role": "tool", "content": "x"}, user("Hi")], "message 1 has role 'tool'; allowed are system, user"),
+        ([{"role": "tool", "content": "x"}, user("Hi")], "message 1 is a tool's, and cai keeps conversations of text"),
+        ([{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}, user("Hi")], "message 1 calls a tool"),
+        ([user("Hi"), {"role": "user", "content": [{"type": "image_url"}]}], "is no text ('image_url')"),
+        ([{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "input_audio"}]}], "('input_audio')"),
+        ([{"role": "user", "content": ["Hi"]}], "message 1 has a part that is no text ('Hi')"),
         ([{"role": ["user"], "content": "x"}], "message 1 has role ['user']"),
         ([{"from": "human", "value": "x"}], "message 1 has role None"),
-        ([user("Hi"), {"role": "user", "content": [{"type": "text"}]}], "content of message 2 is not a string"),
+        ([user("Hi"), {"role": "user", "content": [{"type": "text"}]}], "message 2 has a part of text without one"),
+        ([user("Hi"), {"role": "user", "content": 3}], "content of message 2 is not a string but of type int"),
         ([user("Hi"), assistant("Hello"), user(" ")], "last turn is empty"),
     ],
 )

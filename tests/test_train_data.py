@@ -297,6 +297,27 @@ def test_a_value_that_cannot_be_meant_is_refused_with_its_row(
     assert says in refusal(kind, write(tmp_path / "rows.jsonl", [absent, row]))
 
 
+def test_parts_of_text_are_joined_and_rows_with_pictures_or_tools_are_counted(tmp_path: Path) -> None:
+    def row(*turns: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"messages": [*turns, {"role": "assistant", "content": "Yes."}]}
+
+    asked = {"role": "user", "content": [{"type": "text", "text": "One"}, {"type": "text", "text": "two?"}]}
+    calling = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    rows = [
+        row(asked),
+        row({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is this?"}]}),
+        row(asked, calling, {"role": "tool", "content": "3"}),
+        row(asked, {"role": "tool", "content": "3"}),
+    ]
+    examples = load("supervised", write(tmp_path / "a.jsonl", rows))
+    assert examples.train["messages"][:][0][0]["content"] == "One\ntwo?"
+    assert examples.left_out == {
+        "a turn calls a tool, and cai keeps conversations of text alone": 1,
+        "a turn has a part that is no text": 1,
+        "a turn is a tool's, and cai keeps conversations of text alone": 1,
+    }
+
+
 def test_broken_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     rows = [
         *pairs(2),

@@ -13,6 +13,7 @@ import orjson
 
 from cai.core.records import Message
 from cai.data.columns import PromptColumns
+from cai.data.contents import TOOLS, read_content
 from cai.data.rows import BadRowError, BrokenRow, RawRow, broken, check_text
 
 BROKEN = "broken row "
@@ -78,12 +79,10 @@ def _message(turn: object, number: int) -> Message:
     if not isinstance(turn, dict):
         raise BadRowError(f"message {number} is not an object with role and content")
     fields = cast("dict[str, Any]", turn)
-    role, content = fields.get("role"), fields.get("content")
-    if role not in _ROLES:
+    role = fields.get("role")
+    if role not in _ROLES and role not in TOOLS:
         raise BadRowError(f"message {number} has role {reprlib.repr(role)}; allowed are {', '.join(_ROLES)}")
-    if not isinstance(content, str):
-        raise BadRowError(f"the content of message {number} is not a string but of type {type(content).__name__}")
-    return {"role": role, "content": check_text(content)}
+    return {"role": role, "content": read_content(fields, f"message {number}")}
 
 
 def _identifier(value: object) -> str | None:

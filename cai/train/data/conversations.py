@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 from cai.core.records import Message
-from cai.data.rows import BadRowError, check_text
+from cai.data.contents import TOOLS, read_content
+from cai.data.rows import BadRowError
 
 Turns = list[Message]
 
@@ -101,8 +102,8 @@ def _turns(value: Any, role_of_text: str | None, what: str) -> Turns:
         raise BadRowError(f"the {what} is neither a string nor a list of messages")
     turns: Turns = []
     for turn in value:
-        role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None)
-        if role not in ("system", "user", "assistant") or not isinstance(content, str):
-            raise BadRowError(f"the {what} has a turn without a known role or without text")
-        turns.append({"role": role, "content": check_text(content)})
+        role = turn.get("role") if isinstance(turn, dict) else None
+        if role not in ("system", "user", "assistant", *TOOLS):
+            raise BadRowError(f"the {what} has a turn without a known role")
+        turns.append({"role": role, "content": read_content(turn, "a turn")})
     return turns

@@ -63,15 +63,15 @@ class TableExamples:
         for number, (source, shape) in enumerate(zip(self._table.sources, self._shapes, strict=True)):
             held_out = number in self._table.held_out if own_split else None
             for row in source.rows(shape.used):
+                # What a cause has in parentheses is about this one row, and reasons are counted.
                 if isinstance(row, BrokenRow):
-                    # What is in parentheses is about this one row, and reasons are counted.
                     left_out[row.cause.partition(" (")[0]] += 1
                     continue
                 try:
                     for example in shape.examples(row.values, row.place):
                         yield example, held_out
                 except BadRowError as error:
-                    left_out[str(error)] += 1
+                    left_out[str(error).partition(" (")[0]] += 1
 
 
 def open_table(named: DataSource, split: str | None) -> ExampleTable:
