@@ -8,6 +8,7 @@ from cai.api.options import checked
 from cai.api.working import run_watched
 from cai.constitution import Constitution, Remark, load_sources, resolve
 from cai.constitution.lint import lint
+from cai.method.example import example_verdict
 from cai.models import EngineOptions, check_engine_options
 from cai.models.check import Findings
 from cai.models.check import check_model as check
@@ -56,6 +57,7 @@ def check_model(
                 template_options=tuple(template_option),
                 say=watch.say,
             ),
+            *example_verdict(),
         ),
         progress=progress,
     )
