@@ -59,7 +59,10 @@ async def filled(run: Run, watch: Watch) -> Summary:
     async def work(row: Row) -> Row:
         return row
 
-    return await fill(run, Pipeline(work, run, 4, watch.progress, watch.stop), ROWS, watch, lambda: 0)
+    async def check() -> None:
+        return None
+
+    return await fill(run, Pipeline(work, run, 4, watch.progress, watch.stop), ROWS, watch, lambda: 0, check)
 
 
 async def until(is_so: Callable[[], bool]) -> None:

@@ -25,6 +25,7 @@ ALLOWED = (
     "cai/shipped/constitutions/schema.json",
     "cai/shipped/prompts/sets/*.jsonl",
     "cai/shipped/prompts/evaluation/*.jsonl",
+    "cai/shipped/prompts/probes/*.yaml",
     "cai/shipped/prompts/templates/*/*.j2",
     "cai/shipped/prompts/templates/*/words.yaml",
     "cai-*.dist-info/*",

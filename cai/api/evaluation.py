@@ -25,7 +25,7 @@ from cai.evaluate.measures import Measure, each, register
 from cai.evaluate.records import Answer
 from cai.evaluate.results import Evaluation
 from cai.evaluate.settings import EvaluateSettings
-from cai.method.settings import JudgeSettings, take_writing
+from cai.method.settings import CheckSettings, JudgeSettings, take_writing
 from cai.models.settings import EngineSettings
 from cai.pipeline.watch import Watch
 
@@ -56,6 +56,8 @@ def evaluate(
     judge_by: Literal["logprobs", "text"] = "logprobs",
     judge_reasoning: bool = False,
     judge_thinking: ThinkingMode = "off",
+    judge_check: bool = True,
+    strict: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     concurrency: Count | None = None,
@@ -76,9 +78,9 @@ def evaluate(
     (`harmless`, `medical`, `tiny`); `limit` of them are drawn from `seed`. `out` is a directory (None:
     `evaluations/NAME`). The other options, among them how answers are sampled (`temperature`, `top_p`, `top_k`,
     `min_p`, `repetition_penalty`, `stop`, `max_tokens`, `thinking`, `thinking_budget`) and judged (`judge_principles`,
-    `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`), how models are opened (`device`, `dtype`,
-    `concurrency`, `timeout`, `engine_option`, `template_option`), `constitution`, `prompts_dir`, `fresh`,
-    `retry_failed` and `progress`, are as for `generate`.
+    `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`), whether the judge is tested first (`judge_check`,
+    `strict`), how models are opened (`device`, `dtype`, `concurrency`, `timeout`, `engine_option`,
+    `template_option`), `constitution`, `prompts_dir`, `fresh`, `retry_failed` and `progress`, are as for `generate`.
 
     Returns what was measured, by model and by pair: `result.measurement("breaks any principle", "base").value` is a
     share in [0, 1] of `count` prompts, with the interval's ends `low` and `high`. The same call again goes on, also
@@ -153,6 +155,7 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
                 out=optional_directory(options.pop("out"), "out"),
                 engine=take(EngineSettings, options),
                 judging=take(JudgeSettings, options),
+                checking=take(CheckSettings, options),
                 **take_writing(options),
                 **options,
             )

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, overload
 
 from cai.api.given import Model, model_spec
 from cai.api.options import checked
 from cai.api.working import run_watched
+from cai.checking import check_alone
 from cai.constitution import Constitution, Remark, load_sources, resolve
 from cai.constitution.lint import lint
-from cai.method.example import example_verdict
+from cai.method.judge_check import JudgeCheck
 from cai.models import EngineOptions, check_engine_options
 from cai.models.check import Findings
 from cai.models.check import check_model as check
+from cai.pipeline.watch import Watch
 
 
 def load_constitution(constitution: str | Path) -> Constitution:
@@ -30,34 +33,64 @@ def check_constitution(constitution: str | Path) -> tuple[Remark, ...]:
     return tuple(lint(load_sources(str(constitution))))
 
 
+@overload
 def check_model(
     model: Model,
     *,
+    judge: Literal[False] = False,
+    constitution: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
     engine_option: Sequence[str] = (),
     template_option: Sequence[str] = (),
     progress: bool = True,
-) -> Findings:
+) -> Findings: ...
+
+
+@overload
+def check_model(
+    model: Model,
+    *,
+    judge: Literal[True],
+    constitution: str | Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    engine_option: Sequence[str] = (),
+    template_option: Sequence[str] = (),
+    progress: bool = True,
+) -> JudgeCheck: ...
+
+
+def check_model(
+    model: Model,
+    *,
+    judge: bool = False,
+    constitution: str | Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    engine_option: Sequence[str] = (),
+    template_option: Sequence[str] = (),
+    progress: bool = True,
+) -> Findings | JudgeCheck:
     """Open a model, ask it something, and return what it can do and how fast, in tokens a second.
 
-    `model`, `device`, `dtype`, `engine_option`, `template_option` and `progress` are as for `generate`. Takes a minute
-    at most once the model is open. Raises ModelError when it cannot be opened, EngineError when it does not answer.
+    With `judge` it is tested as a judge and as a gate on pairs whose better answer is known, under a `constitution`
+    (None: `harmless`), and what was found is returned: counts, `told()` in a line, `problems()` in sentences. `model`,
+    `device`, `dtype`, `engine_option`, `template_option` and `progress` are as for `generate`. Takes a minute at most
+    once the model is open. Raises ModelError when it cannot be opened, EngineError when it does not answer.
     """
     checked(check_model, locals())
     spec = model_spec(model)
     check_engine_options((spec,), engine_option, tuple(template_option))
-    return run_watched(
-        lambda watch: check(
-            spec,
-            EngineOptions(
-                device=device,
-                dtype=dtype,
-                engine_options=tuple(engine_option),
-                template_options=tuple(template_option),
-                say=watch.say,
-            ),
-            *example_verdict(),
-        ),
-        progress=progress,
-    )
+
+    async def job(watch: Watch) -> Findings | JudgeCheck:
+        options = EngineOptions(
+            device=device,
+            dtype=dtype,
+            engine_options=tuple(engine_option),
+            template_options=tuple(template_option),
+            say=watch.say,
+        )
+        return await (check_alone(spec, options, constitution) if judge else check(spec, options))
+
+    return run_watched(job, progress=progress)

@@ -38,7 +38,7 @@ from cai.api.training import packages_of_training
 from cai.api.working import Call, Plan, run_watched
 from cai.evaluate.results import Evaluation
 from cai.loop.settings import LoopSettings
-from cai.method.settings import take_writing
+from cai.method.settings import CheckSettings, take_writing
 from cai.models.settings import EngineSettings
 from cai.pipeline.watch import Watch
 from cai.train.methods import loop_methods
@@ -111,6 +111,8 @@ def loop(
     rank: Count = 16,
     quantize: bool = False,
     template: str | None = None,
+    judge_check: bool = True,
+    strict: bool = False,
     device: str = "auto",
     dtype: str = "auto",
     concurrency: Count | None = None,
@@ -136,8 +138,8 @@ def loop(
     `sft_learning_rate` and `sft_batch_size` are the supervised stage's, the four of `second_epochs`,
     `second_max_steps`, `second_learning_rate` and `second_batch_size` the second's; `beta`, `labels`, `sft_term`,
     `group`, `adapter`, `rank`, `quantize` and `template` are as for `train`, `constitution`, `seed`, `max_tokens`,
-    `device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `template_option`, `prompts_dir`, `retry_failed` and
-    `progress` as for `generate`. `out` is a directory (None: `loops/NAME`).
+    `judge_check`, `strict`, `device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `template_option`,
+    `prompts_dir`, `retry_failed` and `progress` as for `generate`. `out` is a directory (None: `loops/NAME`).
 
     Raises as the stages do, with all finished work kept; KeyboardInterrupt after Ctrl-C.
     """
@@ -196,7 +198,7 @@ class LoopCall(Call[LoopResult]):
         options |= {name: tuple(options[name]) for name in ("engine_option", "stop")}
         engine = take(EngineSettings, options)
         sft, second = (_fit(stage, options, engine) for stage in ("sft", "second"))
-        writing = take_writing(options)
+        writing, checking = take_writing(options), take(CheckSettings, options)
         adapter = AdapterSettings(**{name: options.pop(name) for name in ("adapter", "rank", "quantize")})
         preference = take(DPOSettings, options)
         with (
@@ -212,6 +214,7 @@ class LoopCall(Call[LoopResult]):
                 prompts_dir=existing_directory(options.pop("prompts_dir"), "prompts_dir"),
                 out=optional_directory(options.pop("out"), "out"),
                 engine=engine,
+                checking=checking,
                 adapter=adapter,
                 sft=sft,
                 second=second,

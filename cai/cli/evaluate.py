@@ -12,10 +12,12 @@ from cai.cli.options import (
     RETRY_FAILED,
     SEED,
     Count,
+    check_options,
     confirm_fresh,
     engine_options,
     judge_options,
     sampling_options,
+    take_check_settings,
     take_engine_settings,
     take_judge_settings,
     thinking_options,
@@ -57,6 +59,7 @@ from cai.models.spec import LabelledModel, ModelSpec
 @thinking_options
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a response at most.")
 @judge_options
+@check_options
 @engine_options
 @click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
 @click.option("--out", type=LOCAL_FOLDER, help="Directory (default: evaluations/<constitution>).")
@@ -75,6 +78,7 @@ def evaluate(models: tuple[LabelledModel, ...], quiet: bool, as_json: bool, **op
         models=models,
         engine=take_engine_settings(options),
         judging=take_judge_settings(options),
+        checking=take_check_settings(options),
         **take_writing(options),
         **options,
     )

@@ -20,11 +20,13 @@ from cai.cli.options import (
     Command,
     Count,
     FiniteRange,
+    check_options,
     confirm_fresh,
     engine_options,
     judge_options,
     revision_options,
     sampling_options,
+    take_check_settings,
     take_engine_settings,
     take_judge_settings,
     thinking_options,
@@ -110,6 +112,7 @@ def _rate_options(command: Command) -> Command:
 @thinking_options
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a text at most.")
 @judge_options
+@check_options
 @engine_options
 @click.option("--cluster", metavar="auto|local|HOST:PORT", help="Make the rows on a Ray cluster (cai[ray]).")
 @click.option("--replicas", type=Count(), help="Copies of the models on the cluster (default: 1).")
@@ -133,6 +136,7 @@ def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
     settings = GenerateSettings(
         engine=take_engine_settings(options),
         judging=take_judge_settings(options),
+        checking=take_check_settings(options),
         **take_writing(options),
         cluster=cluster_settings(*(options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica"))),
         **options,

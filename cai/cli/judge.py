@@ -15,9 +15,11 @@ from cai.cli.options import (
     SEED,
     THINKING_BUDGET,
     Count,
+    check_options,
     confirm_fresh,
     engine_options,
     judge_options,
+    take_check_settings,
     take_engine_settings,
     take_judge_settings,
 )
@@ -43,6 +45,7 @@ from cai.models.spec import ModelSpec
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a reasoning at most.")
 @judge_options
 @THINKING_BUDGET
+@check_options
 @engine_options
 @click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
 @click.option("--out", type=NEW_RUN, help="Run directory, or its URL (default: RUN-judged-<constitution>).")
@@ -56,7 +59,12 @@ def judge(quiet: bool, as_json: bool, **options: Any) -> None:
 
     Nothing is generated: RUN stays as it is, and a new run directory gets its traces with new verdicts.
     """
-    settings = RejudgeSettings(engine=take_engine_settings(options), judging=take_judge_settings(options), **options)
+    settings = RejudgeSettings(
+        engine=take_engine_settings(options),
+        judging=take_judge_settings(options),
+        checking=take_check_settings(options),
+        **options,
+    )
     plan = plan_judge(settings)
     check_engine_options((plan.judge,), settings.engine.engine_option, settings.engine.template_option)
     if settings.fresh:

@@ -19,9 +19,11 @@ from cai.cli.options import (
     SEED,
     Count,
     FiniteRange,
+    check_options,
     engine_options,
     revision_options,
     sampling_options,
+    take_check_settings,
     take_engine_settings,
     thinking_options,
 )
@@ -128,6 +130,7 @@ def _stage_options(command: Command) -> Command:
 @click.option("--rank", type=Count(), default=16, show_default=True, help="Rank of the adapter.")
 @click.option("--quantize", is_flag=True, help="Keep the base in 4 bits under the adapter (GPU).")
 @click.option("--template", help="Chat template for a model without one: chatml, alpaca or plain.")
+@check_options
 @engine_options
 @click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
 @click.option("--out", type=LOCAL_FOLDER, help="Directory (default: loops/<constitution>).")
@@ -177,7 +180,14 @@ def _settings(options: dict[str, Any]) -> LoopSettings:
     preference = DPOSettings(**{name: options.pop(name) for name in ("beta", "labels", "sft_term")})
     writing = take_writing(options)
     return LoopSettings(
-        engine=engine, adapter=adapter, preference=preference, sft=sft, second=second, **writing, **options
+        checking=take_check_settings(options),
+        engine=engine,
+        adapter=adapter,
+        preference=preference,
+        sft=sft,
+        second=second,
+        **writing,
+        **options,
     )
 
 

@@ -6,10 +6,11 @@ from dataclasses import asdict
 import click
 from rich.table import Table
 
+from cai.checking import check_alone
 from cai.cli.options import ENGINE_OPTION, TEMPLATE_OPTION
 from cai.cli.screen import Screen, shown
+from cai.cli.tables import print_judge_check
 from cai.cli.terminal import print_json, remark
-from cai.method.example import example_verdict
 from cai.models import EngineOptions, check_engine_options, model_forms
 from cai.models.check import BURST_REQUESTS, BURST_SECONDS, BURST_TOKENS, Findings, check_model
 from cai.models.spec import ModelSpec
@@ -22,6 +23,8 @@ def models() -> None:
 
 @models.command(epilog=f"SPEC is {model_forms()}.")
 @click.argument("spec", type=ModelSpec.parse)
+@click.option("--judge", is_flag=True, help="Test it as a judge and as a gate, on pairs whose better answer is known.")
+@click.option("--constitution", help="The constitution to test it under (default: harmless), with --judge.")
 @click.option("--device", default="auto", show_default=True, help="Where a model in this process runs: cpu, cuda, mps.")
 @click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or float16, for such a model.")
 @ENGINE_OPTION
@@ -30,6 +33,8 @@ def models() -> None:
 def check(
     spec: ModelSpec,
     *,
+    judge: bool,
+    constitution: str | None,
     device: str,
     dtype: str,
     engine_option: tuple[str, ...],
@@ -41,11 +46,23 @@ def check(
     options = EngineOptions(
         device=device, dtype=dtype, engine_options=engine_option, template_options=template_option, say=remark
     )
-    findings = asyncio.run(check_model(spec, options, *example_verdict()))
+    if judge:
+        _test_judge(spec, options, constitution, as_json=as_json)
+        return
+    findings = asyncio.run(check_model(spec, options))
     if as_json:
         print_json(asdict(findings), indent=True)
     else:
         _print(findings)
+
+
+def _test_judge(spec: ModelSpec, options: EngineOptions, constitution: str | None, *, as_json: bool) -> None:
+    """Test the model as a judge and print what was found."""
+    found = asyncio.run(check_alone(spec, options, constitution))
+    if as_json:
+        print_json(found.as_json(), indent=True)
+    else:
+        print_judge_check(Screen(), found)
 
 
 def _print(findings: Findings) -> None:
@@ -56,9 +73,7 @@ def _print(findings: Findings) -> None:
     for label, value in (
         ("name", f"{findings.name} (opened in {findings.opened_in:.1f} s)"),
         ("answers", f"yes, in {findings.answered_in:.2f} s: {' '.join(findings.answer.split())[:200]}"),
-        ("thinks", _THINKS.get(findings.thinks or "", "not known: a request to find it out failed")),
         ("log-probabilities", "yes" if findings.choices is None else f"no: {findings.choices}"),
-        *_letters(findings),
         ("chat template", "yes"),  # it answered a conversation, and no engine opens or answers without one
         ("context length", f"{context:,} tokens" if context else "not told"),
         ("concurrency", f"{findings.concurrency} requests at once"),
@@ -66,23 +81,6 @@ def _print(findings: Findings) -> None:
     ):
         table.add_row(label, shown(value))
     Screen().print(table)
-
-
-_THINKS = {
-    "never": "no",
-    "when told": "when it is told to (--thinking on)",
-    "by default": "by itself; --thinking off turns it off",
-    "always": "always: gates and verdicts let it think first, within --thinking-budget",
-}
-
-
-def _letters(findings: Findings) -> list[tuple[str, str]]:
-    """Return the line on how sure a verdict's letters are to be said."""
-    plain, begun = findings.letters_mass, findings.begun_letters_mass
-    if plain is None:
-        return []
-    behind = "not known where the answer is begun" if begun is None else f"{begun:.2f} where the answer is begun"
-    return [("letters", f"a verdict's weigh {plain:.2f}, {behind}; where both are below 0.50 it abstains")]
 
 
 def _speed(findings: Findings) -> list[tuple[str, str]]:

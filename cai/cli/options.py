@@ -13,7 +13,7 @@ from cai.core.addresses import DataSource
 from cai.core.mark import kind_of
 from cai.core.paths import expand
 from cai.core.urls import is_almost_url, is_url
-from cai.method.settings import JudgeSettings
+from cai.method.settings import CheckSettings, JudgeSettings
 from cai.models.settings import EngineSettings
 from cai.rundir.checkout import checkout, has_run, working_copy
 from cai.rundir.origin import location, read_origin
@@ -276,6 +276,28 @@ def thinking_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def check_options(command: Command) -> Command:
+    """Add the options that say whether the judge is tested first."""
+    for option in reversed(
+        [
+            click.option(
+                "--judge-check/--no-judge-check",
+                default=True,
+                show_default=True,
+                help="Test the judge on pairs whose better answer is known, for a minute at most.",
+            ),
+            click.option("--strict", is_flag=True, help="Make nothing with a judge that the test finds unfit."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def take_check_settings(options: dict[str, Any]) -> CheckSettings:
+    """Move the options of the judge's test out of a command's options."""
+    return CheckSettings(**{name: options.pop(name) for name in CheckSettings.__dataclass_fields__})
 
 
 def take_engine_settings(options: dict[str, Any]) -> EngineSettings:

@@ -12,6 +12,7 @@ from rich.text import Text
 from cai.cli.screen import assembled, shown
 from cai.evaluate.measures import Better, Measure
 from cai.evaluate.results import Calibration, Evaluation, Measurement, ModelResult
+from cai.method.judge_check import JudgeCheck
 from cai.pipeline.filling import Summary
 from cai.rundir.layout import failures_path
 from cai.rundir.origin import location, read_origin
@@ -42,6 +43,8 @@ def print_summary(console: Console, summary: Summary) -> None:
             f"({summary.done:,} now in {summary.seconds:,.1f} s, {summary.requests:,} requests{rate})",
         )
     )
+    if summary.judge_check is not None:
+        print_judge_check(console, summary.judge_check)
     if summary.skipped:
         console.print(f"{summary.skipped:,} were finished before")
     if summary.duplicates:
@@ -53,6 +56,15 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(f"and {more:,} more causes: {_failures(summary.out)}")
     if summary.owed:
         console.print(f"{summary.owed:,} of the failed are asked again by the same command")
+
+
+def print_judge_check(console: Console, found: JudgeCheck) -> None:
+    """Print what a judge was found to be, and a sentence for whatever makes it unfit."""
+    tokens = found.usage.prompt_tokens + found.usage.completion_tokens
+    took = f"{_counted(found.usage.requests, 'request')} and {tokens:,} tokens in {found.seconds:,.1f} s"
+    console.print(shown(f"judge check: {found.told()} ({took})"), soft_wrap=True)
+    for problem in found.problems():
+        console.print(shown(problem), style="yellow", soft_wrap=True)
 
 
 def _counted(number: int, thing: str) -> str:
@@ -120,7 +132,7 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """Print the table of measures, the pairs, the ratings, the judge's own calibration, and where everything is."""
+    """Print the table of measures, the pairs, the ratings, what is known of the judge, and where everything is."""
     console.print(_measures(evaluation))
     _print_notes(console, evaluation)
     if evaluation.pairs:
@@ -131,6 +143,8 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         console.print(_calibration(evaluation.calibration))
         for found in evaluation.detector:
             console.print(f"{found.name} {_told(found)} of {found.count:,}")
+    if evaluation.judge_check is not None:
+        print_judge_check(console, evaluation.judge_check)
     for model in evaluation.models:
         _print_causes(console, f"of {model.label}'s prompts failed", model.failures)
         _print_causes(console, f"gates on {model.label}'s answers failed", model.failed_gates)

@@ -14,13 +14,14 @@ from typing import Any, Self
 
 import orjson
 
+from cai.method.judge_check import JudgeCheck
 from cai.rundir.claim import entering, read_recorded, require_identity
 from cai.rundir.documents import Fields, make_document
 from cai.rundir.layout import names_of
-from cai.rundir.manifest import now
+from cai.rundir.manifest import now, parse_judge_check
 from cai.rundir.owned import Owned
 
-FORMAT = 3
+FORMAT = 4
 DOCUMENT = "evaluation.json"
 RESPONSES, COMPARISONS = "responses", "comparisons"
 _PICTURES = ("evaluation.png", "evaluation.svg", "principles.png", "principles.svg")
@@ -51,7 +52,7 @@ class EvaluationDirectory:
             owned.require_free(*_PICTURES)  # before any work is done
             for name in (RESPONSES, COMPARISONS):
                 owned.folder(name)
-            begun = {"format": FORMAT, "status": "running", "started": now(), "models": {}}
+            begun = {"format": FORMAT, "status": "running", "started": now(), "models": {}, "judge_check": None}
             directory = cls(path, owned, document or begun)
             if document is None:
                 directory._write({**begun, "identity": dict(identity), "settings": dict(settings)})
@@ -63,6 +64,16 @@ class EvaluationDirectory:
         if label not in models:
             self._write({**self._document, "models": {**models, label: engine}})
         require_identity(self.path, {f"model {label}": models.get(label, engine)}, {f"model {label}": engine})
+
+    @property
+    def judge_check(self) -> JudgeCheck | None:
+        """What the judge was found to be before the first row; None: it was not tested."""
+        found: JudgeCheck | None = self._document["judge_check"]
+        return found
+
+    def note_judge_check(self, found: JudgeCheck) -> None:
+        """Write down what the judge was found to be; raises StoreError."""
+        self._write({**self._document, "judge_check": found})
 
     def responses(self, label: str) -> Path:
         """Return where a model's answers lie."""
@@ -99,4 +110,6 @@ class EvaluationDirectory:
 
 
 def _parse(fields: Fields) -> dict[str, Any]:
-    return {**fields.values, "identity": fields.words("identity"), "models": fields.words("models")}
+    found = parse_judge_check(fields, "judge_check")
+    words = {name: fields.words(name) for name in ("identity", "models")}
+    return {**fields.values, **words, "judge_check": found}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.evaluate.measures import Measure, Unit
+from cai.method.judge_check import JudgeCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ class Evaluation:
     """Elo, named by model; empty for a single model."""
     calibration: tuple[Calibration, ...]
     detector: tuple[Measurement, ...]
+    judge_check: JudgeCheck | None = None
+    """What the judge was found to be on known pairs; None: it was not tested."""
 
     def model(self, label: str) -> ModelResult:
         """Return a model's result; raises KeyError."""
@@ -132,4 +135,5 @@ class Evaluation:
             {field.name: getattr(measure, field.name) for field in fields(measure) if field.name != "compute"}
             for measure in self.measures
         ]
-        return asdict(replace(self, measures=())) | {"out": str(self.out), "measures": measures}
+        check = None if self.judge_check is None else self.judge_check.as_json()
+        return asdict(replace(self, measures=())) | {"out": str(self.out), "measures": measures, "judge_check": check}

@@ -3,8 +3,10 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeVar
 
+from cai.checking import Checked, Subject, check_first
 from cai.core.errors import InputError
 from cai.core.records import Failure, Prompt, Provenance, Row
 from cai.core.threads import in_thread
@@ -18,6 +20,7 @@ from cai.evaluate.pairs import PairDecisions, measure_pairs, pairs_of, rate
 from cai.evaluate.plan import EvaluatedModel, EvaluatePlan
 from cai.evaluate.records import read_answer, read_decision
 from cai.evaluate.results import Evaluation
+from cai.method.judge_check import JudgeCheck
 from cai.models.base import Engine
 from cai.pipeline.filling import open_closing
 from cai.pipeline.pipeline import Pipeline
@@ -57,6 +60,7 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
         directory = EvaluationDirectory.open(plan.out, identity, plan.recorded(), fresh=plan.settings.fresh)
         stack.callback(directory.close)
         work = _Work(plan, directory, judge, prompts, watch)
+        checked = await _check(work, pairs=len(pairs))
         answered: list[ModelAnswers] = []
         for model in plan.models:
             answered.append(await _answer(work, model))
@@ -69,7 +73,21 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
             if watch.stop.draining:
                 return "interrupted"
         watch.stage = "computing the measurements"
-        return _conclude(work, answered, compared, broken)
+        return _conclude(work, answered, compared, broken, checked)
+
+
+async def _check(work: _Work, *, pairs: int) -> JudgeCheck | None:
+    """Return what is known of the judge, whose gates are asked and who compares models where there are several."""
+    plan, directory = work.plan, work.directory
+    subject = Subject(work.judge if pairs else None, work.judge, plan.judge_configuration)
+    checked = Checked(
+        settings=plan.settings.checking,
+        judge=plan.judge,
+        recorded=directory.judge_check,
+        keep=lambda found: in_thread(partial(directory.note_judge_check, found)),
+        comparisons=pairs * len(work.prompts),
+    )
+    return await check_first(subject, checked, work.watch)
 
 
 async def _answer(work: _Work, model: EvaluatedModel) -> ModelAnswers:
@@ -128,7 +146,11 @@ async def _fill(
 
 
 def _conclude(
-    work: _Work, answered: Sequence[ModelAnswers], compared: Sequence[PairDecisions], broken: Sequence[Failure]
+    work: _Work,
+    answered: Sequence[ModelAnswers],
+    compared: Sequence[PairDecisions],
+    broken: Sequence[Failure],
+    checked: JudgeCheck | None,
 ) -> Evaluation:
     """Compute every measurement, write the directory's document and images, and return what was found."""
     from cai.evaluate.chart import draw_evaluation  # noqa: PLC0415  (matplotlib, which nobody waits for at the start)
@@ -156,6 +178,7 @@ def _conclude(
         ratings=rate(work.prompts, labels, compared, seed),
         calibration=tuple(calibrate(aligned, principles, seed)),
         detector=check_detector(aligned, seed),
+        judge_check=checked,
     )
     evaluation = replace(evaluation, finished=work.directory.finished_at(evaluation.as_json()))
     work.directory.write_pictures(draw_evaluation(evaluation))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cai.core.addresses import DataSource
-from cai.method.settings import JudgeSettings, SamplingSettings, ThinkingSettings
+from cai.method.settings import CheckSettings, JudgeSettings, SamplingSettings, ThinkingSettings
 from cai.models.settings import EngineSettings
 from cai.models.spec import LabelledModel, ModelSpec
 
@@ -17,6 +17,7 @@ class EvaluateSettings:
     constitution: str
     engine: EngineSettings = EngineSettings()
     judging: JudgeSettings = JudgeSettings()
+    checking: CheckSettings = CheckSettings()
     baseline: LabelledModel | None = None
     judge: ModelSpec | None = None
     prompts: DataSource | None = None

@@ -35,7 +35,7 @@ class GenerationSpec:
             judge = engine
             if self.judge_spec != self.model_spec:
                 judge = await open_closing(self.judge_spec, self.engine, stack, say)
-            return _LocalMaker(self, engine, judge, stack.pop_all())
+            return LocalMaker(self, engine, judge, stack.pop_all())
 
     def revealed(self) -> "_RevealedSpec":
         """Return the spec for other machines, with the addresses as they were typed: pickle leaves secrets out."""
@@ -57,7 +57,7 @@ class _RevealedSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class _LocalMaker:
+class LocalMaker:
     """Models of a spec that are open in this process."""
 
     spec: GenerationSpec
@@ -67,22 +67,27 @@ class _LocalMaker:
 
     @property
     def model(self) -> str:
+        """The name of the model that answers."""
         return self.engine.name
 
     @property
     def judge(self) -> str:
+        """The name of the model that judges."""
         return self.judging_engine.name
 
     @property
     def concurrency(self) -> int:
+        """How many requests the model can usefully hold at once."""
         return self.engine.concurrency
 
     async def make(self, prompt: Prompt, provenance: Provenance, tally: UsageCounter) -> Row:
+        """Make a row here."""
         judging = Judging(self.judging_engine, self.spec.judge_configuration, tally)
         generation = Generation(self.engine, self.spec.method, self.spec.samples, provenance, judging)
         return await generation.row(prompt)
 
     async def close(self) -> None:
+        """Close the models."""
         await self.stack.aclose()
 
 

@@ -5,20 +5,24 @@ from contextlib import AsyncExitStack
 from dataclasses import fields
 from functools import partial
 from itertools import chain, islice
+from math import comb
 
+from cai.checking import Checked, Subject, check_first
+from cai.cluster import RowMaker
 from cai.core.errors import InputError, ModelError, RunError
 from cai.core.records import Failure, Prompt, Provenance
 from cai.core.settings import plain
 from cai.core.threads import in_thread
 from cai.generate.dry_run import DryRun
 from cai.generate.estimate import SAMPLED_PROMPTS, Estimate, GenerateSummary, RowsSoFar, estimate
-from cai.generate.maker import open_maker
+from cai.generate.maker import LocalMaker, open_maker
 from cai.generate.plan import GeneratePlan
+from cai.method.judge_check import JudgeCheck
 from cai.models import EngineOptions, open_counter
 from cai.pipeline.filling import fill, open_run
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
-from cai.rundir import Inputs, RunReader
+from cai.rundir import Inputs, Run, RunReader
 from cai.rundir.origin import location
 
 
@@ -82,10 +86,36 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
         )
         work = partial(maker.make, provenance=provenance, tally=watch.tally)
         pipeline = Pipeline(work, run, maker.concurrency, watch.progress, watch.stop)
-        summary = await fill(run, pipeline, items, watch, lambda: plan.prompts.duplicates)
+        check = partial(_check, plan, maker, run, watch)
+        summary = await fill(run, pipeline, items, watch, lambda: plan.prompts.duplicates, check)
         estimated = foreseen.scaled(summary.done + summary.failed) if foreseen else None
         values = {field.name: getattr(summary, field.name) for field in fields(summary)}
         return GenerateSummary(**values, estimate=estimated)
+
+
+async def _check(plan: GeneratePlan, maker: RowMaker, run: Run, watch: Watch) -> JudgeCheck | None:
+    """Return what is known of the judge, and of the model as a gate, before the first row; raises as `check_first`."""
+    spec, rounds = plan.spec, plan.method.plan.rounds
+    samples = plan.settings.samples
+    a_prompt = comb(samples, 2) + (samples if rounds else 0)
+    if not isinstance(maker, LocalMaker):
+        watch.say("the judge is not tested on a cluster; cai models check --judge tests one")
+        return None
+    return await check_first(
+        Subject(
+            judge=maker.judging_engine if a_prompt else None,
+            gate=maker.engine if plan.method.plan.gate and rounds else None,
+            configuration=plan.judge_configuration,
+        ),
+        Checked(
+            settings=plan.settings.checking,
+            judge=spec.judge_spec,
+            recorded=run.judge_check,
+            keep=lambda found: in_thread(partial(run.note_judge_check, found)),
+            comparisons=None if plan.prompts.size is None else plan.prompts.size * a_prompt,
+        ),
+        watch,
+    )
 
 
 def _foresee(plan: GeneratePlan) -> tuple[Estimate | None, Iterable[Prompt | Failure]]:

@@ -1,13 +1,18 @@
 """`judge_again`: copy a run's traces into a new run directory with new verdicts."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 
+from cai.checking import Checked, Subject, check_first
+from cai.core.threads import in_thread
 from cai.judging.plan import JudgePlan
+from cai.method.judge_check import JudgeCheck
 from cai.method.row import Judging
+from cai.models.base import Engine
 from cai.pipeline.filling import Summary, fill, open_closing, open_run
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
-from cai.rundir import Inputs
+from cai.rundir import Inputs, Run
 
 
 async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
@@ -33,4 +38,16 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
             watch.progress,
             watch.stop,
         )
-        return await fill(run, pipeline, plan.source.rows(), watch, lambda: 0)
+        check = partial(_check, plan, engine, run, watch)
+        return await fill(run, pipeline, plan.source.rows(), watch, lambda: 0, check)
+
+
+async def _check(plan: JudgePlan, engine: Engine, run: Run, watch: Watch) -> JudgeCheck | None:
+    """Return what is known of the judge before the first row; raises as `check_first`."""
+    checked = Checked(
+        settings=plan.settings.checking,
+        judge=plan.judge,
+        recorded=run.judge_check,
+        keep=lambda found: in_thread(partial(run.note_judge_check, found)),
+    )
+    return await check_first(Subject(engine, None, plan.judge_configuration), checked, watch)

@@ -19,6 +19,7 @@ from cai.generate.plan import plan_generate
 from cai.generate.run import generate
 from cai.generate.settings import GenerateSettings
 from cai.loop.plan import LoopPlan
+from cai.loop.settings import LoopSettings
 from cai.loop.stage_records import StageRecord, changes, identity, read_record, write_record
 from cai.loop.stages import Settings
 from cai.pipeline.watch import Watch
@@ -83,7 +84,7 @@ def _run_stages(plan: LoopPlan, reporter: Reporter, owned: Owned) -> LoopOutcome
         if not finished:
             write_record(owned, stage.name, StageRecord("started", wanted))
             ran.append(stage.name)
-        result = _run(_now(stage.settings, fresh=fresh, retry_failed=plan.settings.retry_failed), reporter)
+        result = _run(_now(stage.settings, plan.settings, fresh=fresh), reporter)
         if result == "interrupted":
             return LoopOutcome(plan.out, None, tuple(ran))
         if isinstance(result, Evaluation):
@@ -92,11 +93,11 @@ def _run_stages(plan: LoopPlan, reporter: Reporter, owned: Owned) -> LoopOutcome
     return LoopOutcome(plan.out, evaluation, tuple(ran))
 
 
-def _now(settings: Settings, *, fresh: bool, retry_failed: bool) -> Settings:
+def _now(settings: Settings, loop: LoopSettings, *, fresh: bool) -> Settings:
     """Return a stage's settings with what shapes this run of it and not what it makes."""
     if isinstance(settings, TrainSettings):
         return replace(settings, fresh=fresh)
-    return replace(settings, fresh=fresh, retry_failed=retry_failed)
+    return replace(settings, fresh=fresh, retry_failed=loop.retry_failed, checking=loop.checking)
 
 
 def _run(settings: Settings, reporter: Reporter) -> Evaluation | str:

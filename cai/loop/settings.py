@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cai.core.addresses import DataSource
-from cai.method.settings import RevisionSettings, SamplingSettings, ThinkingSettings
+from cai.method.settings import CheckSettings, RevisionSettings, SamplingSettings, ThinkingSettings
 from cai.models.base import ThinkingMode
 from cai.models.settings import DEFAULT_MODEL, EngineSettings
 from cai.models.spec import ModelSpec
@@ -41,6 +41,7 @@ class LoopSettings:
     thinking: ThinkingSettings = ThinkingSettings()
     max_tokens: int = 512
     engine: EngineSettings = EngineSettings()
+    checking: CheckSettings = CheckSettings()
     adapter: AdapterSettings = AdapterSettings()
     sft: FitSettings = FitSettings()
     second: FitSettings = FitSettings()

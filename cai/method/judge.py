@@ -10,7 +10,7 @@ reasons in `verdicts.py`, rather than say something the judge did not.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from cai.constitution import Constitution, Principle
@@ -104,6 +104,17 @@ async def judge(
         b_first = await _show(asker, configuration, comparison.swap(), principle, prompt_id)
     probability, abstained = _weigh(a_first, b_first)
     return _verdict(comparison, principle, a_first, b_first, probability, abstained)
+
+
+async def first_of_identical(
+    engine: Engine, configuration: JudgeConfiguration, comparison: Comparison, principle: Principle, prompt_id: str
+) -> float | None:
+    """Return how likely the judge finds the first better where both answers are a; None for words it cannot read.
+
+    Raises as `judge` does.
+    """
+    same = replace(comparison, b=comparison.a)
+    return (await _show(Asker(engine), configuration, same, principle, prompt_id)).probability
 
 
 def failed_verdict(comparison: Comparison, principle: Principle) -> Verdict:

@@ -102,6 +102,14 @@ class JudgeSettings:
         return identity(asdict(self))
 
 
+@dataclass(frozen=True, slots=True)
+class CheckSettings:
+    """Whether the judge is tested before the first row, and whether one that is found unfit is refused (`strict`)."""
+
+    judge_check: bool = True
+    strict: bool = False
+
+
 def identity(settings: dict[str, Any]) -> dict[str, str]:
     """Return settings as an identity names them, in the command line's words."""
     return {name.replace("_", "-"): str(value) for name, value in settings.items()}

@@ -7,7 +7,7 @@ of other jobs on the event loop go on meanwhile, and whoever presses Ctrl-C wait
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 from cai.core.errors import InterruptError, RunError, StoreError
 from cai.core.records import INPUT, Failure, Prompt, Row
 from cai.core.threads import LeavableItems, finished, in_thread
+from cai.method.judge_check import JudgeCheck
 from cai.models import EngineOptions, open_engine
 from cai.models.base import Engine
 from cai.models.settings import EngineSettings
@@ -35,7 +36,8 @@ class Summary:
 
     `done`, `failed`, `skipped`, the tokens and the seconds are this process's; `rows` and `failures` (by stage and
     cause) are the whole run's. `owed` of the failures are asked again by the same command, `for_good` by the same with
-    `--retry-failed`; the rest are no prompts.
+    `--retry-failed`; the rest are no prompts. `judge_check` is what the judge was found to be before the first row,
+    whose tokens and seconds are counted in it alone.
     """
 
     out: Path
@@ -53,10 +55,12 @@ class Summary:
     cached_tokens: int
     completion_tokens: int
     seconds: float
+    judge_check: JudgeCheck | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as what JSON can say."""
-        return asdict(self) | {"out": location(self.out)}
+        check = None if self.judge_check is None else self.judge_check.as_json()
+        return asdict(self) | {"out": location(self.out), "judge_check": check}
 
 
 async def open_closing(
@@ -155,14 +159,20 @@ def _close_unused(opening: asyncio.Future[Run]) -> None:
 
 
 async def fill(
-    run: Run, pipeline: Pipeline[Item], items: Iterable[Item | Failure], watch: Watch, duplicates: Callable[[], int]
+    run: Run,
+    pipeline: Pipeline[Item],
+    items: Iterable[Item | Failure],
+    watch: Watch,
+    duplicates: Callable[[], int],
+    check: Callable[[], Awaitable[JudgeCheck | None]],
 ) -> Summary:
-    """Let the pipeline work and close the run whatever happens; raises what stopped the pipeline, or closing."""
-    began = time.monotonic()
+    """Let the pipeline work after a check, and close the run whatever happens; raises what stopped them, or closing."""
     before = run.usage
     status: Status = "failed"
-    watch.stage = "working"
     try:
+        checked = await check()
+        began = time.monotonic()
+        watch.stage = "working"
         await pipeline.run(items)
         ended: Literal["done", "interrupted"] = "interrupted" if watch.stop.draining else "done"
         status = ended
@@ -195,6 +205,7 @@ async def fill(
         cached_tokens=usage.cached_tokens,
         completion_tokens=usage.completion_tokens,
         seconds=time.monotonic() - began,
+        judge_check=checked,
     )
 
 

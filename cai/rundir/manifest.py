@@ -19,6 +19,7 @@ from cai import __version__
 from cai.core.errors import DamageError, RunError
 from cai.core.mark import kind_of_any
 from cai.core.records import Usage
+from cai.method.judge_check import JudgeCheck, read_judge_check
 from cai.rundir.documents import DocumentError, Fields, make_document, parse_document, read_bounded
 from cai.rundir.layout import MANIFEST
 from cai.rundir.owned import Owned
@@ -43,7 +44,8 @@ class Manifest:
     """The content of run.json; times are ISO 8601 in UTC.
 
     `rows` are all that lie in the directory, those that are left out too; `usage` are the tokens spent on them,
-    `lost_usage` those spent on prompts that failed.
+    `lost_usage` those spent on prompts that failed. `judge_check` is what the judge was found to be before the first
+    row; None: it was not tested.
     """
 
     format: int
@@ -58,6 +60,7 @@ class Manifest:
     failures: int
     usage: Usage
     lost_usage: Usage
+    judge_check: JudgeCheck | None = None
 
 
 def now() -> str:
@@ -110,6 +113,7 @@ def _parse(data: bytes) -> Manifest:
         failures=fields.count("failures"),
         usage=_usage(fields.fields("usage")),
         lost_usage=_usage(fields.fields("lost_usage")),
+        judge_check=parse_judge_check(fields, "judge_check"),
     )
 
 
@@ -124,6 +128,16 @@ def _writer(fields: Fields) -> Writer:
 
 def _usage(fields: Fields) -> Usage:
     return Usage(*(fields.count(field.name) for field in dataclass_fields(Usage)))
+
+
+def parse_judge_check(fields: Fields, name: str) -> JudgeCheck | None:
+    """Return the check of a judge that a document has under a name, or None; raises DocumentError."""
+    if fields.values.get(name) is None:
+        return None
+    try:
+        return read_judge_check(fields.fields(name).values)
+    except (KeyError, TypeError) as error:
+        raise DocumentError(f"has no check of a judge under {name!r} ({error})") from error
 
 
 def write_manifest(owned: Owned, manifest: Manifest) -> None:

@@ -18,6 +18,7 @@ from cai.core.errors import CaiError, InterruptError, StoreError
 from cai.core.identity import fingerprint, key
 from cai.core.keyset import KeySet
 from cai.core.records import Failure, Row, Usage
+from cai.method.judge_check import JudgeCheck
 from cai.rundir.entry import enter
 from cai.rundir.failures import FailureFile, FailureTally, read_failures
 from cai.rundir.files import remove
@@ -215,6 +216,17 @@ class Run(RunReader):
         """Count tokens that were spent and gave no row; kept in run.json at the next seal or close."""
         with self._lock:
             self._lost_usage += usage
+
+    @property
+    def judge_check(self) -> JudgeCheck | None:
+        """What the judge was found to be before the first row; None: it was not tested."""
+        return self._manifest.judge_check
+
+    def note_judge_check(self, found: JudgeCheck) -> None:
+        """Write down what the judge was found to be; waits for the disk."""
+        with self._telling:
+            self._manifest = replace(self._manifest, judge_check=found, updated=now())
+            write_manifest(self._owned, self._manifest)
 
     @property
     def finished(self) -> int:
