@@ -17,6 +17,7 @@ from cai.models import check as checking
 from cai.models.base import Completion, Engine, Request
 from cai.models.scripted import ScriptedEngine
 from cai.models.spec import ModelSpec
+from tests.thinking_servers import Model, serving
 
 
 def _check(*arguments: str) -> Any:
@@ -111,6 +112,36 @@ def test_a_second_check_reads_as_much_anew_as_the_first(monkeypatch: pytest.Monk
 def test_check_passes_a_models_error_on() -> None:
     with pytest.raises(ModelError, match="none of: tiny"):
         _check("gpt-4")
+
+
+@pytest.mark.parametrize(
+    ("model", "thinks"),
+    [
+        (Model(), "never"),
+        (Model("reasoning", by_default=False), "when told"),
+        (Model("tags"), "by default"),
+        (Model("no opening tag", obeys="nothing"), "always"),
+    ],
+)
+def test_check_tells_when_a_model_thinks_and_how_its_letters_weigh(
+    model: Model, thinks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "BURST_REQUESTS", 2)
+    with serving([model]) as (url,):
+        said = _check(f"openai:any@{url}", "--json")
+    found = orjson.loads(said[said.index("{") :])
+    assert found["thinks"] == thinks
+    assert found["letters_mass"] == pytest.approx(0.95)
+    assert found["begun_letters_mass"] == pytest.approx(0.95)
+
+
+def test_check_says_what_a_thinking_model_means_for_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "BURST_REQUESTS", 2)
+    with serving([Model("reasoning_content", obeys="nothing")]) as (url,):
+        said = " ".join(_check(f"openai:any@{url}").split())
+    assert "always: gates and verdicts let it think first" in said
+    assert "a verdict's weigh 0.95, 0.95 where the answer is begun" in said
+    assert "can only think" in said
 
 
 def _open_in_fresh_process(before: str, spec: str) -> str:

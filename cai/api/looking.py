@@ -10,6 +10,7 @@ from cai.api.working import run_watched
 from cai.checking import check_alone
 from cai.constitution import Constitution, Remark, load_sources, resolve
 from cai.constitution.lint import lint
+from cai.method.example import example_verdict
 from cai.method.judge_check import JudgeCheck
 from cai.models import EngineOptions, check_engine_options
 from cai.models.check import Findings
@@ -91,6 +92,8 @@ def check_model(
             template_options=tuple(template_option),
             say=watch.say,
         )
-        return await (check_alone(spec, options, constitution) if judge else check(spec, options))
+        if judge:
+            return await check_alone(spec, options, constitution)
+        return await check(spec, options, *example_verdict())
 
     return run_watched(job, progress=progress)

@@ -11,6 +11,7 @@ from cai.cli.options import ENGINE_OPTION, TEMPLATE_OPTION
 from cai.cli.screen import Screen, shown
 from cai.cli.tables import print_judge_check
 from cai.cli.terminal import print_json, remark
+from cai.method.example import example_verdict
 from cai.models import EngineOptions, check_engine_options, model_forms
 from cai.models.check import BURST_REQUESTS, BURST_SECONDS, BURST_TOKENS, Findings, check_model
 from cai.models.spec import ModelSpec
@@ -49,7 +50,7 @@ def check(
     if judge:
         _test_judge(spec, options, constitution, as_json=as_json)
         return
-    findings = asyncio.run(check_model(spec, options))
+    findings = asyncio.run(check_model(spec, options, *example_verdict()))
     if as_json:
         print_json(asdict(findings), indent=True)
     else:
@@ -73,7 +74,9 @@ def _print(findings: Findings) -> None:
     for label, value in (
         ("name", f"{findings.name} (opened in {findings.opened_in:.1f} s)"),
         ("answers", f"yes, in {findings.answered_in:.2f} s: {' '.join(findings.answer.split())[:200]}"),
+        ("thinks", _THINKS.get(findings.thinks or "", "not known: a request to find it out failed")),
         ("log-probabilities", "yes" if findings.choices is None else f"no: {findings.choices}"),
+        *_letters(findings),
         ("chat template", "yes"),  # it answered a conversation, and no engine opens or answers without one
         ("context length", f"{context:,} tokens" if context else "not told"),
         ("concurrency", f"{findings.concurrency} requests at once"),
@@ -81,6 +84,23 @@ def _print(findings: Findings) -> None:
     ):
         table.add_row(label, shown(value))
     Screen().print(table)
+
+
+_THINKS = {
+    "never": "no",
+    "when told": "when it is told to (--thinking on)",
+    "by default": "by itself; --thinking off turns it off",
+    "always": "always: gates and verdicts let it think first, within --thinking-budget",
+}
+
+
+def _letters(findings: Findings) -> list[tuple[str, str]]:
+    """Return the line on how sure a verdict's letters are to be said."""
+    plain, begun = findings.letters_mass, findings.begun_letters_mass
+    if plain is None:
+        return []
+    behind = "not known where the answer is begun" if begun is None else f"{begun:.2f} where the answer is begun"
+    return [("letters", f"a verdict's weigh {plain:.2f}, {behind}; where both are below 0.50 it abstains")]
 
 
 def _speed(findings: Findings) -> list[tuple[str, str]]:

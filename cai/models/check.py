@@ -3,21 +3,25 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from cai.core.errors import EngineGoneError, ModelError, RequestError
 from cai.core.records import Message
 from cai.models import EngineOptions, open_engine
-from cai.models.base import NOT_THINKING, Completion, Engine, Request, Sampling
+from cai.models.base import NOT_THINKING, Choice, Completion, Engine, Request, Sampling, Thinking
 from cai.models.spec import ModelSpec
 
 Result = TypeVar("Result")
 
+Habit = Literal["never", "when told", "by default", "always"]
+"""When a model thinks before it answers. What is always can only think; what is never may be too short to be seen."""
+
 _TOLD_EVERY = 8.0  # seconds of waiting after which a person is told, and told again, what for
 _QUESTION = "Can I take ibuprofen with a cold?"
+_THOUGHT_TOKENS = 256
 BURST_REQUESTS, BURST_TOKENS = 32, 64
 BURST_SECONDS = 20.0
 _PROMPT_BURST_REPEATS = 40
@@ -32,13 +36,19 @@ class Findings:
     that are read anew for a single token. They are None when no request of the burst ended, when one failed (`failure`
     says how; its retries would count as work), and where a server does not count tokens. `choices` is None when the
     model gives log-probabilities, else why it does not.
+
+    `thinks` is None when a request to find it out failed. The masses are what the letters of a verdict weigh together:
+    as the model answers by itself, and with its answer begun up to them. A verdict needs a half at least.
     """
 
     name: str
     opened_in: float
     answer: str
     answered_in: float
+    thinks: Habit | None
     choices: str | None
+    letters_mass: float | None
+    begun_letters_mass: float | None
     context_length: int | None
     concurrency: int
     tokens_per_second: float | None
@@ -59,8 +69,11 @@ class _Burst:
         return None if self.failure else sum(map(tokens, self.ended)) / self.seconds or None
 
 
-async def check_model(spec: ModelSpec, options: EngineOptions) -> Findings:
-    """Open a model and ask it something; raises ModelError when it cannot be opened, EngineError when it is silent."""
+async def check_model(spec: ModelSpec, options: EngineOptions, verdict: Request, letters: Sequence[str]) -> Findings:
+    """Open a model and ask it something; `verdict` asks for one of the `letters`, its prefill begins the answer.
+
+    Raises ModelError when the model cannot be opened, EngineError when it is silent.
+    """
     say = options.say or (lambda _line: None)
     began = time.perf_counter()
     engine = await _patiently(say, "opening it", open_engine(spec, options))
@@ -68,16 +81,23 @@ async def check_model(spec: ModelSpec, options: EngineOptions) -> Findings:
         opened = time.perf_counter()
         completion = await _patiently(say, "waiting for its first answer", engine.complete(_request(0)))
         answered = time.perf_counter()
-        choices = await _patiently(say, "waiting for its log-probabilities", _why_no_choices(engine))
+        thinks = await _patiently(say, "seeing when it thinks", _habit(engine))
+        choices, plain = await _patiently(
+            say, "waiting for its log-probabilities", _choose(engine, replace(verdict, prefill=""), letters)
+        )
+        _, begun = await _patiently(say, "seeing how it goes on with an answer", _choose(engine, verdict, letters))
         writing = await _patiently(say, "measuring how fast it writes", _burst(engine, _request))
         long_request = partial(_long_request, secrets.token_hex(4))
         reading = await _patiently(say, "measuring how fast it reads", _burst(engine, long_request))
         return Findings(
             name=engine.name,
             opened_in=opened - began,
-            answer=completion.text,
+            answer=completion.text or completion.reasoning,
             answered_in=answered - opened,
+            thinks=thinks,
             choices=choices,
+            letters_mass=plain.mass if plain else None,
+            begun_letters_mass=begun.mass if begun else None,
             context_length=engine.context_length,
             concurrency=engine.concurrency,
             tokens_per_second=writing.rate(lambda completion: completion.completion_tokens),
@@ -114,13 +134,28 @@ def _long_request(check: str, seed: int) -> Request:
     return Request((question,), Sampling(max_tokens=1), seed)
 
 
-async def _why_no_choices(engine: Engine) -> str | None:
-    question: Message = {"role": "user", "content": f"{_QUESTION} Answer Yes or No."}
+async def _habit(engine: Engine) -> Habit | None:
+    """Return when the model thinks; None when a request failed."""
     try:
-        await engine.choose(Request((question,), thinking=NOT_THINKING), ("Yes", "No"))
+        if await _thinks(engine, Thinking()):
+            return "always" if await _thinks(engine, NOT_THINKING) else "by default"
+        return "when told" if await _thinks(engine, Thinking("on")) else "never"
+    except (RequestError, ModelError):
+        return None
+
+
+async def _thinks(engine: Engine, thinking: Thinking) -> bool:
+    question: Message = {"role": "user", "content": _QUESTION}
+    request = Request((question,), Sampling(temperature=0.0, max_tokens=_THOUGHT_TOKENS), thinking=thinking)
+    return bool((await engine.complete(request)).reasoning)
+
+
+async def _choose(engine: Engine, verdict: Request, letters: Sequence[str]) -> tuple[str | None, Choice | None]:
+    """Return how likely the letters are; or why that is not known."""
+    try:
+        return None, await engine.choose(verdict, letters)
     except (RequestError, ModelError) as error:
-        return str(error)
-    return None
+        return str(error), None
 
 
 async def _burst(engine: Engine, request: Callable[[int], Request]) -> _Burst:

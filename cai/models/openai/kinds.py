@@ -12,6 +12,7 @@
 `stop` is one of the common fields. What a server refuses of these it is not sent again; see `dialect`.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,7 +67,9 @@ _KINDS = {
     "library": ServerKind("Ollama", (_by_think,), sampling={}, templates=False),
     "openai": ServerKind("OpenAI", (_by_effort, _by_least_effort), sampling={}, templates=False),
 }
-"""By what a list of models calls the owner."""
+"""By what a list of models calls the owner; Ollama's and some gateways' name the maker of the model."""
+
+_SIGNED = re.compile("fp_ollama$|vllm-")
 
 
 def kind_of_owner(owner: Any) -> ServerKind:
@@ -75,8 +78,10 @@ def kind_of_owner(owner: Any) -> ServerKind:
 
 
 def kind_of_fingerprint(fingerprint: Any) -> ServerKind:
-    """Return the kind of servers that sign their answers so: Ollama names the maker of a model as its owner."""
-    return _KINDS["library"] if fingerprint == "fp_ollama" else UNKNOWN
+    """Return the kind of servers that sign their answers so, whoever owns the model by their list."""
+    if not isinstance(fingerprint, str):
+        return UNKNOWN
+    return _KINDS["library" if fingerprint == "fp_ollama" else "vllm"] if _SIGNED.match(fingerprint) else UNKNOWN
 
 
 def sampling_fields(sampling: Sampling, kind: ServerKind, host: str) -> Fields:
