@@ -26,6 +26,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "export": cai.Run.export,
     "drop": cai.Run.drop,
     "models check": cai.check_model,
+    "models convert": cai.convert_model,
 }
 OTHERWISE = {
     "show": "iterating over a Run",
@@ -151,7 +152,8 @@ def limits(option: click.Parameter) -> Iterator[tuple[Any, bool]]:
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in ("export", "drop")])
 def test_what_an_option_takes_is_what_the_command_line_takes(name: str) -> None:
     function = FUNCTIONS[name]
-    needed = {"constitution": "medical", "data": "x", "out": "x", "models": "tiny", "run": "x", "method": "sft"}
+    needed = {"constitution": "medical", "data": "x", "file": "x", "out": "x", "models": "tiny", "run": "x"}
+    needed["method"] = "sft"
     given = {
         parameter.name: needed.get(parameter.name) if parameter.default is parameter.empty else parameter.default
         for parameter in inspect.signature(function).parameters.values()

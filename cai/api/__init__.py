@@ -6,7 +6,7 @@ imports them: what the API and the command line share lies below both, in the ve
 
 from cai.api.evaluation import evaluate, register_measure
 from cai.api.generation import generate, judge
-from cai.api.looking import check_constitution, check_model, load_constitution
+from cai.api.looking import check_constitution, check_model, convert_model, load_constitution
 from cai.api.looping import LoopResult, loop
 from cai.api.planning import plan, run_async
 from cai.api.runs import RunDirectory as Run
@@ -29,6 +29,7 @@ __all__ = [
     "Training",
     "check_constitution",
     "check_model",
+    "convert_model",
     "engine_from",
     "evaluate",
     "generate",

@@ -15,6 +15,7 @@ from cai.method.judge_check import JudgeCheck
 from cai.models import EngineOptions, check_engine_options
 from cai.models.check import Findings
 from cai.models.check import check_model as check
+from cai.models.checkpoint.convert import convert_gguf
 from cai.pipeline.watch import Watch
 
 
@@ -97,3 +98,12 @@ def check_model(
         return await check(spec, options, *example_verdict())
 
     return run_watched(job, progress=progress)
+
+
+def convert_model(file: str | Path, out: str | Path) -> Path:
+    """Write the model of a GGUF `file` into `out`, new or an empty directory, in the usual form; return its whole path.
+
+    Weights are written in float32, which holds each quantized value exactly. Raises ModelError.
+    """
+    checked(convert_model, locals())
+    return convert_gguf(str(file), out)

@@ -40,7 +40,7 @@ COMMANDS = {
     "show": ("cai.cli.show", "Print a run's chains: prompt, response, critique, revision, verdict."),
     "drop": ("cai.cli.drop", "Leave rows of a run out of all that reads it, and take them back."),
     "constitution": ("cai.cli.constitution", "List, show and check constitutions."),
-    "models": ("cai.cli.models", "Check what a model can do and how fast."),
+    "models": ("cai.cli.models", "Check what a model can do and how fast, and convert GGUF files."),
     "completion": ("cai.cli.completion", "Print the script that completes cai's words in your shell."),
 }
 """Name → module (which defines a command of that name) and the help line, told without importing the module."""

@@ -1,4 +1,7 @@
-"""`cai models check SPEC`: open a model, ask it something, say what it can do and how fast."""
+"""`cai models`: `check SPEC` opens a model, asks it something, and says what it can do and how fast.
+
+`convert FILE DIR` writes a GGUF file in the usual form.
+"""
 
 import asyncio
 from dataclasses import asdict
@@ -14,12 +17,13 @@ from cai.cli.terminal import print_json, remark
 from cai.method.example import example_verdict
 from cai.models import EngineOptions, check_engine_options, model_forms
 from cai.models.check import BURST_REQUESTS, BURST_SECONDS, BURST_TOKENS, Findings, check_model
+from cai.models.checkpoint.convert import convert_gguf
 from cai.models.spec import ModelSpec
 
 
 @click.group()
 def models() -> None:
-    """Check what a model can do and how fast."""
+    """Check what a model can do and how fast, and convert GGUF files."""
 
 
 @models.command(epilog=f"SPEC is {model_forms()}.")
@@ -64,6 +68,14 @@ def _test_judge(spec: ModelSpec, options: EngineOptions, constitution: str | Non
         print_json(found.as_json(), indent=True)
     else:
         print_judge_check(Screen(), found)
+
+
+@models.command()
+@click.argument("file")
+@click.argument("out", metavar="DIR")
+def convert(file: str, out: str) -> None:
+    """Write the model in a GGUF FILE into DIR in the usual form, in float32."""
+    click.echo(f"transformers:{convert_gguf(file, out)}")
 
 
 def _print(findings: Findings) -> None:

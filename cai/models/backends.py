@@ -3,7 +3,7 @@
 | spec | engine |
 |---|---|
 | `tiny` | the embedded checkpoint, opened as `transformers:` opens any other |
-| `transformers:MODEL` | a directory or a hub id, in this process |
+| `transformers:MODEL` | a directory, a GGUF file or a hub id, in this process |
 | `vllm:MODEL` | the same in vLLM's engine; `--engine-option KEY=VALUE` are its own options |
 | `openai:MODEL@URL[,URL…]` | one or several servers with OpenAI's chat completions, e.g. `http://127.0.0.1:8000/v1` |
 | `scripted[?delay_ms=N&concurrency=N]` | no model: deterministic words, for dry runs and tests |

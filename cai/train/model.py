@@ -61,6 +61,7 @@ class ModelShape:
 def find_source(model: ModelSpec, adapter: AdapterSettings) -> ModelSource:
     """Return where the model lies."""
     checkpoint = Checkpoint.resolve(model.weights)
+    checkpoint.require_usual_form("training needs weights that are not quantized")
     checkpoint.check_files()
     if checkpoint.adapter is not None and adapter.adapter != "none":
         raise ModelError(

@@ -25,6 +25,7 @@ _MAPPINGS = (
     "added_tokens.json",
     ADAPTER_CONFIG,
 )
+_GGUF = b"GGUF"
 _INDEX = "model.safetensors.index.json"
 
 
@@ -54,6 +55,28 @@ def check_tokenizer(directory: Path) -> None:
     _check_files(directory)
 
 
+def is_gguf(name: str) -> bool:
+    """Whether a file of this name, or path, is said to be a GGUF file: weights, tokenizer and template in one."""
+    return name.endswith(".gguf")
+
+
+def check_gguf(path: Path) -> None:
+    """Raise ModelError when the file does not begin as a GGUF file does."""
+    try:
+        with open_file(path) as file:
+            begins = file.read(len(_POINTER))
+    except OSError as error:
+        raise ModelError(f"model {path} cannot be read: {error.strerror}") from error
+    if begins == _POINTER:
+        raise ModelError(_pointer(path))
+    if not begins.startswith(_GGUF):
+        raise ModelError(f"{path} is no GGUF file, though it is called one: get it again")
+
+
+def _pointer(path: Path) -> str:
+    return f"{path} is a Git-LFS pointer and not the file itself: run `git lfs pull` where it was cloned"
+
+
 def declared_ends(directory: Path) -> list[int]:
     """Return the tokens at which a directory's generation configuration stops, none without one; raises ModelError."""
     path = directory / _GENERATION
@@ -78,9 +101,7 @@ def _check_files(directory: Path) -> dict[str, dict[str, Any]]:
             with open_file(path) as file:
                 begins = file.read(len(_POINTER))
             if begins == _POINTER:
-                raise ModelError(
-                    f"{path} is a Git-LFS pointer and not the file itself: run `git lfs pull` where it was cloned"
-                )
+                raise ModelError(_pointer(path))
             if not begins:
                 raise ModelError(f"{path} is empty: get it again")
             if path.name in _MAPPINGS:

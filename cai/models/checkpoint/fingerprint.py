@@ -14,7 +14,7 @@ _WHOLE = 64 << 20
 def model_label(name: str, commit: str | None = None) -> str:
     """Return how provenance names a checkpoint: a directory by its files, a hub id by its commit if that is known."""
     directory = expand(name)
-    if directory.is_dir():
+    if directory.is_dir() or directory.is_file():
         # Two parts of the path, not all: the same checkpoint is the same model wherever it lies.
         return f"{'/'.join(resolve(directory).parts[-2:])}#{weights_hash(directory)}"
     return f"{name}#{commit[:12]}" if commit else name
@@ -23,11 +23,13 @@ def model_label(name: str, commit: str | None = None) -> str:
 def weights_hash(directory: Path) -> str:
     """Return the fingerprint of a checkpoint: its weights and the settings, tokenizer and template beside them.
 
+    A checkpoint that is one file (GGUF) is all that.
+
     Files over 64 MiB count by their size and their first and last mebibyte, so that a large model opens at once.
     """
     state = hashlib.blake2b(digest_size=6)
-    for path in sorted(directory.iterdir()):
-        if path.suffix not in _SUFFIXES or path.name in _NOTES or not path.is_file():
+    for path in [directory] if directory.is_file() else sorted(directory.iterdir()):
+        if path.suffix not in (*_SUFFIXES, directory.suffix) or path.name in _NOTES or not path.is_file():
             continue
         size = path.stat().st_size
         state.update(f"{path.name}\x1f{size}\x1f".encode())

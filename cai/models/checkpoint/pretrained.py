@@ -15,15 +15,18 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import transformers
 from transformers import PreTrainedModel
+from transformers import modeling_gguf_pytorch_utils as _gguf
+from transformers.utils import logging
 
 from cai.core.errors import CaiError, ModelError
-from cai.models.checkpoint.files import check_adapter, check_checkpoint, check_tokenizer
+from cai.models.checkpoint.files import check_adapter, check_checkpoint, check_gguf, check_tokenizer, is_gguf
 
 Head = Literal["language", "score"]
 """Whether the model writes text or gives a text one number (a reward model)."""
@@ -69,12 +72,29 @@ def refusing(what: str) -> Iterator[None]:
         raise ModelError(f"{what} cannot be opened: {first_line(error)}") from error
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the progress bars and the advice that transformers prints while it loads and saves."""
+    verbosity, bars, gguf_bar = logging.get_verbosity(), logging.is_progress_bar_enabled(), _gguf.tqdm
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    _gguf.tqdm = partial(gguf_bar, disable=True)
+    try:
+        yield
+    finally:
+        _gguf.tqdm = gguf_bar
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
 def open_tokenizer(place: str) -> Any:
-    """Return the tokenizer of a directory or hub id."""
+    """Return the tokenizer of a directory, a GGUF file or a hub id."""
     if Path(place).is_dir():
         check_tokenizer(Path(place))
+    source, file = _source(place)
     with refusing(f"the tokenizer of {place}"):
-        return load_pretrained(transformers.AutoTokenizer.from_pretrained, place)
+        return load_pretrained(transformers.AutoTokenizer.from_pretrained, source, **file)
 
 
 def open_config(place: str, head: Head = "language") -> Any:
@@ -86,18 +106,22 @@ def open_config(place: str, head: Head = "language") -> Any:
 
 
 def open_weights(place: str, head: Head = "language", **keywords: Any) -> PreTrainedModel:
-    """Return the model in a directory or of a hub id, whole; `keywords` are `from_pretrained`'s own."""
+    """Return the model in a directory, a GGUF file or of a hub id, whole; `keywords` are `from_pretrained`'s own."""
     if Path(place).is_dir():
         check_checkpoint(Path(place))
+    source, file = _source(place)
     with refusing(f"model {place}"):
         model, info = load_pretrained(
             auto_class(head).from_pretrained,
-            place,
+            source,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
+            **file,
             **_labels(head),
             **keywords,
         )
+    if file:
+        _forget_quantization(model)
     shapes = sorted(info["mismatched_keys"])
     if shapes:
         key, there, wanted = shapes[0]
@@ -109,6 +133,27 @@ def open_weights(place: str, head: Head = "language", **keywords: Any) -> PreTra
         raise ModelError(f"the weights of {place} do not fit its config.json: {fault}")
     require_finite(model, place)
     return model
+
+
+def _source(place: str) -> tuple[str, dict[str, str]]:
+    """Return what transformers is to open and, for a GGUF file, how it is told which file of the directory."""
+    if not is_gguf(place) or not Path(place).is_file():
+        return place, {}
+    path = Path(place)
+    check_gguf(path)
+    if importlib.util.find_spec("gguf") is None:
+        raise ModelError(f"{place} is a GGUF file, which needs gguf: pip install 'cai[local]'")
+    return str(path.parent), {"gguf_file": path.name}
+
+
+def _forget_quantization(model: Any) -> None:
+    """Let a model whose weights were quantized in a GGUF file be what it is now: one with ordinary weights.
+
+    transformers would refuse to save it, or to move it, as one that is quantized still.
+    """
+    model.config.__dict__.pop("quantization_config", None)
+    for name in ("hf_quantizer", "is_quantized", "quantization_method"):
+        model.__dict__.pop(name, None)
 
 
 def require_peft(adapter: Path) -> None:

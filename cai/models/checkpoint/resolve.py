@@ -3,6 +3,7 @@
 | name | base | adapter |
 |---|---|---|
 | a directory with a config.json | the directory | none |
+| a file that ends in .gguf, or a directory that holds nothing but one | the file | none |
 | a directory with an adapter_config.json alone | what that file names | the directory |
 | `BASE+ADAPTER` | BASE, whatever the adapter's file names | ADAPTER, a directory |
 | what looks like no path | a hub id | none |
@@ -17,13 +18,13 @@ from typing import Any, Self
 
 from cai.core.errors import ModelError
 from cai.core.paths import expand, open_file, resolve
-from cai.models.checkpoint.files import ADAPTER_CONFIG, check_adapter, check_checkpoint
+from cai.models.checkpoint.files import ADAPTER_CONFIG, check_adapter, check_checkpoint, check_gguf, is_gguf
 from cai.models.checkpoint.fingerprint import model_label
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where a model lies. `base` is a directory or a hub id, `adapter` a directory; directories are whole paths.
+    """Where a model lies. `base` is a directory, a GGUF file or a hub id, `adapter` a directory; paths are whole ones.
 
     `tokenizer` is the directory or hub id whose tokenizer and chat template it has: the adapter's own, which may have
     been trained with another template, and else the base's.
@@ -46,12 +47,21 @@ class Checkpoint:
             base = _base(adapter_base(adapter), named_by=adapter)
         else:
             base = _base(name)
+        if adapter is not None and is_gguf(base):
+            raise ModelError(needs_usual_form(base, f"and {adapter} is an adapter, which needs it"))
         own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
         return cls(name, base, adapter, str(adapter) if own else base)
 
+    def require_usual_form(self, why: str) -> None:
+        """Raise ModelError for a GGUF file; `why`, which goes on after "and", says what cannot do with one."""
+        if is_gguf(self.base):
+            raise ModelError(needs_usual_form(self.base, f"and {why}"))
+
     def check_files(self) -> None:
         """Raise ModelError unless the files that lie here can be a whole base and a whole adapter."""
-        if Path(self.base).is_dir():
+        if is_gguf(self.base):
+            check_gguf(Path(self.base))
+        elif Path(self.base).is_dir():
             check_checkpoint(Path(self.base))
         if self.adapter is not None:
             check_adapter(self.adapter)
@@ -68,6 +78,13 @@ class Checkpoint:
         """
         base = f"{backend}:{model_label(self.base, commit)} {dtype}"
         return base if self.adapter is None else f"{backend}:{self.label} on {base}"
+
+
+def needs_usual_form(file: str, why: str) -> str:
+    """Return the sentence that refuses a GGUF file."""
+    return (
+        f"{file} is a GGUF file, {why}: write it in the usual form with `cai models convert {file} DIR`, and name DIR"
+    )
 
 
 def adapter_base(directory: Path) -> str:
@@ -127,7 +144,14 @@ def _base(name: str, named_by: Path | None = None) -> str:
     where = "" if named_by is None else f", which {named_by} names as its base: put another before it, BASE+ADAPTER"
     if directory.is_dir():
         if not (directory / "config.json").is_file():
+            found = sorted(path for path in directory.iterdir() if is_gguf(path.name))
+            if len(found) == 1:
+                return str(found[0])
+            if found:
+                raise ModelError(f"{directory} holds {len(found)} GGUF files: name one of them, as {found[0]}")
             raise ModelError(f"{directory} is no model: it has no config.json and no {ADAPTER_CONFIG}{where}")
+        return str(directory)
+    if directory.is_file() and is_gguf(directory.name):
         return str(directory)
     if directory.exists():
         raise ModelError(f"{directory} is a file; a model is a directory with its config.json, or a hub id{where}")

@@ -5,18 +5,23 @@ Progress bars and advice that transformers prints while loading are silenced for
 """
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
-from transformers.utils import logging
 
 from cai.core.errors import ModelError
 from cai.models.checkpoint.files import as_ends, declared_ends
-from cai.models.checkpoint.pretrained import merge_adapter, open_tokenizer, open_weights, require_peft, require_rows
+from cai.models.checkpoint.pretrained import (
+    merge_adapter,
+    open_tokenizer,
+    open_weights,
+    quiet,
+    require_peft,
+    require_rows,
+)
 from cai.models.checkpoint.resolve import Checkpoint
 from cai.models.local.kernels import pack_linears, share_heads
 from cai.models.template_check import check_template
@@ -53,7 +58,7 @@ def load(name: str, device: str, dtype: str, variables: Mapping[str, Any] | None
     adapter = checkpoint.adapter
     if adapter is not None:
         require_peft(adapter)  # before the base is loaded
-    with _quiet():
+    with quiet():
         tokenizer = open_tokenizer(checkpoint.tokenizer)
         check_template(tokenizer, name, variables)
         model = open_weights(checkpoint.base, dtype=_dtype(dtype, place))
@@ -122,16 +127,3 @@ def _probe(name: str, model: Any, device: torch.device) -> int:
     with torch.inference_mode():
         model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=device), past_key_values=cache, use_cache=True)
     return int(sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)) // 2
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

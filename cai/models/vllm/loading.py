@@ -60,6 +60,7 @@ def open_model(
     if device not in ("auto", place):
         raise ModelError(f"--device {device}: this vLLM runs on {place}; CUDA_VISIBLE_DEVICES chooses among GPUs")
     checkpoint = Checkpoint.resolve(name)
+    checkpoint.require_usual_form("vLLM is given checkpoints in the usual form")
     checkpoint.check_files()  # vLLM's own processes say less of what is wrong, and say it late
     adapter = checkpoint.adapter
     arguments = (_HOST if place == "cpu" and "gpu-memory-utilization" not in values else {}) | engine_arguments(values)
