@@ -71,8 +71,9 @@ def text(content: Any) -> str | None:
 
 def thought(content: Any) -> str:
     """Return what the parts of a message's content say that are thought (Mistral's), empty where there are none."""
-    parts = [part for part in content if _is_thought(part)] if isinstance(content, list) else []
-    told = (text(part.get("thinking")) or text(part.get("text")) for part in parts)
+    if not isinstance(content, list):
+        return ""
+    told = (text(part.get("thinking")) or text(part.get("text")) for part in content if _is_thought(part))
     return "".join(part for part in told if part)
 
 

@@ -168,8 +168,11 @@ def _apart(message: Mapping[str, Any], *, begun: bool) -> tuple[str | None, str]
 
 def _beside(message: Mapping[str, Any]) -> str:
     """Return the thought that stands beside a message's text."""
-    told = (text(message.get(name)) for name in _THOUGHTS)
-    return next(filter(None, told), None) or thought(message.get("content"))
+    for name in _THOUGHTS:
+        told = text(message[name]) if name in message else None
+        if told:
+            return told
+    return thought(message.get("content"))
 
 
 def _refuse_hidden(answer: Mapping[str, Any], tokens: int) -> None:

@@ -87,6 +87,7 @@ class Dialect:
         self._host = host
         self._ask = ask
         self._variables = variables
+        self._plain = Manner(host, self.kind, self._with({}))
         self._say = say or (lambda _line: None)
         self._found: dict[str, Any] = {}
         self._finding: dict[str, asyncio.Future[Any]] = {}
@@ -94,7 +95,9 @@ class Dialect:
     async def manner(self, thinking: Thinking) -> Manner:
         """Return how the server is asked to think so."""
         if thinking.mode == "auto" and thinking.budget is None:
-            return Manner(self._host, self.kind, self._with({}))
+            if self._plain.kind is not self.kind:
+                self._plain = Manner(self._host, self.kind, self._with({}))
+            return self._plain
         way = await self.way(thinking.mode)
         if thinking.budget is None or not way.thinks:
             return Manner(self._host, self.kind, way.fields)

@@ -87,16 +87,18 @@ def kind_of_fingerprint(fingerprint: Any) -> ServerKind:
 def sampling_fields(sampling: Sampling, kind: ServerKind, host: str) -> Fields:
     """Return what a body says beside temperature, top-p and the limit; raises RequestError for what `kind` lacks."""
     wanted: dict[str, Any] = {}
+    fields: dict[str, Any] = {"stop": list(sampling.stop)} if sampling.stop else {}
     if sampling.top_k is not None:
         wanted["top_k"] = sampling.top_k
     if sampling.min_p:
         wanted["min_p"] = sampling.min_p
     if sampling.repetition_penalty != 1.0:
         wanted["repetition_penalty"] = sampling.repetition_penalty
+    if not wanted:
+        return fields
     lacking = [name.replace("_", "-") for name in wanted if name not in kind.sampling]
     if lacking:
         options = " and ".join(f"--{name}" for name in lacking)
         message = f"{host} is {kind.name}, whose chat completions know no {', '.join(lacking)}: leave {options} out"
         raise RequestError(message, retryable=False, kind="sampling")
-    fields = {kind.sampling[name]: value for name, value in wanted.items()}
-    return {**fields, "stop": list(sampling.stop)} if sampling.stop else fields
+    return fields | {kind.sampling[name]: value for name, value in wanted.items()}
