@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,12 +11,13 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.models.base import Choice
+from cai.models.base import Choice, Sampling
 from cai.models.local.jobs import GenerationJob, Limits, ScoringJob
 from cai.models.local.kernels import share_heads
 from cai.models.local.prefix_cache import BLOCK, PrefixCache
 from cai.models.local.sampling import stream
 from cai.models.local.scheduler import Scheduler
+from cai.models.scoring import weigh
 from tests.small_model import small_model
 
 _VOCABULARY = 60
@@ -100,7 +102,7 @@ def _text(number: int, length: int) -> list[int]:
 
 async def _write(scheduler: Scheduler, prompt: list[int], limit: int) -> GenerationJob:
     loop = asyncio.get_running_loop()
-    job = GenerationJob(prompt, loop.create_future(), loop, 0.0, 1.0, limit, stream(0))
+    job = GenerationJob(prompt, loop.create_future(), loop, Sampling(0.0), limit, stream(0))
     scheduler.submit(job)
     await job.future
     return job
@@ -108,10 +110,10 @@ async def _write(scheduler: Scheduler, prompt: list[int], limit: int) -> Generat
 
 async def _choose(scheduler: Scheduler, prompt: list[int], options: list[list[tuple[int, ...]]]) -> Choice:
     loop = asyncio.get_running_loop()
-    job = ScoringJob(prompt, loop.create_future(), loop, options)
+    job = ScoringJob(prompt, loop.create_future(), loop, [spelling for spellings in options for spelling in spellings])
     scheduler.submit(job)
-    choice: Choice = await job.future
-    return choice
+    choice = weigh(options, await job.future, len(prompt))
+    return replace(choice, cached_tokens=job.cached)
 
 
 async def _chain(scheduler: Scheduler, row: int) -> list[GenerationJob]:

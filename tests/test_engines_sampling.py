@@ -1,6 +1,8 @@
 """Laws of drawing tokens and of weighing spellings."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,16 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.core.errors import RequestError
-from cai.models.local.sampling import draw_tokens, stream
+from cai.models.base import Sampling
+from cai.models.local.sampling import Draws, draw_tokens, penalize, stream
 from cai.models.scoring import exclusive, paths, weigh
 
 _LOGITS = [2.0, 0.5, -1.0, 1.0, float("-inf")]
 
 
-def _draw_many(temperature: float, top_p: float, count: int = 4001) -> np.ndarray:
+def _draws(samplings: Sequence[Sampling]) -> Draws:
+    return Draws.of(samplings, torch.device("cpu"))
+
+
+def _draw_many(temperature: float, top_p: float, count: int = 4001, **more: Any) -> np.ndarray:
     uniforms = (torch.arange(count) + 0.5) / count  # every part of [0, 1) evenly: frequencies are exact to 1 / count
     rows = torch.tensor([_LOGITS]).repeat(count, 1)
-    tokens = draw_tokens(rows, torch.full((count,), temperature), torch.full((count,), top_p), uniforms)
+    tokens = draw_tokens(rows, _draws([Sampling(temperature, top_p, **more)] * count), uniforms)
     return np.bincount(tokens.numpy(), minlength=5) / count
 
 
@@ -44,27 +51,51 @@ def test_temperature_zero_takes_the_likeliest() -> None:
 def test_the_ends_of_the_unit_interval_draw_possible_tokens() -> None:
     logits = torch.tensor([[float("-inf"), 0.0, 0.3, float("-inf")]] * 2)
     uniforms = torch.tensor([0.0, 1.0 - 2**-24])
-    assert draw_tokens(logits, torch.ones(2), torch.ones(2), uniforms).tolist() == [1, 2]
+    assert draw_tokens(logits, _draws([Sampling()] * 2), uniforms).tolist() == [1, 2]
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([0.0, 0.7, 1.0]), st.sampled_from([0.5, 1.0])), min_size=2, max_size=6))
-def test_a_row_does_not_depend_on_its_neighbours(rows: list[tuple[float, float]]) -> None:
+_WAYS = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0.0, 0.7, 1.0]),
+    top_p=st.sampled_from([0.5, 1.0]),
+    top_k=st.sampled_from([None, 1, 5, 80]),
+    min_p=st.sampled_from([0.0, 0.2, 1.0]),
+    repetition_penalty=st.sampled_from([1.0, 1.3]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_WAYS, min_size=2, max_size=6))
+def test_a_row_does_not_depend_on_its_neighbours(rows: list[Sampling]) -> None:
     logits = torch.tensor(np.random.default_rng(len(rows)).normal(size=(len(rows), 50)), dtype=torch.float32)
-    temperatures, top_ps = torch.tensor(rows).T
     uniforms = torch.tensor([stream(i).random(dtype=np.float32) for i in range(len(rows))])
-    together = draw_tokens(logits, temperatures, top_ps, uniforms).tolist()
-    alone = [
-        draw_tokens(logits[i : i + 1], temperatures[i : i + 1], top_ps[i : i + 1], uniforms[i : i + 1]).item()
-        for i in range(len(rows))
-    ]
+    together = draw_tokens(logits, _draws(rows), uniforms).tolist()
+    alone = [draw_tokens(logits[i : i + 1], _draws([row]), uniforms[i : i + 1]).item() for i, row in enumerate(rows)]
     assert together == alone
 
 
+def test_top_k_and_min_p_keep_the_likeliest() -> None:
+    p = torch.softmax(torch.tensor(_LOGITS), -1).numpy()
+    two = np.array([p[0], 0, 0, p[3], 0]) / (p[0] + p[3])
+    assert _draw_many(1.0, 1.0, top_k=2) == pytest.approx(two, abs=1e-3)
+    assert _draw_many(1.0, 1.0, top_k=1).tolist() == [1, 0, 0, 0, 0]
+    assert _draw_many(1.0, 1.0, top_k=99) == pytest.approx(p, abs=1e-3)
+    assert _draw_many(1.0, 1.0, min_p=float(p[3] / p[0]) - 1e-3) == pytest.approx(two, abs=1e-3)
+    assert _draw_many(1.0, 1.0, min_p=1.0).tolist() == [1, 0, 0, 0, 0]
+    # Top-p takes its share of what top-k left: of 0.73 and 0.27 the first reaches 0.7.
+    assert _draw_many(1.0, 0.7, top_k=2).tolist() == [1, 0, 0, 0, 0]
+
+
+def test_a_repetition_penalty_makes_what_was_there_less_likely() -> None:
+    logits = torch.tensor([2.0, -1.0, 3.0, -2.0])
+    penalize(logits, {0, 1}, 2.0)
+    assert logits.tolist() == [1.0, -2.0, 3.0, -2.0]
+
+
 def test_paths_are_the_fewest_that_show_every_token() -> None:
-    assert paths([[(1,), (2,)], [(3,)]]) == [()]
-    assert paths([[(1, 2, 3), (1, 2)], [(4,)]]) == [(1, 2)]
-    assert sorted(paths([[(1, 2, 3)], [(1, 5, 6)]])) == [(1, 2), (1, 5)]
+    assert paths([(1,), (2,), (3,)]) == [()]
+    assert paths([(1, 2, 3), (1, 2), (4,)]) == [(1, 2)]
+    assert sorted(paths([(1, 2, 3), (1, 5, 6)])) == [(1, 2), (1, 5)]
 
 
 _SPELLINGS = st.lists(st.integers(0, 2), min_size=1, max_size=4).map(tuple)

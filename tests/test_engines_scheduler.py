@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from cai.core.errors import ContextError
-from cai.models.base import Choice
+from cai.models.base import Sampling
 from cai.models.local import prefill
 from cai.models.local import scheduler as scheduling
 from cai.models.local.jobs import GenerationJob, Limits, ScoringJob
@@ -20,6 +20,7 @@ from cai.models.local.kv_cache import KVCache
 from cai.models.local.prefix_cache import PrefixCache
 from cai.models.local.sampling import stream
 from cai.models.local.scheduler import Scheduler
+from cai.models.scoring import Spelling
 from tests.small_model import small_model
 
 _VOCABULARY = 60
@@ -71,12 +72,12 @@ def _prompt(number: int, length: int) -> list[int]:
 
 def _generation(number: int, length: int, limit: int, loop: asyncio.AbstractEventLoop | None = None) -> GenerationJob:
     loop = loop or asyncio.get_running_loop()
-    return GenerationJob(_prompt(number, length), loop.create_future(), loop, 1.0, 1.0, limit, stream(number))
+    return GenerationJob(_prompt(number, length), loop.create_future(), loop, Sampling(), limit, stream(number))
 
 
 def _scoring(number: int, length: int) -> ScoringJob:
     loop = asyncio.get_running_loop()
-    return ScoringJob(_prompt(number, length), loop.create_future(), loop, [[(3,), (4,)], [(5, 6)]])
+    return ScoringJob(_prompt(number, length), loop.create_future(), loop, [(3,), (4,), (5, 6)])
 
 
 def _generate(scheduler: Scheduler, model: _Model, shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
@@ -147,7 +148,7 @@ def test_a_choice_that_does_not_fit_beside_running_rows_waits_until_they_leave(o
     assert [len(tokens) for tokens, _ in (*results[:4], results[-1])] == [100, 120, 140, 160, 10]
     model.before = lambda _: None
 
-    async def alone() -> list[Choice]:
+    async def alone() -> list[dict[Spelling, float]]:
         choices = []
         for number in range(9):
             scheduler.submit(job := _scoring(number, 4 + number))
@@ -155,8 +156,7 @@ def test_a_choice_that_does_not_fit_beside_running_rows_waits_until_they_leave(o
         return choices
 
     for choice, expected in zip(results[4:-1], asyncio.run(alone()), strict=True):
-        assert choice.probabilities == pytest.approx(expected.probabilities, rel=1e-4)
-        assert choice.mass == pytest.approx(expected.mass, rel=1e-4)
+        assert choice == pytest.approx(expected, rel=1e-4)
 
 
 def test_what_a_refused_pass_allocated_is_gone_before_memory_is_given_back(
@@ -228,12 +228,12 @@ def test_what_is_kept_of_former_prompts_is_given_up_before_any_row(opened: Open,
     model.before = before
     if when == "scoring":
 
-        async def score() -> Choice:
+        async def score() -> dict[Spelling, float]:
             scheduler.submit(job := _scoring(0, 40))
-            choice: Choice = await job.future
+            choice: dict[Spelling, float] = await job.future
             return choice
 
-        assert asyncio.run(score()).mass > 0
+        assert sum(asyncio.run(score()).values()) > 0
         model.before = lambda _: None
     assert _generate(scheduler, model, shapes) == expected
     assert scheduler._max_rows == _ROOMY.rows

@@ -20,6 +20,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -309,37 +310,14 @@ def _named(spec: "ModelSpec") -> str:
 
 
 _LOCAL, _VLLM = "cai[local]", "cai[vllm]"
+_able = partial(Backend, template_options=True, sampling=frozenset(MORE_SAMPLING))
 _BACKENDS: dict[str, Backend] = {
     backend.kind: backend
     for backend in (
-        Backend("tiny", "tiny", _open_local, _count_with_template, _no_name, _embedded, _LOCAL, template_options=True),
-        Backend(
-            "transformers",
-            "transformers:MODEL",
-            _open_local,
-            _count_with_template,
-            weights=_named,
-            needs=_LOCAL,
-            template_options=True,
-        ),
-        Backend(
-            "vllm",
-            "vllm:MODEL",
-            _open_vllm,
-            _count_with_template,
-            needs=_VLLM,
-            engine_options=True,
-            template_options=True,
-        ),
-        Backend(
-            "openai",
-            "openai:MODEL@URL[,URL…]",
-            _open_servers,
-            count_bytes,
-            _served,
-            sampling=frozenset(MORE_SAMPLING),
-            template_options=True,
-        ),
+        _able("tiny", "tiny", _open_local, _count_with_template, _no_name, _embedded, _LOCAL),
+        _able("transformers", "transformers:MODEL", _open_local, _count_with_template, weights=_named, needs=_LOCAL),
+        _able("vllm", "vllm:MODEL", _open_vllm, _count_with_template, needs=_VLLM, engine_options=True),
+        _able("openai", "openai:MODEL@URL[,URL…]", _open_servers, count_bytes, _served),
         Backend("scripted", "scripted", _open_scripted, _count_words, _script),
     )
 }

@@ -1,12 +1,11 @@
 """How likely whole options are, from log-probabilities of their tokens.
 
-The rule of the word boundary: the space before an option belongs to the option, so each has several spellings (`A` and
-` A`), and the option's probability is the sum of theirs. A spelling of several tokens is scored whole, each token given
-those before it.
+An option's probability is the sum of its spellings' (`spelling.py`); a spelling of several tokens is scored whole, each
+token given those before it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cai.core.errors import RequestError
 from cai.models.base import Choice
@@ -14,17 +13,19 @@ from cai.models.base import Choice
 Spelling = tuple[int, ...]
 
 
-def paths(options: Sequence[Sequence[Spelling]]) -> list[Spelling]:
+def paths(spellings: Iterable[Spelling]) -> list[Spelling]:
     """Return the fewest token paths after the prompt that show the next-token distributions every spelling needs.
 
-    Options of one token need the empty path alone: the prompt itself.
+    Spellings of one token need the empty path alone: the prompt itself.
     """
-    needed = {spelling[:-1] for spellings in options for spelling in spellings}
+    needed = {spelling[:-1] for spelling in spellings}
     longest_first = sorted(needed, key=lambda path: (-len(path), path))
     chosen: list[Spelling] = []
+    covered: set[Spelling] = set()
     for path in longest_first:
-        if not any(other[: len(path)] == path for other in chosen):
+        if path not in covered:
             chosen.append(path)
+            covered.update(path[:length] for length in range(len(path) + 1))
     return chosen
 
 
@@ -40,15 +41,22 @@ def exclusive(probabilities: Mapping[Spelling, float]) -> dict[Spelling, float]:
     return alone
 
 
-def weigh(options: Sequence[Sequence[Spelling]], probabilities: Mapping[Spelling, float], prompt_tokens: int) -> Choice:
+def weigh(
+    options: Sequence[Sequence[Spelling]],
+    probabilities: Mapping[Spelling, float],
+    prompt_tokens: int,
+    begun: Sequence[Spelling] = (),
+) -> Choice:
     """Return the choice between `options`, from the probability of each spelling as the next tokens.
 
-    Raises RequestError when one is not a number, as overflowing weights give.
+    Where there are any, `begun` are paths that together are the whole of which the options are shares. Raises
+    RequestError when a probability is not a number, as overflowing weights give.
     """
     if not all(map(math.isfinite, probabilities.values())):
         raise RequestError("the model's probabilities are not numbers", retryable=False)
-    alone = exclusive(probabilities)
+    alone = exclusive({spelling: probabilities[spelling] for spellings in options for spelling in spellings})
     weights = [sum(alone[spelling] for spelling in spellings) for spellings in options]
     mass = sum(weights)
     shares = tuple(w / mass for w in weights) if mass > 0 else (1 / len(options),) * len(options)
-    return Choice(shares, min(mass, 1.0), prompt_tokens, 0)
+    whole = sum(probabilities[path] for path in begun) if begun else 1.0
+    return Choice(shares, min(mass / whole, 1.0) if whole > 0 else 0.0, prompt_tokens, 0)

@@ -49,6 +49,12 @@ class Tags:
     closes: re.Pattern[str] = field(repr=False)
     words: bool = False
 
+    @property
+    def end(self) -> str:
+        """What a thought has ended with when it has come: the closing tag, of harmony's the last part."""
+        closing = self.closing.strip()
+        return closing[closing.rindex("<|channel|>") :] if "<|channel|>" in closing else closing
+
     def wrap(self, reasoning: str, text: str) -> str:
         """Return the turn that a model writes which thinks `reasoning` and says `text`."""
         return f"{self.opening}{reasoning}{self.closing}{text}"
@@ -160,6 +166,12 @@ def opened_by(prompt: str) -> Tags | None:
         if any(match.end() == len(end) for match in tags.opens.finditer(end)):
             return tags
     return None
+
+
+def closed_by(prompt: str) -> bool:
+    """Return whether a prompt ends in a closing tag: behind it there is text."""
+    end = prompt.rstrip()
+    return any(match.end() == len(end) for tags in _MARKS for match in tags.closes.finditer(end))
 
 
 def _begun(text: str) -> tuple[Tags, int] | None:

@@ -1,25 +1,27 @@
 """A model in this process, through transformers: CPU, CUDA or Metal.
 
-Conversations become token ids and back (`conversation.py`) on the event loop's thread; `scheduler.py` does the rest in
-a thread of its own. A request's tokens depend on its messages, sampling and seed alone, up to rounding: neighbours in a
-batch, and whether a prompt's beginning came from the prefix cache, change the last bits of the logits, which matters
-only where two tokens are tied.
+Requests become steps of tokens (`token_engine.py`) on the event loop's thread; `scheduler.py` does the rest in a thread
+of its own. A request's tokens depend on its messages, sampling and seed alone, up to rounding: neighbours in a batch,
+and whether a prompt's beginning came from the prefix cache, change the last bits of the logits, which matters only
+where two tokens are tied.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
 
 from cai.core.machine import free_memory
-from cai.models.base import Choice, Completion, Request
 from cai.models.conversation import ChatTokenizer
 from cai.models.local.jobs import GenerationJob, Limits, ScoringJob
 from cai.models.local.loading import Loaded, load
 from cai.models.local.sampling import stream
 from cai.models.local.scheduler import Scheduler
+from cai.models.scoring import Spelling
+from cai.models.token_engine import Drawing, Drawn, TokenEngine
 
 _ROWS = {"cuda": 256}
 _DEFAULT_ROWS = 64
@@ -36,7 +38,7 @@ _REACH = 1_024  # tokens that a row is expected to take: fewer rows run at once 
 _CUDA_CACHE_SHARE = 0.6  # of what is free once the weights are loaded; the rest is for activations and moving the cache
 
 
-class TransformersEngine:
+class TransformersEngine(TokenEngine):
     """An open checkpoint. Made by `open_transformers`; `limits` are for tests and unusual machines."""
 
     def __init__(
@@ -50,7 +52,7 @@ class TransformersEngine:
         limits = limits or _limits(loaded, concurrency)
         self.concurrency = concurrency or limits.rows
         self.context_length = loaded.context_length
-        self._chat = ChatTokenizer(loaded.tokenizer, loaded.context_length, loaded.variables, say)
+        super().__init__(ChatTokenizer(loaded.tokenizer, loaded.context_length, loaded.variables, say))
         self._scheduler = Scheduler(loaded.model, loaded.device, loaded.end_tokens, limits)
         self._cache_bytes = (limits.cache_tokens + limits.prefix_tokens) * loaded.cache_bytes
 
@@ -59,29 +61,21 @@ class TransformersEngine:
         taken = f"{self._cache_bytes / 1e9:.1f} GB" if self._cache_bytes >= 5e7 else "little memory"
         return f"{self.name}: {self.concurrency} requests at once, up to {taken} for their caches"
 
-    async def complete(self, request: Request) -> Completion:
-        """Return the assistant's next turn; `max_tokens` is cut to what the context still holds."""
-        prompt = self._chat.encode_prompt(request.messages)
-        sampling = request.sampling
-        limit = self._chat.room(len(prompt), sampling.max_tokens)
+    async def _draw(self, drawing: Drawing) -> Drawn:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[tuple[list[int], bool]] = loop.create_future()
-        job = GenerationJob(prompt, future, loop, sampling.temperature, sampling.top_p, limit, stream(request.seed))
+        until = partial(self._chat.ends_in, texts=drawing.until) if drawing.until else None
+        job = GenerationJob(drawing.prompt, future, loop, drawing.sampling, drawing.limit, stream(drawing.seed), until)
         self._scheduler.submit(job)
         tokens, ended = await future
-        text = self._chat.decode(tokens[:-1] if ended else tokens)
-        return Completion(text, "stop" if ended else "length", len(prompt), job.cached, len(tokens))
+        return Drawn(tokens[:-1] if ended else tokens, ended, len(tokens), job.cached)
 
-    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
-        """Return how likely each whole option is, options of several tokens included."""
-        spelled = self._chat.spell(options)
-        prompt = self._chat.encode_prompt(request.messages)
-        longest = max(len(spelling) for spellings in spelled for spelling in spellings)
-        self._chat.room(len(prompt), longest, least=longest)
+    async def _score(self, prompt: list[int], spellings: Sequence[Spelling]) -> tuple[dict[Spelling, float], int]:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Choice] = loop.create_future()
-        self._scheduler.submit(ScoringJob(prompt, future, loop, spelled))
-        return await future
+        future: asyncio.Future[dict[Spelling, float]] = loop.create_future()
+        job = ScoringJob(prompt, future, loop, spellings)
+        self._scheduler.submit(job)
+        return await future, job.cached
 
     async def close(self) -> None:
         """Stop the thread; requests that wait get EngineGoneError."""

@@ -1,11 +1,13 @@
 """What the scheduler is given: jobs, with prompts as token ids, and the limits of what it does and keeps at once."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from cai.models.base import Sampling
 from cai.models.scoring import Spelling
 
 
@@ -30,12 +32,15 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class GenerationJob(Job):
-    """Tokens to draw, `limit` at most, numbers from `stream`; resolves to (tokens, ended by an end token)."""
+    """Tokens to draw, `limit` at most, numbers from `stream`; resolves to (tokens, ended by an end token).
 
-    temperature: float
-    top_p: float
+    They end, too, where `until` says so of those that there are; it is asked after each, in the scheduler's thread.
+    """
+
+    sampling: Sampling
     limit: int
     stream: np.random.Generator
+    until: Callable[[list[int]], bool] | None = None
     tokens: list[int] = field(default_factory=list)
     numbers: list[float] = field(default_factory=list)
 
@@ -51,7 +56,7 @@ class GenerationJob(Job):
 
     def uniform(self) -> float:
         """Return the number in [0, 1) that decides the next token: the same one when a step has to be done again."""
-        if self.temperature <= 0:
+        if self.sampling.temperature <= 0:
             return 0.0
         if len(self.numbers) == len(self.tokens):
             self.numbers.append(self.stream.random(dtype=np.float32))
@@ -60,14 +65,9 @@ class GenerationJob(Job):
 
 @dataclass(slots=True, eq=False)
 class ScoringJob(Job):
-    """Spellings of each option to weigh; resolves to a Choice."""
+    """Paths of tokens to weigh; resolves to the probability of each."""
 
-    options: list[list[Spelling]]
-
-    @property
-    def spellings(self) -> list[Spelling]:
-        """Every spelling of every option."""
-        return [spelling for spellings in self.options for spelling in spellings]
+    spellings: Sequence[Spelling]
 
 
 @dataclass(frozen=True, slots=True)

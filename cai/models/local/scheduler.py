@@ -15,20 +15,19 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from cai.core.errors import ContextError, EngineError, EngineGoneError, RequestError
+from cai.core.errors import ContextError, EngineError, EngineGoneError
 from cai.models.local.jobs import GenerationJob, Job, Limits, ScoringJob
 from cai.models.local.kv_cache import KVCache, footprint
 from cai.models.local.memory import memory_error
 from cai.models.local.prefill import Prefill, Prefiller
-from cai.models.local.sampling import draw_tokens
-from cai.models.scoring import Spelling, paths, weigh
+from cai.models.local.sampling import Draws, draw_tokens, penalize
+from cai.models.scoring import Spelling, paths
 
 _ADMIT_EVERY = 4  # decoding steps between two admissions
 _GROW_EVERY = 64  # decoding steps until one row more is tried after memory ran out
@@ -53,7 +52,7 @@ class Scheduler:
         self._open: set[Job] = set()  # submitted and not settled: all of them must be told when the engine ends
         self._prefiller = Prefiller(model, device, limits)
         self._cache = KVCache()
-        self._settings: tuple[Tensor, Tensor] | None = None  # the rows' temperatures and top-ps on the device
+        self._draws: Draws | None = None  # of the rows
         self._ended: EngineGoneError | None = None
         self._thread = threading.Thread(target=self._run, name="cai-model", daemon=True)
         self._thread.start()
@@ -112,19 +111,14 @@ class Scheduler:
 
     def _score(self) -> None:
         jobs = [job for job in _drain(self._scorings) if not self._dropped(job)]
-        wanted = [Prefill(job, [*job.prompt, *path], len(path) + 1) for job in jobs for path in paths(job.options)]
+        wanted = [Prefill(job, [*job.prompt, *path], len(path) + 1) for job in jobs for path in paths(job.spellings)]
         seen: dict[Job, dict[Spelling, float]] = {job: {} for job in jobs}
         left = self._prefill_all(
             wanted, lambda rows: self._score_paths(rows, seen), lambda _: len(self._rows) < self._full_at
         )
         for scored in jobs:
             if len(seen[scored]) == len(scored.spellings):
-                try:
-                    choice = weigh(scored.options, seen[scored], len(scored.prompt))
-                except RequestError as error:
-                    self._fail(scored, error)
-                else:
-                    self._resolve(scored, replace(choice, cached_tokens=scored.cached))
+                self._resolve(scored, seen[scored])
         postponed = {row.job for row in left}
         self._scorings.extendleft(job for job in reversed(jobs) if job in postponed)
 
@@ -174,11 +168,11 @@ class Scheduler:
         if not self._has_room(rows):  # it had, unless memory ran out since
             return
         jobs = [row.job for row in rows]
-        tokens = self._draw(self._prefiller.run(rows, self._cache)[:, -1], *_settings(jobs, self._device), jobs)
+        tokens = self._draw(self._prefiller.run(rows, self._cache)[:, -1], self._draws_of(jobs), jobs)
         self._cache.admit([len(row.tokens) for row in rows])
         first = len(self._rows)
         self._rows += jobs
-        self._settings = None
+        self._draws = None
         self._take(first, tokens)
 
     def _has_room(self, rows: Sequence[Prefill[GenerationJob]]) -> bool:
@@ -194,14 +188,22 @@ class Scheduler:
         inputs = self._cache.decode_inputs()
         last = torch.tensor([[row.tokens[-1]] for row in self._rows], device=self._device)
         logits = self._model(input_ids=last, use_cache=True, **inputs).logits[:, -1]
-        self._settings = self._settings or _settings(self._rows, self._device)
-        tokens = self._draw(logits, *self._settings, self._rows)
+        self._draws = self._draws or self._draws_of(self._rows)
+        tokens = self._draw(logits, self._draws, self._rows)
         self._cache.advance()
         self._take(0, tokens)
 
-    def _draw(self, logits: Tensor, temperatures: Tensor, top_ps: Tensor, jobs: Sequence[GenerationJob]) -> list[int]:
+    def _draws_of(self, jobs: Sequence[GenerationJob]) -> Draws:
+        return Draws.of([job.sampling for job in jobs], self._device)
+
+    def _draw(self, logits: Tensor, draws: Draws, jobs: Sequence[GenerationJob]) -> list[int]:
         uniforms = torch.tensor([job.uniform() for job in jobs], dtype=torch.float32, device=self._device)
-        tokens: list[int] = draw_tokens(logits, temperatures, top_ps, uniforms).tolist()
+        penalties = [(row, job) for row, job in enumerate(jobs) if job.sampling.repetition_penalty != 1]
+        if penalties:
+            logits = logits.float()
+            for row, job in penalties:
+                penalize(logits[row], set(job.context), job.sampling.repetition_penalty)
+        tokens: list[int] = draw_tokens(logits, draws, uniforms).tolist()
         return tokens
 
     def _take(self, first: int, tokens: list[int]) -> None:
@@ -210,7 +212,8 @@ class Scheduler:
             row = self._rows[first + index]
             row.tokens.append(tokens[index])
             ended = tokens[index] in self._end_tokens
-            if ended or len(row.tokens) >= row.limit or row.future.cancelled():
+            halted = row.until is not None and not ended and row.until(row.tokens)
+            if ended or halted or len(row.tokens) >= row.limit or row.future.cancelled():
                 self._leave(first + index)
                 self._resolve(row, (row.tokens, ended))
 
@@ -220,7 +223,7 @@ class Scheduler:
         self._cache.remove(index)
         self._rows[index] = self._rows[-1]
         self._rows.pop()
-        self._settings = None
+        self._draws = None
 
     def _prefill_all(
         self,
@@ -264,7 +267,7 @@ class Scheduler:
 
     def _preempt(self) -> None:
         """Give the caches back and queue the rows again, half as many at once for now if only rows held memory."""
-        rows, self._rows, self._cache, self._settings = self._rows, [], KVCache(), None
+        rows, self._rows, self._cache, self._draws = self._rows, [], KVCache(), None
         if not self._prefiller.shrink():
             if len(rows) == 1:
                 self._fail(rows[0], ContextError("the answer outgrew the memory"))
@@ -286,12 +289,6 @@ class Scheduler:
     def _fail(self, job: Job, error: EngineError) -> None:
         self._open.discard(job)
         _call(job, job.future.set_exception, error)
-
-
-def _settings(jobs: Sequence[GenerationJob], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the temperatures and top-ps of `jobs`."""
-    temperatures = torch.tensor([job.temperature for job in jobs], dtype=torch.float32, device=device)
-    return temperatures, torch.tensor([job.top_p for job in jobs], dtype=torch.float32, device=device)
 
 
 def _drain(queue: deque[ScoringJob]) -> Iterator[ScoringJob]:

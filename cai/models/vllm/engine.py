@@ -10,8 +10,7 @@ the engine's name says `unseeded`.
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vllm import SamplingParams
@@ -20,16 +19,17 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from cai.core.errors import EngineGoneError, ModelError, RequestError
-from cai.models.base import Choice, Completion, Request
 from cai.models.conversation import ChatTokenizer
 from cai.models.fields import log_probability
-from cai.models.scoring import Spelling, weigh
+from cai.models.scoring import Spelling
+from cai.models.token_engine import Drawing, Drawn, TokenEngine
 from cai.models.vllm.loading import StartedVllm, open_model
 
+_MOST_TOKENS = 128  # whose log-probabilities vLLM gives at once
 _SPARE = 1.125  # requests held for each sequence that runs, so that a freed place finds work waiting
 
 
-class VllmEngine:
+class VllmEngine(TokenEngine):
     """An engine that runs. Made by `open_vllm`."""
 
     def __init__(
@@ -41,21 +41,25 @@ class VllmEngine:
         self._engine = opened.engine
         self._adapter = opened.adapter
         self._seeds = opened.seeds
-        self._chat = ChatTokenizer(opened.tokenizer, opened.context_length, opened.variables, say)
+        super().__init__(ChatTokenizer(opened.tokenizer, opened.context_length, opened.variables, say))
         self._numbers = itertools.count()
 
-    async def complete(self, request: Request) -> Completion:
-        """Return the assistant's next turn; `max_tokens` is cut to what the context still holds."""
-        prompt = self._chat.encode_prompt(request.messages)
-        sampling = request.sampling
+    async def _draw(self, drawing: Drawing) -> Drawn:
+        sampling = drawing.sampling
         answer = await self._ask(
-            prompt,
+            drawing.prompt,
             SamplingParams(
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
-                max_tokens=self._chat.room(len(prompt), sampling.max_tokens),
-                seed=request.seed if self._seeds else None,
-                detokenize=False,
+                top_k=sampling.top_k or 0,
+                min_p=sampling.min_p,
+                repetition_penalty=sampling.repetition_penalty,
+                max_tokens=drawing.limit,
+                seed=drawing.seed if self._seeds else None,
+                stop=list(drawing.until),
+                include_stop_str_in_output=bool(drawing.until),
+                detokenize=bool(drawing.until),
+                skip_special_tokens=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,
             ),
         )
@@ -63,32 +67,28 @@ class VllmEngine:
         if output.finish_reason not in ("stop", "length"):
             raise RequestError(f"vLLM ended the answer with {output.finish_reason}", retryable=True)
         tokens = list(output.token_ids)
-        ended = output.finish_reason == "stop"
-        text = self._chat.decode(tokens[:-1] if ended else tokens)
-        return Completion(text, "stop" if ended else "length", len(prompt), answer.num_cached_tokens or 0, len(tokens))
+        ended = output.finish_reason == "stop" and not isinstance(output.stop_reason, str)
+        return Drawn(tokens[:-1] if ended else tokens, ended, len(tokens), answer.num_cached_tokens or 0)
 
-    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
-        """Return how likely each whole option is, options of several tokens included.
+    async def _score(self, prompt: list[int], spellings: Sequence[Spelling]) -> tuple[dict[Spelling, float], int]:
+        """One request of one token for each beginning that paths share, and for each 128 tokens that follow one.
 
-        One request of one token for each beginning that spellings share: a single one unless options have several
-        tokens, and then the prompt itself is read only once.
+        The prompt itself is read only once.
         """
-        spelled = self._chat.spell(options)
-        spellings = [spelling for ways in spelled for spelling in ways]
-        prompt = self._chat.encode_prompt(request.messages)
-        longest = max(map(len, spellings))
-        self._chat.room(len(prompt), longest, least=longest)
         nexts: dict[Spelling, dict[int, None]] = {}
         for spelling in spellings:
             for place, token in enumerate(spelling):
                 nexts.setdefault(spelling[:place], {})[token] = None
-        answers = await asyncio.gather(*(self._look(prompt, path, tokens) for path, tokens in nexts.items()))
-        seen = dict(zip(nexts, answers, strict=True))
+        looks = [(path, some) for path, tokens in nexts.items() for some in _batched(tokens)]
+        answers = await asyncio.gather(*(self._look(prompt, path, some) for path, some in looks))
+        seen: dict[Spelling, dict[int, float]] = {path: {} for path in nexts}
+        for (path, _), (found, _) in zip(looks, answers, strict=True):
+            seen[path] |= found
         probabilities = {
-            spelling: math.exp(sum(seen[spelling[:place]][0][token] for place, token in enumerate(spelling)))
+            spelling: math.exp(sum(seen[spelling[:place]][token] for place, token in enumerate(spelling)))
             for spelling in spellings
         }
-        return replace(weigh(spelled, probabilities, len(prompt)), cached_tokens=seen[()][1])
+        return probabilities, answers[0][1]
 
     async def close(self) -> None:
         """End vLLM's processes; requests that wait get EngineGoneError."""
@@ -163,6 +163,12 @@ async def open_vllm(
         await engine.close()
         raise
     return engine
+
+
+def _batched(tokens: Iterable[int]) -> Iterator[list[int]]:
+    left = iter(tokens)
+    while batch := list(itertools.islice(left, _MOST_TOKENS)):
+        yield batch
 
 
 def _first_line(error: BaseException) -> str:
