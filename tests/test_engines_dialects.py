@@ -1,13 +1,14 @@
 """The server engine where models think and turns are begun: each dialect gives what a plain server gives."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from cai.core.errors import ModelError, RequestError
+from cai.core.errors import EngineGoneError, ModelError, RequestError
 from cai.models.base import NOT_THINKING, Choice, Completion, Request, Sampling, Thinking
 from cai.models.openai.engine import OpenAIEngine, open_openai
 from tests.thinking_servers import THOUGHT, Model, serving
@@ -167,6 +168,41 @@ def test_a_server_is_asked_what_it_understands_once() -> None:
     questions = [body for body in model.bodies if "A or B?" not in str(body["messages"])]
     assert len(questions) == 3
     assert all(body["chat_template_kwargs"]["enable_thinking"] is False for body in model.bodies)
+
+
+def test_a_server_that_breaks_while_it_is_asked_is_asked_again_by_the_next_attempt() -> None:
+    class Breaking(Model):
+        def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+            return {} if len(self.bodies) in (1, 3) else super().answer(body)
+
+    model = Breaking("reasoning")
+    request = replace(GATE, prefill="The better response is (")
+    choice, told = asked(model, lambda engine: engine.choose(request, LETTERS))
+    assert choice.probabilities == pytest.approx(choose(Model()).probabilities)
+    assert told == []
+
+
+def test_whoever_waits_for_an_answer_of_ours_when_the_engine_is_closed_is_told_so() -> None:
+    arrived, leave = threading.Event(), threading.Event()
+
+    class Hanging(Model):
+        def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+            arrived.set()
+            leave.wait(10)
+            return super().answer(body)
+
+    async def work(engine: OpenAIEngine) -> list[Any]:
+        asking = [asyncio.ensure_future(engine.choose(replace(GATE, seed=seed), LETTERS)) for seed in range(3)]
+        await asyncio.to_thread(arrived.wait, 10)
+        asking[0].cancel()
+        await engine.close()
+        found = await asyncio.gather(*asking, return_exceptions=True)
+        leave.set()
+        return list(found)
+
+    cancelled, *gone = asked(Hanging(), work)[0]
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert [type(error) for error in gone] == [EngineGoneError] * 2
 
 
 def test_nothing_is_asked_for_texts_as_the_model_writes_them_by_itself() -> None:

@@ -89,7 +89,7 @@ def test_by_text_a_thought_finds_room(thinking: Thinking, limit: int) -> None:
     [
         (RESPONSE, Thinking(), "raise --max-tokens, or turn it off with --thinking off"),
         (VERDICT, ON, "raise --thinking-budget or --max-tokens, or turn it off with --judge-thinking off"),
-        (RESPONSE, NOT_THINKING, "raise --max-tokens"),
+        (RESPONSE, NOT_THINKING, "the model can only think: give it --thinking-budget"),
     ],
 )
 def test_a_thought_that_fills_the_limit_is_a_failure_and_no_text(stage: str, thinking: Thinking, told: str) -> None:

@@ -93,8 +93,11 @@ _THINKING = {RESPONSE: "--thinking", CRITIQUE: "--critique-thinking", REVISION: 
 
 def _all_thought(stage: str, request: Request, completion: Completion) -> RequestError:
     """Return the failure of a text that never began, with what to do."""
-    limit = "--max-tokens" if request.thinking.budget is None else "--thinking-budget or --max-tokens"
-    turn_off = f", or turn it off with {_THINKING.get(stage, '--judge-thinking')} off"
-    remedy = f"raise {limit}{'' if request.thinking.mode == 'off' else turn_off}"
+    thinking = request.thinking
+    if thinking.mode == "off":
+        remedy = f"the model can only think: {'give it' if thinking.budget is None else 'raise'} --thinking-budget"
+    else:
+        limit = "--max-tokens" if thinking.budget is None else "--thinking-budget or --max-tokens"
+        remedy = f"raise {limit}, or turn it off with {_THINKING.get(stage, '--judge-thinking')} off"
     message = f"{completion.completion_tokens:,} tokens of the {stage} were all thought: {remedy}"
     return RequestError(message, retryable=False, kind=ALL_THOUGHT, raw=completion.reasoning)

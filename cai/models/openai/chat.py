@@ -94,7 +94,7 @@ def read_completion(raw: bytes, max_tokens: int, *, begun: bool = False) -> Comp
     if damaged:
         raise _unreadable(raw, result)
     if not result.text.strip():
-        what = "a thought and no text" if reasoning else "an empty text"
+        what = "a thought and no text: does its reasoning parser fit the model?" if reasoning else "an empty text"
         raise AttemptError(f"the server answered with {what}", kind=NO_TEXT, raw=clip(raw), kept=result)
     return result
 
@@ -131,7 +131,8 @@ def begins_thought(raw: bytes) -> bool:
     answer, _ = _parse(raw)
     choice = mapping(first(answer.get("choices")))
     likeliest = mapping(first(mapping(choice.get("logprobs")).get("content"))).get("token")
-    tagged = isinstance(likeliest, str) and any(tags.opens.match(likeliest.strip()) for tags in TAGS if not tags.words)
+    first_token = likeliest.strip() if isinstance(likeliest, str) else ""
+    tagged = bool(first_token) and any(tags.opening.startswith(first_token) for tags in TAGS if not tags.words)
     return tagged or bool(_apart(mapping(choice.get("message")), begun=False)[1])
 
 

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from cai.core.errors import EngineGoneError
 from cai.core.records import Message
 from cai.models.base import Thinking, ThinkingMode
 from cai.models.openai.bodies import Manner
@@ -139,7 +140,12 @@ class Dialect:
         if task is None:
             task = self._finding[what] = asyncio.ensure_future(find())
             task.add_done_callback(lambda done: self._keep(what, done))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise EngineGoneError("the engine was closed") from None
+            raise
 
     def _keep(self, what: str, done: asyncio.Future[Any]) -> None:
         del self._finding[what]
