@@ -56,6 +56,7 @@ METHODS: tuple[tuple[Any, str, tuple[str, ...], str], ...] = (
         "reward_models.py: soft labels",
     ),
     (odds_ratio.ORPOTrainer, "concatenated_forward", ("model", "batch"), "odds_ratio.py: the SFT term"),
+    (odds_ratio.ORPOTrainer, "tokenize_row", ("feature", "model"), "odds_ratio.py: no tokens are added"),
 )
 FUNCTIONS = (
     ("trl.models", "prepare_deepspeed", 2, "policies.py, references.py: the reference"),

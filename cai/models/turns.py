@@ -53,15 +53,19 @@ class TurnFitter:
         self.changed: Counter[str] = Counter()
 
     def fit(self, messages: Sequence[Message]) -> AcceptedTurns:
-        """Return the conversation as the template takes it; raises RefusedTurnsError."""
-        way = self._way(tuple(message["role"] for message in messages))
-        fitted = AcceptedTurns(tuple(messages)) if way is None else way(messages)
+        """Return the conversation as the template takes it, counted; raises RefusedTurnsError."""
+        fitted = self.peek(messages)
         self.seen += 1
         for change in fitted.changes:
             if self._say is not None and change not in self.changed:
                 self._say(f"the model's chat template does not take the turns as they are: {change}")
             self.changed[change] += 1
         return fitted
+
+    def peek(self, messages: Sequence[Message]) -> AcceptedTurns:
+        """Return the same, uncounted."""
+        way = self._way(tuple(message["role"] for message in messages))
+        return AcceptedTurns(tuple(messages)) if way is None else way(messages)
 
     def tell(self) -> None:
         """Say in how many conversations what was changed, where anything was."""

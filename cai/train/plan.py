@@ -14,6 +14,7 @@ from cai.models.checkpoint.pretrained import require_rows
 from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
 from cai.train.data.examples import Examples, holds_scores, load_examples
+from cai.train.data.fitting import fit_examples
 from cai.train.example_tokens import Cut, count_cut, longest_example
 from cai.train.hardware import Choices, Hardware, Workload, settle
 from cai.train.machine import Machine, find_machine
@@ -136,6 +137,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     if "text" not in columns:
         answers = method.head == "language" and not method.draws_responses
         prepared = prepare_template(tokenizer, settings.template, need_markers="messages" in columns, need_ends=answers)
+        examples = fit_examples(examples, tokenizer)
     shape = measure(source, settings.adapter, method.head)
     require_rows(tokenizer, shape.vocabulary, source.name)
     longest = longest_example(tokenizer, examples)

@@ -1,8 +1,9 @@
 """A trained reward model as a reward: what `cai train reward` left in a directory, asked in batches, never trained.
 
-Responses are scored with the reward model's own tokenizer and chat template, whole: one that does not fit its context
-is not scored (None). A reward model knows nothing of responses that the token limit cut; such a one is worth as little
-as the worst finished response beside it, and is not scored when none was finished.
+Responses are scored with the reward model's own tokenizer and chat template, whole: one that does not fit its context,
+or whose turns the template refuses, is not scored (None). A reward model knows nothing of responses that the token
+limit cut; such a one is worth as little as the worst finished response beside it, and is not scored when none was
+finished.
 """
 
 import json
@@ -19,6 +20,7 @@ from cai.core.records import Message
 from cai.models.checkpoint.files import ADAPTER_CONFIG
 from cai.models.checkpoint.pretrained import merge_adapter, open_tokenizer, open_weights
 from cai.models.checkpoint.resolve import Checkpoint
+from cai.models.turns import RefusedTurnsError, TurnFitter
 
 _BATCH_TOKENS = 16_384
 
@@ -35,6 +37,7 @@ class RewardModel:
         self._ends = ends
         self._model: PreTrainedModel | None = None
         self._tokenizer: Any = None
+        self._turns = TurnFitter(self._render)
 
     def __enter__(self) -> Self:
         self._tokenizer = open_tokenizer(Checkpoint.resolve(str(self._directory)).tokenizer)
@@ -65,16 +68,29 @@ class RewardModel:
         if self._model is None:
             raise ModelError(f"the reward model {self._directory} is not open")
         limit = self._model.config.get_text_config().max_position_embeddings
-        ids = [
-            self._tokenizer.apply_chat_template(list(dialogue), return_dict=True)["input_ids"] for dialogue in dialogues
-        ]
+        ids = [self._tokens(dialogue) for dialogue in dialogues]
         scores: list[float | None] = [None] * len(ids)
-        fitting = sorted((index for index, tokens in enumerate(ids) if len(tokens) <= limit), key=lambda i: len(ids[i]))
+        fitting = sorted(
+            (index for index, found in enumerate(ids) if 0 < len(found) <= limit), key=lambda i: len(ids[i])
+        )
         for batch in _batches(fitting, ids):
             values = _score(self._model, [ids[index] for index in batch], self._tokenizer.pad_token_id)
             for index, value in zip(batch, values, strict=True):
                 scores[index] = value
         return scores
+
+    def _tokens(self, dialogue: Sequence[Message]) -> list[int]:
+        """Return the dialogue as the chat template takes it, nothing where it takes it in no form."""
+        try:
+            turns = self._turns.fit(dialogue).turns
+        except RefusedTurnsError:
+            return []
+        tokens: list[int] = self._tokenizer.apply_chat_template(list(turns), return_dict=True)["input_ids"]
+        return tokens
+
+    def _render(self, messages: Sequence[Message], prompt: bool) -> str:
+        text: str = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt)
+        return text
 
 
 def check_reward_model(directory: Path) -> None:

@@ -1,7 +1,8 @@
-"""ORPO's trainer, with the SFT term on answers alone.
+"""ORPO's trainer, with the SFT term on answers alone, and conversations as the chat template prints them.
 
 TRL's computes that part over the user's words as well; here it falls on the assistant's turn, as everywhere in `cai`,
-and is got from the log-probabilities that TRL has computed anyway.
+and is got from the log-probabilities that TRL has computed anyway. TRL's puts a token that begins texts before every
+conversation and one that ends them behind every answer, whatever the template has there; here nothing is added.
 """
 
 import warnings
@@ -45,12 +46,36 @@ class AnswerORPOTrainer(BaseTrainer, ORPOTrainer):  # type: ignore[misc]  # trl 
             raise InputError("no pair is left to learn from: every prompt fills --max-length")
         return kept
 
+    def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:  # noqa: ARG002  (TRL's)
+        """Return both sides of a rendered pair as tokens, no more than the maximal length, with the answers' labels."""
+        prompt = self._tokens(feature["prompt"])
+        wholes = {side: self._tokens(feature["prompt"] + feature[side]) for side in ("chosen", "rejected")}
+        # An answer's first letters may melt into the prompt's last token, which is the answer's then.
+        begins = min(_common(prompt, whole) for whole in wholes.values())
+        row = {"prompt_input_ids": prompt[:begins], "prompt_attention_mask": [1] * begins}
+        for side, whole in wholes.items():
+            ids = whole[: self.max_length]
+            row[f"{side}_input_ids"] = ids
+            row[f"{side}_attention_mask"] = [1] * len(ids)
+            row[f"{side}_labels"] = [-100] * min(begins, len(ids)) + ids[begins:]
+        return row
+
+    def _tokens(self, text: str) -> list[int]:
+        ids: list[int] = self.processing_class(text, add_special_tokens=False)["input_ids"]
+        return ids
+
     def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> Any:
         """Return TRL's tuple with its fifth member, the chosen answers' loss, taken over the answers' tokens."""
         outputs = super().concatenated_forward(model, batch)
         tokens = (batch["chosen_labels"][:, 1:] != -100).sum(dim=1).to(outputs[0].device)
         loss = -(outputs[0] * tokens).sum() / tokens.sum()
         return (*outputs[:4], loss, *outputs[5:])
+
+
+def _common(one: list[int], other: list[int]) -> int:
+    """Return how many tokens both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def _answer(labels: list[int]) -> bool:
