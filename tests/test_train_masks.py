@@ -70,11 +70,12 @@ def test_of_a_template_exactly_the_answer_is_learned_or_it_is_refused(name: str)
             assert layout == "messages" or name.removesuffix("_training") in UNUSABLE, message
             continue
         prompt, answer = talk("So?", SAID[0], "And then?", system="Be brief."), talk("", SAID[1])[1:]
-        row: dict[str, Any] = {
+        rows: dict[str, dict[str, Any]] = {
             "completion": {"prompt": prompt, "completion": answer},
             "pairs": {"prompt": prompt, "chosen": answer, "rejected": talk("", "No.")[1:], "chosen_probability": 1.0},
             "messages": {"messages": [*prompt, *answer]},
-        }[layout]
+        }
+        row = rows[layout]
         kind: Any = "pairs" if layout == "pairs" else "supervised"
         examples = fit_examples(examples_of(kind, [row]), tokenizer)
         assert longest_example(tokenizer, examples) > 10
