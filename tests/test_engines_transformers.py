@@ -16,7 +16,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from cai.core.errors import EngineGoneError, ModelError, RequestError
 from cai.core.records import Message
 from cai.models import EngineOptions, open_engine
-from cai.models.base import Completion, Request, Sampling
+from cai.models.base import Completion, Request, Sampling, Thinking
 from cai.models.local.engine import TransformersEngine, _host_room
 from cai.models.local.jobs import Limits
 from cai.models.local.loading import Loaded, load
@@ -525,3 +525,82 @@ def test_fewer_requests_at_once_where_memory_is_short(checkpoint: Path, monkeypa
     asked = TransformersEngine(loaded, 9)
     assert asked.concurrency == 9
     asyncio.run(asked.close())
+
+
+def _thinking(loaded: Loaded) -> Loaded:
+    """Return the model under a template that opens a thought."""
+    tokenizer = _tokenizer()
+    tokenizer.chat_template = _TEMPLATE.replace("<assistant>{%", "<assistant><think>\n{%")
+    return replace(loaded, tokenizer=tokenizer)
+
+
+def test_a_thought_is_closed_where_its_budget_ends_and_neighbours_change_nothing(loaded: Loaded) -> None:
+    engine = TransformersEngine(_thinking(loaded))
+    requests = [
+        replace(request, thinking=Thinking("auto", (None, 0, 1, 7)[place % 4]), prefill=("", "the ")[place // 4 % 2])
+        for place, request in enumerate(_requests(24))
+    ]
+    try:
+        together = _run_all(engine, requests)
+        assert _said(together) == _said([_run_all(engine, [request])[0] for request in requests])
+    finally:
+        asyncio.run(engine.close())
+    for request, completion in zip(requests, together, strict=True):
+        if request.thinking.budget is None:  # a random model never closes its thought
+            assert completion.text == ""
+            assert completion.completion_tokens <= request.sampling.max_tokens
+            continue
+        closing = len(loaded.tokenizer.encode("\n</think>\n\n", add_special_tokens=False))
+        text = completion.completion_tokens - request.thinking.budget
+        assert text <= request.sampling.max_tokens + closing
+        assert bool(completion.reasoning.strip()) <= (request.thinking.budget > 0)
+
+
+def test_a_model_that_can_only_think_chooses_behind_its_thought(loaded: Loaded) -> None:
+    engine = TransformersEngine(_thinking(loaded))
+    request = Request(_messages("A or B"), Sampling(0.7), 3, Thinking("off", 5))
+    try:
+        choice = asyncio.run(engine.choose(request, ("A", "B")))
+        thought = asyncio.run(
+            engine.complete(replace(request, sampling=Sampling(0.7, max_tokens=5), thinking=Thinking()))
+        )
+    finally:
+        asyncio.run(engine.close())
+    assert choice.reasoning == thought.reasoning != ""
+    prompt = loaded.tokenizer.encode(
+        "<user>A or B<end><assistant><think>\n" + thought.reasoning + "\n</think>\n\n", add_special_tokens=False
+    )
+    with torch.inference_mode():
+        last = loaded.model(torch.tensor([prompt])).logits[0, -1].float().softmax(-1)
+    letters = [sum(float(last[id_]) for id_ in loaded.tokenizer.encode(f"{letter} {letter}")) for letter in "AB"]
+    assert choice.probabilities == pytest.approx([letter / sum(letters) for letter in letters], rel=0.05)
+    assert choice.completion_tokens > 6
+
+
+def test_a_text_ends_before_a_stop_and_neighbours_go_on(opened: Callable[..., TransformersEngine]) -> None:
+    engine = opened()
+    whole = _run_all(engine, _requests(24))
+    stops = [completion.text[len(completion.text) // 2 :][:3] for completion in whole]
+    requests = [
+        replace(request, sampling=replace(request.sampling, stop=(stop,) if stop and place % 2 else ()))
+        for place, (request, stop) in enumerate(zip(_requests(24), stops, strict=True))
+    ]
+    for request, completion, before in zip(requests, _run_all(engine, requests), whole, strict=True):
+        if not request.sampling.stop:
+            assert _said([completion]) == _said([before])
+            continue
+        assert completion.text == before.text.partition(request.sampling.stop[0])[0]
+        assert completion.finish_reason == "stop"
+        assert completion.completion_tokens <= before.completion_tokens
+
+
+def test_a_repetition_penalty_is_for_the_prompt_too(opened: Callable[..., TransformersEngine]) -> None:
+    plain = [replace(request, sampling=Sampling(0.0, max_tokens=30)) for request in _requests(8)]
+    strict = [replace(one, sampling=replace(one.sampling, repetition_penalty=50.0)) for one in plain]
+    before, after = _run_all(opened(), plain), _run_all(opened(), [*strict, *plain])
+    assert _said(after[8:]) == _said(before)
+    for request, completion in zip(strict, after, strict=False):
+        words = completion.text.split()
+        assert len(set(words)) >= len(words) - 2
+        asked = request.messages[0]["content"].split()
+        assert len(set(words) & set(asked)) <= len(words) // 2
