@@ -2,17 +2,23 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+import cai
+from cai.cli.main import main
 from cai.constitution import RevisionPlan
+from cai.core.arrow import THINKING_MESSAGES
 from cai.core.errors import RowError
 from cai.core.records import RESPONSE, VERDICT
 from cai.method.critique import respond_and_revise
 from cai.method.judge import judge
 from cai.method.settings import JudgeSettings, StageThinking
 from cai.models.asking import ALL_THOUGHT, Asker
-from cai.models.base import NOT_THINKING, Completion, Request, Sampling, Thinking
+from cai.models.base import NOT_THINKING, Completion, Engine, Request, Sampling, Thinking
 from cai.models.scripted import ScriptedEngine, default_script
 from tests.building import PRINCIPLES, make_comparison, make_judge_configuration, make_method, make_prompt
 from tests.thinking import THOUGHT, ThinkingEngine
@@ -105,3 +111,65 @@ def test_a_thought_that_fills_the_limit_is_a_failure_and_no_text(stage: str, thi
     assert str(caught.value) == f"1,512 tokens of the {stage} were all thought: {told}"
     assert (caught.value.kind, caught.value.raw, caught.value.retryable) == (ALL_THOUGHT, "Let me see.", False)
     assert len(asked) == 1
+
+
+DATASETS = [Path(name, f"{split}.parquet") for name in ("sft", "preference") for split in ("train", "test")]
+
+
+def _generate(out: Path, engine: Engine, **options: Any) -> cai.Run:
+    return cai.generate(
+        constitution="harmless", model=engine, limit=8, max_tokens=60, out=out, progress=False, **options
+    )
+
+
+def _exported(run: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*.parquet") if "data" not in path.parts
+    }
+
+
+def test_a_model_that_thinks_gives_the_same_datasets_as_one_that_does_not(tmp_path: Path) -> None:
+    plain = _generate(tmp_path / "plain", default_script())
+    thinking = _generate(tmp_path / "thinking", ThinkingEngine(default_script()))
+    exported = _exported(thinking.path)
+    assert exported
+    assert exported == _exported(plain.path)
+    assert THOUGHT.encode() not in b"".join(exported.values())
+    assert all(trace.reasoning for row in thinking for trace in row.traces)
+    assert not any(trace.reasoning for row in plain for trace in row.traces)
+    assert [replace(verdict, rationales=()) for row in thinking for verdict in row.verdicts] == [
+        verdict for row in plain for verdict in row.verdicts
+    ]
+    assert "The model thought before" in (thinking.path / "README.md").read_text()
+    assert "The model thought before" not in (plain.path / "README.md").read_text()
+
+
+def test_thoughts_are_exported_when_they_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = _generate(tmp_path / "run", ThinkingEngine(default_script()), gate=False)
+    without = _exported(run.path)
+    summary = run.export(reasoning=True)
+    assert summary.reasoning.keys() == {"response", "critique", "revision"}
+    table = pq.read_table(run.path / "sft" / "train.parquet")
+    assert table.schema.field("completion").type == THINKING_MESSAGES
+    by_final = {trace.final: trace.rounds[-1].revision_reasoning for row in run for trace in row.traces}
+    for example in table.to_pylist():
+        (answer,) = example["completion"]
+        assert answer["thinking"] == by_final[answer["content"]]
+        assert example["messages"][-1] == answer
+        assert example["messages"][0]["thinking"] is None
+    responses = {trace.response: trace.reasoning for row in run for trace in row.traces}
+    pairs = run.dataset("preference", reasoning=True)
+    assert len(pairs)
+    for pair in pairs:
+        for (answer,) in (pair["chosen"], pair["rejected"]):
+            assert answer["thinking"] == (responses | by_final)[answer["content"]]
+    assert "`thinking`, null where it did not think" in (run.path / "README.md").read_text()
+    assert run.export().remarks == ("the last export had the model's reasoning, which --reasoning exports again",)
+    assert _exported(run.path) == without
+
+    assert main(["show", str(run.path), "--limit", "1"]) == 0
+    assert THOUGHT not in capsys.readouterr().out
+    assert main(["show", str(run.path), "--limit", "1", "--reasoning"]) == 0
+    assert "thought: Let me see: <think> is a tag." in capsys.readouterr().out
+    assert main(["export", str(run.path), "--reasoning"]) == 0
+    assert "thoughts in the rows" in capsys.readouterr().out

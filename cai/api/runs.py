@@ -75,16 +75,19 @@ class RunDirectory:
         """Yield the prompts that could not be done, with stage and cause, in the order they failed."""
         return self._reader.failures()
 
-    def export(self, *, all_revisions: bool = False, test_share: float = 0.05) -> "ExportSummary":
+    def export(
+        self, *, all_revisions: bool = False, reasoning: bool = False, test_share: float = 0.05
+    ) -> "ExportSummary":
         """Write `sft/`, `preference/` and their dataset card into the run, and return what they hold.
 
         `all_revisions` makes every round's revision SFT data, as in the paper (otherwise the last); `test_share` in
-        [0, 1) of the prompts, drawn by the hash of their ids, go to the test split. `generate` and `judge` do it at
-        their end. Raises RunError when another process exports the run, StoreError when the disk refuses.
+        [0, 1) of the prompts, drawn by the hash of their ids, go to the test split. With `reasoning` the answers have
+        what the model thought before them, in the field `thinking`. `generate` and `judge` do it at their end, without.
+        Raises RunError when another process exports the run, StoreError when the disk refuses.
         """
         from cai.data.export import ExportOptions, export_run  # noqa: PLC0415  (Arrow, which a reader may not need)
 
-        return export_run(self.path, ExportOptions(all_revisions=all_revisions, test_share=test_share))
+        return export_run(self.path, ExportOptions(all_revisions, test_share, reasoning))
 
     def drop(self, ids: Iterable[str] | None = None, where: Iterable[str] = (), *, undo: bool = False) -> Dropped:
         """Leave rows out of all that reads the run, this object too, or with `undo` take them back.
@@ -107,6 +110,7 @@ class RunDirectory:
         split: "SplitName | None" = None,
         *,
         all_revisions: bool = False,
+        reasoning: bool = False,
         test_share: float = 0.05,
     ) -> "Dataset":
         """Return a dataset made of the rows, in memory, with the columns that TRL's trainers read; a row an example.
@@ -122,7 +126,7 @@ class RunDirectory:
             named = repr(name) if split is None else f"{name!r} with a split {split!r}"
             kinds, splits = " and ".join(DATASETS), " and ".join(SPLITS)
             raise UsageError(f"there is no dataset {named}; there are {kinds}, with the splits {splits}")
-        return dataset(self._reader, name, ExportOptions(all_revisions, test_share), split=split)
+        return dataset(self._reader, name, ExportOptions(all_revisions, test_share, reasoning), split=split)
 
 
 def open_run(path: str | Path) -> RunDirectory:

@@ -16,6 +16,9 @@ from cai.data.export import ExportOptions, export_run
 @click.argument("run", type=EXISTING_RUN)
 @click.option("--all-revisions", is_flag=True, help="Every round's revision is SFT data, as in the paper.")
 @click.option(
+    "--reasoning", is_flag=True, help="With what the model thought before each answer, in TRL's field thinking."
+)
+@click.option(
     "--test-share",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.05,
@@ -23,9 +26,9 @@ from cai.data.export import ExportOptions, export_run
     help="Share of the prompts that goes to the test split.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def export(run: Path, all_revisions: bool, test_share: float, as_json: bool) -> None:
+def export(run: Path, all_revisions: bool, reasoning: bool, test_share: float, as_json: bool) -> None:
     """Write a run's SFT and preference datasets."""
-    summary = export_run(run, ExportOptions(all_revisions=all_revisions, test_share=test_share))
+    summary = export_run(run, ExportOptions(all_revisions, test_share, reasoning))
     if as_json:
         print_json(dataclasses.asdict(summary))
     else:

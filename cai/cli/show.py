@@ -45,8 +45,11 @@ revisions show: at 0.43 one sentence is woven into another, at 0.51 one of three
 @click.option("--limit", type=Count(), default=10, show_default=True, help="Rows to print.")
 @click.option("--revised", is_flag=True, help="Only rows in which something was revised and a pair was decided.")
 @click.option("--left-out", is_flag=True, help="The rows that are left out instead (cai drop, a changed input).")
-@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines.")
-def show(run: Path, prompt_id: str | None, limit: int, revised: bool, left_out: bool, as_json: bool) -> None:
+@click.option("--reasoning", is_flag=True, help="With what the models thought, and a judge's reasons.")
+@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines, whole.")
+def show(
+    run: Path, prompt_id: str | None, limit: int, revised: bool, left_out: bool, reasoning: bool, as_json: bool
+) -> None:
     """Print a run's chains: prompt, response, critique, revision, verdict.
 
     Of a loop, an evaluation or a trained model: what is there, and which command reads it.
@@ -75,7 +78,7 @@ def show(run: Path, prompt_id: str | None, limit: int, revised: bool, left_out: 
         if as_json:
             print_json(dataclasses.asdict(row))
         else:
-            print_row(console, row)
+            print_row(console, row, reasoning=reasoning)
     if not printed:
         remark(f"{location(run)} has no {'revised ' if revised else ''}rows to show")
     if not left_out and (counts := stored.left_out().counts()):
@@ -148,28 +151,36 @@ def _tells_a_story(row: Row) -> bool:
     )
 
 
-def print_row(console: Console, row: Row) -> None:
-    """Print one row; without colours a word diff is marked `[-gone-] {+new+}`."""
+def print_row(console: Console, row: Row, *, reasoning: bool = False) -> None:
+    """Print one row, with `reasoning` what was thought; without colours a word diff is marked `[-gone-] {+new+}`."""
     parts: list[RenderableType] = [
         _entry(message["role"], message["content"], "bold") for message in row.prompt.messages
     ]
     for trace in row.traces:
-        parts.extend(_trace(trace, colours=console.color_system is not None))
-    parts.extend(_verdict(verdict) for verdict in row.verdicts)
+        parts.extend(_trace(trace, colours=console.color_system is not None, reasoning=reasoning))
+    for verdict in row.verdicts:
+        parts.extend(_entry("reasons", text, "dim") for text in (verdict.rationales if reasoning else ()))
+        parts.append(_verdict(verdict))
     parts.extend(_failed(part) for part in row.failed)
     title = f"{row.prompt.id}  {' '.join(row.prompt.tags)}".rstrip()
     console.print(Panel(Group(*parts), title=shown(title), title_align="left"))
 
 
-def _trace(trace: Trace, *, colours: bool) -> list[RenderableType]:
-    parts: list[RenderableType] = [Text(), _entry(f"response {trace.sample}", trace.response, "cyan")]
+def _trace(trace: Trace, *, colours: bool, reasoning: bool) -> list[RenderableType]:
+    def thought(text: str | None, note: str = "") -> list[RenderableType]:
+        return [_entry("thought", text, "dim", note)] if reasoning and text else []
+
+    answer = _entry(f"response {trace.sample}", trace.response, "cyan")
+    parts: list[RenderableType] = [Text(), *thought(trace.reasoning), answer]
     kept = [turn for turn in trace.rounds if turn.revision is None]
     current = trace.response
     for turn in trace.rounds:
+        parts.extend(thought(turn.gate_reasoning, f"{turn.principle_id}, at the gate"))
         if turn.critique is None or turn.revision is None:
             continue
         belief = "" if turn.gate is None else f", {turn.gate:.0%} likely broken"
-        parts.append(_entry("critique", turn.critique, "yellow", note=f"{turn.principle_id}{belief}"))
+        critique = _entry("critique", turn.critique, "yellow", note=f"{turn.principle_id}{belief}")
+        parts.extend((*thought(turn.critique_reasoning), critique, *thought(turn.revision_reasoning)))
         if are_alike(current, turn.revision):
             parts.append(_labelled("revision", word_diff(current, turn.revision, colours=colours), "green"))
         else:

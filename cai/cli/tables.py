@@ -115,6 +115,9 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
     ):
         if reasons:
             console.print(f"{title}: {', '.join(f'{reason} {count:,}' for reason, count in reasons.items())}")
+    if export.reasoning:
+        told = ", ".join(f"{stage} {count:,}" for stage, count in export.reasoning.items())
+        console.print(f"thoughts in the rows (cai export --reasoning has those of answers): {told}")
     if export.adherence:
         kept = ", ".join(f"{name} {value.mean:.0%}" for name, value in export.adherence.items())
         console.print(f"kept by responses, by the gates: {kept}")

@@ -11,6 +11,9 @@ MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
 MESSAGES = pa.list_(MESSAGE)
 
+THINKING_MESSAGES = pa.list_(pa.struct([*MESSAGE, ("thinking", pa.string())]))
+"""Messages with what the model thought before them, in the field that TRL and chat templates have for it."""
+
 PROMPT = pa.struct(
     [
         ("id", pa.string()),

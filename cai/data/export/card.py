@@ -68,6 +68,7 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
             *table(("dataset", "train", "test"), kept),
             *table(("left out of", "reason", "count"), left_out),
             *_adherence(summary),
+            *_reasoning(options, summary),
             COLUMNS,
             "## Made from\n",
             *table(("what", "setting or fingerprint"), [(name, code(value)) for name, value in _made_from(manifest)]),
@@ -95,6 +96,19 @@ def _adherence(summary: ExportSummary) -> list[str]:
         "How likely responses kept a principle when they came to it, by the model's own gate:\n",
         *table(("principle", "kept", "gates"), rows),
     ]
+
+
+def _reasoning(options: ExportOptions, summary: ExportSummary) -> list[str]:
+    """Return how much was thought, and where it went."""
+    if not summary.reasoning:
+        return []
+    told = ", ".join(f"{count:,} {stage}{'' if count == 1 else 's'}" for stage, count in summary.reasoning.items())
+    where = (
+        "what it thought before an answer is that message's `thinking`, null where it did not think"
+        if options.reasoning
+        else "its reasoning is left out, and `cai export --reasoning` has it"
+    )
+    return [f"The model thought before {told}: {where}.\n"]
 
 
 def _front_matter(summary: ExportSummary) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pyarrow as pa
 
+from cai.core.arrow import THINKING_MESSAGES
 from cai.core.records import Row
 from cai.data.export import preference, sft
 from cai.data.export.splits import ROWS_PER_BATCH, pack, split_of
@@ -25,15 +26,32 @@ Examples: TypeAlias = Callable[[Row, ExportOptions, Counter[str]], Iterator[dict
 
 @dataclass(frozen=True, slots=True)
 class RunDataset:
-    """What trainers read of a run; the columns are TRL's."""
+    """What trainers read of a run; the columns are TRL's. `answers` are those that hold what the model said."""
 
-    schema: pa.Schema
+    columns: pa.Schema
+    answers: tuple[str, ...]
     examples: Examples
+
+    def schema(self, options: ExportOptions) -> pa.Schema:
+        """Return the columns as they are exported: with `reasoning` the answers have room for it."""
+        if not options.reasoning:
+            return self.columns
+        return pa.schema(
+            [field.with_type(THINKING_MESSAGES) if field.name in self.answers else field for field in self.columns]
+        )
 
 
 DATASETS: Mapping[DatasetName, RunDataset] = {
-    "sft": RunDataset(sft.SCHEMA, lambda row, options, out: sft.sft_examples(row, options.all_revisions, out)),
-    "preference": RunDataset(preference.SCHEMA, lambda row, _, out: preference.preference_pairs(row, out)),
+    "sft": RunDataset(
+        sft.SCHEMA,
+        ("messages", "completion"),
+        lambda row, options, out: sft.sft_examples(row, options.all_revisions, out, reasoning=options.reasoning),
+    ),
+    "preference": RunDataset(
+        preference.SCHEMA,
+        ("chosen", "rejected"),
+        lambda row, options, out: preference.preference_pairs(row, out, reasoning=options.reasoning),
+    ),
 }
 
 
@@ -54,15 +72,16 @@ def dataset(
 
     options = options or ExportOptions()
     wanted, out = DATASETS[name], Counter[str]() if left_out is None else left_out
+    schema = wanted.schema(options)
     waiting: list[dict[str, Any]] = []
-    tables = [wanted.schema.empty_table()]
+    tables = [schema.empty_table()]
     for row in run:
         is_wanted = split is None or split_of(row.prompt.id, options.test_share) == split
         examples = list(wanted.examples(row, options, out))
         waiting += examples if is_wanted else ()
         if len(waiting) >= ROWS_PER_BATCH:
-            tables.append(pack(waiting, wanted.schema))
+            tables.append(pack(waiting, schema))
             waiting = []
     if waiting:
-        tables.append(pack(waiting, wanted.schema))
+        tables.append(pack(waiting, schema))
     return Dataset(pa.concat_tables(tables))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cai.core.arrow import THINKING_MESSAGES
 from cai.data.export.datasets import DATASETS
 from cai.data.export.summary import ExportOptions, SplitCounts
 from cai.rundir.layout import SFT, SPLITS, split_path
@@ -16,10 +17,14 @@ from cai.rundir.layout import SFT, SPLITS, split_path
 
 @dataclass(frozen=True, slots=True)
 class EarlierExport:
-    """The examples of each dataset that the files in a run directory hold; `all_revisions`: of every round."""
+    """The examples of each dataset that the files in a run directory hold; `all_revisions`: of every round.
+
+    `reasoning`: with what the model thought.
+    """
 
     counts: Mapping[str, SplitCounts]
     all_revisions: bool
+    reasoning: bool
 
 
 def look_at_export(directory: Path) -> EarlierExport:
@@ -28,7 +33,8 @@ def look_at_export(directory: Path) -> EarlierExport:
     for name in DATASETS:
         train, test = (_count(split_path(directory, name, split)) for split in SPLITS)
         counts[name] = SplitCounts(train, test, {})
-    return EarlierExport(counts, any(_has_rounds(split_path(directory, SFT, split)) for split in SPLITS))
+    files = [split_path(directory, SFT, split) for split in SPLITS]
+    return EarlierExport(counts, any(map(_has_rounds, files)), any(map(_has_reasoning, files)))
 
 
 def tell_less(earlier: EarlierExport, counts: Mapping[str, SplitCounts], options: ExportOptions) -> tuple[str, ...]:
@@ -51,6 +57,8 @@ def tell_less(earlier: EarlierExport, counts: Mapping[str, SplitCounts], options
                 f"{name} holds {now.train:,} examples for training and {now.test:,} for testing where the last export "
                 f"had {before.train:,} and {before.test:,}: --test-share was another one"
             )
+    if earlier.reasoning and not options.reasoning:
+        told.append("the last export had the model's reasoning, which --reasoning exports again")
     return tuple(told)
 
 
@@ -67,4 +75,10 @@ def _has_rounds(path: Path) -> bool:
             ids, samples = (batch.column(name).to_pylist() for name in ("id", "sample"))
             if any(one == other for one, other in pairwise(zip(ids, samples, strict=True))):
                 return True
+    return False
+
+
+def _has_reasoning(path: Path) -> bool:
+    with suppress(OSError, pa.ArrowException, KeyError):
+        return bool(pq.read_schema(path).field("completion").type == THINKING_MESSAGES)
     return False

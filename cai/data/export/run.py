@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from cai.core.records import Row
+from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Row
 from cai.data.export.card import dataset_card
 from cai.data.export.datasets import DATASETS
 from cai.data.export.earlier import look_at_export, tell_less
@@ -57,10 +57,13 @@ def _take(owned: Owned) -> None:
 
 
 def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSummary:
-    writers = {name: SplitWriter(work, name, made.schema, options.test_share) for name, made in DATASETS.items()}
+    writers = {
+        name: SplitWriter(work, name, made.schema(options), options.test_share) for name, made in DATASETS.items()
+    }
     abstentions: Counter[str] = Counter()
     failed_parts: Counter[str] = Counter()
     gates: dict[str, list[float]] = {}  # for each principle, the sum of what its gates said and their number
+    thoughts: Counter[str] = Counter()
     rows = lacking = 0
     try:
         for row in reader:
@@ -68,6 +71,7 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
             for name, writer in writers.items():
                 writer.write(row.prompt.id, DATASETS[name].examples(row, options, writer.left_out))
             _count_gates(row, gates)
+            _count_thoughts(row, thoughts)
             lacking += bool(row.failed)
             failed_parts.update(part.stage for part in row.failed)
             abstentions.update(verdict.abstained for verdict in row.verdicts if verdict.abstained is not None)
@@ -82,6 +86,7 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
             lacking=lacking,
             adherence={name: Adherence(total / count, int(count)) for name, (total, count) in sorted(gates.items())},
             left_out=dict(reader.left_out().counts()),
+            reasoning={stage: count for stage, count in sorted(thoughts.items()) if count},
         )
     finally:
         for writer in writers.values():
@@ -95,6 +100,15 @@ def _count_gates(row: Row, gates: dict[str, list[float]]) -> None:
                 sums = gates.setdefault(turn.principle_id, [0.0, 0.0])
                 sums[0] += 1.0 - turn.gate
                 sums[1] += 1.0
+
+
+def _count_thoughts(row: Row, thoughts: Counter[str]) -> None:
+    for trace in row.traces:
+        thoughts[RESPONSE] += trace.reasoning is not None
+        for turn in trace.rounds:
+            thoughts[GATE] += turn.gate_reasoning is not None
+            thoughts[CRITIQUE] += turn.critique_reasoning is not None
+            thoughts[REVISION] += turn.revision_reasoning is not None
 
 
 def _put_in_place(work: Path, owned: Owned, card: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from cai.core.arrow import MESSAGES
-from cai.core.records import Message, Row, Trace
+from cai.core.records import Row, Trace
 
 SCHEMA = pa.schema(
     [
@@ -33,29 +33,36 @@ DUPLICATE = "duplicate"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A text, the round that gave it (from 1; 0: the response itself), and the principles that led to it so far."""
+    """A text, the round that gave it (from 1; 0: the response itself), and the principles that led to it so far.
+
+    `reasoning` is what the model thought before it.
+    """
 
     text: str
     round: int
     principles: tuple[str, ...]
     truncated: bool
+    reasoning: str | None
 
 
 def revisions(trace: Trace) -> list[Step]:
     """Return the response, then every revision that changed it; the last is the final text."""
-    steps = [Step(trace.response, 0, (), trace.truncated)]
+    steps = [Step(trace.response, 0, (), trace.truncated, trace.reasoning)]
     for number, turn in enumerate(trace.rounds, start=1):
         last = steps[-1]
         if turn.revision is not None and turn.revision != last.text:
-            steps.append(Step(turn.revision, number, (*last.principles, turn.principle_id), turn.truncated))
+            principles = (*last.principles, turn.principle_id)
+            steps.append(Step(turn.revision, number, principles, turn.truncated, turn.revision_reasoning))
     return steps
 
 
-def sft_examples(row: Row, all_revisions: bool, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+def sft_examples(
+    row: Row, all_revisions: bool, left_out: Counter[str], *, reasoning: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yield the row's examples in the columns of SCHEMA; what is left out is counted in `left_out` by reason.
 
     `round` counts from 1 in the order of the trace's rounds, 0 being the response itself; `principles` are those of
-    the rounds that changed the text so far.
+    the rounds that changed the text so far. With `reasoning` the answer has what the model thought before it.
     """
     seen: set[str] = set()
     for trace in row.traces:
@@ -70,11 +77,16 @@ def sft_examples(row: Row, all_revisions: bool, left_out: Counter[str]) -> Itera
                 left_out[DUPLICATE] += 1
             else:
                 seen.add(step.text)
-                yield _example(row, trace, step)
+                yield _example(row, trace, step, answer_message(step.text, step.reasoning, thinking=reasoning))
 
 
-def _example(row: Row, trace: Trace, step: Step) -> dict[str, Any]:
-    answer: Message = {"role": "assistant", "content": step.text}
+def answer_message(text: str, reasoning: str | None, *, thinking: bool) -> dict[str, Any]:
+    """Return an answer as a message; with `thinking` it has that field, None where the model did not think."""
+    message = {"role": "assistant", "content": text}
+    return {**message, "thinking": reasoning} if thinking else message
+
+
+def _example(row: Row, trace: Trace, step: Step, answer: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": row.prompt.id,
         "messages": [*row.prompt.messages, answer],

@@ -1,17 +1,21 @@
 """What an export is asked for and what it gave."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cai.core.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """`all_revisions`: SFT examples of every round, not only the last; `test_share`: of the prompts, in [0, 1)."""
+    """`all_revisions`: SFT examples of every round, not only the last; `test_share`: of the prompts, in [0, 1).
+
+    `reasoning`: answers have what the model thought before them, in the field `thinking`.
+    """
 
     all_revisions: bool = False
     test_share: float = 0.05
+    reasoning: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.test_share < 1.0:
@@ -42,7 +46,7 @@ class ExportSummary:
     `failed_parts` are the samples and verdicts that rows lack because they failed, by stage; `lacking` of the rows do.
     `adherence` is what the gates said: for each principle, how likely responses kept it when they came to its round.
     `left_out` are the rows of the run that were not read, by reason (`cai.rundir.left_out`); `remarks` are sentences on
-    what an earlier export held and this one does not.
+    what an earlier export held and this one does not. `reasoning` are how many thoughts the rows hold, by stage.
     """
 
     rows: int
@@ -55,3 +59,4 @@ class ExportSummary:
     adherence: Mapping[str, Adherence]
     left_out: Mapping[str, int]
     remarks: tuple[str, ...] = ()
+    reasoning: Mapping[str, int] = field(default_factory=dict)
