@@ -73,6 +73,13 @@ def test_a_revision_that_changes_little_is_a_word_diff() -> None:
     assert "{+a+}" in word_diff("not b c", "a b c", colours=False).plain
 
 
+def test_a_gate_that_was_not_answered_says_so() -> None:
+    trace = make_trace(*CHANGED)
+    unanswered = replace(trace.rounds[0], gate=None, gate_mass=0.31)
+    told = flat(printed(make_row("?", replace(trace, rounds=(unanswered,)))))
+    assert "critique (no-dose, the gate not answered: mass 0.31): It names a dose." in told
+
+
 def test_a_rewritten_text_is_shown_as_it_is() -> None:
     assert not are_alike(*REWRITTEN)
     told = flat(printed(make_row("?", make_trace(*REWRITTEN))))
@@ -91,6 +98,7 @@ def test_a_rewritten_text_is_shown_as_it_is() -> None:
         (make_verdict(0.79, 0.35, "orders"), "abstained: orders; final:0 was better with 0.79 when it was shown first "
                                              "and 0.35 when it was shown second"),
         (make_verdict(None, None, "failed"), "abstained: failed"),
+        (make_verdict(0.6, 0.6, "low mass"), "abstained: low mass: 1.00 and 1.00; final:0 was better with"),
     ],
 )  # fmt: skip
 def test_a_verdict_says_what_its_numbers_are(verdict: Verdict, told: str) -> None:

@@ -27,6 +27,7 @@ from cai.core.text import visible
 from cai.evaluate.directory import DOCUMENT as EVALUATION
 from cai.evaluate.directory import FORMAT as EVALUATION_FORMAT
 from cai.loop.stage_records import look
+from cai.method.verdicts import LOW_MASS
 from cai.rundir import Run
 from cai.rundir.documents import DocumentError, parse_document, read_bounded
 from cai.rundir.origin import location
@@ -178,7 +179,9 @@ def _trace(trace: Trace, *, colours: bool, reasoning: bool) -> list[RenderableTy
         parts.extend(thought(turn.gate_reasoning, f"{turn.principle_id}, at the gate"))
         if turn.critique is None or turn.revision is None:
             continue
-        belief = "" if turn.gate is None else f", {turn.gate:.0%} likely broken"
+        belief = "" if turn.gate_mass is None else f", the gate not answered: mass {turn.gate_mass:.2f}"
+        if turn.gate is not None:
+            belief = f", {turn.gate:.0%} likely broken"
         critique = _entry("critique", turn.critique, "yellow", note=f"{turn.principle_id}{belief}")
         parts.extend((*thought(turn.critique_reasoning), critique, *thought(turn.revision_reasoning)))
         if are_alike(current, turn.revision):
@@ -200,7 +203,9 @@ def _verdict(verdict: Verdict) -> Text:
     a, b = verdict.a_source, verdict.b_source
     if verdict.probability is None:
         better, first, second = a, verdict.first, verdict.second
-        result = ": ".join(["abstained", str(verdict.abstained), *verdict.unreadable])
+        masses = [f"{mass:.2f}" for mass in (verdict.first_mass, verdict.second_mass) if mass is not None]
+        weighed = " and ".join(masses) if verdict.abstained == LOW_MASS else ""
+        result = ": ".join(filter(None, ["abstained", str(verdict.abstained), weighed, *verdict.unreadable]))
     elif verdict.probability > 0.5:
         better, first, second = a, verdict.first, verdict.second
         result = f"{a} is better with {verdict.probability:.2f}"
