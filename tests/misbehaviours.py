@@ -93,7 +93,7 @@ def in_parts(answer: dict[str, Any]) -> None:
     message = answer["choices"][0]["message"]
     half = len(message["content"]) // 2
     texts = [{"type": "text", "text": text} for text in (message["content"][:half], message["content"][half:])]
-    message["content"] = [{"type": "image", "url": "x"}, *texts, {"type": "thinking", "thinking": "hm"}]
+    message["content"] = [{"type": "image", "url": "x"}, *texts, {"type": "reference", "reference_ids": [1]}]
 
 
 def without(answer: dict[str, Any], *path: str) -> None:

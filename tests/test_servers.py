@@ -24,7 +24,7 @@ import pytest
 from cai.core.errors import ContextError, RequestError, RunError
 from cai.core.records import Message
 from cai.models import open_engine
-from cai.models.base import Choice, Completion, Engine, Request, Sampling
+from cai.models.base import NOT_THINKING, Choice, Completion, Engine, Request, Sampling
 from cai.models.spec import ModelSpec
 from cai.rundir import Run
 from tests.disturbing import finish, start, wait_until
@@ -129,18 +129,22 @@ def test_a_seed_decides_what_is_drawn_in_a_full_batch_too(port: int) -> None:
     assert all(completion.cached_tokens >= 32 for completion in again)
 
 
-def test_choices_are_the_models_own_log_probabilities(port: int) -> None:
-    options = ("That", "Sorry", "Please", "Give")  # as answers of the embedded model begin
-
+@pytest.mark.parametrize(
+    ("prefill", "options"),  # as answers of the embedded model begin, and as they go on
+    [("", ("That", "Sorry", "Please", "Give")), ("That", ("is", "sounds", "was"))],
+)
+def test_choices_are_the_models_own_log_probabilities(port: int, prefill: str, options: tuple[str, ...]) -> None:
     async def choose(model: str) -> Choice:
         engine = await open_engine(ModelSpec.parse(model))
         try:
-            return await engine.choose(Request(asked(QUESTIONS[0])), options)
+            request = Request(asked(QUESTIONS[0]), thinking=NOT_THINKING, prefill=prefill)
+            return await engine.choose(request, options)
         finally:
             await engine.close()
 
     served, here = asyncio.run(choose(spec(port))), asyncio.run(choose("tiny"))
     assert served.mass == pytest.approx(here.mass, rel=1e-2)
+    assert served.prompt_tokens == here.prompt_tokens
     assert served.mass > 0.3
     assert served.probabilities == pytest.approx(here.probabilities, abs=1e-2)
 

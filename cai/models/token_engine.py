@@ -14,15 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cai.core.identity import derive_seed
-from cai.models.base import Choice, Completion, Request, Sampling, ThinkingMode
+from cai.models.base import CHOICE_BUDGET, Choice, Completion, Request, Sampling, ThinkingMode
 from cai.models.conversation import NOTHING, Begun, ChatTokenizer
 from cai.models.scoring import Spelling, weigh
 from cai.models.spelling import Spellings
 from cai.models.template_thinking import QUESTION
 from cai.models.thinking import Tags, split
-
-CHOICE_BUDGET = 512
-"""Tokens that a model may think before a choice where nothing else is said."""
 
 _USUAL = 0.5  # of the first token's probability: from there on a model begins with a thought by itself
 _NOTICED = 0.01  # of it: from there on it is worth another look how a dressed option goes on

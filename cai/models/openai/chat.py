@@ -30,7 +30,9 @@ _FAILED = frozenset({"error", "abort"})
 _THOUGHTS = ("reasoning", "reasoning_content", "thinking")
 """What servers call a thought beside the text: vLLM, Ollama and OpenRouter; SGLang, llama.cpp and DeepSeek; others."""
 
-_BEFORE, _BEHIND = "([{<*\"'", ")]}>*\"'.,:;!"
+_BEFORE, _BEHIND = "([*\"'`“", ")]*\"'`”.,:"
+"""What an option may be dressed in; the same as in `spelling`."""
+
 _SPACES = str.maketrans({"▁": " ", "Ġ": " ", "Ċ": " "})  # how vocabularies spell white space
 _ROUNDING = 1.02
 """How far rounding may carry the probabilities of all tokens together; beyond that they are none."""
