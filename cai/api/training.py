@@ -56,6 +56,7 @@ def train(
     split: str | None = None,
     limit: Count | None = None,
     test_share: Share = 0.05,
+    reasoning: bool = False,
     template: str | None = None,
     seed: Seed = 0,
     fresh: bool = False,
@@ -97,7 +98,8 @@ def train(
 
     Of the data: `mixing_temperature` evens several parts' sizes out, `revisions` and `labels_from` say what is taken
     of a run, `split` of a dataset with several, `limit` is a number of examples, `test_share` in [0, 1) is kept for
-    measuring, `template` is a chat template for a base model without one.
+    measuring, `template` is a chat template for a base model without one; of sft, dpo, kto and orpo: `reasoning` learns
+    what was thought before answers, too.
 
     Of dpo, kto and orpo: `beta`, the reference's hold; of dpo and reward: `labels`; of dpo: `sft_term`. Of grpo and
     rloo: `constitution` and `judge`, or `reward_model`, say who rewards; `group` responses a prompt, of `max_tokens`
@@ -172,7 +174,8 @@ def own_options() -> dict[str, tuple[str, ...]]:
     """Return the options that not every method has, each with the methods that have it."""
     found: dict[str, list[str]] = {}
     for method in METHODS.values():
-        for name in (*(("packing",) if method.packs else ()), *(each.name for each in fields(method.own))):
+        shared = {"packing": method.packs, "reasoning": method.learns_answers}
+        for name in (*(name for name, has in shared.items() if has), *(each.name for each in fields(method.own))):
             found.setdefault(name, []).append(method.name)
     return {name: tuple(methods) for name, methods in found.items()}
 

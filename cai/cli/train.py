@@ -15,6 +15,7 @@ from cai.cli.training import (
     common_options,
     fit_options,
     own_options,
+    reasoning_option,
     take_train_settings,
 )
 from cai.train import missing_package
@@ -57,7 +58,8 @@ def _command(method: TrainingMethod) -> click.Command:
         _run(take_train_settings(method.name, options), dry_run=dry_run, quiet=quiet, as_json=as_json)
 
     decorated: Command = run
-    groups = (common_options, own_options(method.own), fit_options(packing=method.packs), adapter_options)
+    own = (reasoning_option,) if method.learns_answers else ()
+    groups = (common_options, *own, own_options(method.own), fit_options(packing=method.packs), adapter_options)
     for group in reversed(groups):
         decorated = group(decorated)
     return click.command(method.name, help=method.summary, short_help=method.summary)(decorated)

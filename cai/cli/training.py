@@ -80,6 +80,11 @@ common_options = _all(
     config_option,
 )
 
+reasoning_option = click.option(
+    "--reasoning", is_flag=True, help="Learn what was thought before answers, too, as the chat template prints it."
+)
+"""For methods that learn answers which the data holds."""
+
 adapter_options = _all(
     click.option(
         "--adapter",

@@ -138,7 +138,7 @@ def _of_row(row: dict[str, Any]) -> Iterator[Text]:
 
 
 def _characters(sequence: Text) -> int:
-    return len(sequence) if isinstance(sequence, str) else sum(len(turn["content"]) for turn in sequence)
+    return len(sequence) if isinstance(sequence, str) else sum(len(text) for turn in sequence for text in turn.values())
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, sequence: Text) -> int:

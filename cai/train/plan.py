@@ -15,6 +15,7 @@ from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
 from cai.train.data.examples import Examples, holds_scores, load_examples
 from cai.train.data.fitting import fit_examples
+from cai.train.data.reasoning import place_reasoning
 from cai.train.example_tokens import Cut, count_cut, longest_example
 from cai.train.hardware import Choices, Hardware, Workload, settle
 from cai.train.machine import Machine, find_machine
@@ -119,6 +120,8 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         raise UsageError(
             f"{method.name} has settings of its own, {method.own.__name__}, and was given {type(settings.own).__name__}"
         )
+    if settings.data.reasoning and not method.learns_answers:
+        raise UsageError(f"{method.name} learns no answers of the data, so none of their reasoning; leave it out")
     check_adapter(settings.adapter, method.head)
     check_trackers(settings.fit.report_to)
     machine = find_machine(settings.fit.device)
@@ -136,8 +139,16 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     prepared = Prepared("none", ())
     if "text" not in columns:
         answers = method.head == "language" and not method.draws_responses
-        prepared = prepare_template(tokenizer, settings.template, need_markers="messages" in columns, need_ends=answers)
+        prepared = prepare_template(
+            tokenizer,
+            settings.template,
+            need_markers="messages" in columns,
+            need_ends=answers,
+            reasoning=settings.data.reasoning,
+        )
         examples = fit_examples(examples, tokenizer)
+        if prepared.key is not None:
+            examples = place_reasoning(examples, tokenizer, prepared.key, always=prepared.always)
     shape = measure(source, settings.adapter, method.head)
     require_rows(tokenizer, shape.vocabulary, source.name)
     longest = longest_example(tokenizer, examples)

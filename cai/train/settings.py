@@ -19,7 +19,8 @@ class DataSettings:
 
     `data`: run directories, files, saved datasets, URLs of these, or hub names, each perhaps with `:WEIGHT`.
     `mixing_temperature` evens the parts' sizes out where no weights are given. `revisions`, `labels_from`: what is
-    taken from a run. `limit` bounds the examples to train on, and those to measure with.
+    taken from a run. `limit` bounds the examples to train on, and those to measure with. `reasoning`: what was thought
+    before answers is learned, too.
     """
 
     data: tuple[DataSource, ...]
@@ -29,6 +30,7 @@ class DataSettings:
     split: str | None = None
     limit: int | None = None
     test_share: float = 0.05
+    reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,19 +25,22 @@ from numpy.typing import NDArray
 from cai.core.identity import draw, fingerprint, key
 from cai.data.export.splits import SALT
 from cai.rundir.files import refusal
+from cai.train.data.conversations import spoken
 from cai.train.data.shaping import Layout, features
 
 ROWS_PER_BATCH = 500
 
 DUPLICATE = "duplicate"
 CONTRADICTED = "both good and bad"
+_ANSWERS = ("messages", "completion", "chosen", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
     """The examples of one part, and of each: its prompt's and its answer's key, its label and whether it is held out.
 
-    `labels` are meaningless but for labelled examples. `fingerprint` names the content and who is held out.
+    `labels` are meaningless but for labelled examples. `fingerprint` names the content and who is held out. `thoughts`
+    counts the examples with an answer that was thought about.
     """
 
     examples: Dataset
@@ -46,23 +49,36 @@ class Collected:
     labels: NDArray[np.bool_]
     held_out: NDArray[np.bool_]
     fingerprint: str
+    thoughts: int
 
 
-def collect(examples: Iterable[tuple[Mapping[str, Any], bool | None]], layout: Layout, test_share: float) -> Collected:
+def collect(
+    examples: Iterable[tuple[Mapping[str, Any], bool | None]],
+    layout: Layout,
+    test_share: float,
+    *,
+    reasoning: bool = False,
+) -> Collected:
     """Write the examples down; where an example does not say whether it is held out, its prompt's hash does.
+
+    What was thought before answers is written only with `reasoning`.
 
     The hash is that of `cai export` for prompts without an id of their own, so that a prompt is a test prompt
     everywhere. Raises StoreError when the disk refuses.
     """
-    shape = features(layout)
+    shape = features(layout, reasoning)
+    thoughts = 0
     prompts, answers, labels, held = array("Q"), array("Q"), array("B"), array("B")
     digest = hashlib.blake2b(digest_size=8)
     waiting: list[Mapping[str, Any]] = []
     try:
         number, path = tempfile.mkstemp(dir=_folder(), suffix=".arrow")
         with os.fdopen(number, "wb") as file, pa.ipc.new_stream(file, shape.arrow_schema) as writer:
-            for example, held_out in examples:
-                prompt = fingerprint(_prompt(example, layout))
+            for given, held_out in examples:
+                plain = {name: _without_thoughts(value) for name, value in given.items()}
+                thoughts += any(given[name] != plain[name] for name in _ANSWERS if name in given)
+                example = given if reasoning else plain
+                prompt = fingerprint(_prompt(plain, layout))
                 side = draw(SALT, "split", prompt) < test_share if held_out is None else held_out
                 prompts.append(key(prompt))
                 answers.append(key(prompt + fingerprint(example.get("completion"))))
@@ -83,6 +99,7 @@ def collect(examples: Iterable[tuple[Mapping[str, Any], bool | None]], layout: L
         np.frombuffer(labels, np.bool_),
         np.frombuffer(held, np.bool_),
         digest.hexdigest(),
+        thoughts,
     )
 
 
@@ -110,6 +127,10 @@ def _prompt(example: Mapping[str, Any], layout: Layout) -> Any:
         return example["prompt"]
     turns = example["messages"]
     return turns[: max(place for place, turn in enumerate(turns) if turn["role"] == "assistant")]
+
+
+def _without_thoughts(value: Any) -> Any:
+    return spoken(value) if isinstance(value, list | tuple) else value
 
 
 @cache

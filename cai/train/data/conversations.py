@@ -6,13 +6,26 @@ raises BadRowError with a short reason that rows are counted under.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from cai.core.records import Message
 from cai.data.contents import TOOLS, read_content
-from cai.data.rows import BadRowError
+from cai.data.rows import BadRowError, check_text
 
-Turns = list[Message]
+THINKING = "thinking"
+"""What was thought before a turn, under TRL's name."""
+
+_THINKING_TOO = (THINKING, "reasoning_content")
+
+
+class Turn(Message, total=False):
+    """A turn, with what the assistant thought before it, if that was written down."""
+
+    thinking: str
+
+
+Turns = list[Turn]
 
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
@@ -30,9 +43,9 @@ def read_prompt(value: Any) -> Turns:
 def read_answer(value: Any, prompt: Turns) -> Turns:
     """Return the assistant's one turn after `prompt`, which a message list may repeat (perhaps without system)."""
     turns = _turns(value, "assistant", "answer")
-    spoken = [turn for turn in prompt if turn["role"] != "system"]
-    for repeated in (prompt, spoken):
-        if len(turns) > len(repeated) and turns[: len(repeated)] == repeated:
+    without_system = [turn for turn in prompt if turn["role"] != "system"]
+    for repeated in (prompt, without_system):
+        if len(turns) > len(repeated) and spoken(turns[: len(repeated)]) == spoken(repeated):
             turns = turns[len(repeated) :]
             break
     if len(turns) != 1 or turns[0]["role"] != "assistant":
@@ -60,7 +73,8 @@ def read_whole_pair(chosen: Any, rejected: Any) -> tuple[Turns, Turns, Turns]:
     """
     first, second = _dialogue_or_text(chosen), _dialogue_or_text(rejected)
     common = 0
-    while common < min(len(first), len(second)) - 1 and first[common] == second[common]:
+    said = spoken(first), spoken(second)
+    while common < min(len(first), len(second)) - 1 and said[0][common] == said[1][common]:
         common += 1
     prompt = first[:common]
     if not prompt:
@@ -76,6 +90,11 @@ def split_last_answer(turns: Turns) -> tuple[Turns, Turns] | None:
     return None
 
 
+def spoken(turns: Sequence[Turn]) -> list[Message]:
+    """Return the turns without what was thought."""
+    return [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+
+
 def is_turn_of(turn: object, role: str) -> bool:
     """Tell whether a value, whatever it is, is a turn of the role's."""
     return isinstance(turn, dict) and turn.get("role") == role
@@ -87,13 +106,13 @@ def _dialogue_or_text(value: Any) -> Turns:
         if len(pieces) < 3 or pieces[0].strip():
             raise BadRowError("there is no prompt, neither in a column nor as '\\n\\nHuman: ' in the text")
         speakers = {"Human": "user", "Assistant": "assistant"}
-        spoken = zip(pieces[1::2], pieces[2::2], strict=True)
-        value = [{"role": speakers[name], "content": content.strip()} for name, content in spoken]
+        said = zip(pieces[1::2], pieces[2::2], strict=True)
+        value = [{"role": speakers[name], "content": content.strip()} for name, content in said]
     return _turns(value, None, "conversation")
 
 
 def _turns(value: Any, role_of_text: str | None, what: str) -> Turns:
-    """Return messages with nothing but role and content; a string is one turn of `role_of_text`."""
+    """Return messages with role, content and thought alone; a string is one turn of `role_of_text`."""
     if value is None:
         raise BadRowError(f"there is no {what}")
     if isinstance(value, str) and role_of_text is not None:
@@ -105,5 +124,9 @@ def _turns(value: Any, role_of_text: str | None, what: str) -> Turns:
         role = turn.get("role") if isinstance(turn, dict) else None
         if role not in ("system", "user", "assistant", *TOOLS):
             raise BadRowError(f"the {what} has a turn without a known role")
-        turns.append({"role": role, "content": read_content(turn, "a turn")})
+        said: Turn = {"role": role, "content": read_content(turn, "a turn")}
+        thought = next((turn[name] for name in _THINKING_TOO if isinstance(turn.get(name), str)), "")
+        if role == "assistant" and thought.strip():
+            said["thinking"] = check_text(thought)
+        turns.append(said)
     return turns

@@ -105,7 +105,10 @@ def load_examples(kind: ExampleKind, settings: DataSettings, seed: int) -> Examp
             ),
             fingerprint=_fingerprint(kind, settings, seed, named, parts),
             left_out={reason: count for reason, count in sorted(left_out.items()) if count},
-            remarks=tuple(dict.fromkeys(told for source in sources for told in source.remarks)),
+            remarks=(
+                *dict.fromkeys(told for source in sources for told in source.remarks),
+                *_tell_thoughts(sum(part.thoughts for part in parts), settings),
+            ),
         )
 
 
@@ -162,7 +165,7 @@ def _converted(shape: RowShape) -> RowShape:
 
 def _collect(source: RunExamples | TableExamples, settings: DataSettings, left_out: Counter[str]) -> Collected:
     reasons: Counter[str] = Counter()
-    collected = collect(source.examples(reasons), source.layout, settings.test_share)
+    collected = collect(source.examples(reasons), source.layout, settings.test_share, reasoning=settings.reasoning)
     if not len(collected.examples):
         raise InputError(f"{source.name} gives no example{_why(reasons)}.")
     left_out += reasons
@@ -230,9 +233,19 @@ def _fingerprint(
     kind: ExampleKind, settings: DataSettings, seed: int, named: Sequence[WeightedSource], parts: Sequence[Collected]
 ) -> str:
     """Return what names the examples; paths and the split's name are not among it, content is."""
-    options = {name: value for name, value in asdict(settings).items() if name not in ("data", "split")}
+    unnamed = ("data", "split", *(() if settings.reasoning else ("reasoning",)))
+    options = {name: value for name, value in asdict(settings).items() if name not in unnamed}
     contents = [[part.fingerprint, item.weight] for item, part in zip(named, parts, strict=True)]
     return fingerprint([kind, options, seed, contents])
+
+
+def _tell_thoughts(thoughts: int, settings: DataSettings) -> list[str]:
+    """Return what to say of examples with reasoning; raises InputError where it is asked for and there is none."""
+    if settings.reasoning and not thoughts:
+        raise InputError("--reasoning learns what was thought before answers, and the data has none; leave it out.")
+    if settings.reasoning or not thoughts:
+        return []
+    return [f"what was thought before the answers of {thoughts:,} examples is not learned from; --reasoning does"]
 
 
 def _why(reasons: Mapping[str, int]) -> str:

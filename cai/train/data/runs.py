@@ -26,6 +26,7 @@ from cai.data.export.splits import SALT
 from cai.rundir import Run, checkout
 from cai.rundir.checkout import has_run
 from cai.rundir.layout import PREFERENCE, SFT, split_path
+from cai.train.data.conversations import THINKING
 from cai.train.data.labels import gate_label
 from cai.train.data.shaping import COLUMNS, NEEDS, Layout, label_pair
 from cai.train.settings import DataSettings
@@ -70,12 +71,20 @@ class RunExamples:
         self._last_test_draw = _last_test_draw(directory)
 
     def examples(self, left_out: Counter[str]) -> Iterator[tuple[dict[str, Any], bool | None]]:
-        """Yield each example and whether its prompt is held out; count what is left out by reason."""
+        """Yield each example and whether its prompt is held out; count what is left out by reason.
+
+        Answers have what the model thought before them, if it did.
+        """
         for row in self._reader.rows():
             place = draw(SALT, "split", row.prompt.id)
             held_out = place <= self._last_test_draw or place < self._settings.test_share
+            thoughts = _thoughts(row)
             for example in self._of_row(row, left_out):
-                yield {name: example[name] for name in COLUMNS[self.layout]}, held_out
+                columns = {name: example[name] for name in COLUMNS[self.layout]}
+                for name in ("completion", "chosen", "rejected"):
+                    if thought := thoughts.get(columns[name][0]["content"] if name in columns else ""):
+                        columns[name] = [{**columns[name][0], THINKING: thought}]
+                yield columns, held_out
 
     def _of_row(self, row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
         if self._kind == "supervised":
@@ -87,6 +96,16 @@ class RunExamples:
         else:
             for pair in preference_pairs(row, left_out):
                 yield from (pair,) if self._kind == "pairs" else label_pair(pair)
+
+
+def _thoughts(row: Row) -> dict[str, str]:
+    """Return what was thought before each text of the row that had some thought before it."""
+    found: dict[str, str] = {}
+    for trace in row.traces:
+        said = [(trace.response, trace.reasoning)]
+        said += [(turn.revision, turn.revision_reasoning) for turn in trace.rounds if turn.revision is not None]
+        found |= {text: thought for text, thought in said if thought and text not in found}
+    return found
 
 
 def _by_gates(row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:

@@ -24,6 +24,7 @@ from cai.core.errors import InputError
 from cai.data.columns import METADATA, PROMPT_COLUMNS, PromptColumns, listed, prompt_columns, system_column, with_system
 from cai.data.rows import BadRowError, check_text
 from cai.train.data.conversations import (
+    THINKING,
     Turns,
     is_turn_of,
     read_answer,
@@ -82,9 +83,9 @@ class RowShape:
     distinct: bool = False
 
 
-def features(layout: Layout) -> Features:
+def features(layout: Layout, reasoning: bool = False) -> Features:
     """Return the one set of features that all datasets of a layout have, so that they concatenate."""
-    turns = List({"role": Value("string"), "content": Value("string")})
+    turns = List({name: Value("string") for name in ("role", "content", *((THINKING,) if reasoning else ()))})
     return Features({name: Value(_PLAIN[name]) if name in _PLAIN else turns for name in COLUMNS[layout]})
 
 

@@ -95,6 +95,11 @@ class TrainingMethod:
         return self.data == "prompts"
 
     @property
+    def learns_answers(self) -> bool:
+        """Whether it makes a policy from answers that the data holds, so that it can learn their reasoning, too."""
+        return self.head == "language" and not self.draws_responses
+
+    @property
     def learns_preferences(self) -> bool:
         """Whether it makes a policy from feedback, as a loop's second stage does."""
         return self.head == "language" and self.data != "supervised"

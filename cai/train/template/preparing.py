@@ -12,7 +12,7 @@ turn. So what was learned is written into the generation configuration that lies
 and texts end so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from trl.chat_template_utils import get_training_chat_template
 
 from cai.core.errors import ModelError, UsageError
-from cai.core.records import Message
 from cai.models.template_check import RenderError, limited, render
 from cai.train.template.markers import has_markers, with_markers, without_markers
 
@@ -34,40 +33,75 @@ _OFFER = "give --template chatml, alpaca or plain"
 
 _QUESTIONS = ("What can I do against hiccups?", "And if nothing helps?", "Whom do I ask?")
 _ANSWERS = ("Hold your breath.\n\nThen sip cold water.", "Wait; they pass.", "A pharmacist knows.")
+_THOUGHTS = ("It is nothing grave, so help at home will do.", "There is more time than worry.", "Someone near is best.")
+_KEYS = ("reasoning_content", "thinking", "reasoning")
 _SYSTEM = "You answer briefly."
 
-Chat = list[Message]
+Chat = list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What was done, in a phrase, and the tokens that a turn of the assistant's ends with."""
+    """What was done, in a phrase, and the tokens that a turn of the assistant's ends with.
+
+    `key` is what the template calls the reasoning of a turn, None where none is learned; `always` says that it prints
+    answers as the laws ask only behind some.
+    """
 
     done: str
     ends: tuple[int, ...]
+    key: str | None = None
+    always: bool = False
 
 
 def prepare_template(
-    tokenizer: PreTrainedTokenizerBase, choice: str | None, *, need_markers: bool, need_ends: bool = True
+    tokenizer: PreTrainedTokenizerBase,
+    choice: str | None,
+    *,
+    need_markers: bool,
+    need_ends: bool = True,
+    reasoning: bool = False,
 ) -> Prepared:
     """Settle the tokenizer's chat template, so that it is saved with the result.
 
     `choice` is one of TEMPLATES or None for the model's own; `need_markers` when the loss must find the assistant's
-    turns in a whole conversation, `need_ends` when answers are learned. Raises UsageError when there is no template,
-    or none that keeps the laws above.
+    turns in a whole conversation, `need_ends` when answers are learned, `reasoning` when what was thought before them
+    is, too. Raises UsageError when there is no template, or none that keeps the laws above.
     """
-    done = _settle(tokenizer, choice, need_markers=need_markers, need_ends=need_ends)
-    _require_prefix(tokenizer)
-    ends = _ends(tokenizer, _default(tokenizer))
+    key = _reasoning_key(tokenizer, choice) if reasoning else None
+    done = _settle(tokenizer, choice, key, need_markers=need_markers, need_ends=need_ends)
+    _require_prefix(tokenizer, key)
+    template = _default(tokenizer)
+    ends = _ends(tokenizer, template, key)
     if need_ends and not ends:
         raise UsageError(
             "This model's chat template closes no answer with a token of its own, so the model would not learn where "
             f"one ends; {_OFFER}."
         )
-    return Prepared(done, ends)
+    always = key is not None and not (
+        _keeps_prefixes(tokenizer, template, None) and (not need_markers or _marks_answers(tokenizer, template, None))
+    )
+    return Prepared(done, ends, key, always)
 
 
-def _settle(tokenizer: PreTrainedTokenizerBase, choice: str | None, *, need_markers: bool, need_ends: bool) -> str:
+def _reasoning_key(tokenizer: PreTrainedTokenizerBase, choice: str | None) -> str:
+    """Return under which name the template prints what was thought before an answer; raises UsageError."""
+    template = None if choice is not None or tokenizer.chat_template is None else _default(tokenizer)
+    for key in _KEYS if template is not None else ():
+        try:
+            if _THOUGHTS[0] in _render(tokenizer, str(template), _exchange(1, key))[0]:
+                return key
+        except RenderError:
+            continue
+    raise UsageError(
+        "The chat template prints no reasoning before an answer, so none can be learned; leave --reasoning out, or "
+        "train a model whose own template does."
+    )
+
+
+def _settle(
+    tokenizer: PreTrainedTokenizerBase, choice: str | None, key: str | None, *, need_markers: bool, need_ends: bool
+) -> str:
     if choice is not None:
         tokenizer.chat_template = _own_template(tokenizer, choice)
         return f"{choice} (given)"
@@ -80,12 +114,12 @@ def _settle(tokenizer: PreTrainedTokenizerBase, choice: str | None, *, need_mark
             raise ModelError(
                 "This model's tokenizer cannot tell which tokens the assistant wrote; use its fast version."
             )
-        chosen, done = _marked(tokenizer, own)
+        chosen, done = _marked(tokenizer, own, key)
         if chosen != own:
             _set_default(tokenizer, chosen)
-    elif need_ends and not _ends(tokenizer, own):
+    elif need_ends and not _ends(tokenizer, own, key):
         known = _known_family(tokenizer)
-        if known is not None and _ends(tokenizer, known):
+        if known is not None and _ends(tokenizer, known, key):
             _set_default(tokenizer, known)
             done = _KNOWN
     return done
@@ -122,15 +156,15 @@ def _set_default(tokenizer: PreTrainedTokenizerBase, template: str) -> None:
         tokenizer.chat_template = template
 
 
-def _marked(tokenizer: PreTrainedTokenizerBase, own: str) -> tuple[str, str]:
+def _marked(tokenizer: PreTrainedTokenizerBase, own: str, key: str | None) -> tuple[str, str]:
     """Return a template that marks what the assistant says, and where it comes from; raises UsageError."""
-    if has_markers(own) and _marks_answers(tokenizer, own):
+    if has_markers(own) and _marks_answers(tokenizer, own, key):
         return own, "the model's own"
     known = _known_family(tokenizer)
-    if known is not None and _marks_answers(tokenizer, known, header_too=True):
+    if known is not None and _marks_answers(tokenizer, known, key, header_too=True):
         return known, _KNOWN
     patched = with_markers(without_markers(own))
-    if patched is not None and _same_text(tokenizer, own, patched) and _marks_answers(tokenizer, patched):
+    if patched is not None and _same_text(tokenizer, own, patched, key) and _marks_answers(tokenizer, patched, key):
         return patched, "the model's own with generation markers added"
     raise UsageError(
         "This model's chat template does not mark what the assistant says and could not be patched so that it surely "
@@ -148,10 +182,13 @@ def _known_family(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return None if template is None else str(template)
 
 
-def _chats(tokenizer: PreTrainedTokenizerBase, template: str) -> list[Chat]:
-    """Return conversations of one to three exchanges, with a system turn too where the template takes one."""
-    chats = [_exchange(length) for length in (1, 2, 3)]
-    with_system: Chat = [{"role": "system", "content": _SYSTEM}, *chats[-1]]
+def _chats(tokenizer: PreTrainedTokenizerBase, template: str, key: str | None) -> list[Chat]:
+    """Return conversations of one to three exchanges, with a system turn too where the template takes one.
+
+    Under the `key`, if there is one, answers have a thought.
+    """
+    chats = [_exchange(length, key) for length in (1, 2, 3)]
+    with_system = [{"role": "system", "content": _SYSTEM}, *chats[-1]]
     try:
         _render(tokenizer, template, with_system)
     except RenderError:
@@ -159,15 +196,16 @@ def _chats(tokenizer: PreTrainedTokenizerBase, template: str) -> list[Chat]:
     return [*chats, with_system]
 
 
-def _exchange(length: int) -> Chat:
+def _exchange(length: int, key: str | None) -> Chat:
     turns: Chat = []
-    for question, answer in zip(_QUESTIONS[:length], _ANSWERS[:length], strict=True):
-        turns += ({"role": "user", "content": question}, {"role": "assistant", "content": answer})
+    for question, answer, thought in list(zip(_QUESTIONS, _ANSWERS, _THOUGHTS, strict=True))[:length]:
+        thinking = {} if key is None else {key: thought}
+        turns += ({"role": "user", "content": question}, {"role": "assistant", "content": answer, **thinking})
     return turns
 
 
 def _render(
-    tokenizer: PreTrainedTokenizerBase, template: str, chat: Sequence[Message], *, prompt: bool = False
+    tokenizer: PreTrainedTokenizerBase, template: str, chat: Sequence[Mapping[str, str]], *, prompt: bool = False
 ) -> tuple[str, list[tuple[int, int]]]:
     """Return the text and the marked stretches of it, first character and the one after the last.
 
@@ -190,8 +228,8 @@ def _render(
     return text, [(int(first), int(last)) for first, last in marked[0]] if marked else []
 
 
-def _same_text(tokenizer: PreTrainedTokenizerBase, one: str, other: str) -> bool:
-    chats: list[tuple[Chat, bool]] = [(chat, False) for chat in _chats(tokenizer, one)]
+def _same_text(tokenizer: PreTrainedTokenizerBase, one: str, other: str, key: str | None) -> bool:
+    chats: list[tuple[Chat, bool]] = [(chat, False) for chat in _chats(tokenizer, one, key)]
     chats += [(chat[:-1], True) for chat, _ in chats]
     try:
         return all(
@@ -202,14 +240,16 @@ def _same_text(tokenizer: PreTrainedTokenizerBase, one: str, other: str) -> bool
         return False
 
 
-def _marks_answers(tokenizer: PreTrainedTokenizerBase, template: str, *, header_too: bool = False) -> bool:
+def _marks_answers(
+    tokenizer: PreTrainedTokenizerBase, template: str, key: str | None, *, header_too: bool = False
+) -> bool:
     """Return whether exactly what a model would write is marked: from the generation prompt's end to the turn's end.
 
     `header_too` lets the assistant's header be marked as well, as some of TRL's templates do: constant words that
     teach nothing wrong.
     """
     try:
-        return all(_marks_chat(tokenizer, template, chat, header_too) for chat in _chats(tokenizer, template))
+        return all(_marks_chat(tokenizer, template, chat, header_too) for chat in _chats(tokenizer, template, key))
     except RenderError:
         return False
 
@@ -221,9 +261,11 @@ def _marks_chat(tokenizer: PreTrainedTokenizerBase, template: str, chat: Chat, h
     others = [turn["content"] for turn in chat if turn["role"] != "assistant"]
     if len(marked) != len(answers):
         return False
-    for (first, last), answer in zip(marked, answers, strict=True):
+    for (first, last), answer, thought in zip(marked, answers, _THOUGHTS, strict=False):
         lead, found, end = text[first:last].partition(answer)
         if not found or end_of_turn(tokenizer, end) is None or any(other in lead + end for other in others):
+            return False
+        if thought in text and thought not in lead:
             return False
     prompt, _ = _render(tokenizer, template, chat[:-1], prompt=True)
     begins, due = marked[-1][0], len(prompt)
@@ -231,11 +273,11 @@ def _marks_chat(tokenizer: PreTrainedTokenizerBase, template: str, chat: Chat, h
     return not text[due:begins].strip() and (header_too or not text[begins:due].strip())
 
 
-def _ends(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[int, ...]:
+def _ends(tokenizer: PreTrainedTokenizerBase, template: str, key: str | None) -> tuple[int, ...]:
     """Return the tokens that close the last answer of a conversation, or none where one is not closed."""
     found: dict[int, None] = {}
     try:
-        for chat in _chats(tokenizer, template):
+        for chat in _chats(tokenizer, template, key):
             prompt, _ = _render(tokenizer, template, chat[:-1], prompt=True)
             text, _ = _render(tokenizer, template, chat)
             _, printed, after = text[len(prompt) :].partition(chat[-1]["content"])
@@ -258,10 +300,9 @@ def _joined(stretches: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _require_prefix(tokenizer: PreTrainedTokenizerBase) -> None:
-    template = _default(tokenizer)
+def _require_prefix(tokenizer: PreTrainedTokenizerBase, key: str | None) -> None:
     try:
-        kept = all(_keeps_prefix(tokenizer, template, chat) for chat in _chats(tokenizer, template))
+        kept = _keeps_prefixes(tokenizer, _default(tokenizer), key)
     except RenderError as error:
         raise UsageError(f"This model's chat template cannot be rendered ({error}); {_OFFER}.") from error
     if not kept:
@@ -269,6 +310,10 @@ def _require_prefix(tokenizer: PreTrainedTokenizerBase) -> None:
             "With this model's chat template a prompt is not the beginning of the prompt with its answer, so what "
             f"belongs to the answer cannot be told; {_OFFER}."
         )
+
+
+def _keeps_prefixes(tokenizer: PreTrainedTokenizerBase, template: str, key: str | None) -> bool:
+    return all(_keeps_prefix(tokenizer, template, chat) for chat in _chats(tokenizer, template, key))
 
 
 def _keeps_prefix(tokenizer: PreTrainedTokenizerBase, template: str, chat: Chat) -> bool:

@@ -9,7 +9,8 @@ import warnings
 from collections import Counter
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, Features, Value
+from trl.data_utils import apply_chat_template
 from trl.import_utils import TRLExperimentalWarning
 
 from cai.core.errors import InputError
@@ -31,8 +32,13 @@ class AnswerORPOTrainer(BaseTrainer, ORPOTrainer):  # type: ignore[misc]  # trl 
     train_dataset: Dataset
     eval_dataset: Dataset | None
 
-    def __init__(self, **keywords: Any) -> None:
-        super().__init__(**keywords)
+    def __init__(self, *, train_dataset: Dataset, eval_dataset: Dataset | None, **keywords: Any) -> None:
+        tokenizer = keywords["processing_class"]
+        super().__init__(
+            train_dataset=_rendered(train_dataset, tokenizer),
+            eval_dataset=None if eval_dataset is None else _rendered(eval_dataset, tokenizer),
+            **keywords,
+        )
         self.left_out: Counter[str] = Counter()
         train, test = self.train_dataset, self.eval_dataset
         self.train_dataset = self._answered(train)
@@ -70,6 +76,12 @@ class AnswerORPOTrainer(BaseTrainer, ORPOTrainer):  # type: ignore[misc]  # trl 
         tokens = (batch["chosen_labels"][:, 1:] != -100).sum(dim=1).to(outputs[0].device)
         loss = -(outputs[0] * tokens).sum() / tokens.sum()
         return (*outputs[:4], loss, *outputs[5:])
+
+
+def _rendered(dataset: Dataset, tokenizer: Any) -> Dataset:
+    """Return the pairs as texts, as TRL's would make them, were all conversations of plain turns."""
+    texts = Features(dict.fromkeys(("prompt", "chosen", "rejected"), Value("string")))
+    return dataset.map(apply_chat_template, fn_kwargs={"processing_class": tokenizer}, features=texts)
 
 
 def _common(one: list[int], other: list[int]) -> int:
