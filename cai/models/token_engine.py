@@ -116,7 +116,7 @@ class TokenEngine(ABC):
             return await self._weigh(self._chat.encode_prompt(request.messages, mode, behind), spelled)
         opening = "" if manner.opened else manner.tags.opening
         spelled = self._chat.spell(options, mode, Begun(f"{opening}?{manner.tags.closing}", request.prefill))
-        budget = CHOICE_BUDGET if request.thinking.budget is None else request.thinking.budget
+        budget = request.sampling.max_tokens if request.thinking.budget is None else request.thinking.budget
         thought = await self._think(request, manner, budget, spelled.longest, always=True, complete=True)
         choice = await self._weigh(thought.prompt, spelled)
         return replace(
