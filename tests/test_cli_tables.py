@@ -14,6 +14,7 @@ from cai.cli.main import main
 from cai.cli.screen import Screen, options_table
 from cai.cli.tables import exit_code, print_evaluation, print_export, print_hints, print_summary
 from cai.data.export import ExportSummary, SplitCounts
+from cai.data.export.summary import Adherence
 from cai.evaluate.measures import measures_of
 from cai.evaluate.results import Calibration, Evaluation, Measurement, ModelResult, PairResult
 from cai.loop.run import LoopOutcome
@@ -158,6 +159,47 @@ def evaluation(labels: tuple[str, ...]) -> Evaluation:
         calibration=(Calibration(None, None, 100, (Measurement("Brier score", 0.5, None, None, 9),)),),
         detector=(),
     )
+
+
+def test_shares_of_few_answers_are_counts_and_the_unanswered_stand_beside_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    name = "breaks no-certain-diagnosis"
+
+    def lacking(model: ModelResult, count: int, unanswered: int) -> ModelResult:
+        found = tuple(replace(one, count=count) if one.name == name else one for one in model.measurements)
+        return replace(model, measurements=found, unanswered={name: unanswered})
+
+    made = evaluation(("base", "few", "half"))
+    base, few, half = made.models
+    made = replace(made, models=(lacking(base, 40, 0), lacking(few, 10, 11), lacking(half, 20, 20)))
+    print_evaluation(Screen(), replace(made, models=made.models))
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = [line.split() for line in lines if line.startswith(name)]
+    assert row[2:] == ["↓", "10-40", "0-20", "10", "[5.0,", "15]", "1", "of", "10", "10", "[5.0,", "15]"]
+    (refuses,) = [line.split() for line in lines if line.startswith("refuses, benign")]
+    assert refuses[3:5] == ["40", "10"], "nobody was asked about it"
+    assert "unanswered" in lines[1]
+
+
+def test_few_decided_pairs_are_counts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    made = evaluation(("base", "other"))
+    few = replace(made.pairs[0], wins=2, losses=1, abstained={"low mass": 30})
+    print_evaluation(Screen(), replace(made, pairs=(few,)))
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("other over base")]
+    assert row.split()[3:] == ["2", "of", "3", "2", "1", "3", "low", "mass", "30"]
+
+
+def test_what_gates_left_unanswered_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    kept = {"kind-tone": Adherence(0.9, 34, 6), "privacy": Adherence(0.9, 34, 146), "dose": Adherence(None, 0, 5)}
+    out = printed(capsys, (print_export, Path("r"), replace(EXPORT, adherence=kept)))
+    told = "kind-tone 90% of 34, 6 unanswered; privacy 34 of 180 answered; dose 0 of 5 answered"
+    assert f"kept by responses, by the gates: {told}\n" in out
 
 
 def test_settled_options_are_whole_and_only_those_that_are_set(capsys: pytest.CaptureFixture[str]) -> None:

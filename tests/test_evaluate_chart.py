@@ -2,7 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +224,20 @@ def test_a_font_that_has_the_letters_is_found(
     draw_chart([ChartRow(KOREAN, ROWS_OF_TWO[0].shares)], "n = 4")
     assert drawn[0].axes[0].get_yticklabels()[0].get_text() == KOREAN
     assert drawn[0].get_supxlabel() == "n = 4"
+
+
+def test_few_answers_have_no_line_and_the_unanswered_are_in_the_title(drawn: list[Figure]) -> None:
+    measures = tuple(measure for measure in measures_of(("dose",)) if measure.name == "breaks dose")
+    made = evaluation_of({"well": {"breaks dose": 0.5}, "badly": {"breaks dose": 0.5}, "never": {}}, measures)
+    well, badly, never = made.models
+    badly, never = replace(badly, unanswered={"breaks dose": 41}), replace(never, unanswered={"breaks dose": 7})
+    draw_evaluation(replace(made, models=(well, badly, never)))
+    axes = drawn[0].axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    assert "20 of 40, too few for a share" in texts
+    assert "0 of 0, too few for a share" in texts
+    title = axes.get_yticklabels()[0].get_text().replace("\xa0", " ").replace("\n", " ")
+    assert title == "breaks dose ↓ (n = 0 to 40, unanswered 0 to 41)"
 
 
 def evaluation_of(values: dict[str, dict[str, float]], measures: tuple[Measure, ...]) -> Evaluation:

@@ -83,6 +83,7 @@ def test_a_measure_from_outside_is_in_the_table_the_file_and_the_picture(
         "drawn": True,
         "printed": True,
         "principle": None,
+        "judged": False,
     }
     assert result["models"][0]["measurements"][-1]["name"] == "asks back"
 

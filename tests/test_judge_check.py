@@ -125,13 +125,15 @@ def test_a_judge_that_cannot_answer_says_why() -> None:
 def test_a_judge_by_text_that_names_no_letter() -> None:
     found = checked("good", gate=False, judge_by="text")
     assert (found.pairs, found.answered, found.abstained) == (30, 0, {"unreadable": 30})
-    assert "names no letter in 30 of 30 known pairs" in found.problems()[0]
+    assert "names no letter in 30 of 30 verdicts on known pairs" in found.problems()[0]
 
 
 def test_what_is_not_answered_in_time_is_counted_and_left_out() -> None:
     found = checked("good", delay=1.0)
     assert (found.pairs, found.left) == (0, 30)
-    assert "answered none of the known pairs in time" in found.problems()[0]
+    assert (
+        "nothing is known of the judge good: it answered 0 of the known pairs' questions in 0 s" in found.problems()[0]
+    )
 
 
 PROBABILITIES = st.sampled_from([0.0, 0.2, 0.45, 0.5, 0.55, 0.8, 1.0])
@@ -246,7 +248,7 @@ def test_what_a_check_took_is_counted_apart(tmp_path: Path) -> None:
     made(plan(tmp_path / "untested", engine("good"), checking=CheckSettings(judge_check=False)))
     tested, untested = (RunReader(tmp_path / name).manifest for name in ("tested", "untested"))
     assert found is not None
-    assert found.usage.requests == 66
+    assert found.usage.requests == 64
     assert (tested.usage, tested.lost_usage) == (untested.usage, untested.lost_usage)
 
 

@@ -86,9 +86,10 @@ def test_no_card_holds_what_a_constitution_or_a_file_name_would_do(text: str) ->
         failures={text: 1},
         failed_parts={text: 1},
         lacking=1,
-        adherence={text: Adherence(0.5, 3)},
+        adherence={text: Adherence(0.5, 3, 2)},
         left_out={text: 1},
         remarks=(text,),
+        explanations=(text,),
     )
     identity = {"constitution": text, text: "x"}
     card = dataset_card(manifest(identity), ExportOptions(), summary)

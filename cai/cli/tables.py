@@ -1,6 +1,6 @@
 """What several commands print for a person: how a run ended, what was exported, what an evaluation found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +10,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cai.cli.screen import assembled, shown
+from cai.core.shares import is_enough
 from cai.evaluate.measures import Better, Measure
-from cai.evaluate.results import Calibration, Evaluation, Measurement, ModelResult
+from cai.evaluate.results import Calibration, Evaluation, Measurement, ModelResult, PairResult
 from cai.method.judge_check import JudgeCheck
 from cai.pipeline.filling import Summary
 from cai.rundir.layout import failures_path
@@ -119,8 +120,10 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
         told = ", ".join(f"{stage} {count:,}" for stage, count in export.reasoning.items())
         console.print(f"thoughts in the rows (cai export --reasoning has those of answers): {told}")
     if export.adherence:
-        kept = ", ".join(f"{name} {value.mean:.0%}" for name, value in export.adherence.items())
+        kept = "; ".join(f"{name} {value.told}" for name, value in export.adherence.items())
         console.print(f"kept by responses, by the gates: {kept}")
+    for line in export.explanations:
+        console.print(shown(line), style="yellow", soft_wrap=True)
     for line in export.remarks:
         console.print(shown(line), style="yellow", soft_wrap=True)
     written = [
@@ -174,25 +177,40 @@ def _measures(evaluation: Evaluation) -> Table:
     for model in evaluation.models:
         heading = f"{model.label} (baseline)" if model.label == evaluation.baseline else model.label
         table.add_column(shown(heading), justify="right")
-    for measure in evaluation.measures:
-        found = [model.measurement(measure.name) for model in evaluation.models]
-        if measure.printed and any(found):
-            name = shown(f"{measure.name}{_ARROWS[measure.better]}")
-            table.add_row(name, _counts(found), *(_cell(model, measure) for model in evaluation.models))
+    rows = [
+        measure
+        for measure in evaluation.measures
+        if measure.printed and any(model.counts(measure.name)[1] for model in evaluation.models)
+    ]
+    lacking = any(model.unanswered.get(measure.name) for model in evaluation.models for measure in rows)
+    if lacking:
+        table.columns.insert(2, Column("unanswered", justify="right"))
+    for measure in rows:
+        counts = [model.counts(measure.name) for model in evaluation.models]
+        answered = _range(count for count, _ in counts)
+        table.add_row(
+            shown(f"{measure.name}{_ARROWS[measure.better]}"),
+            answered,
+            *([_range(asked - count for count, asked in counts) if measure.judged else ""] if lacking else []),
+            *(_cell(model, measure) for model in evaluation.models),
+        )
     return table
 
 
-def _counts(found: Sequence[Measurement | None]) -> str:
-    """Return how many prompts a row's shares are of, over the models."""
-    counts = sorted({measurement.count for measurement in found if measurement is not None})
-    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}-{counts[-1]:,}"
+def _range(numbers: Iterable[int]) -> str:
+    """Return how many prompts it is of each model: one number, or the least and the most."""
+    found = sorted(set(numbers))
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,}-{found[-1]:,}"
 
 
 def _cell(model: ModelResult, measure: Measure) -> Text:
-    """Return a value with its interval, starred where it differs from the baseline's: green if better, red if worse."""
-    found = model.measurement(measure.name)
+    """Return a value with its interval, starred where it differs from the baseline's: green if better, red if worse.
+
+    A share of few answers of the judge is told in counts.
+    """
+    found = model.told(measure)
     if found is None:
-        return shown("-")
+        return shown(model.in_counts(measure.name) if model.counts(measure.name)[1] else "-")
     difference = model.difference(measure.name)
     differs = (
         difference is not None
@@ -242,13 +260,22 @@ def _pairs(evaluation: Evaluation) -> Table:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in pair.abstained.items())
         table.add_row(
             shown(f"{pair.a} over {pair.b}"),
-            _told(pair.win_rate) if pair.win_rate is not None else "-",
+            _preferred(pair),
             f"{pair.wins:,}",
             f"{pair.losses:,}",
             f"{pair.ties:,}",
             reasons or "0",
         )
     return table
+
+
+def _preferred(pair: PairResult) -> str:
+    """Return how often the first model was preferred; where few comparisons were decided, in counts."""
+    if pair.win_rate is None:
+        return "-"
+    decided = pair.wins + pair.losses
+    enough = is_enough(decided, decided + sum(pair.abstained.values()))
+    return _told(pair.win_rate) if enough else f"{pair.wins:,} of {decided:,}"
 
 
 def _calibration(parts: Sequence[Calibration]) -> Table:

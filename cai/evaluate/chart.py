@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate, pairwise
 from typing import Protocol
@@ -66,15 +66,19 @@ class Interval(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChartRow:
-    """One row of a picture: what was measured, and each model's share by the model's label."""
+    """One row of a picture: what was measured, and each model's share by the model's label.
+
+    `notes` say of a model why it has no share.
+    """
 
     title: str
     shares: Mapping[str, Interval]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def draw_evaluation(evaluation: Evaluation) -> dict[str, bytes]:
     """Return the pictures by file name: `evaluation` over all principles, `principles` of each; none of nothing."""
-    measured = [measure for measure in evaluation.measures if measure.drawn and _values(evaluation, measure)]
+    measured = [measure for measure in evaluation.measures if measure.drawn and _asked(evaluation, measure)]
     pictures: dict[str, bytes] = {}
     for name, of_principles in (("evaluation", False), ("principles", True)):
         wanted = [measure for measure in measured if (measure.principle is not None) == of_principles]
@@ -87,8 +91,12 @@ def draw_evaluation(evaluation: Evaluation) -> dict[str, bytes]:
     return pictures
 
 
+def _asked(evaluation: Evaluation, measure: Measure) -> int:
+    return sum(model.counts(measure.name)[1] for model in evaluation.models)
+
+
 def _values(evaluation: Evaluation, measure: Measure) -> list[float]:
-    return [found.value for model in evaluation.models if (found := model.measurement(measure.name)) is not None]
+    return [found.value for model in evaluation.models if (found := model.told(measure)) is not None]
 
 
 def _choose(evaluation: Evaluation, measures: Sequence[Measure]) -> list[Measure]:
@@ -96,19 +104,30 @@ def _choose(evaluation: Evaluation, measures: Sequence[Measure]) -> list[Measure
 
     def spread(measure: Measure) -> float:
         values = _values(evaluation, measure)
-        return max(values) - min(values)
+        return max(values) - min(values) if values else 0.0
 
     names = {measure.name for measure in sorted(measures, key=spread, reverse=True)[:ROWS]}
     return [measure for measure in measures if measure.name in names]
 
 
 def _row(evaluation: Evaluation, measure: Measure) -> ChartRow:
-    found = {model.label: model.measurement(measure.name) for model in evaluation.models}
-    shares = {label: measurement for label, measurement in found.items() if measurement is not None}
-    counts = sorted({measurement.count for measurement in shares.values()})
-    told = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}\xa0to\xa0{counts[-1]:,}"
+    counts = {model.label: model.counts(measure.name) for model in evaluation.models}
+    shares = {model.label: found for model in evaluation.models if (found := model.told(measure)) is not None}
+    notes = {
+        model.label: f"{model.in_counts(measure.name)}, too few for a share"
+        for model in evaluation.models
+        if model.label not in shares and counts[model.label][1]
+    }
+    told = f"n\xa0=\xa0{_range(answered for answered, asked in counts.values() if asked)}"
+    if any(answered < asked for answered, asked in counts.values()):
+        told += f", unanswered\xa0{_range(asked - answered for answered, asked in counts.values() if asked)}"
     # Spaces that do not break keep the arrow beside the name, and the number together.
-    return ChartRow(f"{measure.name}{_ARROWS[measure.better]} (n\xa0=\xa0{told})", shares)
+    return ChartRow(f"{measure.name}{_ARROWS[measure.better]} ({told})", shares, notes)
+
+
+def _range(numbers: Iterable[int]) -> str:
+    found = sorted(set(numbers))
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,}\xa0to\xa0{found[-1]:,}"
 
 
 def _caption(evaluation: Evaluation, left_out: str) -> str:
@@ -129,14 +148,15 @@ def draw_chart(rows: Sequence[ChartRow], caption: str) -> dict[str, bytes]:
     """
     if not rows:
         raise ValueError("a picture without rows cannot be drawn")
-    models = list(dict.fromkeys(label for row in rows for label in row.shares))
+    models = list(dict.fromkeys(label for row in rows for label in (*row.shares, *row.notes)))
     fonts, missing = find_fonts([*models, *(row.title for row in rows), caption])
     texts = _drawable([*models, *(row.title for row in rows), caption], missing)
     labels, titles = texts[: len(models)], texts[len(models) : -1]
     png, svg = io.BytesIO(), io.BytesIO()
     # Shapes instead of letters, so that the drawing looks the same where a font is missing.
     with rc_context({"font.family": fonts, "svg.hashsalt": "cai", "svg.fonttype": "path"}):
-        figure = _picture([[row.shares.get(model) for model in models] for row in rows], labels, titles, texts[-1])
+        shares = [[row.shares.get(model, row.notes.get(model)) for model in models] for row in rows]
+        figure = _picture(shares, labels, titles, texts[-1])
         figure.savefig(png, format="png", dpi=_RESOLUTION)
         figure.savefig(svg, format="svg", metadata={"Date": None})
     return {"png": png.getvalue(), "svg": svg.getvalue()}
@@ -181,9 +201,9 @@ def _drawable(texts: Sequence[str], missing: frozenset[str]) -> list[str]:
 
 
 def _picture(
-    shares: Sequence[Sequence[Interval | None]], labels: Sequence[str], titles: Sequence[str], caption: str
+    shares: Sequence[Sequence[Interval | str | None]], labels: Sequence[str], titles: Sequence[str], caption: str
 ) -> Figure:
-    """Draw a row of shares a title, in it a share a label."""
+    """Draw a row of shares a title, in it a share a label, or why there is none."""
     titles, labels = [_broken(title, _ROW) for title in titles], [_broken(label, _LABEL) for label in labels]
     caption = _broken(caption, _CAPTION)
     # Heights on the axis are in lines, from the top.
@@ -236,10 +256,18 @@ def _frame(axes: Axes, titles: Sequence[str], tops: Sequence[float]) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _draw_line(axes: Axes, share: Interval | None, height: float, colour: str, marker: str) -> None:
+def _draw_line(axes: Axes, share: Interval | str | None, height: float, colour: str, marker: str) -> None:
     """Draw one model's line in one row."""
-    if share is None or share.value is None:
-        axes.text(0.8, height, "not measured", va="center", fontsize=_SMALL, color="#777777", style="italic")
+    if share is None or isinstance(share, str) or share.value is None:
+        axes.text(
+            0.8,
+            height,
+            share if isinstance(share, str) else "not measured",
+            va="center",
+            fontsize=_SMALL,
+            color="#777777",
+            style="italic",
+        )
         return
     value = 100 * share.value
     low, high = (value if end is None else 100 * end for end in (share.low, share.high))

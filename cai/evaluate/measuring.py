@@ -9,7 +9,7 @@ import numpy as np
 
 from cai.core.errors import UsageError
 from cai.core.records import Failure, PartFailure, Prompt
-from cai.evaluate.measures import Answers, Measure, Term
+from cai.evaluate.measures import UNANSWERED, Answers, Measure, Term, Unanswered
 from cai.evaluate.records import Answer, Decision
 from cai.evaluate.results import Discordance, Measurement, ModelResult
 from cai.evaluate.statistics import Estimates, Numbers, differences, exact_ends, mcnemar, ratios
@@ -29,11 +29,13 @@ class ModelAnswers:
 class Columns:
     """One model's measures before they are summed; `above` and `below` have shape (prompts, measures).
 
-    `yes_or_no`: whether each prompt that counts says just that.
+    `yes_or_no`: whether each prompt that counts says just that. `unanswered`: of how many prompts the judge said
+    nothing.
     """
 
     measures: tuple[Measure, ...]
     yes_or_no: tuple[bool, ...]
+    unanswered: tuple[int, ...]
     above: Numbers
     below: Numbers
 
@@ -70,7 +72,8 @@ def tabulate(answers: Answers, measures: Sequence[Measure]) -> Columns:
     pairs = np.array([[_ratio(term) for term in terms] for terms in columns], dtype=float)
     return Columns(
         tuple(measures),
-        tuple(all(isinstance(term, bool | np.bool_ | None) for term in terms) for terms in columns),
+        tuple(all(isinstance(term, bool | np.bool_ | Unanswered | None) for term in terms) for terms in columns),
+        tuple(sum(term is UNANSWERED for term in terms) for terms in columns),
         above=pairs[:, :, 0].T,
         below=pairs[:, :, 1].T,
     )
@@ -99,7 +102,7 @@ def _terms(measure: Measure, answers: Answers) -> list[Term]:
 
 def _ratio(term: Term) -> tuple[float, float]:
     """Return what a term adds to the sum above and to the sum below; a prompt without one adds nothing."""
-    if term is None:
+    if term is None or isinstance(term, Unanswered):
         return 0.0, 0.0
     if isinstance(term, tuple):
         above, below = term
@@ -130,6 +133,9 @@ def measure_models(
                 discordance=_discordance(aligned[model.label], aligned[str(baseline)]) if compared else None,
                 failures=failed_prompts(prompts, model.failures),
                 failed_gates=failed_parts(aligned[model.label]),
+                unanswered={
+                    measure.name: count for measure, count in zip(measures, own.unanswered, strict=True) if count
+                },
             )
         )
     return tuple(results)

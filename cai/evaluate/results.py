@@ -1,10 +1,11 @@
 """What an evaluation says: named measurements with intervals, by model, by pair and of the judge itself."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from cai.core.shares import is_enough
 from cai.evaluate.measures import Measure, Unit
 from cai.method.judge_check import JudgeCheck
 
@@ -47,6 +48,25 @@ class ModelResult:
     """Prompts that could not be done, by cause."""
     failed_gates: Mapping[str, int]
     """Gates that could not be asked, by cause; they count in no share but `gates without an answer`."""
+
+    unanswered: Mapping[str, int] = field(default_factory=dict)
+    """Prompts about which the judge was asked and gave no answer, by measure; measures without any are left out."""
+
+    def counts(self, name: str) -> tuple[int, int]:
+        """Return how many prompts a measure has an answer for, and how many were asked about."""
+        found = self.measurement(name)
+        answered = 0 if found is None else found.count
+        return answered, answered + self.unanswered.get(name, 0)
+
+    def told(self, measure: Measure) -> Measurement | None:
+        """Return what was measured where that may be shown: a share by the judge's gates needs enough answers."""
+        found = self.measurement(measure.name)
+        return found if found is None or not measure.judged or is_enough(*self.counts(measure.name)) else None
+
+    def in_counts(self, name: str) -> str:
+        """Return a share of few answers as a person reads it: how many of the answers say yes."""
+        found = self.measurement(name)
+        return "0 of 0" if found is None else f"{found.value * found.count:,.0f} of {found.count:,}"
 
     def measurement(self, name: str) -> Measurement | None:
         """Return what was measured under a name, or None when nothing was."""
@@ -132,7 +152,7 @@ class Evaluation:
     def as_json(self) -> dict[str, Any]:
         """Return the evaluation as what JSON can say."""
         measures = [
-            {field.name: getattr(measure, field.name) for field in fields(measure) if field.name != "compute"}
+            {each.name: getattr(measure, each.name) for each in fields(measure) if each.name != "compute"}
             for measure in self.measures
         ]
         check = None if self.judge_check is None else self.judge_check.as_json()

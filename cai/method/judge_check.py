@@ -15,6 +15,9 @@ from cai.method.verdicts import UNREADABLE
 FEW = 10
 """Fewer answers than this tell whether the position decides, and not how often the judge is right."""
 
+FEWEST_PAIRS = 4
+"""Fewer pairs than this tell nothing."""
+
 _Z = 1.96  # of a normal distribution, 95 % lie within so many standard deviations
 
 
@@ -130,31 +133,35 @@ class JudgeCheck:
                 f"the judge {self.judge} {'; it '.join(judge)}: {self._consequence(comparisons)}; take another "
                 f"--judge{reason}, or judge each pair under more principles (--judge-principles)"
             )
+        elif self.judge is not None and self.pairs < FEWEST_PAIRS and self.left:
+            found.append(_too_slow(f"judge {self.judge}", self.pairs, self.seconds))
         gate = self._gate_faults() if self.gate is not None else []
         if gate:
             found.append(
                 f"the gate of {self.gate} {'; it '.join(gate)}: its answers say little; "
                 "ask another model, or leave the gate out (--no-gate)"
             )
+        elif self.gate is not None and self.gates < FEWEST_PAIRS and self.left:
+            found.append(_too_slow(f"gate of {self.gate}", self.gates, self.seconds))
         return tuple(found)
 
     def _faults(self) -> list[str]:
         """Return what is wrong with the judge, each as what it does."""
-        if not self.pairs:
-            return [f"answered none of the known pairs{f' ({self.cause})' if self.cause else ' in time'}"]
+        if not self.pairs and self.failed:
+            return [f"answered none of the known pairs ({self.cause})"]
         faults = []
-        if 2 * self.same_place >= self.answered > 0:
+        if self.answered >= FEWEST_PAIRS and 2 * self.same_place >= self.answered:
             faults.append(
                 f"sees positions, not answers: the same place won in {self.same_place} of {self.answered} known pairs "
                 "that it was shown both ways"
             )
         elif self.accuracy is not None and self.answered >= FEW and self.accuracy.low <= 0.5:
             faults.append(f"is no better than chance: right on {self.right:g} of {self.answered} known pairs")
-        if self.mass is not None and self.mass < MINIMUM_MASS:
+        if self.mass is not None and self.mass < MINIMUM_MASS and self.pairs >= FEWEST_PAIRS:
             faults.append(f"wants to say something else than a letter: the letters weigh {self.mass:.2f} (median)")
         unreadable = self.abstained.get(UNREADABLE, 0)
-        if 2 * unreadable > self.pairs:
-            faults.append(f"names no letter in {unreadable} of {self.pairs} known pairs")
+        if 2 * unreadable > self.verdicts >= FEWEST_PAIRS:
+            faults.append(f"names no letter in {unreadable} of {self.verdicts} verdicts on known pairs")
         return faults
 
     def _consequence(self, comparisons: int | None) -> str:
@@ -166,16 +173,23 @@ class JudgeCheck:
         return f"about {100 * share:.0f} of 100 pairs will be labelled"
 
     def _gate_faults(self) -> list[str]:
-        if not self.gates:
-            return [f"answered nothing about the known pairs{f' ({self.cause})' if self.cause else ' in time'}"]
+        if not self.gates and self.failed:
+            return [f"answered nothing about the known pairs ({self.cause})"]
         unanswered = self.gates - self.gates_answered
-        if 2 * unanswered > self.gates:
+        if 2 * unanswered > self.gates >= FEWEST_PAIRS:
             return [f"leaves {unanswered} of {self.gates} questions unanswered: the answers weigh {self.gate_mass:.2f}"]
         accuracy = self.gate_accuracy
         if accuracy is not None and self.gates_answered >= FEW and accuracy.low <= 0.5:
             right = f"right on {self.gates_right} of {self.gates_answered} answers"
             return [f"does not know an answer that breaks a principle from one that keeps it: {right}"]
         return []
+
+
+def _too_slow(who: str, count: int, seconds: float) -> str:
+    return (
+        f"nothing is known of the {who}: it answered {count} of the known pairs' questions in {seconds:.0f} s; "
+        "cai models check --judge tests it again, best on a quiet machine"
+    )
 
 
 def _told_share(what: str, right: float, share: Interval95 | None, count: int) -> str:

@@ -7,6 +7,7 @@ rows, and nothing that may differ when they are made again: no times, no paths, 
 from collections.abc import Iterable
 
 from cai.core.markdown import code, escaped, front_matter, table
+from cai.core.shares import is_enough
 from cai.data.export.summary import ExportOptions, ExportSummary, SplitCounts
 from cai.rundir import Manifest
 from cai.rundir.layout import PREFERENCE, SFT, SPLITS
@@ -67,8 +68,10 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
             f"{options.test_share:.2%} of the prompts are for testing.\n",
             *table(("dataset", "train", "test"), kept),
             *table(("left out of", "reason", "count"), left_out),
+            *(f"{escaped(line)}.\n" for line in summary.explanations),
             *_adherence(summary),
             *_reasoning(options, summary),
+            *_judge_check(manifest),
             COLUMNS,
             "## Made from\n",
             *table(("what", "setting or fingerprint"), [(name, code(value)) for name, value in _made_from(manifest)]),
@@ -91,10 +94,33 @@ def _made_from(manifest: Manifest) -> Iterable[tuple[str, str]]:
 def _adherence(summary: ExportSummary) -> list[str]:
     if not summary.adherence:
         return []
-    rows = [(name, f"{value.mean:.3f}", value.gates) for name, value in summary.adherence.items()]
+    rows = [
+        (
+            name,
+            f"{value.mean:.3f}"
+            if value.mean is not None and is_enough(value.gates, value.gates + value.unanswered)
+            else "too few",
+            value.gates,
+            value.unanswered,
+        )
+        for name, value in summary.adherence.items()
+    ]
     return [
-        "How likely responses kept a principle when they came to it, by the model's own gate:\n",
-        *table(("principle", "kept", "gates"), rows),
+        "How likely responses kept a principle when they came to it, by the model's own gate; told where ten gates and "
+        "half of those asked were answered:\n",
+        *table(("principle", "kept", "answered gates", "unanswered gates"), rows),
+    ]
+
+
+def _judge_check(manifest: Manifest) -> list[str]:
+    """Return what the judge was found to be before the first row."""
+    found = manifest.judge_check
+    if found is None:
+        return ["## The judge\n\nThe judge was not tested before it labelled.\n"]
+    lines = [f"{found.told().removesuffix('.')}.", *(f"{problem}." for problem in found.problems())]
+    told = escaped(" ".join(f"{line[0].upper()}{line[1:]}" for line in lines))
+    return [
+        f"## The judge\n\nBefore the first row the judge was tested on pairs whose better answer is known. {told}\n"
     ]
 
 

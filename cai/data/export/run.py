@@ -1,7 +1,8 @@
 """Exporting a run: one pass over its rows, new files beside the old ones, then all put in place."""
 
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Row
 from cai.data.export.card import dataset_card
 from cai.data.export.datasets import DATASETS
 from cai.data.export.earlier import look_at_export, tell_less
+from cai.data.export.explaining import explain
 from cai.data.export.splits import SplitWriter
-from cai.data.export.summary import Adherence, ExportOptions, ExportSummary
+from cai.data.export.summary import Adherence, ExportOptions, ExportSummary, TextCounts
 from cai.rundir import Run, RunReader
 from cai.rundir.checkout import publish
 from cai.rundir.claim import alone, join
@@ -36,7 +38,9 @@ def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
             try:
                 summary = _write(reader, work, options)
                 now = {SFT: summary.sft, PREFERENCE: summary.preference}
-                summary = replace(summary, remarks=tell_less(look_at_export(directory), now, options))
+                explanations = explain(summary, reader.manifest.identity)
+                remarks = tell_less(look_at_export(directory), now, options)
+                summary = replace(summary, remarks=remarks, explanations=explanations)
                 card = dataset_card(reader.manifest, options, summary)
                 _put_in_place(work, owned, card)
             finally:
@@ -62,16 +66,19 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
     }
     abstentions: Counter[str] = Counter()
     failed_parts: Counter[str] = Counter()
-    gates: dict[str, list[float]] = {}  # for each principle, the sum of what its gates said and their number
     thoughts: Counter[str] = Counter()
-    rows = lacking = 0
+    gates = _Gates()
+    texts: Counter[tuple[str, bool]] = Counter()  # by kind, and by whether they were cut
+    rows = lacking = verdicts = 0
     try:
         for row in reader:
             rows += 1
             for name, writer in writers.items():
                 writer.write(row.prompt.id, DATASETS[name].examples(row, options, writer.left_out))
-            _count_gates(row, gates)
             _count_thoughts(row, thoughts)
+            gates.count(row)
+            texts.update(_texts(row))
+            verdicts += len(row.verdicts)
             lacking += bool(row.failed)
             failed_parts.update(part.stage for part in row.failed)
             abstentions.update(verdict.abstained for verdict in row.verdicts if verdict.abstained is not None)
@@ -84,22 +91,49 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
             failures=dict(sorted(failures.items())),
             failed_parts=dict(sorted(failed_parts.items())),
             lacking=lacking,
-            adherence={name: Adherence(total / count, int(count)) for name, (total, count) in sorted(gates.items())},
+            adherence=gates.adherence(),
             left_out=dict(reader.left_out().counts()),
             reasoning={stage: count for stage, count in sorted(thoughts.items()) if count},
+            verdicts=verdicts,
+            texts={
+                kind: TextCounts(texts[kind, False] + texts[kind, True], texts[kind, True])
+                for kind in ("responses", "revisions")
+            },
         )
     finally:
         for writer in writers.values():
             writer.abandon()
 
 
-def _count_gates(row: Row, gates: dict[str, list[float]]) -> None:
-    for trace in row.traces:
-        for turn in trace.rounds:
+class _Gates:
+    """What gates said of each principle: the sum, how many were answered, how many were not."""
+
+    def __init__(self) -> None:
+        self._kept: Counter[str] = Counter()
+        self._sum: defaultdict[str, float] = defaultdict(float)
+        self._unanswered: Counter[str] = Counter()
+
+    def count(self, row: Row) -> None:
+        """Take in a row's gates."""
+        for turn in (turn for trace in row.traces for turn in trace.rounds):
             if turn.gate is not None:
-                sums = gates.setdefault(turn.principle_id, [0.0, 0.0])
-                sums[0] += 1.0 - turn.gate
-                sums[1] += 1.0
+                self._kept[turn.principle_id] += 1
+                self._sum[turn.principle_id] += 1.0 - turn.gate
+            elif turn.gate_mass is not None:
+                self._unanswered[turn.principle_id] += 1
+
+    def adherence(self) -> dict[str, Adherence]:
+        """Return what they come to, by principle."""
+        names = sorted({*self._kept, *self._unanswered})
+        means = {name: self._sum[name] / count for name, count in self._kept.items()}
+        return {name: Adherence(means.get(name), self._kept[name], self._unanswered[name]) for name in names}
+
+
+def _texts(row: Row) -> Iterator[tuple[str, bool]]:
+    """Yield the kind of each response and revision of a row, and whether it was cut."""
+    for trace in row.traces:
+        yield "responses", trace.truncated
+        yield from (("revisions", turn.truncated) for turn in trace.rounds if turn.revision is not None)
 
 
 def _count_thoughts(row: Row, thoughts: Counter[str]) -> None:

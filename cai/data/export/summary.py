@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cai.core.errors import UsageError
+from cai.core.shares import is_enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,26 @@ class SplitCounts:
 
 @dataclass(frozen=True, slots=True)
 class Adherence:
-    """The mean probability that a principle was kept, over so many gates."""
+    """The mean probability that a principle was kept, over so many gates; None where all were left unanswered."""
 
-    mean: float
+    mean: float | None
     gates: int
+    unanswered: int = 0
+
+    @property
+    def told(self) -> str:
+        """The share with its counts; where answers are few the counts alone."""
+        if self.mean is None or not is_enough(self.gates, self.gates + self.unanswered):
+            return f"{self.gates:,} of {self.gates + self.unanswered:,} answered"
+        return f"{self.mean:.0%} of {self.gates:,}" + (f", {self.unanswered:,} unanswered" if self.unanswered else "")
+
+
+@dataclass(frozen=True, slots=True)
+class TextCounts:
+    """How many texts of a kind rows hold, and how many of them the token limit cut."""
+
+    count: int
+    cut: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +64,8 @@ class ExportSummary:
     `adherence` is what the gates said: for each principle, how likely responses kept it when they came to its round.
     `left_out` are the rows of the run that were not read, by reason (`cai.rundir.left_out`); `remarks` are sentences on
     what an earlier export held and this one does not. `reasoning` are how many thoughts the rows hold, by stage.
+    `verdicts` are all, those that abstained too; `texts` count `responses` and `revisions`; `explanations` are
+    sentences on few pairs and cut answers, and what would change that.
     """
 
     rows: int
@@ -60,3 +79,6 @@ class ExportSummary:
     left_out: Mapping[str, int]
     remarks: tuple[str, ...] = ()
     reasoning: Mapping[str, int] = field(default_factory=dict)
+    verdicts: int = 0
+    texts: Mapping[str, TextCounts] = field(default_factory=dict)
+    explanations: tuple[str, ...] = ()
