@@ -44,9 +44,6 @@ class Thinking:
 
 NOT_THINKING = Thinking("off")
 
-CHOICE_BUDGET = 512
-"""Tokens that a model may think before a choice where nothing else is said."""
-
 
 @dataclass(frozen=True, slots=True)
 class Request:

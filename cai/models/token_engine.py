@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cai.core.identity import derive_seed
-from cai.models.base import CHOICE_BUDGET, Choice, Completion, Request, Sampling, ThinkingMode
+from cai.models.base import Choice, Completion, Request, Sampling, ThinkingMode
 from cai.models.conversation import NOTHING, Begun, ChatTokenizer
 from cai.models.scoring import Spelling, weigh
 from cai.models.spelling import Spellings

@@ -24,6 +24,14 @@ _WHY = {
     403: "the key is refused: set OPENAI_API_KEY",
     404: "it serves no {model!r} there",
 }
+_OPTIONS = {
+    "top_k": "--top-k",
+    "min_p": "--min-p",
+    "repetition_penalty": "--repetition-penalty",
+    "repeat_penalty": "--repetition-penalty",
+}
+"""The options behind fields that not every server knows."""
+
 _OVERFLOWING = frozenset({400, 413, 422})
 _BUSY_WORDS = re.compile(r"rate[ _-]?limit|too many requests|overloaded|throttl", re.IGNORECASE)
 _OVERFLOW = re.compile(
@@ -48,7 +56,7 @@ def refusal(status: int, raw: bytes, *, host: str, model: str, wait: float | Non
         return BusyError(_join(what, said), raw=whole, wait=wait)
     if status >= 500:
         return AttemptError(_join(what, said), kind="server error", raw=whole)
-    why = _WHY.get(status, "it refuses top_logprobs, which choices are made of" if "logprobs" in marks else "")
+    why = _WHY.get(status, _refused_field(marks))
     return AttemptError(
         _join(_join(what, why.format(model=model)), said),
         kind=f"http {status}",
@@ -56,6 +64,14 @@ def refusal(status: int, raw: bytes, *, host: str, model: str, wait: float | Non
         raw=whole,
         refused=status not in _PASSING,
     )
+
+
+def _refused_field(marks: str) -> str:
+    """Return what follows from a field that a refusal speaks of."""
+    if "logprobs" in marks:
+        return "it refuses top_logprobs, which choices are made of"
+    option = next((option for name, option in _OPTIONS.items() if name in marks), None)
+    return f"it does not draw tokens so: leave {option} out" if option else ""
 
 
 def error_inside(answer: Mapping[str, Any]) -> int | None:

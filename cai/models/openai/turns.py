@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from cai.core.errors import RequestError
 from cai.models.asking import NO_LOGPROBS, WITHOUT_LOGPROBS
-from cai.models.base import CHOICE_BUDGET, NOT_THINKING, Choice, Completion, Request, Thinking
+from cai.models.base import NOT_THINKING, Choice, Completion, Request, Thinking
 from cai.models.openai.bodies import Manner
 from cai.models.openai.dialect import Dialect
 
@@ -54,9 +54,8 @@ async def complete(servers: Servers, request: Request) -> Completion:
             return await servers.ask_completion(request, lambda dialect: _at_once(dialect, request))
         except ThinksFirstError:
             pass
-    budget = request.thinking.budget
-    thought = await _think(servers, request, request.sampling.max_tokens if budget is None else budget)
-    if _is_cut(thought) and budget is None:
+    thought = await _think(servers, request)
+    if _is_cut(thought) and request.thinking.budget is None:
         return thought
     try:
         rest = await servers.ask_completion(request, lambda dialect: _behind(dialect, request, thought.reasoning))
@@ -73,8 +72,7 @@ async def choose(servers: Servers, request: Request, options: Sequence[str]) -> 
             return await servers.ask_choice(request, options, lambda dialect: _at_once(dialect, request))
         except ThinksFirstError:
             pass
-    budget = request.thinking.budget
-    thought = await _think(servers, request, CHOICE_BUDGET if budget is None else budget)
+    thought = await _think(servers, request)
     choice = await servers.ask_choice(request, options, lambda dialect: _behind(dialect, request, thought.reasoning))
     return _together(thought, choice)
 
@@ -101,8 +99,10 @@ async def _behind(dialect: Dialect, request: Request, thought: str) -> Manner:
     return continuing.manner(manner, "", request.prefill) if continuing else manner
 
 
-async def _think(servers: Servers, request: Request, limit: int) -> Completion:
-    """Let the model think, and answer as far as the limit of its thought goes."""
+async def _think(servers: Servers, request: Request) -> Completion:
+    """Let the model think, and answer as far as the limit of its thought goes: its budget, or that of a text."""
+    budget = request.thinking.budget
+    limit = request.sampling.max_tokens if budget is None else budget
     thinking = Thinking("on" if request.thinking.mode == "on" else "auto")
     sampling = replace(request.sampling, max_tokens=limit, stop=())
     asked = replace(request, sampling=sampling, thinking=thinking, prefill="")
