@@ -170,6 +170,31 @@ def test_a_server_is_asked_what_it_understands_once() -> None:
     assert all(body["chat_template_kwargs"]["enable_thinking"] is False for body in model.bodies)
 
 
+def test_each_of_several_servers_is_asked_in_its_own_words() -> None:
+    older = Model("tags", continues="any", owner="llamacpp", refuses=frozenset({"continue_final_message"}))
+    models = [Model("reasoning"), older, Model(continues="")]
+    request = replace(GATE, prefill="The better response is (")
+    rows = [replace(request, messages=({"role": "user", "content": f"{row}: A or B?"},)) for row in range(30)]
+
+    async def main(urls: list[str]) -> list[Choice]:
+        engine = await open_openai("any", urls)
+        try:
+            return list(await asyncio.gather(*(engine.choose(row, LETTERS) for row in rows)))
+        finally:
+            await engine.close()
+
+    with serving(models) as urls:
+        found = asyncio.run(main(urls))
+    with serving([Model()]) as urls:
+        expected = asyncio.run(main(urls))
+    assert [choice.probabilities for choice in found] == [pytest.approx(choice.probabilities) for choice in expected]
+    for model, flagged, begun in zip(models, (True, False, False), (True, True, False), strict=True):
+        asked = [body for body in model.bodies if "A or B?" in str(body["messages"])]
+        assert asked
+        assert {bool(body.get("continue_final_message")) for body in asked} == {flagged}
+        assert {body["messages"][-1]["role"] == "assistant" for body in asked} == {begun}
+
+
 def test_a_server_that_breaks_while_it_is_asked_is_asked_again_by_the_next_attempt() -> None:
     class Breaking(Model):
         def answer(self, body: dict[str, Any]) -> dict[str, Any]:
