@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -18,9 +19,10 @@ import transformers
 from cai.core.errors import ContextError, ModelError, RunError
 from cai.core.records import Message
 from cai.models import EngineOptions, open_engine
-from cai.models.base import Choice, Completion, Engine, Request, Sampling
+from cai.models.base import NOT_THINKING, Choice, Completion, Engine, Request, Sampling, Thinking
 from cai.models.spec import ModelSpec
 from cai.rundir import Run
+from tests.telling_model import OPENING
 
 pytestmark = [
     pytest.mark.vllm,
@@ -36,6 +38,7 @@ COMMAND = [
     *(word for option in ENGINE for word in ("--engine-option", option)),
 ]  # fmt: skip
 PATIENCE = 240.0
+Asking = Callable[[Engine], Awaitable[tuple[list[Completion], list[Choice]]]]
 QUESTIONS = ("Can I take ibuprofen with a cold?", "My chest hurts and my left arm is numb.", "Is tea safe?", "Hello!")
 LONG = " ".join(QUESTIONS * 4)
 
@@ -69,7 +72,38 @@ async def answer(engine: Engine) -> tuple[list[Completion], list[Choice]]:
     return completions, choices
 
 
-def assert_same_answers(runner: asyncio.Runner, engine: Engine, spec: str) -> None:
+async def answer_otherwise(engine: Engine) -> tuple[list[Completion], list[Choice]]:
+    """Answers that are begun, end before a text, or are drawn in more ways, all of which leave one token to draw."""
+    usual = Sampling(temperature=0.0, max_tokens=24)
+    ways = (
+        replace(usual, stop=(" talk", "only")),
+        replace(usual, repetition_penalty=1.5),
+        replace(usual, temperature=1.0, top_k=1),
+        replace(usual, temperature=1.0, min_p=1.0),
+    )
+    requests = [Request(asked(QUESTIONS[0]), way) for way in ways]
+    requests.append(Request(asked(QUESTIONS[0]), usual, prefill="Yes, you"))
+    completions = await asyncio.gather(*(engine.complete(request) for request in requests))
+    begun = [
+        Request(asked(QUESTIONS[0]), thinking=NOT_THINKING, prefill=prefill)
+        for prefill in ("The better response is (", "Answer: ", "(")
+    ]
+    choices = [await engine.choose(request, options) for request in begun for options in (("A", "B"), ("Yes", "No"))]
+    return list(completions), choices
+
+
+async def answer_thinking(engine: Engine) -> tuple[list[Completion], list[Choice]]:
+    usual = Sampling(temperature=0.0, max_tokens=12)
+    ways = (Thinking(), Thinking("on", 0), Thinking("on", 9))
+    requests = [
+        Request(asked(QUESTIONS[0]), usual, thinking=way, prefill=prefill) for way in ways for prefill in ("", "Yes,")
+    ]
+    completions = await asyncio.gather(*(engine.complete(request) for request in requests))
+    chosen = [await engine.choose(replace(request, thinking=Thinking("off", 9)), ("A", "B")) for request in requests]
+    return list(completions), chosen
+
+
+def assert_same_answers(runner: asyncio.Runner, engine: Engine, spec: str, answer: Asking = answer) -> None:
     """Compare with the other engine in this process, which tests of its own compare with transformers."""
 
     async def main() -> tuple[list[Completion], list[Choice]]:
@@ -79,16 +113,18 @@ def assert_same_answers(runner: asyncio.Runner, engine: Engine, spec: str) -> No
         finally:
             await reference.close()
 
-    texts, choices = runner.run(answer(engine))
+    async def here() -> tuple[list[Completion], list[Choice]]:
+        return await answer(engine)
+
+    texts, choices = runner.run(here())
     reference_texts, reference_choices = runner.run(main())
     for one, other in zip(texts, reference_texts, strict=True):
-        assert (one.text, one.finish_reason, one.prompt_tokens, one.completion_tokens) == (
-            other.text, other.finish_reason, other.prompt_tokens, other.completion_tokens,
-        )  # fmt: skip
+        assert replace(one, cached_tokens=0) == replace(other, cached_tokens=0)
     for mine, theirs in zip(choices, reference_choices, strict=True):
         assert mine.probabilities == pytest.approx(theirs.probabilities, rel=1e-3, abs=1e-9)
         assert mine.mass == pytest.approx(theirs.mass, rel=1e-3)
-        assert mine.prompt_tokens == theirs.prompt_tokens
+        assert (mine.prompt_tokens, mine.reasoning) == (theirs.prompt_tokens, theirs.reasoning)
+        assert mine.completion_tokens == theirs.completion_tokens
 
 
 def test_greedy_answers_and_choices_are_those_of_the_other_engine(runner: asyncio.Runner, engine: Engine) -> None:
@@ -96,6 +132,23 @@ def test_greedy_answers_and_choices_are_those_of_the_other_engine(runner: asynci
     assert engine.name.startswith("vllm:tiny/checkpoint#")
     assert engine.name.endswith(" float32 unseeded")
     assert engine.context_length == 1024
+
+
+def test_begun_and_stopped_answers_are_those_of_the_other_engine(runner: asyncio.Runner, engine: Engine) -> None:
+    assert_same_answers(runner, engine, f"transformers:{CHECKPOINT}", answer_otherwise)
+
+
+def test_thoughts_are_those_of_the_other_engine(runner: asyncio.Runner, tmp_path: Path) -> None:
+    for path in CHECKPOINT.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "chat_template.jinja").unlink(missing_ok=True)
+    (tmp_path / "chat_template.jinja").write_text(OPENING)
+    options = EngineOptions(dtype="float32", engine_options=ENGINE)
+    opened = runner.run(open_engine(ModelSpec.parse(f"vllm:{tmp_path}"), options))
+    try:
+        assert_same_answers(runner, opened, f"transformers:{tmp_path}", answer_thinking)
+    finally:
+        runner.run(opened.close())
 
 
 def test_a_prompt_is_read_once_for_all_its_samples_and_choices(runner: asyncio.Runner, engine: Engine) -> None:
