@@ -19,7 +19,7 @@ from cai.train.data.fitting import REFUSED, fit_examples
 from cai.train.example_tokens import count_cut, longest_example
 from cai.train.methods import find_method
 from cai.train.template.preparing import prepare_template
-from tests.templates import MADE, TEMPLATES, make_tokenizer
+from tests.templates import MADE, SHIPPED, TEMPLATES, make_tokenizer
 from tests.train_context import make_context, one_thread  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,9 +28,8 @@ SAID = ("Hold your breath.\n\nThen drink.", "Wait.")
 UNUSABLE = {
     *("idefics3", "smolvlm", "llava_next", "for tools alone", "needs tools", "parts of text alone", "broken"),
     *("closes nothing", "space before the answer"),
-    # Their prompt opens a thought, which an answer without one does not begin with:
-    *("deepseek_r1_distill", "deepseekv3", "nemotron_3_5_lightning", "nemotron_3_nano", "nemotron_3_super"),
-    *("nemotron_3_ultra", "qwen3_5_think", "qwen3_6", "qwen3_8", "thinks"),
+    # Their prompt opens a thought, which an answer without one does not begin with, and nothing turns that off:
+    *("deepseek_r1_distill", "deepseekv3", "thinks"),
 }
 
 
@@ -98,6 +97,33 @@ def test_of_a_template_exactly_the_answer_is_learned_or_it_is_refused(name: str)
             assert asked.count("<s>") <= 1
             assert set(prepared.ends) & set(ids[ids.index(tokenizer.encode("W", add_special_tokens=False)[0]) :])
         assert not any(word in text for word in ("So?", "And then?", "Be brief."))
+
+
+@pytest.mark.parametrize("name", ["nemotron_3_nano", "qwen3_5_think", "qwen3_8"])
+@pytest.mark.parametrize("markers", [True, False])
+def test_a_template_that_thinks_does_not_by_default_once_answers_without_are_learned(markers: bool, name: str) -> None:
+    tokenizer = make_tokenizer(TEMPLATES[name], merges=True)
+    done = prepare_template(tokenizer, None, need_markers=markers).done
+    assert done.endswith(", not thinking unless it is told to")
+    prompt = tokenizer.apply_chat_template(talk("So?"), tokenize=False, add_generation_prompt=True)
+    assert "</think>" in prompt
+    told = tokenizer.apply_chat_template(talk("So?"), tokenize=False, add_generation_prompt=True, enable_thinking=True)
+    assert "</think>" not in told
+    assert told.rstrip().endswith("<think>")
+    # The model is saved with it, and trained again.
+    template = tokenizer.chat_template
+    assert prepare_template(tokenizer, None, need_markers=markers).done == "the model's own"
+    assert tokenizer.chat_template == template
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if f"{name}_training" in SHIPPED])
+def test_what_was_trained_on_conversations_is_trained_on_conversations_again(name: str) -> None:
+    tokenizer = make_tokenizer(TEMPLATES[name], merges=True)
+    try:
+        prepare_template(tokenizer, None, need_markers=True)
+    except UsageError:
+        return
+    assert prepare_template(tokenizer, None, need_markers=True).done == "the model's own"
 
 
 words = st.text(st.sampled_from("abc é약\n.'\"{}%<|"), max_size=20)

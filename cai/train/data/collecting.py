@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cai.core.identity import draw, fingerprint, key
 from cai.data.export.splits import SALT
 from cai.rundir.files import refusal
-from cai.train.data.conversations import spoken
+from cai.train.data.conversations import THINKING, spoken
 from cai.train.data.shaping import Layout, features
 
 ROWS_PER_BATCH = 500
@@ -76,7 +76,7 @@ def collect(
         with os.fdopen(number, "wb") as file, pa.ipc.new_stream(file, shape.arrow_schema) as writer:
             for given, held_out in examples:
                 plain = {name: _without_thoughts(value) for name, value in given.items()}
-                thoughts += any(given[name] != plain[name] for name in _ANSWERS if name in given)
+                thoughts += any(turn.get(THINKING) for name in _ANSWERS for turn in given.get(name, ()))
                 example = given if reasoning else plain
                 prompt = fingerprint(_prompt(plain, layout))
                 side = draw(SALT, "split", prompt) < test_share if held_out is None else held_out

@@ -21,12 +21,11 @@ from cai.core.mark import kind_of_any
 from cai.core.paths import expand
 from cai.core.records import Row
 from cai.data.export.preference import preference_pairs
-from cai.data.export.sft import sft_examples
+from cai.data.export.sft import answer_message, sft_examples
 from cai.data.export.splits import SALT
 from cai.rundir import Run, checkout
 from cai.rundir.checkout import has_run
 from cai.rundir.layout import PREFERENCE, SFT, split_path
-from cai.train.data.conversations import THINKING
 from cai.train.data.labels import gate_label
 from cai.train.data.shaping import COLUMNS, NEEDS, Layout, label_pair
 from cai.train.settings import DataSettings
@@ -78,34 +77,19 @@ class RunExamples:
         for row in self._reader.rows():
             place = draw(SALT, "split", row.prompt.id)
             held_out = place <= self._last_test_draw or place < self._settings.test_share
-            thoughts = _thoughts(row)
             for example in self._of_row(row, left_out):
-                columns = {name: example[name] for name in COLUMNS[self.layout]}
-                for name in ("completion", "chosen", "rejected"):
-                    if thought := thoughts.get(columns[name][0]["content"] if name in columns else ""):
-                        columns[name] = [{**columns[name][0], THINKING: thought}]
-                yield columns, held_out
+                yield {name: example[name] for name in COLUMNS[self.layout]}, held_out
 
     def _of_row(self, row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
         if self._kind == "supervised":
-            yield from sft_examples(row, self._settings.revisions == "all", left_out)
+            yield from sft_examples(row, self._settings.revisions == "all", left_out, reasoning=True)
         elif self._kind == "prompts":
             yield {"prompt": row.prompt.messages}
         elif self._kind == "labelled" and self._settings.labels_from == "gates":
             yield from _by_gates(row, left_out)
         else:
-            for pair in preference_pairs(row, left_out):
+            for pair in preference_pairs(row, left_out, reasoning=True):
                 yield from (pair,) if self._kind == "pairs" else label_pair(pair)
-
-
-def _thoughts(row: Row) -> dict[str, str]:
-    """Return what was thought before each text of the row that had some thought before it."""
-    found: dict[str, str] = {}
-    for trace in row.traces:
-        said = [(trace.response, trace.reasoning)]
-        said += [(turn.revision, turn.revision_reasoning) for turn in trace.rounds if turn.revision is not None]
-        found |= {text: thought for text, thought in said if thought and text not in found}
-    return found
 
 
 def _by_gates(row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
@@ -116,7 +100,7 @@ def _by_gates(row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
         elif label is None:
             left_out[UNCLEAR] += 1
         else:
-            answer = [{"role": "assistant", "content": trace.response}]
+            answer = [answer_message(trace.response, trace.reasoning, thinking=True)]
             yield {"prompt": row.prompt.messages, "completion": answer, "label": label}
 
 

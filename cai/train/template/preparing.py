@@ -12,32 +12,26 @@ turn. So what was learned is written into the generation configuration that lies
 and texts end so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import render_jinja_template
+from trl import chat_template_utils
 from trl.chat_template_utils import get_training_chat_template
 
 from cai.core.errors import ModelError, UsageError
-from cai.models.template_check import RenderError, limited, render
+from cai.models.template_check import RenderError, limited
 from cai.train.template.markers import has_markers, with_markers, without_markers
+from cai.train.template.reasoning import find_key, thinking_off
+from cai.train.template.rendering import THOUGHTS, Chat, example_chats, render_chat
 
 TEMPLATES = ("chatml", "alpaca", "plain")
 
 _FOLDER = Path(__file__).parent
 _KNOWN = "TRL's training template for the model's own"
 _OFFER = "give --template chatml, alpaca or plain"
-
-_QUESTIONS = ("What can I do against hiccups?", "And if nothing helps?", "Whom do I ask?")
-_ANSWERS = ("Hold your breath.\n\nThen sip cold water.", "Wait; they pass.", "A pharmacist knows.")
-_THOUGHTS = ("It is nothing grave, so help at home will do.", "There is more time than worry.", "Someone near is best.")
-_KEYS = ("reasoning_content", "thinking", "reasoning")
-_SYSTEM = "You answer briefly."
-
-Chat = list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +62,11 @@ def prepare_template(
     turns in a whole conversation, `need_ends` when answers are learned, `reasoning` when what was thought before them
     is, too. Raises UsageError when there is no template, or none that keeps the laws above.
     """
-    key = _reasoning_key(tokenizer, choice) if reasoning else None
+    key = None
+    if reasoning:
+        key = find_key(
+            tokenizer, None if choice is not None or tokenizer.chat_template is None else _default(tokenizer)
+        )
     done = _settle(tokenizer, choice, key, need_markers=need_markers, need_ends=need_ends)
     _require_prefix(tokenizer, key)
     template = _default(tokenizer)
@@ -84,21 +82,6 @@ def prepare_template(
     return Prepared(done, ends, key, always)
 
 
-def _reasoning_key(tokenizer: PreTrainedTokenizerBase, choice: str | None) -> str:
-    """Return under which name the template prints what was thought before an answer; raises UsageError."""
-    template = None if choice is not None or tokenizer.chat_template is None else _default(tokenizer)
-    for key in _KEYS if template is not None else ():
-        try:
-            if _THOUGHTS[0] in _render(tokenizer, str(template), _exchange(1, key))[0]:
-                return key
-        except RenderError:
-            continue
-    raise UsageError(
-        "The chat template prints no reasoning before an answer, so none can be learned; leave --reasoning out, or "
-        "train a model whose own template does."
-    )
-
-
 def _settle(
     tokenizer: PreTrainedTokenizerBase, choice: str | None, key: str | None, *, need_markers: bool, need_ends: bool
 ) -> str:
@@ -108,21 +91,32 @@ def _settle(
     if tokenizer.chat_template is None:
         raise UsageError(f"This model has no chat template; {_OFFER}.")
     own = _default(tokenizer)
-    done = "the model's own"
+    off = "" if key is not None or not need_ends else _thinking_off(tokenizer, own)
+    own, done = off + own, "the model's own"
     if need_markers:
         if not tokenizer.is_fast:
             raise ModelError(
                 "This model's tokenizer cannot tell which tokens the assistant wrote; use its fast version."
             )
-        chosen, done = _marked(tokenizer, own, key)
-        if chosen != own:
-            _set_default(tokenizer, chosen)
+        own, done = _marked(tokenizer, own, key, off)
     elif need_ends and not _ends(tokenizer, own, key):
-        known = _known_family(tokenizer)
+        known = _known_family(tokenizer, off)
         if known is not None and _ends(tokenizer, known, key):
-            _set_default(tokenizer, known)
-            done = _KNOWN
-    return done
+            own, done = known, _KNOWN
+    if own != _default(tokenizer):
+        _set_default(tokenizer, own)
+    return f"{done}, not thinking unless it is told to" if off else done
+
+
+def _thinking_off(tokenizer: PreTrainedTokenizerBase, own: str) -> str:
+    """Return what makes the template not think by default, where only then a prompt begins the prompt and answer."""
+    try:
+        if _keeps_prefixes(tokenizer, own, None):
+            return ""
+        off = thinking_off(tokenizer, own)
+        return off if _keeps_prefixes(tokenizer, off + own, None) else ""
+    except RenderError:
+        return ""
 
 
 def _own_template(tokenizer: PreTrainedTokenizerBase, choice: str) -> str:
@@ -156,11 +150,11 @@ def _set_default(tokenizer: PreTrainedTokenizerBase, template: str) -> None:
         tokenizer.chat_template = template
 
 
-def _marked(tokenizer: PreTrainedTokenizerBase, own: str, key: str | None) -> tuple[str, str]:
+def _marked(tokenizer: PreTrainedTokenizerBase, own: str, key: str | None, off: str) -> tuple[str, str]:
     """Return a template that marks what the assistant says, and where it comes from; raises UsageError."""
-    if has_markers(own) and _marks_answers(tokenizer, own, key):
+    if has_markers(own) and _marks_answers(tokenizer, own, key, header_too=_is_trained_with(own)):
         return own, "the model's own"
-    known = _known_family(tokenizer)
+    known = _known_family(tokenizer, off)
     if known is not None and _marks_answers(tokenizer, known, key, header_too=True):
         return known, _KNOWN
     patched = with_markers(without_markers(own))
@@ -172,68 +166,31 @@ def _marked(tokenizer: PreTrainedTokenizerBase, own: str, key: str | None) -> tu
     )
 
 
-def _known_family(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """Return TRL's training template for the tokenizer's, or None when TRL does not know it or it needs none."""
+def _is_trained_with(template: str) -> bool:
+    """Return whether it is one of TRL's training templates, as a model has that was trained with it before."""
+    known = (value for name, value in vars(chat_template_utils).items() if name.endswith("_training_chat_template"))
+    return any(template.endswith(value) for value in known if isinstance(value, str))
+
+
+def _known_family(tokenizer: PreTrainedTokenizerBase, off: str) -> str | None:
+    """Return TRL's training template for the tokenizer's, or None when TRL does not know it or it needs none.
+
+    Before it stands `off`, see `thinking_off`.
+    """
     try:
         with limited():
             template = get_training_chat_template(tokenizer)
     except Exception:  # TRL renders the template to find out, and a template can raise whatever Python can
         return None
-    return None if template is None else str(template)
-
-
-def _chats(tokenizer: PreTrainedTokenizerBase, template: str, key: str | None) -> list[Chat]:
-    """Return conversations of one to three exchanges, with a system turn too where the template takes one.
-
-    Under the `key`, if there is one, answers have a thought.
-    """
-    chats = [_exchange(length, key) for length in (1, 2, 3)]
-    with_system = [{"role": "system", "content": _SYSTEM}, *chats[-1]]
-    try:
-        _render(tokenizer, template, with_system)
-    except RenderError:
-        return chats
-    return [*chats, with_system]
-
-
-def _exchange(length: int, key: str | None) -> Chat:
-    turns: Chat = []
-    for question, answer, thought in list(zip(_QUESTIONS, _ANSWERS, _THOUGHTS, strict=True))[:length]:
-        thinking = {} if key is None else {key: thought}
-        turns += ({"role": "user", "content": question}, {"role": "assistant", "content": answer, **thinking})
-    return turns
-
-
-def _render(
-    tokenizer: PreTrainedTokenizerBase, template: str, chat: Sequence[Mapping[str, str]], *, prompt: bool = False
-) -> tuple[str, list[tuple[int, int]]]:
-    """Return the text and the marked stretches of it, first character and the one after the last.
-
-    Raises RenderError when the template does anything else than print the conversation.
-    """
-    marked: list[list[tuple[int, int]]] = []
-
-    def rendering() -> str:
-        texts, found = render_jinja_template(
-            [list(chat)],
-            chat_template=template,
-            return_assistant_tokens_mask=has_markers(template),
-            add_generation_prompt=prompt,
-            **tokenizer.special_tokens_map,
-        )
-        marked.extend(found or [])
-        return str(texts[0])
-
-    text = render(rendering)
-    return text, [(int(first), int(last)) for first, last in marked[0]] if marked else []
+    return None if template is None else off + str(template)
 
 
 def _same_text(tokenizer: PreTrainedTokenizerBase, one: str, other: str, key: str | None) -> bool:
-    chats: list[tuple[Chat, bool]] = [(chat, False) for chat in _chats(tokenizer, one, key)]
+    chats: list[tuple[Chat, bool]] = [(chat, False) for chat in example_chats(tokenizer, one, key)]
     chats += [(chat[:-1], True) for chat, _ in chats]
     try:
         return all(
-            _render(tokenizer, one, chat, prompt=prompt)[0] == _render(tokenizer, other, chat, prompt=prompt)[0]
+            render_chat(tokenizer, one, chat, prompt=prompt)[0] == render_chat(tokenizer, other, chat, prompt=prompt)[0]
             for chat, prompt in chats
         )
     except RenderError:
@@ -249,25 +206,27 @@ def _marks_answers(
     teach nothing wrong.
     """
     try:
-        return all(_marks_chat(tokenizer, template, chat, header_too) for chat in _chats(tokenizer, template, key))
+        return all(
+            _marks_chat(tokenizer, template, chat, header_too) for chat in example_chats(tokenizer, template, key)
+        )
     except RenderError:
         return False
 
 
 def _marks_chat(tokenizer: PreTrainedTokenizerBase, template: str, chat: Chat, header_too: bool) -> bool:
-    text, stretches = _render(tokenizer, template, chat)
+    text, stretches = render_chat(tokenizer, template, chat)
     marked = _joined(stretches)
     answers = [turn["content"] for turn in chat if turn["role"] == "assistant"]
     others = [turn["content"] for turn in chat if turn["role"] != "assistant"]
     if len(marked) != len(answers):
         return False
-    for (first, last), answer, thought in zip(marked, answers, _THOUGHTS, strict=False):
+    for (first, last), answer, thought in zip(marked, answers, THOUGHTS, strict=False):
         lead, found, end = text[first:last].partition(answer)
         if not found or end_of_turn(tokenizer, end) is None or any(other in lead + end for other in others):
             return False
         if thought in text and thought not in lead:
             return False
-    prompt, _ = _render(tokenizer, template, chat[:-1], prompt=True)
+    prompt, _ = render_chat(tokenizer, template, chat[:-1], prompt=True)
     begins, due = marked[-1][0], len(prompt)
     # White space at the edge may be on either side: TRL's template for Qwen marks the line break before the answer.
     return not text[due:begins].strip() and (header_too or not text[begins:due].strip())
@@ -277,9 +236,9 @@ def _ends(tokenizer: PreTrainedTokenizerBase, template: str, key: str | None) ->
     """Return the tokens that close the last answer of a conversation, or none where one is not closed."""
     found: dict[int, None] = {}
     try:
-        for chat in _chats(tokenizer, template, key):
-            prompt, _ = _render(tokenizer, template, chat[:-1], prompt=True)
-            text, _ = _render(tokenizer, template, chat)
+        for chat in example_chats(tokenizer, template, key):
+            prompt, _ = render_chat(tokenizer, template, chat[:-1], prompt=True)
+            text, _ = render_chat(tokenizer, template, chat)
             _, printed, after = text[len(prompt) :].partition(chat[-1]["content"])
             end = end_of_turn(tokenizer, after) if printed else None
             if end is None:
@@ -313,12 +272,12 @@ def _require_prefix(tokenizer: PreTrainedTokenizerBase, key: str | None) -> None
 
 
 def _keeps_prefixes(tokenizer: PreTrainedTokenizerBase, template: str, key: str | None) -> bool:
-    return all(_keeps_prefix(tokenizer, template, chat) for chat in _chats(tokenizer, template, key))
+    return all(_keeps_prefix(tokenizer, template, chat) for chat in example_chats(tokenizer, template, key))
 
 
 def _keeps_prefix(tokenizer: PreTrainedTokenizerBase, template: str, chat: Chat) -> bool:
-    prompt, _ = _render(tokenizer, template, chat[:-1], prompt=True)
-    text, _ = _render(tokenizer, template, chat)
+    prompt, _ = render_chat(tokenizer, template, chat[:-1], prompt=True)
+    text, _ = render_chat(tokenizer, template, chat)
     if not text.startswith(prompt):
         return False
     before, whole = (_tokens(tokenizer, piece) for piece in (prompt, text))
