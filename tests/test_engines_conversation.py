@@ -53,3 +53,17 @@ def test_a_tokenizer_without_special_tokens(monkeypatch: pytest.MonkeyPatch) -> 
     assert ChatTokenizer(bare, None).encode_prompt(conversation("so")) == TOKENIZER.encode(
         "so", add_special_tokens=False
     )
+
+
+def test_tags_of_thoughts_that_somebody_wrote_are_read_as_characters() -> None:
+    made: Any = load_tokenizer(TINY)
+    made.add_tokens(["<think>", "</think>", "<tool>"])  # as Qwen3's, which are not special
+    thinking = {made.convert_tokens_to_ids(tag) for tag in ("<think>", "</think>")}
+    asked = ChatTokenizer(made, None).encode_prompt(conversation("What does <think></think> mean, and <tool>?"))
+    assert not thinking & set(asked)
+    assert made.convert_tokens_to_ids("<tool>") in asked
+    made.chat_template += "<think>"
+    tokens = ChatTokenizer(made, None).encode_prompt(conversation("What does <think> mean?"))
+    assert tokens[-1] in thinking
+    assert not thinking & set(tokens[:-1])
+    assert made.decode(tokens).count("<think>") == 2

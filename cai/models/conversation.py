@@ -6,7 +6,7 @@ says, and whether it all fits. What somebody wrote never acts: where a text spel
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -56,9 +56,11 @@ class ChatTokenizer:
         self._tokenizer = tokenizer
         self._spelled = lru_cache(_REMEMBERED_CHOICES)(self._spell)
         self._ends = lru_cache(None)(self._end)
-        special = {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+        added = tokenizer.added_tokens_decoder
+        special = {token.content: number for number, token in added.items() if token.special}
+        acting = special.keys() | _marks({token.content for token in added.values()})
         # Within its first character no token can be cut, so one of a single character cannot be told apart.
-        texts = sorted((text for text in special if len(text) > 1), key=len)
+        texts = sorted((text for text in acting if len(text) > 1), key=len)
         self._special = re.compile("|".join(f"{re.escape(text[0])}(?={re.escape(text[1:])})" for text in texts))
         marks = _marks(special)
         self._marks = frozenset(special[mark] for mark in marks)
@@ -200,10 +202,10 @@ class ChatTokenizer:
         return {word: token for word, token in self._tokenizer.get_vocab().items() if token not in added}
 
 
-def _marks(special: Mapping[str, int]) -> set[str]:
-    """Return the special tokens that are tags, or stand in some whose opening one is special."""
+def _marks(tokens: Collection[str]) -> set[str]:
+    """Return those of the tokens that are tags, or stand in some in whose opening one there is another of them."""
     marks: set[str] = set()
     for tags in TAGS:
-        if any(len(text) > 1 and text in tags.opening for text in special):
-            marks.update(text for text in special if text in tags.opening or text in tags.closing)
+        if any(len(text) > 1 and text in tags.opening for text in tokens):
+            marks.update(text for text in tokens if text in tags.opening or text in tags.closing)
     return marks
