@@ -1,8 +1,9 @@
 """Where rows are made: by models in this process, or by replicas of them on a cluster; to a run it is the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from cai.cluster import RowMaker, open_cluster
 from cai.cluster.settings import ClusterSettings
@@ -12,6 +13,7 @@ from cai.method.judge import JudgeConfiguration
 from cai.method.row import Generation, Judging
 from cai.models.base import Engine
 from cai.models.meter import UsageCounter
+from cai.models.places import EngineInOrder, Places
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.filling import open_closing
@@ -35,7 +37,9 @@ class GenerationSpec:
             judge = engine
             if self.judge_spec != self.model_spec:
                 judge = await open_closing(self.judge_spec, self.engine, stack, say)
-            return LocalMaker(self, engine, judge, stack.pop_all())
+            places = Places(engine.concurrency)
+            judging_places = places if judge is engine else Places(judge.concurrency)
+            return LocalMaker(self, engine, judge, stack.pop_all(), places, judging_places)
 
     def revealed(self) -> "_RevealedSpec":
         """Return the spec for other machines, with the addresses as they were typed: pickle leaves secrets out."""
@@ -64,6 +68,10 @@ class LocalMaker:
     engine: Engine
     judging_engine: Engine
     stack: AsyncExitStack
+    places: Places
+    judging_places: Places
+    rows: Iterator[int] = field(default_factory=count)
+    """Rows in the order in which they begin, which is the order in which they are served."""
 
     @property
     def model(self) -> str:
@@ -82,9 +90,13 @@ class LocalMaker:
 
     async def make(self, prompt: Prompt, provenance: Provenance, tally: UsageCounter) -> Row:
         """Make a row here."""
-        judging = Judging(self.judging_engine, self.spec.judge_configuration, tally)
-        generation = Generation(self.engine, self.spec.method, self.spec.samples, provenance, judging)
-        return await generation.row(prompt)
+        row = next(self.rows)
+        judge = EngineInOrder(self.judging_engine, self.judging_places, row)
+        judging = Judging(judge, self.spec.judge_configuration, tally)
+        engine = EngineInOrder(self.engine, self.places, row)
+        generation = Generation(engine, self.spec.method, self.spec.samples, provenance, judging)
+        with self.places.row(row), self.judging_places.row(row):
+            return await generation.row(prompt)
 
     async def close(self) -> None:
         """Close the models."""
