@@ -1,9 +1,9 @@
 """Depth first: the rows that began first never wait for a place in an engine that is full.
 
 A row asks for several things side by side (its samples, its verdicts), so that more requests wait than an engine holds.
-Were all answered in the order in which they come, all rows would advance together, and the first be done near the end of
-a short run. Were the oldest row always answered first, the youngest would be left for the end, alone in an engine that is
-nearly empty. So a few of the oldest rows go first, and all others advance together.
+Were all answered in the order in which they come, all rows would advance together, and the first be done near the end
+of a short run. Were the oldest row always answered first, the youngest would be left for the end, alone in an engine
+that is nearly empty. So a few of the oldest rows go first, and all others advance together.
 """
 
 import asyncio
