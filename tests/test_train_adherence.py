@@ -140,6 +140,16 @@ def test_a_short_training_without_any_answer_is_told(fault: Exception | None, wo
         reward.require_answers()
 
 
+def test_a_mean_of_less_than_half_of_the_questions_is_not_logged() -> None:
+    def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
+        return [0.25, 0.75] if messages[1]["content"] == "answered" else [0.2, 0.2]
+
+    values, logged = rewarded(weigh, "answered", "not", "neither")
+    assert values == [0.75, None, None]
+    assert "kept/safe" not in logged
+    assert logged["judge/unanswered"] == pytest.approx(2 / 3)
+
+
 def test_what_is_not_answered_is_left_out_and_never_guessed() -> None:
     def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
         if "kind" in messages[-1]["content"]:

@@ -19,7 +19,7 @@ vagueness, and `cai evaluate`.
 
 import asyncio
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from concurrent.futures import Future
 from types import TracebackType
@@ -92,7 +92,8 @@ class EngineThread:
 class AdherenceReward:
     """A TRL reward function; a context manager that keeps the judge open.
 
-    `log_metric`, which TRL passes, is given `kept/<principle>` (the mean probability), `judge/unanswered` (a share) and
+    `log_metric`, which TRL passes, is given `kept/<principle>` (the mean probability, where half of the batch's
+    questions or more were answered), `judge/unanswered` (a share) and
     `judge/failed` (the share of those whose request failed).
     A column `tags` of the prompts, where there is one, selects principles as everywhere.
     """
@@ -207,16 +208,20 @@ class AdherenceReward:
         errors: Sequence[RequestError],
         log_metric: LogMetric,
     ) -> None:
-        answers = defaultdict(list)
+        answers: defaultdict[str, list[float]] = defaultdict(list)
+        questions: Counter[str] = Counter()
         asked = unanswered = 0
         for row, principles in zip(kept, applicable, strict=True):
             for value, principle in zip(row, principles, strict=True):
                 asked += 1
+                questions[principle.id] += 1
                 if value is None:
                     unanswered += 1
                 else:
                     answers[principle.id].append(value)
         for name, values in answers.items():
+            if 2 * len(values) < questions[name]:
+                continue
             log_metric(f"kept/{name}", sum(values) / len(values))
         if asked:
             log_metric("judge/unanswered", unanswered / asked)
