@@ -1,14 +1,21 @@
 """Every chat template answers a conversation or is refused in a sentence; turns that it does not take are changed."""
 
+import asyncio
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.core.errors import CaiError, ModelError, RequestError
 from cai.core.records import Message
+from cai.models import TINY, EngineOptions, open_engine
+from cai.models.base import Request, Sampling
 from cai.models.conversation import ChatTokenizer
+from cai.models.spec import ModelSpec
 from cai.models.template_check import check_template
 from cai.models.tokens import TemplateCounter
 from cai.models.turns import JOINED, SYSTEM, RefusedTurnsError, TurnFitter
@@ -93,6 +100,31 @@ def test_it_is_said_once_and_counted() -> None:
     assert said == [f"the model's chat template does not take the turns as they are: {SYSTEM}"]
     chat.tell_changes()
     assert said[1:] == [f"{SYSTEM} in 2 of 4 conversations"]
+
+
+def test_an_engine_says_it_to_who_opened_it(tmp_path: Path) -> None:
+    shutil.copytree(TINY, tmp_path / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(TINY)
+    tokenizer.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + tokenizer.chat_template
+    )
+    tokenizer.save_pretrained(tmp_path / "model")
+    said: list[str] = []
+
+    async def answer() -> None:
+        spec = ModelSpec.parse(f"transformers:{tmp_path / 'model'}")
+        engine = await open_engine(spec, EngineOptions(device="cpu", say=said.append))
+        try:
+            for shape in ("su", "su", "u"):
+                await engine.complete(Request(tuple(turns_of(shape)), Sampling(max_tokens=1)))
+        finally:
+            await engine.close()
+
+    asyncio.run(answer())
+    assert said[-2:] == [
+        f"the model's chat template does not take the turns as they are: {SYSTEM}",
+        f"{SYSTEM} in 2 of 3 conversations",
+    ]
 
 
 def test_a_conversation_that_the_assistant_begins_is_refused_with_the_template_s_reason() -> None:
