@@ -44,8 +44,8 @@ class Begun:
 @pytest.mark.parametrize(
     ("plain", "begun", "prefill", "asked", "mass"),
     [
-        (0.5, 0.9, "It is:", [""], 0.5),
-        (0.49, 0.9, "It is:", ["", "It is:"], 0.9),
+        (0.75, 0.9, "It is:", [""], 0.75),
+        (0.74, 0.9, "It is:", ["", "It is:"], 0.9),
         (0.3, 0.2, "It is:", ["", "It is:"], 0.3),
         (0.1, 0.9, "", [""], 0.1),
     ],
@@ -84,5 +84,5 @@ def test_judge_and_gate_begin_as_the_templates_say(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_the_shipped_beginnings_are_there(language: str) -> None:
     templates = Templates.load(language)
-    assert templates.gate_prefill.endswith(":")
+    assert templates.gate_prefill.endswith('"')
     assert templates.judge_prefill.endswith("(")
