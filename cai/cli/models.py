@@ -13,7 +13,7 @@ from cai.checking import check_alone
 from cai.cli.options import ENGINE_OPTION, TEMPLATE_OPTION
 from cai.cli.screen import Screen, shown
 from cai.cli.tables import print_judge_check
-from cai.cli.terminal import print_json, remark
+from cai.cli.terminal import print_json, remark, say
 from cai.method.example import example_verdict
 from cai.models import EngineOptions, check_engine_options, model_forms
 from cai.models.check import BURST_REQUESTS, BURST_SECONDS, BURST_TOKENS, Findings, check_model
@@ -75,7 +75,7 @@ def _test_judge(spec: ModelSpec, options: EngineOptions, constitution: str | Non
 @click.argument("out", metavar="DIR")
 def convert(file: str, out: str) -> None:
     """Write the model in a GGUF FILE into DIR in the usual form, in float32."""
-    click.echo(f"transformers:{convert_gguf(file, out)}")
+    say(f"transformers:{convert_gguf(file, out)}")
 
 
 def _print(findings: Findings) -> None:
