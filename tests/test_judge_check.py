@@ -136,6 +136,14 @@ def test_what_is_not_answered_in_time_is_counted_and_left_out() -> None:
     )
 
 
+def test_what_says_nothing_is_tested_again() -> None:
+    good = checked("good")
+    assert good.covers(judge=True, gate=True)
+    assert not checked("good", gate=False).covers(judge=True, gate=True)
+    assert not checked("good", delay=1.0).covers(judge=True, gate=False)
+    assert checked("silent").covers(judge=True, gate=True), "it would not answer another time either"
+
+
 PROBABILITIES = st.sampled_from([0.0, 0.2, 0.45, 0.5, 0.55, 0.8, 1.0])
 
 

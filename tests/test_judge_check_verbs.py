@@ -84,6 +84,14 @@ def test_a_single_model_is_compared_with_nobody_so_only_the_gate_is_tested(tmp_p
     assert ["does not know an answer that breaks" in line for line in said] == [True]
 
 
+def test_a_model_that_is_added_has_the_judge_tested_that_nobody_needed_before(tmp_path: Path) -> None:
+    evaluated(tmp_path, Counted(), "one")
+    said, found = evaluated(tmp_path, Counted(), "one", "two")
+    assert found.judge_check is not None
+    assert found.judge_check.judge == "places"
+    assert any("sees positions" in line for line in said)
+
+
 def test_an_evaluation_with_an_unfit_judge_is_refused_when_strict(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="--strict makes no row with it"):
         evaluated(tmp_path, Counted(), "one", "two", checking=CheckSettings(strict=True))

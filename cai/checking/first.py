@@ -28,7 +28,7 @@ class Checked:
 
 
 async def check_first(subject: Subject, checked: Checked, watch: Watch) -> JudgeCheck | None:
-    """Return what is known of the judge, which is tested unless the directory has that on record; None: not tested.
+    """Return what is known of the judge, which is tested unless that is on record; None: not tested.
 
     Nobody is tested where the run asks nobody, where the person said so, where the judge is the script that stands for
     a model in tests, and once the person asked to stop. Raises ModelError for a judge that is unfit, with `strict`.
@@ -37,7 +37,7 @@ async def check_first(subject: Subject, checked: Checked, watch: Watch) -> Judge
     if exempt or (subject.judge is None and subject.gate is None):
         return None
     found = checked.recorded
-    if found is None:
+    if found is None or not found.covers(judge=subject.judge is not None, gate=subject.gate is not None):
         found = await _check(subject, checked, watch)
         if found is None:
             return None

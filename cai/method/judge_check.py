@@ -88,6 +88,15 @@ class JudgeCheck:
         """The share of verdicts that are decided; None where there are none."""
         return self.labelled / self.verdicts if self.verdicts else None
 
+    def covers(self, *, judge: bool, gate: bool) -> bool:
+        """Tell whether it says something of the judge, and of the gate, where these are asked for.
+
+        It does not where they were not asked, or too slow to answer a few questions in time.
+        """
+        judged = self.judge is not None and (self.pairs >= FEWEST_PAIRS or not self.left)
+        gated = self.gate is not None and (self.gates >= FEWEST_PAIRS or not self.left)
+        return (judged or not judge) and (gated or not gate)
+
     def as_json(self) -> dict[str, Any]:
         """Return the check as what JSON can say, with its shares, its sentence and its problems."""
         shares = {
@@ -156,7 +165,7 @@ class JudgeCheck:
                 "that it was shown both ways"
             )
         elif self.accuracy is not None and self.answered >= FEW and self.accuracy.low <= 0.5:
-            faults.append(f"is no better than chance: right on {self.right:g} of {self.answered} known pairs")
+            faults.append(f"cannot be told from one that guesses: right on {self.right:g} of {self.answered} known pairs")
         if self.mass is not None and self.mass < MINIMUM_MASS and self.pairs >= FEWEST_PAIRS:
             faults.append(f"wants to say something else than a letter: the letters weigh {self.mass:.2f} (median)")
         unreadable = self.abstained.get(UNREADABLE, 0)
