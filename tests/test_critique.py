@@ -9,14 +9,15 @@ import pytest
 from cai.constitution import RevisionPlan
 from cai.core.errors import ContextError, RequestError, RowError
 from cai.core.records import Message, Prompt, Trace
-from cai.method.critique import respond_and_revise, schedule_principles
+from cai.method.critique import REVISION_TRIES, respond_and_revise, schedule_principles
 from cai.models.asking import ATTEMPTS
 from cai.models.base import Completion, Request
 from cai.models.scripted import ScriptedEngine
 from tests.building import assistant, make_engine, make_method, make_prompt, user
 
-WALK = RevisionPlan(schedule="walk", rounds=1, gate=False)
-GATED = RevisionPlan(schedule="walk", rounds=1, gate=True)
+WALK = RevisionPlan(schedule="walk", rounds=1, gate=False, form="continued")
+GATED = RevisionPlan(schedule="walk", rounds=1, gate=True, form="continued")
+ANEW = RevisionPlan(schedule="walk", rounds=1, gate=False, form="anew")
 
 
 def numbered(requests: list[Request]) -> str:
@@ -179,3 +180,55 @@ def test_exemplars_precede_critique_and_revision_only() -> None:
         assert request.messages[4] == assistant("Old critique")
         assert request.messages[6] == assistant("Old revision")
         assert request.messages[7] == user("New prompt")
+
+
+def test_asked_anew_the_prompt_stands_as_it_was_and_a_system_turn_says_how_to_answer() -> None:
+    _, requests = run_chain(ANEW)
+    prompt = user("How do I sleep better?")
+    critique, revision = requests[1:3]
+    assert critique.messages[:2] == (prompt, assistant("text 1"))
+    told, asked = revision.messages
+    assert asked == prompt
+    assert told["role"] == "system"
+    for shown in ("text 1", "text 2", "safe"):
+        assert shown in told["content"].lower()
+    assert "text 3" in requests[4].messages[0]["content"]  # the second round mends what the first one gave
+
+
+def test_asked_anew_the_prompts_own_system_turn_stays_and_exemplars_are_answered_well() -> None:
+    exemplar = {"prompt": "Old prompt", "response": "bad", "principle": "kind", "critique": "why", "revision": "good"}
+    requests: list[Request] = []
+
+    def answer(request: Request) -> str:
+        requests.append(request)
+        return numbered(requests)
+
+    method = make_method(ANEW, few_shot=True, exemplars=[exemplar])
+    prompt = Prompt("p0", 0, ({"role": "system", "content": "You are a nurse."}, user("New prompt")))
+    asyncio.run(respond_and_revise(make_engine(answer), method, prompt, 0))
+    told, *rest = requests[2].messages
+    assert told["content"].startswith("You are a nurse.\n\n")
+    assert rest == [user("Old prompt"), assistant("good"), user("New prompt")]
+    assert [message["content"] for message in requests[1].messages[1:3]] == ["Old prompt", "bad"]
+
+
+def test_a_control_token_of_an_answer_cannot_end_the_system_turn() -> None:
+    told = make_method(ANEW).templates.anew(make_method(ANEW).constitution.principles[0], "<|im_end|>", "<|eot|>")
+    assert "<|" not in told
+    assert "<\\|im_end|>" in told
+
+
+@pytest.mark.parametrize("plan", [WALK, ANEW])
+def test_a_revision_that_is_junk_is_asked_for_again_and_the_last_try_stays(plan: RevisionPlan) -> None:
+    requests: list[Request] = []
+    texts = ["first", "critique", "The response does not help.", "Sleep in the dark.", "critique"]
+
+    def answer(request: Request) -> str:
+        requests.append(request)
+        return texts[len(requests) - 1] if len(requests) <= len(texts) else "The response is unkind."
+
+    trace = asyncio.run(respond_and_revise(make_engine(answer), make_method(plan), make_prompt(), 0))
+    assert [turn.revision for turn in trace.rounds] == ["Sleep in the dark.", "The response is unkind."]
+    assert requests[2].messages == requests[3].messages
+    assert len(requests) == len(texts) + REVISION_TRIES
+    assert len({request.seed for request in requests}) == len(requests)

@@ -58,6 +58,7 @@ def new_model(vocabulary: int, pad: int, end: int) -> LlamaForCausalLM:
         bos_token_id=None,
         eos_token_id=end,
         pad_token_id=pad,
+        revision_form="continued",  # the one that the dialogues are written in; see cai/models/checkpoint/resolve.py
     )
     return LlamaForCausalLM(config)
 

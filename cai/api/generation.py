@@ -68,6 +68,7 @@ def generate(
     schedule: Literal["walk", "sample"] | None = None,
     rounds: Rounds | None = None,
     gate: bool | None = None,
+    form: Literal["auto", "anew", "continued"] | None = None,
     few_shot: bool = False,
     temperature: NotNegative = 1.0,
     top_p: TopP = 1.0,
@@ -119,10 +120,11 @@ def generate(
     A prompt gets `samples` responses of `max_tokens` tokens at most, drawn at `temperature` and `top_p`, and where the
     backend has them by `top_k`, `min_p`, `repetition_penalty` and `stop`, texts to end before; critiques and revisions
     at `revise_temperature` and `revise_top_p` (None: the same). `schedule` and `rounds` say under which principles they
-    are revised, `gate` whether a principle is asked for first, `few_shot` whether exemplars precede a critique; None is
-    what the constitution says. Pairs are judged under `judge_principles` principles, in `judge_orders`, `judge_by`
-    probabilities or text, with `judge_reasoning` first. Before the first row the judge is tested, for a minute at most,
-    on pairs whose better answer is known (`judge_check`); an unfit one is told of, and with `strict` refused.
+    are revised, `gate` whether a principle is asked for first, `form` how a revision is asked for, `few_shot` whether
+    exemplars precede a critique; None is what the constitution says. Pairs are judged under `judge_principles`
+    principles, in `judge_orders`, `judge_by` probabilities or text, with `judge_reasoning` first. Before the first row
+    the judge is tested, for a minute at most, on pairs whose better answer is known (`judge_check`); an unfit one is
+    told of, and with `strict` refused.
 
     A model that can think does so before its responses as `thinking` says (`off`, `on`, `auto`: its own default),
     before critiques and revisions as `critique_thinking` (None: the same), before gates and judgements as

@@ -62,9 +62,8 @@ def show(name: str, *, as_json: bool) -> None:
     if resolved.summary:
         console.print(shown(resolved.summary))
     plan = resolved.revision
-    console.print(
-        shown(f"revision: {plan.schedule}, {_count(plan.rounds, 'round')}, {'gate first' if plan.gate else 'no gate'}")
-    )
+    gate = "gate first" if plan.gate else "no gate"
+    console.print(shown(f"revision: {plan.schedule}, {_count(plan.rounds, 'round')}, {gate}, form {plan.form}"))
     console.print(shown(f"prompts: {resolved.prompts or 'none'} · exemplars: {len(resolved.exemplars)}"))
     places = origins(sources)
     for principle in resolved.principles:

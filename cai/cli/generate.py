@@ -106,6 +106,11 @@ def _rate_options(command: Command) -> Command:
 @click.option("--schedule", type=click.Choice(["walk", "sample"]), help="Every principle in turn, or drawn ones.")
 @click.option("--rounds", type=ROUNDS, help="Walks through the principles, or principles drawn; 0: only judge.")
 @click.option("--gate/--no-gate", default=None, help="Ask first whether a principle is broken at all, with one token.")
+@click.option(
+    "--form",
+    type=click.Choice(["auto", "anew", "continued"]),
+    help="Ask for a revision by asking the prompt anew, or by a conversation that goes on, as in the paper.",
+)
 @click.option("--few-shot", is_flag=True, help="Show the constitution's exemplars before each critique.")
 @sampling_options
 @revision_options

@@ -124,6 +124,11 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
         console.print(f"kept by responses, by the gates: {kept}")
     for line in export.explanations:
         console.print(shown(line), style="yellow", soft_wrap=True)
+    junk = export.junk
+    if junk.junk_revisions + junk.junk_examples:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in junk.kinds.items())
+        revisions = f"{junk.junk_revisions:,} of {junk.revisions:,} revisions{f' ({kinds})' if kinds else ''}"
+        console.print(f"junk by its words: {revisions}, {junk.junk_examples:,} of {junk.examples:,} sft examples")
     for line in export.remarks:
         console.print(shown(line), style="yellow", soft_wrap=True)
     written = [

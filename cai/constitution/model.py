@@ -70,6 +70,12 @@ class RevisionPlan(_Closed):
     gate: StrictBool = Field(
         True, description="Ask first whether the response breaks the principle, and skip the round when it does not."
     )
+    form: Literal["auto", "anew", "continued"] = Field(
+        "auto",
+        description="How a revision is asked for. anew: the prompt is asked again, under the principle and the "
+        "critique; continued: the conversation goes on, as in the paper; auto: anew, or the form that the model's "
+        "config.json says it was trained on (`revision_form`).",
+    )
 
 
 class Exemplar(_Closed):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from cai.core.errors import RowError
 from cai.core.records import Message, Prompt, Trace
-from cai.method.critique import Method, respond_and_revise
+from cai.method.critique import REVISION_TRIES, Method, respond_and_revise
 from cai.method.judge import JudgeConfiguration, judge
 from cai.method.row import to_be_judged
 from cai.models.base import Choice, Completion, Request
@@ -83,28 +83,32 @@ class _CountingEngine:
     """Answers everything, and counts what it is asked: `always`, and in `rounds` what each choice brings about.
 
     A choice takes the first option: of a gate, that the principle is broken. `again` are the choices that would be
-    asked once more if the answer had to be begun for the model (`cai.method.choosing`).
+    asked once more if the answer had to be begun for the model (`cai.method.choosing`), and the further tries at every
+    second text behind the first, which is a revision, where `tries` is more than one.
     """
 
     name = "dry run"
     concurrency = 1
     context_length = None
 
-    def __init__(self, counter: TokenCounter, sample: int = 0) -> None:
+    def __init__(self, counter: TokenCounter, sample: int = 0, tries: int = 1) -> None:
         self.always = Demand()
         self.again = Demand()
         self.rounds: list[Demand] = []
         self._counter = counter
         self._sample = sample
+        self._tries = tries
         self._answers = 0
 
     async def complete(self, request: Request) -> Completion:
         """Return the next mark, which no other sample's is."""
         demand = self.rounds[-1] if self.rounds else self.always
-        self._count(request.messages, demand)
-        demand.written[request.sampling.max_tokens] += 1
-        if request.thinking.mode != "off":
-            demand.thoughts += request.thinking.budget or 0
+        tries = self._tries - 1 if self._answers and self._answers % 2 == 0 else 0
+        for asked in (demand, *[self.again] * tries):
+            self._count(request.messages, asked)
+            asked.written[request.sampling.max_tokens] += 1
+            if request.thinking.mode != "off":
+                asked.thoughts += request.thinking.budget or 0
         self._answers += 1
         return Completion(f"{_MARK}{self._sample}{self._answers:09}{_MARK}", "stop", 0, 0, 0)
 
@@ -146,7 +150,7 @@ class DryRun:
         """Return what the prompts' rows ask, `expected` with every `broken`-th gate finding its principle broken.
 
         At least: no gate does, and no two answers differ, so that none are judged. At most: every gate does, and every
-        choice is asked twice. What the chat template refuses asks nothing.
+        choice is asked twice, every revision as often as one that is junk. What the chat template refuses asks nothing.
         """
         try:
             self._demands(prompts, broken).send(None)
@@ -160,7 +164,7 @@ class DryRun:
         for prompt in prompts:
             traces, revised = [], set()
             for sample in range(self.samples):
-                engine = _CountingEngine(self.counter, sample)
+                engine = _CountingEngine(self.counter, sample, REVISION_TRIES)
                 try:
                     traces.append(await respond_and_revise(engine, self.method, prompt, sample))
                 except RowError:

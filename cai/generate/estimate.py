@@ -16,6 +16,7 @@ from typing import Any
 from cai.core.errors import UsageError
 from cai.core.records import Failure, Prompt, Usage
 from cai.generate.dry_run import DryRun, Load
+from cai.method.critique import REVISION_TRIES
 from cai.pipeline.filling import Summary
 
 SAMPLED_PROMPTS = 64
@@ -114,7 +115,8 @@ def _basis(run: DryRun, length: int, finished: int) -> tuple[str, ...]:
         f"least: {'no principle broken, ' if gate else ''}texts of one token, no two answers that differ",
         f"expected: {expected}",
         f"most: {'every principle broken, ' if gate else ''}texts of {run.method.sampling.max_tokens} tokens"
-        f"{f' after thoughts of {budget}' if budget else ''}, every choice asked twice",
+        f"{f' after thoughts of {budget}' if budget else ''}, every choice asked twice"
+        f"{f', every revision {REVISION_TRIES} times' if run.method.plan.rounds else ''}",
         "what a prefix cache saves is not taken off",
     )
 

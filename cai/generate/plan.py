@@ -12,10 +12,12 @@ from cai.data.prompt_sets import prompt_source
 from cai.generate.maker import GenerationSpec
 from cai.generate.settings import GenerateSettings
 from cai.method.critique import Method
+from cai.method.forms import DEFAULT_FORM
 from cai.method.judge import JudgeConfiguration
 from cai.method.settings import identity
 from cai.method.templates import Templates
 from cai.models import check_sampling
+from cai.models.checkpoint.resolve import stated_form
 from cai.rundir.checkout import refresh
 
 
@@ -67,6 +69,7 @@ class GeneratePlan:
             "schedule": self.method.plan.schedule,
             "rounds": self.method.plan.rounds,
             "gate": self.method.plan.gate,
+            "form": self.method.plan.form,
             "few-shot": settings.few_shot,
             **identity(asdict(settings.sampling)),
             "max-tokens": settings.max_tokens,
@@ -82,10 +85,7 @@ def plan_generate(settings: GenerateSettings) -> GeneratePlan:
     sources = load_sources(settings.constitution)
     constitution = resolve(sources)
     templates = Templates.load(constitution.language, settings.prompts_dir)
-    chosen = {"schedule": settings.schedule, "rounds": settings.rounds, "gate": settings.gate}
-    revision = RevisionPlan.model_validate(
-        constitution.revision.model_dump() | {name: value for name, value in chosen.items() if value is not None}
-    )
+    revision = _revision_plan(settings, constitution)
     if settings.few_shot and not constitution.exemplars:
         raise UsageError(f"--few-shot needs exemplars, and the constitution {constitution.name} has none")
     source = prompt_source(settings.prompts, constitution, "sets")
@@ -124,3 +124,12 @@ def plan_generate(settings: GenerateSettings) -> GeneratePlan:
         out=out,
         told=tuple(map(str, replacements(sources))),
     )
+
+
+def _revision_plan(settings: GenerateSettings, constitution: Constitution) -> RevisionPlan:
+    """Return how responses are revised: by the options, else by the constitution, and in a form that is settled."""
+    options = {"schedule": settings.schedule, "rounds": settings.rounds, "gate": settings.gate, "form": settings.form}
+    chosen = constitution.revision.model_dump() | {name: value for name, value in options.items() if value is not None}
+    if chosen["form"] == "auto":
+        chosen["form"] = stated_form(settings.model.files) or DEFAULT_FORM
+    return RevisionPlan.model_validate(chosen)

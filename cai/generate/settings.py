@@ -32,6 +32,7 @@ class GenerateSettings:
     schedule: Literal["walk", "sample"] | None = None
     rounds: int | None = None
     gate: bool | None = None
+    form: Literal["auto", "anew", "continued"] | None = None
     few_shot: bool = False
     sampling: SamplingSettings = SamplingSettings()
     revising: RevisionSettings = RevisionSettings()

@@ -12,7 +12,9 @@ from functools import partial
 from cai.constitution import Constitution, Principle, RevisionPlan, Severity
 from cai.core.identity import derive_seed, draw
 from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Message, Prompt, Round, Trace
+from cai.method.forms import Requests
 from cai.method.gate import GateAnswer, ask_gate
+from cai.method.junk import Asked, find_junk
 from cai.method.settings import StageThinking
 from cai.method.templates import Templates
 from cai.models.asking import Asker
@@ -20,6 +22,9 @@ from cai.models.base import Completion, Engine, Request, Sampling
 
 CLEARLY_KEPT = 0.25
 """Below this probability of a broken principle the gate skips critique and revision."""
+
+REVISION_TRIES = 3
+"""How often a revision is asked for that is none (see `junk`): a weak model's next draw often is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,11 @@ class Method:
     seed: int
     revising: Sampling | None = None
     thinking: StageThinking = StageThinking()
+
+    def requests(self, prompt: Prompt) -> Requests:
+        """Return what is asked about the prompt's answers."""
+        form = self.plan.form
+        return Requests(self.constitution, self.templates, form, prompt.messages, few_shot=self.few_shot)
 
 
 def pick_principle(principles: tuple[Principle, ...], place: float) -> Principle:
@@ -61,25 +71,6 @@ def schedule_principles(method: Method, prompt: Prompt, sample: int) -> tuple[Pr
     return tuple(pick_principle(applicable, place) for place in places)
 
 
-def exemplar_messages(method: Method) -> tuple[Message, ...]:
-    """Return the constitution's few-shot chains as turns that precede a critique; empty without `few_shot`."""
-    if not method.few_shot:
-        return ()
-    by_id = {principle.id: principle for principle in method.constitution.principles}
-    turns: list[Message] = []
-    for exemplar in method.constitution.exemplars:
-        principle = by_id[exemplar.principle]
-        turns += (
-            _user(exemplar.prompt),
-            _assistant(exemplar.response),
-            _user(method.templates.critique(principle)),
-            _assistant(exemplar.critique),
-            _user(method.templates.revision(principle)),
-            _assistant(exemplar.revision),
-        )
-    return tuple(turns)
-
-
 async def respond_and_revise(engine: Engine, method: Method, prompt: Prompt, sample: int) -> Trace:
     """Return the `sample`-th response to the prompt and its revisions.
 
@@ -88,8 +79,7 @@ async def respond_and_revise(engine: Engine, method: Method, prompt: Prompt, sam
     """
     asker = Asker(engine)
     seed = derive_seed(method.seed, prompt.id, sample)
-    opening, turns = _split_system(prompt.messages)
-    lead = (*opening, *exemplar_messages(method), *turns)
+    requests = method.requests(prompt)
     request = Request(prompt.messages, method.sampling, derive_seed(seed, "response"), method.thinking.response)
     response = await asker.write(RESPONSE, request)
     rounds: list[Round] = []
@@ -100,10 +90,11 @@ async def respond_and_revise(engine: Engine, method: Method, prompt: Prompt, sam
         if gate is not None and gate.probability is not None and gate.probability < CLEARLY_KEPT:
             rounds.append(make_round(principle, gate))
             continue
-        asked = (*lead, _assistant(final), _user(method.templates.critique(principle)))
+        asked = requests.critique(final, principle)
         critique = await _write(asker, CRITIQUE, method, asked, derive_seed(seed, "critique", number))
-        asked = (*asked, _assistant(critique.text), _user(method.templates.revision(principle)))
-        revision = await _write(asker, REVISION, method, asked, derive_seed(seed, "revision", number))
+        asked = requests.revision(final, critique.text, principle)
+        about = Asked(prompt.messages, principle.text, critique.text)
+        revision = await _revise(asker, method, asked, about, derive_seed(seed, "revision", number))
         final = revision.text
         rounds.append(make_round(principle, gate, critique, revision))
     reasoning = response.reasoning or None
@@ -125,6 +116,16 @@ async def _write(asker: Asker, stage: str, method: Method, messages: tuple[Messa
     """Return the next turn of a round."""
     sampling = method.sampling if method.revising is None else method.revising
     return await asker.write(stage, Request(messages, sampling, seed, method.thinking.revising))
+
+
+async def _revise(asker: Asker, method: Method, messages: tuple[Message, ...], about: Asked, seed: int) -> Completion:
+    """Return the revision; one that is junk is asked for again, under seeds of its own, and the last one stays."""
+    for attempt in range(REVISION_TRIES):
+        again = derive_seed(seed, "junk", attempt) if attempt else seed
+        revision = await _write(asker, REVISION, method, messages, again)
+        if not find_junk(revision.text, about):
+            break
+    return revision
 
 
 def make_round(
@@ -150,16 +151,6 @@ def make_round(
 def _is_cut(completion: Completion) -> bool:
     """Tell whether the token limit ended a text."""
     return completion.finish_reason == "length"
-
-
-def _split_system(messages: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-    """Return the leading system turns and the rest; chat templates want the former before everything else."""
-    count = next((index for index, message in enumerate(messages) if message["role"] != "system"), 0)
-    return messages[:count], messages[count:]
-
-
-def _user(content: str) -> Message:
-    return {"role": "user", "content": content}
 
 
 def _assistant(content: str) -> Message:

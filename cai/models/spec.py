@@ -59,6 +59,13 @@ class ModelSpec(Redacted):
         return cls.parse(f"transformers:{typed}")
 
     @property
+    def files(self) -> str | None:
+        """The directory, hub id or `BASE+ADAPTER` in which its files are; None of a server's."""
+        if self.backend.weights is not None:
+            return self.backend.weights(self)
+        return self.model if self.kind == "vllm" else None
+
+    @property
     def weights(self) -> str:
         """The directory, hub id or `BASE+ADAPTER` in which transformers finds it; ModelError when there is none."""
         if self.backend.weights is None:

@@ -69,6 +69,7 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
             *table(("dataset", "train", "test"), kept),
             *table(("left out of", "reason", "count"), left_out),
             *(f"{escaped(line)}.\n" for line in summary.explanations),
+            *_junk(summary),
             *_adherence(summary),
             *_reasoning(options, summary),
             *_judge_check(manifest),
@@ -89,6 +90,17 @@ def _made_from(manifest: Manifest) -> Iterable[tuple[str, str]]:
             inputs = []
         yield name, value
     yield from inputs
+
+
+def _junk(summary: ExportSummary) -> list[str]:
+    found = summary.junk
+    if not found.junk_revisions + found.junk_examples:
+        return []
+    return [
+        f"Junk, as far as words tell: {found.junk_revisions} of {found.revisions} revisions and {found.junk_examples} "
+        f"of {found.examples} examples in `sft` are no answers. Revisions by kind, some of several:\n",
+        *table(("kind of junk", "revisions"), found.kinds.items()),
+    ]
 
 
 def _adherence(summary: ExportSummary) -> list[str]:

@@ -12,6 +12,7 @@ from cai.data.export.card import dataset_card
 from cai.data.export.datasets import DATASETS
 from cai.data.export.earlier import look_at_export, tell_less
 from cai.data.export.explaining import explain
+from cai.data.export.junk import JunkCounter
 from cai.data.export.splits import SplitWriter
 from cai.data.export.summary import Adherence, ExportOptions, ExportSummary, TextCounts
 from cai.rundir import Run, RunReader
@@ -69,12 +70,16 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
     thoughts: Counter[str] = Counter()
     gates = _Gates()
     texts: Counter[tuple[str, bool]] = Counter()  # by kind, and by whether they were cut
+    junk = JunkCounter()
     rows = lacking = verdicts = 0
     try:
         for row in reader:
             rows += 1
             for name, writer in writers.items():
-                writer.write(row.prompt.id, DATASETS[name].examples(row, options, writer.left_out))
+                examples = list(DATASETS[name].examples(row, options, writer.left_out))
+                writer.write(row.prompt.id, examples)
+                if name == SFT:
+                    junk.count(row, examples)
             _count_thoughts(row, thoughts)
             gates.count(row)
             texts.update(_texts(row))
@@ -99,6 +104,7 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
                 kind: TextCounts(texts[kind, False] + texts[kind, True], texts[kind, True])
                 for kind in ("responses", "revisions")
             },
+            junk=junk.counts(),
         )
     finally:
         for writer in writers.values():

@@ -57,6 +57,20 @@ class TextCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class JunkCounts:
+    """How many revisions and SFT examples are junk on their surface (`cai.method.junk`), and of which `kinds`.
+
+    Kinds are counted over the revisions, a revision of two kinds in both.
+    """
+
+    revisions: int = 0
+    junk_revisions: int = 0
+    examples: int = 0
+    junk_examples: int = 0
+    kinds: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ExportSummary:
     """What an export holds: `rows` read, examples and pairs, verdicts that abstained by reason, failures by stage.
 
@@ -82,3 +96,4 @@ class ExportSummary:
     verdicts: int = 0
     texts: Mapping[str, TextCounts] = field(default_factory=dict)
     explanations: tuple[str, ...] = ()
+    junk: JunkCounts = JunkCounts()

@@ -30,6 +30,7 @@ _COMPARING = ("principle", "messages", "first", "second", "marker")
 _VARIABLES = {
     "critique": ("principle",),
     "revision": ("principle",),
+    "anew": ("principle", "response", "critique"),
     "gate": ("principle",),
     "judge": _COMPARING,
     "judge_reason": _COMPARING,
@@ -37,7 +38,13 @@ _VARIABLES = {
 }
 """What each template may use."""
 
-_NEEDED = {"critique": ("principle",), "gate": ("principle",), "judge": _COMPARING[2:], "judge_reason": _COMPARING[2:]}
+_NEEDED = {
+    "critique": ("principle",),
+    "anew": ("principle",),
+    "gate": ("principle",),
+    "judge": _COMPARING[2:],
+    "judge_reason": _COMPARING[2:],
+}
 """What a template must use, or the model would not know what it is asked about."""
 
 _ANSWERED = {"gate": "gate", "judge": "judge", "judge_reason": "judge", "judge_decide": "judge"}
@@ -131,6 +138,7 @@ def _try_out(path: Path, kind: str, template: jinja2.Template, words: Words) -> 
         {"role": "user", "content": "u"},
     ]
     shown = {"messages": conversation, "first": _FIRST, "second": _SECOND, "marker": _MARKER}
+    shown |= {"response": _FIRST, "critique": _SECOND}
     for principle in (_Probe(), _Probe(critique="critique", revision="revision", preference="preference")):
         everything = {**shown, "principle": principle}
         try:

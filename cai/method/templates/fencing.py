@@ -39,4 +39,9 @@ def escaper(options: Sequence[str]) -> Callable[[str], str]:
     r"""Return a function that puts a backslash before an option in brackets, as `\(A 7f3a)`, and into `<\|`."""
     names = "|".join(map(re.escape, options))
     label = re.compile(rf"{_OPENING}\s*(?:{names})(?:\W*[0-9a-f]{{{DIGITS},}})?\s*{_CLOSING}")
-    return lambda text: _CONTROL.sub(r"\g<0>\\", label.sub(r"\\\g<0>", text))
+    return lambda text: without_control(label.sub(r"\\\g<0>", text))
+
+
+def without_control(text: str) -> str:
+    r"""Return the text with a backslash in what most models' control tokens begin with, as `<\|`."""
+    return _CONTROL.sub(r"\g<0>\\", text)

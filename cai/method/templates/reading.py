@@ -26,7 +26,7 @@ class Words:
     prefills: Mapping[str, str]
 
 
-KINDS = ("critique", "revision", "gate", "judge", "judge_reason", "judge_decide")
+KINDS = ("critique", "revision", "anew", "gate", "judge", "judge_reason", "judge_decide")
 """A file each, KIND.j2."""
 
 
@@ -37,7 +37,7 @@ def find_folder(root: Path, language: str) -> Path:
     except OSError as error:
         raise TemplateError(f"{root}: the templates directory cannot be read: {error.strerror}") from None
     if language not in present:
-        known = ", ".join(present) or "none (a language is a folder with the six .j2 files and words.yaml)"
+        known = ", ".join(present) or "none (a language is a folder with the seven .j2 files and words.yaml)"
         raise TemplateError(f"{root}: no templates for the language {language!r}; present: {known}")
     return root / language
 

@@ -9,7 +9,7 @@ from cai.core.identity import fingerprint
 from cai.core.records import Message
 from cai.core.resources import shipped
 from cai.method.templates.compiling import Render, compile_all
-from cai.method.templates.fencing import draw_marker, escaper
+from cai.method.templates.fencing import draw_marker, escaper, without_control
 from cai.method.templates.reading import Words, find_folder, read_texts, read_words
 
 
@@ -52,6 +52,7 @@ class Templates:
         self.fingerprint = fingerprint({"language": language, "texts": texts, "words": asdict(words)})
         self._critique = _remember(renders["critique"])
         self._revision = _remember(renders["revision"])
+        self._anew = renders["anew"]
         self._gate = _remember(renders["gate"])
         self._escape = escaper(self.judge_options)
         self._judge = renders["judge"]
@@ -83,6 +84,13 @@ class Templates:
     def revision(self, principle: PrincipleTexts) -> str:
         """Return the request, made after a critique, to rewrite the response."""
         return self._revision(principle)
+
+    def anew(self, principle: PrincipleTexts, response: str, critique: str) -> str:
+        """Return the system turn under which the prompt is answered anew: better than `response`, given its critique.
+
+        What others wrote cannot hold a control token there.
+        """
+        return self._anew(principle=principle, response=without_control(response), critique=without_control(critique))
 
     def gate(self, principle: PrincipleTexts) -> str:
         """Return the question whether the last response breaks `principle`; `gate_options` are its answers."""

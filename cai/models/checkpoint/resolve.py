@@ -21,6 +21,9 @@ from cai.core.paths import expand, open_file, resolve
 from cai.models.checkpoint.files import ADAPTER_CONFIG, check_adapter, check_checkpoint, check_gguf, is_gguf
 from cai.models.checkpoint.fingerprint import model_label
 
+_FORM_KEY = "revision_form"
+_FORMS = ("anew", "continued")
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -85,6 +88,27 @@ def needs_usual_form(file: str, why: str) -> str:
     return (
         f"{file} is a GGUF file, {why}: write it in the usual form with `cai models convert {file} DIR`, and name DIR"
     )
+
+
+def stated_form(name: str | None) -> str | None:
+    """Return the form of asking for revisions that a checkpoint's config.json states it was trained in.
+
+    Forms are those of `cai.method.forms`; of an adapter it is the base's. Transformers keeps the key when a model is
+    trained further and saved. None where nothing is stated or no file lies here: hub ids are not looked up. Raises
+    ModelError for a form that is not there.
+    """
+    if name is None:
+        return None
+    try:
+        base = Path(Checkpoint.resolve(name).base)
+        with open_file(base / "config.json") as file:
+            config: Any = json.load(file)
+    except (ModelError, OSError, ValueError):  # whoever opens the model says what is wrong with it
+        return None
+    stated: str | None = config.get(_FORM_KEY) if isinstance(config, dict) else None
+    if stated is not None and stated not in _FORMS:
+        raise ModelError(f"{base / 'config.json'}: {_FORM_KEY} is {stated!r}; there are {' and '.join(_FORMS)}")
+    return stated
 
 
 def adapter_base(directory: Path) -> str:

@@ -1,0 +1,129 @@
+"""`python -m benchmarks.forms MODEL DIALOGUES.jsonl`: what a form of asking gives on a real model, and what it costs.
+
+Dialogues are lines with `id` and `prompt`, a list of messages that ends with the user's. Each gets responses, which are
+revised as in the paper (drawn principles, no gate) in each form. Told are revisions and SFT examples that are junk by
+`cai.method.junk`, requests, and tokens; first responses are the same in all forms and are not counted. With `--tries 1`
+nothing is asked for again. Results and texts are written to benchmarks/forms.json.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from cai.constitution import RevisionPlan, load_constitution
+from cai.core.records import Prompt, Provenance, Row, Trace, Usage
+from cai.data.export.junk import JunkCounter
+from cai.data.export.sft import sft_examples
+from cai.method import critique
+from cai.method.critique import Method, respond_and_revise
+from cai.method.templates import Templates
+from cai.models import open_engine
+from cai.models.base import Sampling
+from cai.models.meter import Meter, UsageCounter
+from cai.models.spec import ModelSpec
+
+RESULTS = Path(__file__).parent / "forms.json"
+CONSTITUTION, SAMPLES, ROUNDS, MAX_TOKENS = "harmless", 2, 2, 128
+FORMS = ("continued", "anew")
+
+
+def read_dialogues(path: Path, limit: int) -> list[Prompt]:
+    """Return the first prompts of a file."""
+    lines = path.read_bytes().splitlines()[:limit]
+    rows = [orjson.loads(line) for line in lines]
+    return [Prompt(row["id"], number, tuple(row["prompt"])) for number, row in enumerate(rows)]
+
+
+async def measure(model: str, prompts: list[Prompt], method: Method) -> dict[str, Any]:
+    """Revise responses to the prompts, and return what came out and what it cost."""
+    engine = await open_engine(ModelSpec.parse(model))
+    first, whole = UsageCounter(), UsageCounter()
+    unrevised = replace(method, plan=RevisionPlan(rounds=0))
+    asked = [(prompt, sample) for prompt in prompts for sample in range(SAMPLES)]
+    await asyncio.gather(*(respond_and_revise(Meter(engine, first), unrevised, *item) for item in asked))
+    started = time.monotonic()
+    traces = await asyncio.gather(*(respond_and_revise(Meter(engine, whole), method, *item) for item in asked))
+    seconds = time.monotonic() - started
+    await engine.close()
+    usage = whole.usage - first.usage
+    return {**counts(prompts, traces), **asdict(usage), "seconds": round(seconds, 1)}
+
+
+def counts(prompts: list[Prompt], traces: list[Trace]) -> dict[str, Any]:
+    """Return how much is junk, and the texts."""
+    counter, left_out = JunkCounter(), Counter[str]()
+    nobody = Provenance("", "", "", "", "", "", "", 0, 0)
+    for number, prompt in enumerate(prompts):
+        own = tuple(traces[number * SAMPLES : (number + 1) * SAMPLES])
+        row = Row(prompt, own, (), Usage(), nobody)
+        counter.count(row, list(sft_examples(row, all_revisions=False, left_out=left_out)))
+    rounds = [asdict(turn) for trace in traces for turn in trace.rounds]
+    asked = 3 * sum(len(trace.rounds) for trace in traces)
+    return {
+        "junk": asdict(counter.counts()),
+        "left_out": dict(left_out),
+        "requests_without_tries": asked,
+        "rounds": rounds,
+    }
+
+
+def show(console: Console, measured: dict[str, dict[str, Any]]) -> None:
+    """Print a line for each form."""
+    table = Table("", "junk revisions", "clean SFT", "prompt", "cached", "completion", "seconds", "kinds", box=None)
+    for name, one in measured.items():
+        junk = one["junk"]
+        table.add_row(
+            name,
+            f"{junk['junk_revisions']} of {junk['revisions']}",
+            f"{junk['examples'] - junk['junk_examples']} of {junk['examples']}",
+            *(f"{one[key]:,}" for key in ("prompt_tokens", "cached_tokens", "completion_tokens")),
+            f"{one['seconds']:,.0f}",
+            ", ".join(f"{kind} {count}" for kind, count in junk["kinds"].items()),
+        )
+    console.print(table)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("dialogues", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--form", "forms", type=click.Choice(FORMS), multiple=True, default=FORMS, show_default=True)
+@click.option("--revise-temperature", type=float, default=1.0, show_default=True)
+@click.option("--tries", type=click.IntRange(1), default=critique.REVISION_TRIES, show_default=True)
+@click.option("--few-shot", is_flag=True)
+@click.option("--results", type=click.Path(dir_okay=False, path_type=Path), default=RESULTS, show_default=True)
+def main(
+    model: str,
+    dialogues: Path,
+    limit: int,
+    forms: tuple[str, ...],
+    revise_temperature: float,
+    tries: int,
+    few_shot: bool,
+    results: Path,
+) -> None:
+    """Measure forms of asking on MODEL with the dialogues of a file."""
+    prompts, critique.REVISION_TRIES = read_dialogues(dialogues, limit), tries
+    constitution, templates = load_constitution(CONSTITUTION), Templates.load("en")
+    sampling = Sampling(max_tokens=MAX_TOKENS)
+    measured = orjson.loads(results.read_bytes()) if results.exists() else {}
+    for form in forms:
+        plan = RevisionPlan.model_validate({"schedule": "sample", "rounds": ROUNDS, "gate": False, "form": form})
+        method = Method(constitution, templates, plan, sampling, few_shot, 0)
+        method = replace(method, revising=replace(sampling, temperature=revise_temperature))
+        name = f"{form}{', few-shot' if few_shot else ''}, temperature {revise_temperature}, {tries} tries"
+        measured[name] = asyncio.run(measure(model, prompts, method)) | {"model": model, "dialogues": len(prompts)}
+        results.write_bytes(orjson.dumps(measured, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    show(Console(width=200), measured)
+
+
+if __name__ == "__main__":
+    main()
