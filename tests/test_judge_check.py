@@ -102,7 +102,8 @@ def test_a_judge_that_sees_positions_is_told_of_with_what_to_do_and_what_it_mean
 def test_with_one_order_the_position_would_be_the_label() -> None:
     found = checked("position", judge_orders="one")
     assert (found.verdicts, found.labelled) == (60, 60)
-    assert "about 400 of up to 400" in found.problems(comparisons=400)[0]
+    told = found.problems(comparisons=400)[0]
+    assert "about 400 of up to 400 pairs will be labelled, with labels that cannot be told from guesses" in told
 
 
 def test_a_judge_with_little_mass_is_right_and_labels_nothing() -> None:

@@ -165,7 +165,9 @@ class JudgeCheck:
                 "that it was shown both ways"
             )
         elif self.accuracy is not None and self.answered >= FEW and self.accuracy.low <= 0.5:
-            faults.append(f"cannot be told from one that guesses: right on {self.right:g} of {self.answered} known pairs")
+            faults.append(
+                f"cannot be told from one that guesses: right on {self.right:g} of {self.answered} known pairs"
+            )
         if self.mass is not None and self.mass < MINIMUM_MASS and self.pairs >= FEWEST_PAIRS:
             faults.append(f"wants to say something else than a letter: the letters weigh {self.mass:.2f} (median)")
         unreadable = self.abstained.get(UNREADABLE, 0)
@@ -177,9 +179,11 @@ class JudgeCheck:
         share = self.labelled_share
         if share is None:
             return "nothing would be labelled"
+        guessed = share > 0 and self.accuracy is not None and self.accuracy.low <= 0.5
+        how = ", with labels that cannot be told from guesses" if guessed else ""
         if comparisons:
-            return f"about {share * comparisons:,.0f} of up to {comparisons:,} pairs will be labelled"
-        return f"about {100 * share:.0f} of 100 pairs will be labelled"
+            return f"about {share * comparisons:,.0f} of up to {comparisons:,} pairs will be labelled{how}"
+        return f"about {100 * share:.0f} of 100 pairs will be labelled{how}"
 
     def _gate_faults(self) -> list[str]:
         if not self.gates and self.failed:
