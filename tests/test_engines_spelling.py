@@ -165,6 +165,13 @@ def test_a_letter_in_brackets_is_looked_at_where_the_model_begins_so() -> None:
     assert choice.probabilities == pytest.approx([4 / 9, 5 / 9])
 
 
+def test_a_word_counts_in_small_letters_and_a_letter_does_not() -> None:
+    weights = {" no": 0.3, "No": 0.2, "YES": 0.1, "a": 0.1, "so": 0.3}
+    assert _choose(KnowingEngine(_tokenizer("embedded"), "", weights), "", ("Yes", "No")).mass == pytest.approx(0.5)
+    assert _choose(KnowingEngine(_tokenizer("embedded"), "", weights), "", ("A", "B")).mass == 0
+    assert _choose(KnowingEngine(_tokenizer("embedded"), "", weights), "", ("No", "no")).mass == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize("kind", _KINDS)
 @pytest.mark.parametrize("prefill", ["", "(", "Answer: "])
 def test_no_path_of_an_option_begins_another_of_it(kind: str, prefill: str) -> None:

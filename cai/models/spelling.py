@@ -1,7 +1,8 @@
 """How the options of a choice may be spelled behind a text, in a model's tokens.
 
-The rule: an option stands at the beginning of what follows, with or without a space before it, and it may be dressed in
-brackets, quotation marks or emphasis (`A`, ` A`, `(A)`, `**A**`). All ways to spell it are added up; each is a path of
+The rule: an option stands at the beginning of what follows, with or without a space before it, a word also in small
+letters (`No`, `no`; a letter is no word), and it may be dressed in brackets, quotation marks or emphasis (`(A)`,
+`**A**`). All ways to spell it are added up; each is a path of
 tokens, and what begins with the path is counted whole. Spellings are read off the text and the option together, because
 a tokenizer may spell a word otherwise at a text's beginning.
 
@@ -58,7 +59,7 @@ def spell(
     """
     base = encode(before)
     shared = min(_common(base, encode(before + option)) for option in options)
-    ways = [_ways(encode, before, base[:shared], option) for option in options]
+    ways = [_ways(encode, before, base[:shared], forms) for forms in written(options)]
     back = base[shared:]
     text = "".join(name(back))
     plain = tuple(tuple(path for path, dressed in found.items() if not dressed) for found in ways)
@@ -77,14 +78,25 @@ def spell(
     )
 
 
-def _ways(encode: Callable[[str], list[int]], before: str, prefix: Sequence[int], option: str) -> dict[Spelling, bool]:
+def written(options: Sequence[str]) -> list[list[str]]:
+    """Return how each option is written: a word in small letters, too, where no other option is that."""
+    taken = [option.strip() for option in options]
+    return [
+        [option, option.lower()] if len(option.strip()) > 1 and option.strip().lower() not in taken else [option]
+        for option in options
+    ]
+
+
+def _ways(
+    encode: Callable[[str], list[int]], before: str, prefix: Sequence[int], forms: Sequence[str]
+) -> dict[Spelling, bool]:
     """Return the paths that spell an option behind the prefix, and whether they are dressed; the shortest alone.
 
     All that begins with a path is counted with it.
     """
     found: dict[Spelling, bool] = {}
-    for dressed, texts in ((False, _plain(option)), (True, _dressed(option))):
-        for ids in (encode(before + text) for text in texts):
+    for dressed, wear in ((False, _plain), (True, _dressed)):
+        for ids in (encode(before + text) for form in forms for text in wear(form)):
             if ids[: len(prefix)] == list(prefix) and len(ids) > len(prefix):
                 found.setdefault(tuple(ids[len(prefix) :]), dressed)
     return {

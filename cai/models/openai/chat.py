@@ -16,6 +16,7 @@ from cai.models.base import Choice, Completion
 from cai.models.fields import DamagedError, count, first, log_probability, mapping, text, thought
 from cai.models.openai.attempts import AttemptError
 from cai.models.openai.refusals import clip, error_inside, parse_answer
+from cai.models.spelling import written
 from cai.models.thinking import TAGS, split
 
 _FINISH: dict[str, Literal["stop", "length"]] = {
@@ -190,7 +191,8 @@ def weigh_options(tokens: Iterable[tuple[str, float]], options: Sequence[str]) -
     """Return the probability of each option from the likeliest next tokens and their log-probabilities.
 
     White space, brackets, quotes and stops around a token are ignored, and white space around an option: `A`, ` A`,
-    `(A` and `A)` add up. A bracket alone says nothing of what comes behind it. A spelling listed twice counts once.
+    `(A` and `A)` add up, and so do `No` and `no`. A bracket alone says nothing of what comes behind it. A spelling
+    listed twice counts once.
 
     An option that is itself a token counts only where it stands whole. A longer option is scored by its first token: a
     token that begins exactly one option counts for it. When more weight lies on beginnings that several options share,
@@ -202,11 +204,12 @@ def weigh_options(tokens: Iterable[tuple[str, float]], options: Sequence[str]) -
         known = spelled.get(token, -math.inf)
         spelled[token] = known if known >= logprob or math.isnan(known) else logprob
     whole = [option.strip() for option in options]
+    forms = {form.strip(): option for option, ways in zip(whole, written(options), strict=True) for form in ways}
     pieces: dict[str, float] = {}
     for token, logprob in spelled.items():
         piece = token.translate(_SPACES).strip()
         bare = piece.lstrip(_BEFORE).rstrip(_BEHIND)
-        piece = bare if bare in whole and piece not in whole else piece
+        piece = forms[bare] if bare in forms and piece not in whole else piece
         pieces[piece] = pieces.get(piece, 0.0) + math.exp(logprob)
     pieces.pop("", None)
     weights = [pieces.pop(option, 0.0) for option in whole]
