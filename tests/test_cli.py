@@ -106,9 +106,10 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(tmp_path: Path) -> None:
     dry = told("generate", "--constitution", "medical", "--model", nobody, "--dry-run", "--limit", "10", cwd=tmp_path)
     assert dry["plan"]["schedule"] == "walk"
     assert dry["estimate"]["rows"] == 10
-    # 2 samples, 8 gates each; at most a critique and a revision a gate, and 3 pairs judged in both orders.
+    # 2 samples, 8 gates each; at most each gate twice, a critique and a revision that is tried three times, and 3 pairs
+    # judged in both orders, each twice.
     assert dry["estimate"]["least"]["requests"] == 10 * (2 + 2 * 8)
-    assert dry["estimate"]["most"]["requests"] == 10 * (2 + 2 * 8 * 3 + 2 * 3)
+    assert dry["estimate"]["most"]["requests"] == 10 * (2 + 2 * 8 * (2 + 1 + 3) + 2 * 3 * 2)
     assert list(tmp_path.iterdir()) == []
 
 
