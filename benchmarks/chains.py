@@ -1,7 +1,7 @@
 """A run's requests, rebuilt from its rows: who was asked what, stage by stage, in the words that cai used.
 
-For runs of one round without a gate: responses, critiques, revisions, judgements. The texts may be those of the rows or
-others in their place, so that somebody else can carry the same chains on with texts of his own.
+For runs of one round without a gate, in the continued form: responses, critiques, revisions, judgements. The texts may
+be those of the rows or others in their place, so that somebody else can carry the same chains on with texts of his own.
 """
 
 from collections.abc import Iterator, Sequence

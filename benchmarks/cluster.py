@@ -49,7 +49,14 @@ def rows_per_second(folder: Path, name: str, cluster: str, replicas: int, rows: 
     with stand_in(replace(COSTS, slots=replicas * COSTS.slots)) as address:
         command = [CAI, "generate", "--constitution=harmless", f"--model=openai:mock@{address}/v1", "--json"]
         command += [f"--prompts={folder / 'prompts.jsonl'}", f"--limit={rows}", f"--out={folder / name}"]
-        command += ["--no-gate", "--schedule=sample", "--rounds=1", "--samples=1", "--judge-orders=one"]
+        command += [
+            "--no-gate",
+            "--form=continued",
+            "--schedule=sample",
+            "--rounds=1",
+            "--samples=1",
+            "--judge-orders=one",
+        ]
         command += ["--max-tokens=64", f"--concurrency={COSTS.slots}"]
         command += [f"--cluster={cluster}", f"--replicas={replicas}"]
         summary = orjson.loads(timed(command).output)

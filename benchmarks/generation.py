@@ -37,6 +37,7 @@ _CONSTITUTION = "harmless"
 _METHOD = (
     f"--constitution={_CONSTITUTION}",
     "--no-gate",
+    "--form=continued",
     "--schedule=sample",
     "--rounds=1",
     "--samples=1",

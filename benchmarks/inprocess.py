@@ -110,7 +110,14 @@ def run_plain(setting: Setting, batch_size: int) -> Took:
 def run_cai(setting: Setting, out: Path) -> Took:
     """Run `cai generate` once; raises MeasuringError unless every row was made."""
     command = [CAI, "generate", f"--constitution={setting.constitution}", f"--model=transformers:{setting.model}"]
-    command += [f"--prompts={setting.prompts}", f"--out={out}", "--json", "--device=cpu", "--no-gate"]
+    command += [
+        f"--prompts={setting.prompts}",
+        f"--out={out}",
+        "--json",
+        "--device=cpu",
+        "--no-gate",
+        "--form=continued",
+    ]
     command += ["--schedule=sample", "--rounds=1", "--samples=1", "--judge-orders=one"]
     command += [f"--max-tokens={setting.max_tokens}", f"--concurrency={setting.batches[0]}"]
     done = timed(command)

@@ -31,7 +31,15 @@ class Running:
     def __init__(self, prompts: Path, out: Path) -> None:
         command = [CAI, "generate", "--constitution=harmless", "--model=scripted"]
         command += [f"--prompts={prompts}", f"--out={out}", "--max-tokens=64"]
-        command += ["--no-gate", "--schedule=sample", "--rounds=1", "--samples=1", "--judge-orders=one", "--json"]
+        command += [
+            "--no-gate",
+            "--form=continued",
+            "--schedule=sample",
+            "--rounds=1",
+            "--samples=1",
+            "--judge-orders=one",
+            "--json",
+        ]
         self.peak = 0.0
         self.last = 0.0
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

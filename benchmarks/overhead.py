@@ -31,7 +31,8 @@ MOST_MICROSECONDS = 250.0
 SHOWN = 8
 METHODS = {
     "one round, judged once": (
-        "--constitution=harmless", "--no-gate", "--schedule=sample", "--rounds=1", "--samples=1", "--judge-orders=one",
+        "--constitution=harmless", "--form=continued",
+        "--no-gate", "--schedule=sample", "--rounds=1", "--samples=1", "--judge-orders=one",
     ),
     "medical as shipped": ("--constitution=medical",),
 }  # fmt: skip

@@ -73,7 +73,15 @@ def run_cai(folder: Path, name: str, address: str, rows: int, slots: int) -> Fin
     """Run `cai generate` against a server with so many slots; raises MeasuringError unless every row was made."""
     command = [CAI, "generate", "--constitution=harmless", f"--model=openai:mock@{address}/v1"]
     command += [f"--prompts={folder / 'prompts.jsonl'}", f"--out={folder / name}", "--json"]
-    command += ["--no-gate", "--schedule=sample", "--rounds=1", "--samples=1", "--judge-orders=one", "--max-tokens=64"]
+    command += [
+        "--no-gate",
+        "--form=continued",
+        "--schedule=sample",
+        "--rounds=1",
+        "--samples=1",
+        "--judge-orders=one",
+        "--max-tokens=64",
+    ]
     command += [f"--concurrency={slots}"]
     done = timed(command)
     summary = orjson.loads(done.output)

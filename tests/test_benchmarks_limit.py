@@ -71,7 +71,7 @@ def test_rebuilt_requests_are_those_that_were_asked(
     monkeypatch.setattr(scripted, "_hashed_answer", answered)
     monkeypatch.setattr(scripted, "_hashed_weights", weighed)
     command = ["--constitution=harmless", "--model=scripted", "--limit=6", f"--out={tmp_path / 'run'}"]
-    command += ["--no-gate", "--schedule=sample", "--rounds=1", f"--samples={samples}", "--json"]
+    command += ["--no-gate", "--form=continued", "--schedule=sample", "--rounds=1", f"--samples={samples}", "--json"]
     assert CliRunner().invoke(generate, command, catch_exceptions=False).exit_code == 0
 
     chains = Chains(tmp_path / "run", load_constitution("harmless"))
