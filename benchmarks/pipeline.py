@@ -24,6 +24,9 @@ from benchmarks.prompts import write_prompts
 
 ROWS = 2_000
 REQUESTS_PER_ROW = 4
+FOUND_OUT = 2
+"""Requests with which a server is asked, once a run, how a choice can begin."""
+
 REPETITIONS = 5
 BUSY_TARGETS = {8: 0.95, 2: 0.88}
 """Milliseconds a token, and the share of the slots that should be busy then."""
@@ -82,7 +85,7 @@ def run_cai(folder: Path, name: str, address: str, rows: int, slots: int) -> Fin
         "--judge-orders=one",
         "--max-tokens=64",
     ]
-    command += [f"--concurrency={slots}"]
+    command += [f"--concurrency={slots}", "--no-judge-check"]
     done = timed(command)
     summary = orjson.loads(done.output)
     if (summary["done"], summary["requests"]) != (rows, rows * REQUESTS_PER_ROW):
@@ -92,7 +95,7 @@ def run_cai(folder: Path, name: str, address: str, rows: int, slots: int) -> Fin
 
 def _measured(done: Finished, address: str, rows: int) -> Measured:
     stats = read_stats(address)
-    if stats["requests"] != rows * REQUESTS_PER_ROW:
+    if not 0 <= stats["requests"] - rows * REQUESTS_PER_ROW <= FOUND_OUT:
         raise MeasuringError(f"the server saw {stats['requests']} requests instead of {rows * REQUESTS_PER_ROW}")
     return Measured(done.seconds, done.processor_seconds, stats["busy_share"], stats["ideal_seconds"])
 
