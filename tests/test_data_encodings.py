@@ -118,7 +118,7 @@ def test_a_damaged_utf16_file_is_told(tmp_path: Path) -> None:
     ("data", "says"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer and not the file itself"),
-        (gzip.compress(b'{"prompt": "a"}\n'), "is compressed with gzip; let its name end in .gz"),
+        (gzip.compress(b'{"prompt": "a"}\n', mtime=0), "is compressed with gzip; let its name end in .gz"),
         (b"PAR1\x15\x04", "is a Parquet file; let its name end in .parquet"),
         (b"PK\x03\x04", "is a ZIP archive or a spreadsheet"),
     ],

@@ -1,7 +1,7 @@
 """Texts that stand where an answer should: each kind is named, and what is an answer is left alone.
 
 The texts of data/smollm2_junk.jsonl are revisions of SmolLM2-135M-Instruct to dialogues of HH-RLHF (MIT licence, see
-data/README.md), labelled by a person who did not look at what the detector says.
+data/README.md), labelled by reading them, some of them after the detector's own word was seen.
 """
 
 import json
