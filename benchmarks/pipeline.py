@@ -25,7 +25,7 @@ from benchmarks.prompts import write_prompts
 ROWS = 2_000
 REQUESTS_PER_ROW = 4
 FOUND_OUT = 2
-"""Requests with which a server is asked, once a run, how a choice can begin."""
+"""Requests with which cai asks a server, once a run, how its model is told not to think before a choice."""
 
 REPETITIONS = 5
 BUSY_TARGETS = {8: 0.95, 2: 0.88}
@@ -62,14 +62,14 @@ def measure_cai(folder: Path, name: str, costs: Costs, rows: int) -> Measured:
     """Run `cai generate` once over `folder/prompts.jsonl` into `folder/name`, against a fresh server."""
     with stand_in(costs) as address:
         done = run_cai(folder, name, address, rows, costs.slots)
-        return _measured(done, address, rows)
+        return _measured(done, address, rows * REQUESTS_PER_ROW + FOUND_OUT)
 
 
 def measure_bare(folder: Path, costs: Costs, rows: int) -> Measured:
     """Run the bare loop once over `folder/prompts.jsonl`, against a fresh server."""
     with stand_in(costs) as address:
         done = timed([sys.executable, "-m", "benchmarks.bare", address, str(folder / "prompts.jsonl")])
-        return _measured(done, address, rows)
+        return _measured(done, address, rows * REQUESTS_PER_ROW)
 
 
 def run_cai(folder: Path, name: str, address: str, rows: int, slots: int) -> Finished:
@@ -93,10 +93,10 @@ def run_cai(folder: Path, name: str, address: str, rows: int, slots: int) -> Fin
     return done
 
 
-def _measured(done: Finished, address: str, rows: int) -> Measured:
+def _measured(done: Finished, address: str, requests: int) -> Measured:
     stats = read_stats(address)
-    if not 0 <= stats["requests"] - rows * REQUESTS_PER_ROW <= FOUND_OUT:
-        raise MeasuringError(f"the server saw {stats['requests']} requests instead of {rows * REQUESTS_PER_ROW}")
+    if stats["requests"] != requests:
+        raise MeasuringError(f"the server saw {stats['requests']} requests instead of {requests}")
     return Measured(done.seconds, done.processor_seconds, stats["busy_share"], stats["ideal_seconds"])
 
 
