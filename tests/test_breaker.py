@@ -75,7 +75,7 @@ class Ill:
 
 def make_pipeline(engine: Ill, sink: Memory, *, samples: int = 2, gate: bool = True) -> Pipeline[Prompt]:
     judging = Judging(engine, make_judge_configuration(), UsageCounter())
-    method = make_method(RevisionPlan(schedule="walk", rounds=1, gate=gate))
+    method = make_method(RevisionPlan(schedule="walk", rounds=1, gate=gate, form="continued"))
     generation = Generation(engine, method, samples, PROVENANCE, judging)
     return Pipeline(generation.row, sink, engine.concurrency, patience=0.0)
 

@@ -196,9 +196,9 @@ def test_max_tokens_is_kept_per_request(opened: Callable[..., TransformersEngine
     ("options", "spellings"),
     [
         (("A", "B"), (("A", " A"), ("B", " B"))),
-        (("Yes", "No", "maybe"), (("Yes", " Yes"), ("No", " No"), ("maybe", " maybe"))),
+        (("Yes", "No", "maybe"), (("Yes", " Yes", "yes", " yes"), ("No", " No", "no", " no"), ("maybe", " maybe"))),
         (("tea is safe", "tea is not"), (("tea is safe", " tea is safe"), ("tea is not", " tea is not"))),
-        (("Yes", "call doctor"), (("Yes", " Yes"), ("call doctor", " call doctor"))),
+        (("Yes", "call doctor"), (("Yes", " Yes", "yes", " yes"), ("call doctor", " call doctor"))),
     ],
 )
 def test_choices_are_what_a_plain_forward_pass_says(

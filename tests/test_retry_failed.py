@@ -38,7 +38,8 @@ class Server:
             raise RequestError(message, retryable=False, kind="http 400", raw="{'no'}")
 
     def _answer(self, request: Request) -> str:
-        self._note(f"{len(request.messages)} {request.messages[0]['content']} {request.seed}")
+        said = " ".join(message["content"] for message in request.messages)
+        self._note(f"{len(request.messages)} {said} {request.seed}")
         return f"text {request.seed}"
 
     def _choose(self, messages: tuple[Message, ...], _options: Sequence[str]) -> Sequence[float]:

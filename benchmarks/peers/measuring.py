@@ -114,7 +114,7 @@ def _timed(side: Side, server: Server, task: Task, least: float) -> tuple[Ran, S
     before = look(server)
     ran = run(side.command(task), task.folder / "output.txt", PATIENCE)
     seen, prompts = since(before, look(server)), task.prompts()
-    wanted = len(STEPS) * len(prompts)
+    wanted = len(STEPS) * len(prompts) + side.asks_first
     if not least * wanted <= seen.requests <= wanted:
         raise MeasuringError(f"the server saw {seen.requests} requests instead of {wanted}")
     lost, doubled = compare([row["id"] for row in prompts], side.rows(task.folder))

@@ -16,6 +16,7 @@ import pyarrow.parquet
 
 from benchmarks.peers.environments import environment
 from benchmarks.peers.task import STEPS, Task
+from benchmarks.pipeline import FOUND_OUT
 from benchmarks.processes import CAI
 
 
@@ -30,6 +31,10 @@ class Side(Protocol):
     def resumes(self) -> bool:
         """Whether its command goes on after a kill, or begins again."""
 
+    @property
+    def asks_first(self) -> int:
+        """Requests that its command makes once, beside those of the rows."""
+
     def command(self, task: Task) -> list[str]:
         """Return the command that does the task; raises MeasuringError when the tool cannot be installed."""
 
@@ -43,6 +48,7 @@ class Cai:
 
     name: str = "cai"
     resumes: bool = True
+    asks_first: int = FOUND_OUT
 
     def command(self, task: Task) -> list[str]:
         """Return the command."""
@@ -50,6 +56,7 @@ class Cai:
         command = [CAI, "generate", f"--constitution={folder / 'constitution.yaml'}", f"--out={folder / 'run'}"]
         command += [f"--model=openai:{task.model}@{task.url}/v1", f"--prompts={folder / 'prompts.jsonl'}", "--json"]
         command += ["--no-gate", "--schedule=sample", "--rounds=1", "--samples=1", "--judge-orders=one"]
+        command += ["--form=continued", "--no-judge-check"]
         command += [f"--max-tokens={task.max_tokens}", f"--temperature={task.temperature}"]
         return [*command, f"--concurrency={task.slots + task.slots // 8}"]
 
@@ -67,6 +74,7 @@ class Peer:
     distribution: str
     call: str = "main()"
     resumes: bool = True
+    asks_first: int = 0
 
     def command(self, task: Task) -> list[str]:
         """Return the command; the chain is imported, so that processes it forks or spawns find it under its name."""
