@@ -34,6 +34,7 @@ ENGINE = ("enforce-eager=true", "kv-cache-memory-bytes=268435456")  # compiling 
 ROWS = 24
 COMMAND = [
     sys.executable, "-m", "cai", "generate", "--constitution", "medical", "--limit", str(ROWS), "--json",
+    "--no-judge-check",
     "--model", f"vllm:{CHECKPOINT}", "--dtype", "float32", "--concurrency", "8", "--max-tokens", "32",
     *(word for option in ENGINE for word in ("--engine-option", option)),
 ]  # fmt: skip
