@@ -22,7 +22,7 @@ pytestmark = pytest.mark.ray
 ROWS = 60
 COMMAND = [
     sys.executable, "-m", "cai", "generate", "--constitution", "medical", "--limit", str(ROWS), "--concurrency", "4",
-    "--no-gate", "--schedule", "sample", "--rounds", "2",
+    "--no-gate", "--schedule", "sample", "--rounds", "2", "--no-judge-check",
 ]  # fmt: skip
 QUICK = "scripted?delay_ms=8"
 SLOW = "scripted?delay_ms=100"
