@@ -99,7 +99,8 @@ async def _check(plan: GeneratePlan, maker: RowMaker, run: Run, watch: Watch) ->
     samples = plan.settings.samples
     a_prompt = comb(samples, 2) + (samples if rounds else 0)
     if not isinstance(maker, LocalMaker):
-        watch.say("the judge is not tested on a cluster; cai models check --judge tests one")
+        if plan.settings.checking.judge_check:
+            watch.say("the judge is not tested on a cluster; cai models check --judge tests one")
         return None
     return await check_first(
         Subject(
