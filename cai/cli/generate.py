@@ -17,13 +17,13 @@ from cai.cli.options import (
     ROUNDS,
     SAMPLES,
     SEED,
-    Command,
     Count,
     FiniteRange,
     check_options,
     confirm_fresh,
     engine_options,
     judge_options,
+    option_group,
     revision_options,
     sampling_options,
     take_check_settings,
@@ -56,28 +56,21 @@ Line = tuple[str, Load, float | None, float | None]
 """A line of a table: its name, the load, seconds, money."""
 
 
-def _rate_options(command: Command) -> Command:
-    """Add the options that give speeds and prices."""
-    for option in reversed(
-        [
-            click.option(
-                "--speed-prompt",
-                type=FiniteRange(0, min_open=True),
-                help="Prompt tokens a second, as cai models check measures them: the estimate tells the time.",
-            ),
-            click.option(
-                "--speed-completion", type=FiniteRange(0, min_open=True), help="Generated tokens a second, likewise."
-            ),
-            click.option(
-                "--price-prompt",
-                type=FiniteRange(0),
-                help="Price of a million prompt tokens, in any currency: the cost is told.",
-            ),
-            click.option("--price-completion", type=FiniteRange(0), help="Price of a million generated tokens."),
-        ]
-    ):
-        command = option(command)
-    return command
+_rate_options = option_group(
+    click.option(
+        "--speed-prompt",
+        type=FiniteRange(0, min_open=True),
+        help="Prompt tokens a second, as cai models check measures them: the estimate tells the time.",
+    ),
+    click.option("--speed-completion", type=FiniteRange(0, min_open=True), help="Generated tokens a second, likewise."),
+    click.option(
+        "--price-prompt",
+        type=FiniteRange(0),
+        help="Price of a million prompt tokens, in any currency: the cost is told.",
+    ),
+    click.option("--price-completion", type=FiniteRange(0), help="Price of a million generated tokens."),
+)
+"""The options that give speeds and prices."""
 
 
 @click.command()

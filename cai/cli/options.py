@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -149,150 +149,132 @@ RETRY_FAILED = click.option(
 
 QUIET = click.option("--quiet", is_flag=True, help="Do not tell on standard error how far the work is.")
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = Callable[..., Any]
+Group = Callable[[Command], Command]
 
 
-def engine_options(command: Command) -> Command:
-    """Add the options that say how models are opened."""
-    for option in reversed(
-        [
-            click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."),
-            click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16, float16 or auto."),
-            click.option("--concurrency", type=Count(), help="Requests held at once (default: the engine's own)."),
-            click.option(
-                "--timeout",
-                type=FiniteRange(0, min_open=True),
-                default=600.0,
-                show_default=True,
-                help="Seconds a server may take over one request.",
-            ),
-            ENGINE_OPTION,
-            TEMPLATE_OPTION,
-        ]
-    ):
-        command = option(command)
-    return command
+def option_group(*options: Group) -> Group:
+    """Return one decorator that adds options to a command, in the order in which its help shows them."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
-def judge_options(command: Command) -> Command:
-    """Add the options that say how pairs are judged."""
-    for option in reversed(
-        [
-            click.option(
-                "--judge-principles",
-                type=Count(),
-                default=1,
-                show_default=True,
-                help="Principles drawn per pair; the preference is their mean.",
-            ),
-            click.option(
-                "--judge-orders",
-                type=click.Choice(["both", "one"]),
-                default="both",
-                show_default=True,
-                help="Show each pair in both orders, or once: half the cost, position bias included.",
-            ),
-            click.option(
-                "--judge-by",
-                type=click.Choice(["logprobs", "text"]),
-                default="logprobs",
-                show_default=True,
-                help="Read the letters' probabilities, or the answer's text where a server has no log-probabilities.",
-            ),
-            click.option(
-                "--judge-reasoning",
-                is_flag=True,
-                help="Let the judge write down reasons first; labels are clamped to 40-60 %.",
-            ),
-            JUDGE_THINKING,
-        ]
-    ):
-        command = option(command)
-    return command
+engine_options = option_group(
+    click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps or auto."),
+    click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16, float16 or auto."),
+    click.option("--concurrency", type=Count(), help="Requests held at once (default: the engine's own)."),
+    click.option(
+        "--timeout",
+        type=FiniteRange(0, min_open=True),
+        default=600.0,
+        show_default=True,
+        help="Seconds a server may take over one request.",
+    ),
+    ENGINE_OPTION,
+    TEMPLATE_OPTION,
+)
+"""The options that say how models are opened."""
 
 
-def sampling_options(command: Command) -> Command:
-    """Add the options that say how the model's texts are drawn."""
-    for option in reversed(
-        [
-            click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True),
-            click.option("--top-p", type=FiniteRange(0, 1, min_open=True), default=1.0, show_default=True),
-            click.option("--top-k", type=Count(), help="Draw from so many tokens, the likeliest (default: all)."),
-            click.option(
-                "--min-p",
-                type=FiniteRange(0, 1),
-                default=0.0,
-                show_default=True,
-                help="Leave out tokens less likely than this times the likeliest.",
-            ),
-            click.option(
-                "--repetition-penalty",
-                type=FiniteRange(0, min_open=True),
-                default=1.0,
-                show_default=True,
-                help="Above 1, tokens that were there become less likely.",
-            ),
-            click.option("--stop", multiple=True, metavar="TEXT", help="End a text before this; may be repeated."),
-        ]
-    ):
-        command = option(command)
-    return command
+judge_options = option_group(
+    click.option(
+        "--judge-principles",
+        type=Count(),
+        default=1,
+        show_default=True,
+        help="Principles drawn per pair; the preference is their mean.",
+    ),
+    click.option(
+        "--judge-orders",
+        type=click.Choice(["both", "one"]),
+        default="both",
+        show_default=True,
+        help="Show each pair in both orders, or once: half the cost, position bias included.",
+    ),
+    click.option(
+        "--judge-by",
+        type=click.Choice(["logprobs", "text"]),
+        default="logprobs",
+        show_default=True,
+        help="Read the letters' probabilities, or the answer's text where a server has no log-probabilities.",
+    ),
+    click.option(
+        "--judge-reasoning",
+        is_flag=True,
+        help="Let the judge write down reasons first; labels are clamped to 40-60 %.",
+    ),
+    JUDGE_THINKING,
+)
+"""The options that say how pairs are judged."""
 
 
-def revision_options(command: Command) -> Command:
-    """Add the options that say how critiques and revisions are drawn."""
-    for option in reversed(
-        [
-            click.option(
-                "--revise-temperature",
-                type=FiniteRange(0),
-                help="Of critiques and revisions (default: that of responses, as in the paper).",
-            ),
-            click.option("--revise-top-p", type=FiniteRange(0, 1, min_open=True), help="Likewise."),
-            click.option(
-                "--critique-thinking",
-                type=THINKING_MODE,
-                help="Think before critiques and revisions (default: as --thinking).",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
+sampling_options = option_group(
+    click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True),
+    click.option("--top-p", type=FiniteRange(0, 1, min_open=True), default=1.0, show_default=True),
+    click.option("--top-k", type=Count(), help="Draw from so many tokens, the likeliest (default: all)."),
+    click.option(
+        "--min-p",
+        type=FiniteRange(0, 1),
+        default=0.0,
+        show_default=True,
+        help="Leave out tokens less likely than this times the likeliest.",
+    ),
+    click.option(
+        "--repetition-penalty",
+        type=FiniteRange(0, min_open=True),
+        default=1.0,
+        show_default=True,
+        help="Above 1, tokens that were there become less likely.",
+    ),
+    click.option("--stop", multiple=True, metavar="TEXT", help="End a text before this; may be repeated."),
+)
+"""The options that say how the model's texts are drawn."""
 
 
-def thinking_options(command: Command) -> Command:
-    """Add the options that say whether a model thinks before it answers."""
-    for option in reversed(
-        [
-            click.option(
-                "--thinking",
-                type=THINKING_MODE,
-                default="auto",
-                show_default=True,
-                help="Think before responses, or not; auto: as the model does by itself.",
-            ),
-            THINKING_BUDGET,
-        ]
-    ):
-        command = option(command)
-    return command
+revision_options = option_group(
+    click.option(
+        "--revise-temperature",
+        type=FiniteRange(0),
+        help="Of critiques and revisions (default: that of responses, as in the paper).",
+    ),
+    click.option("--revise-top-p", type=FiniteRange(0, 1, min_open=True), help="Likewise."),
+    click.option(
+        "--critique-thinking",
+        type=THINKING_MODE,
+        help="Think before critiques and revisions (default: as --thinking).",
+    ),
+)
+"""The options that say how critiques and revisions are drawn."""
 
 
-def check_options(command: Command) -> Command:
-    """Add the options that say whether the judge is tested first."""
-    for option in reversed(
-        [
-            click.option(
-                "--judge-check/--no-judge-check",
-                default=True,
-                show_default=True,
-                help="Test the judge on pairs whose better answer is known, for a minute at most.",
-            ),
-            click.option("--strict", is_flag=True, help="Make nothing with a judge that the test finds unfit."),
-        ]
-    ):
-        command = option(command)
-    return command
+thinking_options = option_group(
+    click.option(
+        "--thinking",
+        type=THINKING_MODE,
+        default="auto",
+        show_default=True,
+        help="Think before responses, or not; auto: as the model does by itself.",
+    ),
+    THINKING_BUDGET,
+)
+"""The options that say whether a model thinks before it answers."""
+
+
+check_options = option_group(
+    click.option(
+        "--judge-check/--no-judge-check",
+        default=True,
+        show_default=True,
+        help="Test the judge on pairs whose better answer is known, for a minute at most.",
+    ),
+    click.option("--strict", is_flag=True, help="Make nothing with a judge that the test finds unfit."),
+)
+"""The options that say whether the judge is tested first."""
 
 
 def take_check_settings(options: dict[str, Any]) -> CheckSettings:

@@ -1,7 +1,6 @@
 """The options of `cai train`, in groups: what all methods have, and a method's own, read from its descriptor."""
 
 import shlex
-from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
 from types import NoneType, UnionType
@@ -10,28 +9,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import click
 
 from cai.cli.config import config_option
-from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, QUIET, SEED, Count, FiniteRange
+from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, QUIET, SEED, Count, FiniteRange, Group, option_group
 from cai.core.addresses import DataSource
 from cai.models.spec import ModelSpec
 from cai.train.methods import gather_settings
 from cai.train.settings import TrainSettings
 
-Command = Callable[..., None]
-Group = Callable[[Command], Command]
-
-
-def _all(*options: Group) -> Group:
-    """Return one decorator that adds the options in the order in which they are named."""
-
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-common_options = _all(
+common_options = option_group(
     click.option(
         "--data",
         multiple=True,
@@ -85,7 +69,7 @@ reasoning_option = click.option(
 )
 """For methods that learn answers which the data holds."""
 
-adapter_options = _all(
+adapter_options = option_group(
     click.option(
         "--adapter",
         type=click.Choice(["none", "lora", "dora", "prefix"]),
@@ -119,13 +103,13 @@ def fit_options(*, packing: bool) -> Group:
     ]
     if packing:
         options.insert(5, click.option("--packing/--no-packing", default=None, help="Several examples a sequence."))
-    return _all(*options)
+    return option_group(*options)
 
 
 def own_options(kind: type[Any]) -> Group:
     """Return the options of a method's own settings: a field's type says what click reads, `option` the rest."""
     hints = get_type_hints(kind)
-    return _all(*(_own_option(each, hints[each.name]) for each in fields(kind)))
+    return option_group(*(_own_option(each, hints[each.name]) for each in fields(kind)))
 
 
 def _own_option(each: "Field[Any]", hint: Any) -> Group:
