@@ -19,7 +19,7 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.costs import Costs
 from benchmarks.figures import Figure, print_figures
-from benchmarks.processes import CAI, MeasuringError, read_stats, stand_in, timed
+from benchmarks.processes import CAI, SHORT_ROW, MeasuringError, read_stats, stand_in, timed
 from benchmarks.prompts import write_prompts
 
 ROWS = 1_000
@@ -49,15 +49,7 @@ def rows_per_second(folder: Path, name: str, cluster: str, replicas: int, rows: 
     with stand_in(replace(COSTS, slots=replicas * COSTS.slots)) as address:
         command = [CAI, "generate", "--constitution=harmless", f"--model=openai:mock@{address}/v1", "--json"]
         command += [f"--prompts={folder / 'prompts.jsonl'}", f"--limit={rows}", f"--out={folder / name}"]
-        command += [
-            "--no-gate",
-            "--form=continued",
-            "--schedule=sample",
-            "--rounds=1",
-            "--samples=1",
-            "--judge-orders=one",
-        ]
-        command += ["--max-tokens=64", f"--concurrency={COSTS.slots}"]
+        command += [*SHORT_ROW, "--max-tokens=64", f"--concurrency={COSTS.slots}"]
         command += [f"--cluster={cluster}", f"--replicas={replicas}"]
         summary = orjson.loads(timed(command).output)
         busy = read_stats(address)["busy_share"]

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.device import watched_memory, watched_use
 from benchmarks.llama import SHAPES as LARGE
-from benchmarks.processes import MeasuringError, timed
+from benchmarks.processes import SHORT_ROW, MeasuringError, timed
 from benchmarks.prompts import write_prompts
 from benchmarks.where import taken
 from benchmarks.wordllama import SHAPE, vocabulary, write_word_llama
@@ -34,15 +34,7 @@ _PACKAGES = ("cai", "torch", "transformers")
 _LONGEST = 512
 _MEAN_WORDS = 128
 _CONSTITUTION = "harmless"
-_METHOD = (
-    f"--constitution={_CONSTITUTION}",
-    "--no-gate",
-    "--form=continued",
-    "--schedule=sample",
-    "--rounds=1",
-    "--samples=1",
-    "--judge-orders=one",
-)
+_METHOD = (f"--constitution={_CONSTITUTION}", *SHORT_ROW)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ import orjson
 
 from benchmarks.embedded.train import CHECKPOINT
 from benchmarks.figures import Figure, print_figures
-from benchmarks.processes import CAI, MeasuringError, timed
+from benchmarks.processes import CAI, SHORT_ROW, MeasuringError, timed
 from benchmarks.prompts import write_prompts
 from benchmarks.where import taken
 from benchmarks.wordllama import vocabulary, write_word_llama
@@ -110,15 +110,7 @@ def run_plain(setting: Setting, batch_size: int) -> Took:
 def run_cai(setting: Setting, out: Path) -> Took:
     """Run `cai generate` once; raises MeasuringError unless every row was made."""
     command = [CAI, "generate", f"--constitution={setting.constitution}", f"--model=transformers:{setting.model}"]
-    command += [
-        f"--prompts={setting.prompts}",
-        f"--out={out}",
-        "--json",
-        "--device=cpu",
-        "--no-gate",
-        "--form=continued",
-    ]
-    command += ["--schedule=sample", "--rounds=1", "--samples=1", "--judge-orders=one"]
+    command += [f"--prompts={setting.prompts}", f"--out={out}", "--json", "--device=cpu", *SHORT_ROW]
     command += [f"--max-tokens={setting.max_tokens}", f"--concurrency={setting.batches[0]}"]
     done = timed(command)
     told = orjson.loads(done.output)

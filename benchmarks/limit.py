@@ -104,6 +104,7 @@ def generate(folder: Path, run: Path, seed: int) -> Side:
     command = [CAI, "generate", f"--constitution={CONSTITUTION}", f"--model=vllm:{folder / 'model'}", "--json"]
     command += [f"--prompts={folder / 'prompts.jsonl'}", f"--out={run}", f"--seed={seed}", f"--max-tokens={MAX_TOKENS}"]
     command += ["--no-gate", "--form=continued", "--schedule=sample", "--rounds=1", "--samples=1"]
+    command += ["--no-judge-check"]
     command += [f"--engine-option={name.replace('_', '-')}={str(value).lower()}" for name, value in OPTIONS.items()]
     done = timed(command, QUIET)
     summary = orjson.loads(done.output)

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from benchmarks.figures import Figure, print_figures
-from benchmarks.processes import CAI, MeasuringError, resident_memory
+from benchmarks.processes import CAI, SHORT_ROW, MeasuringError, resident_memory
 from benchmarks.prompts import write_prompts
 from cai.rundir.layout import journal_numbers, journal_path, shard_numbers
 from cai.rundir.run import JOURNAL_ROWS
@@ -31,15 +31,7 @@ class Running:
     def __init__(self, prompts: Path, out: Path) -> None:
         command = [CAI, "generate", "--constitution=harmless", "--model=scripted"]
         command += [f"--prompts={prompts}", f"--out={out}", "--max-tokens=64"]
-        command += [
-            "--no-gate",
-            "--form=continued",
-            "--schedule=sample",
-            "--rounds=1",
-            "--samples=1",
-            "--judge-orders=one",
-            "--json",
-        ]
+        command += [*SHORT_ROW, "--json"]
         self.peak = 0.0
         self.last = 0.0
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -21,7 +21,7 @@ import click
 import orjson
 
 from benchmarks.figures import Figure, print_figures
-from benchmarks.processes import CAI, timed
+from benchmarks.processes import CAI, SHORT_ROW, timed
 from benchmarks.prompts import write_prompts
 
 FEW, MANY = 2_000, 10_000
@@ -30,12 +30,9 @@ REPETITIONS = 5
 MOST_MICROSECONDS = 250.0
 SHOWN = 8
 METHODS = {
-    "one round, judged once": (
-        "--constitution=harmless", "--form=continued",
-        "--no-gate", "--schedule=sample", "--rounds=1", "--samples=1", "--judge-orders=one",
-    ),
+    "one round, judged once": ("--constitution=harmless", *SHORT_ROW),
     "medical as shipped": ("--constitution=medical",),
-}  # fmt: skip
+}
 """The paper's way with four requests a row; and with gates, two samples and both orders."""
 
 

@@ -19,7 +19,7 @@ import orjson
 
 from benchmarks.costs import Costs
 from benchmarks.figures import Figure, print_figures
-from benchmarks.processes import CAI, Finished, MeasuringError, read_stats, stand_in, timed
+from benchmarks.processes import CAI, SHORT_ROW, Finished, MeasuringError, read_stats, stand_in, timed
 from benchmarks.prompts import write_prompts
 
 ROWS = 2_000
@@ -76,16 +76,7 @@ def run_cai(folder: Path, name: str, address: str, rows: int, slots: int) -> Fin
     """Run `cai generate` against a server with so many slots; raises MeasuringError unless every row was made."""
     command = [CAI, "generate", "--constitution=harmless", f"--model=openai:mock@{address}/v1"]
     command += [f"--prompts={folder / 'prompts.jsonl'}", f"--out={folder / name}", "--json"]
-    command += [
-        "--no-gate",
-        "--form=continued",
-        "--schedule=sample",
-        "--rounds=1",
-        "--samples=1",
-        "--judge-orders=one",
-        "--max-tokens=64",
-    ]
-    command += [f"--concurrency={slots}", "--no-judge-check"]
+    command += [*SHORT_ROW, "--max-tokens=64", f"--concurrency={slots}"]
     done = timed(command)
     summary = orjson.loads(done.output)
     if (summary["done"], summary["requests"]) != (rows, rows * REQUESTS_PER_ROW):

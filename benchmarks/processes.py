@@ -15,6 +15,11 @@ import orjson
 from benchmarks.costs import Costs
 
 CAI = str(Path(sys.executable).with_name("cai"))
+SHORT_ROW = (
+    "--no-gate", "--form=continued", "--schedule=sample", "--rounds=1", "--samples=1", "--judge-orders=one",
+    "--no-judge-check",
+)  # fmt: skip
+"""Options of `cai generate`: four requests a row, for one response, critique, revision and verdict, and none before."""
 
 
 class MeasuringError(Exception):

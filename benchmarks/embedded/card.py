@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
+
+from cai.method.judge_check import wilson
 
 _CARD = """\
 ---
@@ -95,10 +96,8 @@ class Figure:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval of the share."""
-        count, z = len(self.outcomes), 1.96
-        middle = self.share + z * z / (2 * count)
-        spread = z * sqrt(self.share * (1 - self.share) / count + z * z / (4 * count * count))
-        return (middle - spread) / (1 + z * z / count), (middle + spread) / (1 + z * z / count)
+        found = wilson(sum(self.outcomes), len(self.outcomes))
+        return found.low, found.high
 
     @property
     def reached(self) -> bool:

@@ -17,7 +17,7 @@ import pyarrow.parquet
 from benchmarks.peers.environments import environment
 from benchmarks.peers.task import STEPS, Task
 from benchmarks.pipeline import FOUND_OUT
-from benchmarks.processes import CAI
+from benchmarks.processes import CAI, SHORT_ROW
 
 
 class Side(Protocol):
@@ -55,8 +55,7 @@ class Cai:
         folder = task.folder
         command = [CAI, "generate", f"--constitution={folder / 'constitution.yaml'}", f"--out={folder / 'run'}"]
         command += [f"--model=openai:{task.model}@{task.url}/v1", f"--prompts={folder / 'prompts.jsonl'}", "--json"]
-        command += ["--no-gate", "--schedule=sample", "--rounds=1", "--samples=1", "--judge-orders=one"]
-        command += ["--form=continued", "--no-judge-check"]
+        command += SHORT_ROW
         command += [f"--max-tokens={task.max_tokens}", f"--temperature={task.temperature}"]
         return [*command, f"--concurrency={task.slots + task.slots // 8}"]
 
