@@ -91,7 +91,7 @@ test-ray: .venv/.ray
 
 # A real chat model of 135 M parameters (93 MB, Apache-2.0), converted once; in vLLM too, where its environment is there.
 test-real: .venv/.real
-	$(BIN)/python -m pytest -m real tests/test_real.py
+	$(BIN)/python -m pytest -m real tests/test_real.py tests/test_engines_spelling.py
 	if test -x $(VLLM_ENV)/bin/python; then $(VLLM_ENV)/bin/python -m pytest -m real tests/test_real_vllm.py; fi
 
 .venv/.real: $(STAMP) requirements/real.lock

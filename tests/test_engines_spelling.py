@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,8 @@ from cai.models.base import NOT_THINKING, Choice, Request
 from cai.models.conversation import Begun, ChatTokenizer
 from cai.models.scoring import Spelling
 from cai.models.token_engine import Drawing, Drawn, TokenEngine
+from tests.real_model import MODEL, READY, WHY_NOT
 
-SMOLLM2 = Path("/tmp/smollm2")
 _TEMPLATE = (
     "{% for message in messages %}<s>{{ message.role }}\n{{ message.content }}</s>{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
@@ -30,7 +29,8 @@ _CORPUS = [
     "Answer: (A)\n\n(B)\n\nYes, call a doctor. No. **A** \"B\" (A (B A) B) Antwort: A Antwort: B",
     "The better response is (A The better response is (B (Yes (No",
 ] * 20  # fmt: skip
-_KINDS = ("bytes", "merging bytes", "pieces", "embedded", "smollm2")
+_REAL = pytest.param("smollm2", marks=(pytest.mark.real, pytest.mark.skipif(not READY, reason=WHY_NOT)))
+_KINDS = ("bytes", "merging bytes", "pieces", "embedded", _REAL)
 
 
 def _trained(pre_tokenizer: Any, decoder: Any) -> transformers.PreTrainedTokenizerFast:
@@ -51,9 +51,7 @@ def _tokenizer(kind: str) -> Any:
     if kind == "embedded":
         return load_tokenizer(TINY)
     if kind == "smollm2":
-        if not SMOLLM2.is_dir():
-            pytest.skip("SmolLM2 is not here")
-        return transformers.AutoTokenizer.from_pretrained(SMOLLM2)
+        return transformers.AutoTokenizer.from_pretrained(MODEL)
     if kind == "pieces":
         return _trained(pre_tokenizers.Metaspace(prepend_scheme="never", split=False), decoders.Metaspace())
     bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind == "bytes")

@@ -117,3 +117,10 @@ def test_it_is_measured(tmp_path: Path) -> None:
     )  # fmt: skip
     assert [one.label for one in result.models] == ["smollm2"]
     assert (tmp_path / "measured" / "evaluation.json").is_file()
+
+
+def test_its_judge_is_found_to_see_positions() -> None:
+    found = cai.check_model(NAME, judge=True, constitution="medical", dtype="float32", progress=False)
+    assert found.answered >= 4
+    assert 2 * found.same_place >= found.answered
+    assert any("position" in problem for problem in found.problems())

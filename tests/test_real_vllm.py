@@ -1,17 +1,14 @@
 """A real model says the same in vLLM's engine, behind its server and in transformers, up to ties; `make test-real`."""
 
 import asyncio
-import os
-import subprocess
 import sys
-import time
 
 import pytest
 
 from cai.models import EngineOptions, open_engine
 from cai.models.spec import ModelSpec
 from tests.real_model import MODEL, READY, WHY_NOT, common_start, greedy_requests
-from tests.test_servers import STARTING, answers, free_port, kill
+from tests.test_servers import free_port, serving
 
 pytestmark = [
     pytest.mark.real,
@@ -41,17 +38,8 @@ def ask(name: str, *engine_options: str) -> list[str]:
 
 def served() -> list[str]:
     port = free_port()
-    environment = os.environ | {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
-    with subprocess.Popen([*SERVER, "--port", str(port)], env=environment, start_new_session=True) as server:
-        try:
-            deadline = time.monotonic() + STARTING
-            while not answers(port):
-                assert server.poll() is None, "the server did not start"
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            return ask(f"openai:smollm2@http://127.0.0.1:{port}/v1")
-        finally:
-            kill(server)
+    with serving(port, SERVER):
+        return ask(f"openai:smollm2@http://127.0.0.1:{port}/v1")
 
 
 def test_three_backends_say_the_same_greedy_texts_up_to_ties() -> None:

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,10 +55,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(port: int) -> Iterator[subprocess.Popen[bytes]]:
+def serving(port: int, command: Sequence[str] = SERVER) -> Iterator[subprocess.Popen[bytes]]:
     """Serve while the block runs; the server and its processes are killed at the end, if they still live."""
     environment = os.environ | {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
-    with subprocess.Popen([*SERVER, "--port", str(port)], env=environment, start_new_session=True) as server:
+    with subprocess.Popen([*command, "--port", str(port)], env=environment, start_new_session=True) as server:
         try:
             deadline = time.monotonic() + STARTING
             while not answers(port):
