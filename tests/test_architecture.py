@@ -18,7 +18,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("rundir",),
     ("data",),
     ("pipeline",),
-    ("cluster", "checking", "tiny"),
+    ("cluster", "judge_checking", "tiny"),
     ("generate", "judging", "train", "evaluate"),
     ("loop",),
     ("cli", "api", "errors"),

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.checking import Subject, check_judge, find_pairs
-from cai.checking.pairs import KnownPairs
 from cai.constitution import load_constitution, shipped_constitutions
 from cai.core.errors import ModelError, RequestError
 from cai.core.records import Message, Usage, Verdict
 from cai.generate.plan import plan_generate
 from cai.generate.run import generate
 from cai.generate.settings import GenerateSettings
+from cai.judge_checking import Subject, check_judge, find_pairs
+from cai.judge_checking.pairs import KnownPairs
 from cai.method.gate import GateAnswer
 from cai.method.judge import JudgeConfiguration
 from cai.method.judge_check import JudgeCheck, wilson

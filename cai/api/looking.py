@@ -7,9 +7,9 @@ from typing import Literal, overload
 from cai.api.given import Model, model_spec
 from cai.api.options import checked
 from cai.api.working import run_watched
-from cai.checking import check_alone
 from cai.constitution import Constitution, Remark, load_sources, resolve
 from cai.constitution.lint import lint
+from cai.judge_checking import check_alone
 from cai.method.example import example_verdict
 from cai.method.judge_check import JudgeCheck
 from cai.models import EngineOptions, check_engine_options

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
 
-from cai.checking import Checked, Subject, check_first
 from cai.core.errors import InputError
 from cai.core.records import Failure, Prompt, Provenance, Row
 from cai.core.threads import in_thread
@@ -20,6 +19,7 @@ from cai.evaluate.pairs import PairDecisions, measure_pairs, pairs_of, rate
 from cai.evaluate.plan import EvaluatedModel, EvaluatePlan
 from cai.evaluate.records import read_answer, read_decision
 from cai.evaluate.results import Evaluation
+from cai.judge_checking import Checked, Subject, check_first
 from cai.method.judge_check import JudgeCheck
 from cai.models.base import Engine
 from cai.pipeline.filling import open_closing

@@ -7,7 +7,6 @@ from functools import partial
 from itertools import chain, islice
 from math import comb
 
-from cai.checking import Checked, Subject, check_first
 from cai.cluster import RowMaker
 from cai.core.errors import InputError, ModelError, RunError
 from cai.core.records import Failure, Prompt, Provenance
@@ -17,6 +16,7 @@ from cai.generate.dry_run import DryRun
 from cai.generate.estimate import SAMPLED_PROMPTS, Estimate, GenerateSummary, RowsSoFar, estimate
 from cai.generate.maker import LocalMaker, open_maker
 from cai.generate.plan import GeneratePlan
+from cai.judge_checking import Checked, Subject, check_first
 from cai.method.judge_check import JudgeCheck
 from cai.models import EngineOptions, open_counter
 from cai.pipeline.filling import fill, open_run

@@ -3,8 +3,8 @@
 from contextlib import AsyncExitStack
 from functools import partial
 
-from cai.checking import Checked, Subject, check_first
 from cai.core.threads import in_thread
+from cai.judge_checking import Checked, Subject, check_first
 from cai.judging.plan import JudgePlan
 from cai.method.judge_check import JudgeCheck
 from cai.method.row import Judging

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from cai.checking.asking import Subject, check_judge
-from cai.checking.pairs import find_pairs
 from cai.core.errors import ModelError
+from cai.judge_checking.asking import Subject, check_judge
+from cai.judge_checking.pairs import find_pairs
 from cai.method.judge_check import JudgeCheck
 from cai.method.settings import CheckSettings
 from cai.models.spec import ModelSpec

@@ -12,11 +12,11 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-from cai.checking.pairs import KnownPairs
 from cai.constitution import Principle
 from cai.core.errors import RowError
 from cai.core.identity import derive_seed
 from cai.core.records import GATE, Comparison, Message
+from cai.judge_checking.pairs import KnownPairs
 from cai.method.gate import GateAnswer, ask_gate
 from cai.method.judge import JudgeConfiguration, first_of_identical, judge
 from cai.method.judge_check import FEWEST_PAIRS, JudgeCheck

@@ -3,9 +3,9 @@
 Every verb that judges calls `check_first`; `cai models check --judge` calls `check_alone`.
 """
 
-from cai.checking.alone import check_alone
-from cai.checking.asking import Subject, check_judge
-from cai.checking.first import Checked, check_first
-from cai.checking.pairs import find_pairs
+from cai.judge_checking.alone import check_alone
+from cai.judge_checking.asking import Subject, check_judge
+from cai.judge_checking.first import Checked, check_first
+from cai.judge_checking.pairs import find_pairs
 
 __all__ = ["Checked", "Subject", "check_alone", "check_first", "check_judge", "find_pairs"]

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from cai.checking.asking import Subject, check_judge
-from cai.checking.pairs import find_pairs
 from cai.constitution import load_constitution
+from cai.judge_checking.asking import Subject, check_judge
+from cai.judge_checking.pairs import find_pairs
 from cai.method.judge import JudgeConfiguration
 from cai.method.judge_check import JudgeCheck
 from cai.method.settings import JudgeSettings
