@@ -1,0 +1,193 @@
+"""Ranking: the strengths of several answers from comparisons of two, by the model of Bradley and Terry (1952).
+
+Answer i is better than answer j with the probability s(t_i - t_j), s being the logistic function and t the strengths.
+They are estimated by maximum likelihood on soft outcomes: a comparison in which a judge finds a better with probability
+p counts as p wins of a and 1 - p wins of b. A normal prior on each strength, with mean 0 and the standard deviation
+PRIOR_DEVIATION in log-odds, keeps answers finite that won or lost all; one comparison at 0.90 is 0.89 with it.
+
+Strengths have the mean 0, so they compare answers of one ranking and of no other. Answers that no chain of comparisons
+connects share no scale: see `connected`. A standard error is that of a strength against the mean of all, as if each
+comparison was one observation; a judge that repeats itself is not so independent.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import exp, inf, log1p, sqrt
+from operator import mul
+
+PRIOR_DEVIATION = 10.0
+"""Of a strength, in log-odds; so wide that it only matters where comparisons alone give no finite answer."""
+
+_PRECISION = 1.0 / PRIOR_DEVIATION**2
+_STEPS = 100
+_SMALL_GRADIENT = 1e-10
+_DIGITS = 9
+
+Matrix = list[list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a comparison of the items a and b came to: the probability that a is better, counted `weight` times."""
+
+    a: int
+    b: int
+    probability: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Items on one scale: strengths in log-odds, with their standard errors; `order` has the strongest first.
+
+    Equally strong items stand in the order of their numbers. `covariance` is that of the strengths.
+    """
+
+    strengths: tuple[float, ...]
+    errors: tuple[float, ...]
+    order: tuple[int, ...]
+    covariance: tuple[tuple[float, ...], ...]
+
+    def probability(self, a: int, b: int) -> float:
+        """Return how likely a is better than b."""
+        return logistic(self.strengths[a] - self.strengths[b])
+
+    def variance(self, a: int, b: int) -> float:
+        """Return the variance of the difference of two strengths."""
+        return self.covariance[a][a] + self.covariance[b][b] - 2.0 * self.covariance[a][b]
+
+
+@dataclass(frozen=True, slots=True)
+class Triples:
+    """How many sets of three items were compared in all three ways, and how many of these are cycles: a > b > c > a."""
+
+    complete: int = 0
+    cyclic: int = 0
+
+    def __add__(self, other: "Triples") -> "Triples":
+        """Return both together."""
+        return Triples(self.complete + other.complete, self.cyclic + other.cyclic)
+
+
+def rank(count: int, outcomes: Sequence[Outcome]) -> Ranking:
+    """Return the ranking of the items 0 … count - 1 by Newton's method; the same items always give the same."""
+    strengths = [0.0] * count
+    loss = _loss(strengths, outcomes)
+    for _ in range(_STEPS):
+        gradient, information = _derivatives(strengths, outcomes)
+        if max(map(abs, gradient), default=0.0) < _SMALL_GRADIENT:
+            break
+        step = [sum(map(mul, line, gradient)) for line in _inverse(information)]
+        share, last = 1.0, loss
+        while True:
+            tried = [value + share * change for value, change in zip(strengths, step, strict=True)]
+            loss = _loss(tried, outcomes)
+            if loss <= last or share < _SMALL_GRADIENT:
+                break
+            share /= 2.0
+        strengths = tried
+    # With the mean fixed, what the prior alone says of all strengths together is no uncertainty of theirs.
+    common = PRIOR_DEVIATION**2 / count if count else 0.0
+    inverse = _inverse(_derivatives(strengths, outcomes)[1])
+    covariance = tuple(tuple(value - common for value in line) for line in inverse)
+    errors = tuple(sqrt(max(0.0, covariance[item][item])) for item in range(count))
+    order = sorted(range(count), key=lambda item: (-round(strengths[item], _DIGITS), item))
+    return Ranking(tuple(strengths), errors, tuple(order), covariance)
+
+
+def connected(count: int, outcomes: Iterable[Outcome]) -> tuple[tuple[int, ...], ...]:
+    """Return the groups of items that chains of comparisons connect, the largest first, then by their first items."""
+    group = list(range(count))
+    for outcome in outcomes:
+        old, new = group[outcome.b], group[outcome.a]
+        group = [new if name == old else name for name in group]
+    members = [tuple(item for item in range(count) if group[item] == name) for name in dict.fromkeys(group)]
+    return tuple(sorted(members, key=lambda items: (-len(items), items)))
+
+
+def cyclic_triples(outcomes: Iterable[Outcome]) -> Triples:
+    """Return the triples of items with a preference in each of their pairs, and how many of them are cycles.
+
+    Several outcomes of a pair count as their mean; one half prefers nobody, and is not a preference.
+    """
+    leads: dict[tuple[int, int], float] = {}
+    for outcome in outcomes:
+        low, high = sorted((outcome.a, outcome.b))
+        lead = outcome.weight * (outcome.probability - 0.5)
+        leads[low, high] = leads.get((low, high), 0.0) + (lead if outcome.a == low else -lead)
+    preferred = {pair: lead > 0 for pair, lead in leads.items() if lead}
+    items = sorted({item for pair in preferred for item in pair})
+    complete = cyclic = 0
+    for a, b, c in combinations(items, 3):
+        if (a, b) in preferred and (b, c) in preferred and (a, c) in preferred:
+            complete += 1
+            cyclic += preferred[a, b] == preferred[b, c] != preferred[a, c]
+    return Triples(complete, cyclic)
+
+
+def most_telling(
+    count: int, outcomes: Sequence[Outcome], candidates: Iterable[tuple[int, int]]
+) -> tuple[int, int] | None:
+    """Return the candidate whose comparison would tell most about the ranking so far; of equal ones the first.
+
+    That is the pair with the greatest variance of the outcome that its strengths' uncertainty accounts for: near
+    neighbours that little is known of. Items that were never compared come before all others.
+    """
+    ranking = rank(count, outcomes)
+    best, most = None, -inf
+    for a, b in candidates:
+        probability = ranking.probability(a, b)
+        told = round(probability * (1.0 - probability) * ranking.variance(a, b), _DIGITS)
+        if told > most:
+            best, most = (a, b), told
+    return best
+
+
+def logistic(lead: float) -> float:
+    """Return the probability that belongs to a difference of strengths."""
+    return 1.0 / (1.0 + exp(-lead)) if lead >= 0 else 1.0 - 1.0 / (1.0 + exp(lead))
+
+
+def _loss(strengths: Sequence[float], outcomes: Iterable[Outcome]) -> float:
+    """Return the negative logarithm of the posterior, up to a constant."""
+    loss = 0.5 * _PRECISION * sum(value * value for value in strengths)
+    for outcome in outcomes:
+        lead = strengths[outcome.a] - strengths[outcome.b]
+        # -p log s(d) - (1 - p) log s(-d), without the overflow of exp
+        loss += outcome.weight * (log1p(exp(-abs(lead))) + max(lead, 0.0) - outcome.probability * lead)
+    return loss
+
+
+def _derivatives(strengths: Sequence[float], outcomes: Iterable[Outcome]) -> tuple[list[float], Matrix]:
+    """Return the gradient of the posterior's logarithm and its information, the negative second derivatives."""
+    gradient = [-_PRECISION * value for value in strengths]
+    information = [[_PRECISION if a == b else 0.0 for b in range(len(strengths))] for a in range(len(strengths))]
+    for outcome in outcomes:
+        a, b = outcome.a, outcome.b
+        expected = logistic(strengths[a] - strengths[b])
+        surplus = outcome.weight * (outcome.probability - expected)
+        gradient[a] += surplus
+        gradient[b] -= surplus
+        told = outcome.weight * expected * (1.0 - expected)
+        information[a][a] += told
+        information[b][b] += told
+        information[a][b] -= told
+        information[b][a] -= told
+    return gradient, information
+
+
+def _inverse(matrix: Matrix) -> Matrix:
+    """Return the inverse of a symmetric matrix that is positive definite, by Gauss and Jordan.
+
+    Some answers of a prompt are few: numpy would take longer to be called than this takes.
+    """
+    size = len(matrix)
+    lines = [[*line, *(1.0 if row == column else 0.0 for column in range(size))] for row, line in enumerate(matrix)]
+    for column in range(size):
+        pivot = lines[column][column]
+        lines[column] = [value / pivot for value in lines[column]]
+        for row in range(size):
+            if row != column and (factor := lines[row][column]):
+                lines[row] = [value - factor * other for value, other in zip(lines[row], lines[column], strict=True)]
+    return [line[size:] for line in lines]
