@@ -12,7 +12,8 @@ from cai.core.addresses import DataSource
 from cai.core.errors import InputError
 from cai.core.records import Failure, Prompt
 from cai.data import InputOptions, open_prompts
-from cai.train.settings import DataSettings, ExampleKind
+from cai.data.examples.shaping import ExampleKind
+from cai.train.settings import DataSettings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import

@@ -21,9 +21,10 @@ from cai.core.errors import InputError
 from cai.core.identity import fingerprint
 from cai.core.records import Failure, Prompt
 from cai.data import InputOptions, open_prompts
+from cai.data.examples.shaping import ExampleKind
 from cai.data.json_rows import elements
 from cai.data.rows import RawRow
-from cai.train.settings import DataSettings, ExampleKind
+from cai.train.settings import DataSettings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import

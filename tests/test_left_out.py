@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -19,14 +18,13 @@ from hypothesis import strategies as st
 from cai.core.addresses import DataSource
 from cai.core.errors import RunError, StoreError, UsageError
 from cai.core.records import Failure, PartFailure, Prompt, Row
+from cai.data.examples.runs import RunChoices, RunExamples
 from cai.data.export import ExportOptions, ExportSummary, export_run
 from cai.rundir import Run
 from cai.rundir.checkout import checkout, working_copy
 from cai.rundir.drop import RowChoice, drop_rows, parse_condition
 from cai.rundir.layout import LEFT_OUT
 from cai.rundir.lines import LineFile, salt
-from cai.train.data.runs import RunExamples
-from cai.train.settings import DataSettings
 from tests.remote import Machines, contents
 from tests.storage import IDENTITY, abstention, fill, fill_inputs, inputs_of, make_failure, make_row, open_run, user
 
@@ -82,8 +80,8 @@ def test_dropped_rows_leave_every_reader_and_come_back(run: Path) -> None:
     summary, files = exported(run)
     assert (summary.rows, summary.left_out) == (8, {"dropped": 2})
     assert b"rows: dropped" in files["README.md"]
-    source = RunExamples(DataSource.parse(str(run)), "prompts", DataSettings((DataSource.parse(str(run)),)))
-    assert len(list(source.examples(Counter()))) == 8
+    source = RunExamples(DataSource.parse(str(run)), "prompts", RunChoices())
+    assert len(list(source.examples())) == 8
     assert drop_rows(run, RowChoice(), "never mind", undo=True).changed == 2
     assert exported(run) == before
 

@@ -14,13 +14,12 @@ from cai.core.addresses import DataSource
 from cai.core.arrow import ROW
 from cai.core.digest import add_digest, check_digest
 from cai.core.errors import CaiError, InputError, RunError
+from cai.data.examples.runs import RunChoices, RunExamples
 from cai.data.export import ExportOptions, export_run
 from cai.data.tables import ParquetSource
 from cai.rundir import Run
 from cai.rundir import run as run_module
 from cai.rundir.layout import journal_path, shard_path, split_path
-from cai.train.data.runs import RunExamples
-from cai.train.settings import DataSettings
 from tests.disturbing import exports
 from tests.storage import fill, journal_line, make_failure, make_row, open_run
 
@@ -330,4 +329,4 @@ def test_a_damaged_export_says_nothing_of_what_was_held_out(directory: Path) -> 
     path.write_bytes(flip(path.read_bytes(), random.Random(1)))
     source = DataSource.parse(str(directory))
     with pytest.raises(RunError, match=r"test\.parquet is damaged; write it again with `cai export"):
-        RunExamples(source, "pairs", DataSettings((source,)))
+        RunExamples(source, "pairs", RunChoices())

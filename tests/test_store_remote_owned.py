@@ -17,12 +17,12 @@ from cai.core.errors import CaiError, InputError, RunError
 from cai.core.mark import mark
 from cai.core.urls import RemoteFolder
 from cai.data import InputOptions, open_prompts
+from cai.data.examples.runs import is_run
 from cai.data.export import ExportOptions, export_run
 from cai.rundir import Run, checkout, uploader
 from cai.rundir.checkout import has_run, publish
 from cai.rundir.layout import SERIES, shard_numbers
 from cai.train.data.examples import load_examples
-from cai.train.data.runs import is_run
 from cai.train.settings import DataSettings
 from tests.remote import Machines, contents, open_at
 from tests.storage import fill, make_failure, make_row

@@ -11,10 +11,11 @@ from datasets import Dataset
 
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError
+from cai.data.examples.shaping import ExampleKind
 from cai.train.data.examples import Examples
 from cai.train.example_tokens import Cut, count_cut
 from cai.train.plan import plan_train
-from cai.train.settings import DataSettings, ExampleKind, TrainSettings
+from cai.train.settings import DataSettings, TrainSettings
 from tests.train_context import CHECKPOINT, assistant, user
 from tests.training import make_settings, train
 

@@ -17,21 +17,21 @@ from cai.cli.main import main
 from cai.core.addresses import DataSource
 from cai.core.errors import CaiError, RunError
 from cai.core.records import Round, Row, Trace
+from cai.data.examples.shaping import ExampleKind
 from cai.data.export import ExportOptions, export_run
 from cai.rundir import Run
-from cai.train.settings import DataSettings, ExampleKind
+from cai.train.settings import DataSettings
 from tests.storage import PROVENANCE, abstention, fill, make_row, put, verdict
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import
     import datasets
 
+    from cai.data.examples.conversations import read_whole_pair
+    from cai.data.examples.labels import gate_label
     from cai.train.data.collecting import CONTRADICTED, DUPLICATE
-    from cai.train.data.conversations import read_whole_pair
     from cai.train.data.examples import LEAKING, Examples, holds_scores, load_examples
-    from cai.train.data.labels import gate_label
-    from cai.train.data.mixing import choose, mixture_sizes
-    from cai.train.data.parts import parse_parts
+    from cai.train.data.mixing import choose, mixture_sizes, parse_parts
 
 TALK = "list<item: struct<role: string, content: string>>"
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cai.core.errors import InputError
+from cai.data.examples.labels import PROBABILITY
 from cai.train.adapter import adapter_config
-from cai.train.data.labels import PROBABILITY
 from cai.train.methods.dpo import DPOSettings, build_dpo
 from cai.train.methods.sft import build_sft
 from cai.train.settings import AdapterSettings

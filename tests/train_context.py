@@ -12,12 +12,13 @@ from datasets import Dataset
 import cai
 from cai.core.addresses import DataSource
 from cai.core.records import Message
+from cai.data.examples.shaping import ExampleKind
 from cai.models.spec import ModelSpec
 from cai.train.context import Context
 from cai.train.data.examples import Examples
 from cai.train.hardware import Hardware
 from cai.train.methods import find_method
-from cai.train.settings import DataSettings, ExampleKind, FitSettings, TrainSettings
+from cai.train.settings import DataSettings, FitSettings, TrainSettings
 
 CHECKPOINT = Path(cai.__file__).parent / "tiny" / "checkpoint"
 QUESTIONS = ("Can I rest?", "What helps a cough?", "Is tea fine?", "How long is a nap?")

@@ -9,12 +9,10 @@ import reprlib
 from decimal import Decimal
 from typing import Any, NamedTuple, cast
 
-import orjson
-
 from cai.core.records import Message
 from cai.data.columns import PromptColumns
 from cai.data.contents import TOOLS, read_content
-from cai.data.rows import BadRowError, BrokenRow, RawRow, broken, check_text
+from cai.data.rows import BadRowError, BrokenRow, RawRow, broken, check_text, text_of
 
 BROKEN = "broken row "
 """How the id of a row that is no prompt begins; no prompt's own id may, or a broken row would stand for a good one."""
@@ -42,16 +40,7 @@ def parse(row: RawRow | BrokenRow, columns: PromptColumns) -> Draft | BrokenRow:
         messages = _messages(columns.value(values))
         return Draft(row.place, _identifier(values.get("id")), messages, _tags(values.get("tags")))
     except BadRowError as error:
-        return broken(row.place, str(error), _raw(values.get(columns.main)))
-
-
-def _raw(value: object) -> str | bytes:
-    if isinstance(value, str):
-        return value
-    try:
-        return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # nested too deeply to be written, though not to be read, or half a surrogate pair
-        return reprlib.repr(value)
+        return broken(row.place, str(error), text_of(values.get(columns.main)))
 
 
 def _messages(value: object) -> tuple[Message, ...]:

@@ -1,12 +1,15 @@
 """What a source has before anything is made of it: rows of raw columns, each with its place.
 
 Text stays text: no type is inferred anywhere. CSV and plain text have nothing but strings, JSON has what it says, and
-tables have what their columns are. What a row means is for its reader to say (`cai.data.drafts`, `cai.train.data`).
+tables have what their columns are. What a row means is for its reader to say (`cai.data.drafts`, `cai.data.examples`).
 """
 
 import os
+import reprlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
+
+import orjson
 
 from cai.core.errors import InputError
 
@@ -72,6 +75,16 @@ def broken(place: str, cause: str, raw: str | bytes) -> BrokenRow:
         raw = raw[: 4 * RAW_LIMIT].decode("utf-8", "replace")
     kept = raw.rstrip("\r\n")[:RAW_LIMIT]
     return BrokenRow(place, cause, kept.encode("utf-8", "backslashreplace").decode())
+
+
+def text_of(value: object) -> str | bytes:
+    """Return what a value that could not be used looks like, for people."""
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # nested too deeply to be written, though not to be read, or half a surrogate pair
+        return reprlib.repr(value)
 
 
 def is_something(value: object) -> bool:

@@ -55,7 +55,7 @@ from cai.rundir.owned import Owned
 from cai.rundir.remote_owned import RemoteOwned
 
 _HELD_OUT = tuple(split_path(Path(), kind, "test").as_posix() for kind in (SFT, PREFERENCE))
-"""The exported rows kept for testing: whoever trains on the run must know them (`cai.train.data.runs`)."""
+"""The exported rows kept for testing: whoever trains on the run must know them (`cai.data.examples.runs`)."""
 
 
 class RemoteRun:

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from cai import __version__
 from cai.core.errors import UsageError
 from cai.core.settings import json_value
+from cai.data.examples.shaping import ExampleKind
 from cai.models.checkpoint.pretrained import require_rows
 from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
@@ -24,7 +25,7 @@ from cai.train.methods.descriptor import TrainingMethod
 from cai.train.methods.online import OnlineSettings
 from cai.train.model import ModelShape, ModelSource, find_source, load_tokenizer, measure
 from cai.train.quiet import silent_libraries
-from cai.train.settings import ExampleKind, TrainSettings
+from cai.train.settings import TrainSettings
 from cai.train.template.preparing import Prepared, prepare_template
 
 

@@ -7,9 +7,6 @@ from typing import Any, Literal
 from cai.core.addresses import DataSource
 from cai.models.spec import ModelSpec
 
-ExampleKind = Literal["supervised", "pairs", "labelled", "scored", "prompts"]
-"""What a method learns from; see `cai.train.data.examples`."""
-
 AdapterKind = Literal["none", "lora", "dora", "prefix"]
 
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,19 +20,22 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
-from datasets import Dataset, DatasetInfo
+from datasets import Dataset, DatasetInfo, Features, List, Value
 from numpy.typing import NDArray
 
 from cai.core.identity import draw, fingerprint, key
+from cai.data.examples.conversations import THINKING, spoken
+from cai.data.examples.shaping import COLUMNS, Layout
+from cai.data.examples.tables import Example
 from cai.data.export.splits import SALT
+from cai.data.rows import BrokenRow
 from cai.rundir.files import refusal
-from cai.train.data.conversations import THINKING, spoken
-from cai.train.data.shaping import Layout, features
 
 ROWS_PER_BATCH = 500
 
 DUPLICATE = "duplicate"
 CONTRADICTED = "both good and bad"
+_PLAIN = {"text": "string", "label": "bool", "score": "float32", "chosen_probability": "float32"}
 _ANSWERS = ("messages", "completion", "chosen", "rejected")
 
 
@@ -52,16 +56,24 @@ class Collected:
     thoughts: int
 
 
+def features(layout: Layout, reasoning: bool = False) -> Features:
+    """Return the one set of features that all datasets of a layout have, so that they concatenate."""
+    turns = List({name: Value("string") for name in ("role", "content", *((THINKING,) if reasoning else ()))})
+    return Features({name: Value(_PLAIN[name]) if name in _PLAIN else turns for name in COLUMNS[layout]})
+
+
 def collect(
-    examples: Iterable[tuple[Mapping[str, Any], bool | None]],
+    examples: Iterable[Example | BrokenRow],
     layout: Layout,
     test_share: float,
+    left_out: Counter[str],
     *,
     reasoning: bool = False,
 ) -> Collected:
     """Write the examples down; where an example does not say whether it is held out, its prompt's hash does.
 
-    What was thought before answers is written only with `reasoning`.
+    Rows that give none are counted in `left_out` by reason. What was thought before answers is written only with
+    `reasoning`.
 
     The hash is that of `cai export` for prompts without an id of their own, so that a prompt is a test prompt
     everywhere. Raises StoreError when the disk refuses.
@@ -74,12 +86,17 @@ def collect(
     try:
         number, path = tempfile.mkstemp(dir=_folder(), suffix=".arrow")
         with os.fdopen(number, "wb") as file, pa.ipc.new_stream(file, shape.arrow_schema) as writer:
-            for given, held_out in examples:
+            for item in examples:
+                if isinstance(item, BrokenRow):
+                    # What a cause has in parentheses is about this one row, and reasons are counted.
+                    left_out[item.cause.partition(" (")[0]] += 1
+                    continue
+                given = item.values
                 plain = {name: _without_thoughts(value) for name, value in given.items()}
                 thoughts += any(turn.get(THINKING) for name in _ANSWERS for turn in given.get(name, ()))
                 example = given if reasoning else plain
                 prompt = fingerprint(_prompt(plain, layout))
-                side = draw(SALT, "split", prompt) < test_share if held_out is None else held_out
+                side = draw(SALT, "split", prompt) < test_share if item.held_out is None else item.held_out
                 prompts.append(key(prompt))
                 answers.append(key(prompt + fingerprint(example.get("completion"))))
                 labels.append(bool(example.get("label")))

@@ -14,21 +14,21 @@ All but `text`, `label`, `score` and `chosen_probability` are message lists (`li
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from cai.core.errors import InputError
 from cai.core.identity import derive_seed, fingerprint
+from cai.data.examples.opening import can_give, open_parts
+from cai.data.examples.runs import RunChoices, RunExamples, is_run
+from cai.data.examples.shaping import ExampleKind
+from cai.data.examples.tables import TableExamples, has_splits, open_table
 from cai.train.data.collecting import Collected, collect, distinct
-from cai.train.data.mixing import Indices, choose, mixture_sizes, shuffle
-from cai.train.data.parts import WeightedSource, parse_parts, require_same_layout
-from cai.train.data.reading import ExampleTable, TableExamples, has_splits, open_table
-from cai.train.data.runs import RunExamples, is_run
-from cai.train.data.shaping import RowShape, as_completion, choose_shape
+from cai.train.data.mixing import Indices, WeightedSource, choose, mixture_sizes, parse_parts, shuffle
 from cai.train.quiet import silent_libraries
-from cai.train.settings import DataSettings, ExampleKind
+from cai.train.settings import DataSettings
 
 LEAKING = "the prompt is in a test split"
 HELD_OUT = "held out by the source itself, and no test share asked for"
@@ -116,16 +116,9 @@ def holds_scores(settings: DataSettings) -> bool:
     """Return whether every part is a table of prompts, completions and scores; raises as `load_examples` does."""
     with silent_libraries():
         return all(
-            not is_run(part.path) and _is_scored(open_table(part.path, settings.split))
+            not is_run(part.path) and can_give(open_table(part.path, settings.split), "scored")
             for part in parse_parts(settings)
         )
-
-
-def _is_scored(table: ExampleTable) -> bool:
-    try:
-        return all(choose_shape("scored", source.columns, source.name) for source in table.sources)
-    except InputError:
-        return False
 
 
 def _open(
@@ -135,37 +128,13 @@ def _open(
     if settings.split is not None and not any(has_splits(part.path) for part in named):
         raise InputError("--split is for datasets saved on disk or on the hub, and --data names none.")
     tables = {part.path: open_table(part.path, settings.split) for part in named if not is_run(part.path)}
-    shapes = {
-        path: [choose_shape(kind, source.columns, source.name) for source in table.sources]
-        for path, table in tables.items()
-    }
-    layouts = [(part.path, shape.layout) for part in named for shape in shapes.get(part.path, ())]
-    layouts += [(part.path, "completion") for part in named if part.path not in tables]
-    require_same_layout([path for path, _ in layouts], [layout for _, layout in layouts])
-    if {"completion", "messages"} <= {layout for _, layout in layouts}:
-        shapes = {path: [_converted(shape) for shape in each] for path, each in shapes.items()}
-    return [
-        TableExamples(tables[part.path], shapes[part.path])
-        if part.path in tables
-        else RunExamples(part.path, kind, settings)
-        for part in named
-    ]
-
-
-def _converted(shape: RowShape) -> RowShape:
-    """Return a shape of conversations as one of prompts and completions, and any other as it is."""
-    if shape.layout != "messages":
-        return shape
-    return replace(
-        shape,
-        layout="completion",
-        examples=lambda row, place: (as_completion(example, place) for example in shape.examples(row, place)),
-    )
+    choices = RunChoices(settings.revisions, settings.labels_from, settings.test_share)
+    return open_parts([part.path for part in named], kind, tables, choices)
 
 
 def _collect(source: RunExamples | TableExamples, settings: DataSettings, left_out: Counter[str]) -> Collected:
     reasons: Counter[str] = Counter()
-    collected = collect(source.examples(reasons), source.layout, settings.test_share, reasoning=settings.reasoning)
+    collected = collect(source.examples(), source.layout, settings.test_share, reasons, reasoning=settings.reasoning)
     if not len(collected.examples):
         raise InputError(f"{source.name} gives no example{_why(reasons)}.")
     left_out += reasons

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cai.core.errors import InputError
 from cai.core.identity import fingerprint
-from cai.train.data.conversations import THINKING
+from cai.data.examples.conversations import THINKING
 from cai.train.data.examples import Examples
 from cai.train.example_tokens import rendered
 

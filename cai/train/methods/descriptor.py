@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from cai.train.settings import AdapterKind, ExampleKind
+from cai.data.examples.shaping import ExampleKind
+from cai.train.settings import AdapterKind
 
 if TYPE_CHECKING:
     from transformers import Trainer

@@ -35,7 +35,8 @@ def build_dpo(context: "Context") -> "Trainer":
     """Return the trainer, the reference's log-probabilities computed; raises InputError when no pair is left."""
     from trl import DPOConfig
 
-    from cai.train.data.labels import PROBABILITY, harden
+    from cai.data.examples.labels import PROBABILITY
+    from cai.train.data.hard_labels import harden
     from cai.train.trainers.references import ProbabilityCollator, SoftDPOTrainer, reference_model
 
     own, fit = context.own(DPOSettings), context.settings.fit

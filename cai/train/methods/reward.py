@@ -35,7 +35,7 @@ def build_reward(context: "Context") -> "Trainer":
     """Return the trainer for the examples' kind; raises InputError when all of them are too long."""
     from trl import RewardConfig
 
-    from cai.train.data.labels import harden
+    from cai.train.data.hard_labels import harden
     from cai.train.trainers.reward_models import PairCollator, ScoreTrainer, SoftRewardTrainer
 
     arguments = {**context.arguments, "max_length": context.settings.fit.max_length}

@@ -23,8 +23,8 @@ from trl.models.utils import prepare_deepspeed
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from cai.core.errors import InputError
+from cai.data.examples.labels import PROBABILITY
 from cai.train.context import Context
-from cai.train.data.labels import PROBABILITY
 from cai.train.trainers.base import BaseTrainer
 from cai.train.trainers.lengths import Bucketed, sort_by_length
 

@@ -15,8 +15,8 @@ from transformers import DataCollatorWithPadding, EvalPrediction
 from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
+from cai.data.examples.labels import PROBABILITY
 from cai.train.context import Context
-from cai.train.data.labels import PROBABILITY
 from cai.train.trainers.lengths import Bucketed, sort_by_length
 
 TOO_LONG = "longer than the maximal length"

@@ -10,8 +10,6 @@ import reprlib
 from decimal import Decimal
 from typing import Any
 
-from datasets import Dataset
-
 from cai.core.errors import InputError
 from cai.core.records import Trace
 from cai.data.rows import BadRowError
@@ -82,13 +80,6 @@ def _number(value: Any) -> float | None:
         return None
     number = float(value)
     return number if abs(number) <= _LARGEST else None
-
-
-def harden(pairs: Dataset) -> Dataset:
-    """Return the pairs as if every chosen answer were better for certain."""
-    if PROBABILITY in pairs.column_names:
-        pairs = pairs.remove_columns(PROBABILITY)
-    return pairs.add_column(PROBABILITY, [1.0] * len(pairs))
 
 
 def gate_label(trace: Trace) -> bool | None:

@@ -5,25 +5,34 @@ called test, validation, dev or eval is held out; with splits of other names the
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError
 from cai.core.paths import expand
 from cai.data.columns import tell_columns
+from cai.data.examples.shaping import PLAIN_COLUMNS, ExampleKind, Layout, RowShape
 from cai.data.finding import files_in, kind_of, printable
 from cai.data.formats import FORMATS, open_file, suffix_of
-from cai.data.hub import Splits, downloaded_splits, saved_splits
 from cai.data.opening import choose_split
 from cai.data.remote import fetch
-from cai.data.rows import BadRowError, BrokenRow, RawSource
-from cai.train.data.shaping import PLAIN_COLUMNS, Layout, RowShape
+from cai.data.rows import BadRowError, BrokenRow, RawSource, broken, text_of
 
 _HELD_OUT = re.compile(r"(test|validation|valid|dev|eval)(?![A-Za-z])", re.IGNORECASE)
+
+
+class Example(NamedTuple):
+    """One example in its layout's columns, and where it is from (`pairs.jsonl:12`, `runs/x:PROMPT`).
+
+    `held_out`: whether those who made the data keep it for testing; None where they do not say.
+    """
+
+    place: str
+    values: Mapping[str, Any]
+    held_out: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +49,10 @@ class ExampleTable:
 class TableExamples:
     """The examples of a table."""
 
-    def __init__(self, table: ExampleTable, shapes: Sequence[RowShape]) -> None:
-        """`shapes` say how the rows of each source become examples, all of one layout."""
+    def __init__(self, table: ExampleTable, kind: ExampleKind, shapes: Sequence[RowShape]) -> None:
+        """`shapes` say how the rows of each source become examples of the kind, all of one layout."""
         self.name = table.name
+        self.kind = kind
         self.layout: Layout = shapes[0].layout
         self.distinct = any(shape.distinct for shape in shapes)
         self._table = table
@@ -57,21 +67,20 @@ class TableExamples:
         used = None if columns is None else f"{self.name}: {columns}"
         return (*told, *(line for line in (used, self._table.left_out) if line is not None))
 
-    def examples(self, left_out: Counter[str]) -> Iterator[tuple[dict[str, Any], bool | None]]:
-        """Yield each example and whether it is held out (None: the prompt's hash decides); count what is left out."""
+    def examples(self) -> Iterator[Example | BrokenRow]:
+        """Yield every row's examples, or why it gives none."""
         own_split = bool(self._table.held_out)
         for number, (source, shape) in enumerate(zip(self._table.sources, self._shapes, strict=True)):
             held_out = number in self._table.held_out if own_split else None
             for row in source.rows(shape.used):
-                # What a cause has in parentheses is about this one row, and reasons are counted.
                 if isinstance(row, BrokenRow):
-                    left_out[row.cause.partition(" (")[0]] += 1
+                    yield row
                     continue
                 try:
                     for example in shape.examples(row.values, row.place):
-                        yield example, held_out
+                        yield Example(row.place, example, held_out)
                 except BadRowError as error:
-                    left_out[str(error).partition(" (")[0]] += 1
+                    yield broken(row.place, str(error), text_of(row.values))
 
 
 def open_table(named: DataSource, split: str | None) -> ExampleTable:
@@ -88,10 +97,12 @@ def open_table(named: DataSource, split: str | None) -> ExampleTable:
             table = ExampleTable(source, [open_file(path, printable(path.name))], frozenset())
         elif kind == "directory":
             table = _open_directory(path, source)
-        elif kind == "saved":
-            table = _choose_splits(saved_splits(path, source), split, source)
-        elif kind == "hub":
-            table = _choose_splits(downloaded_splits(place), split, source)
+        elif kind in ("saved", "hub"):
+            # Only here, because datasets takes seconds to import.
+            from cai.data.hub import downloaded_splits, saved_splits  # noqa: PLC0415
+
+            splits = saved_splits(path, source) if kind == "saved" else downloaded_splits(place)
+            table = _choose_splits(splits, split, source)
         else:
             raise InputError(f"There is no file, directory or run {source} to learn from.")
     except OSError as error:
@@ -128,7 +139,7 @@ def _open_directory(directory: Path, name: str) -> ExampleTable:
     return ExampleTable(name, sources, held_out if len(held_out) < len(sources) else frozenset(), left_out)
 
 
-def _choose_splits(splits: Splits, split: str | None, name: str) -> ExampleTable:
+def _choose_splits(splits: Mapping[str, Callable[[], RawSource]], split: str | None, name: str) -> ExampleTable:
     if split is not None or len(splits) == 1:
         return ExampleTable(name, [splits[choose_split(list(splits), split, name)]()], frozenset())
     others = [known for known in splits if not _HELD_OUT.match(known)]

@@ -6,9 +6,10 @@ share asked for here holds out more, and never less.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,25 +21,35 @@ from cai.core.identity import draw
 from cai.core.mark import kind_of_any
 from cai.core.paths import expand
 from cai.core.records import Row
+from cai.data.examples.labels import gate_label
+from cai.data.examples.shaping import COLUMNS, NEEDS, ExampleKind, Layout, label_pair
+from cai.data.examples.tables import Example
 from cai.data.export.preference import preference_pairs
 from cai.data.export.sft import answer_message, sft_examples
 from cai.data.export.splits import SALT
+from cai.data.rows import BrokenRow, broken
 from cai.rundir import Run, checkout
 from cai.rundir.checkout import has_run
 from cai.rundir.layout import PREFERENCE, SFT, split_path
-from cai.train.data.labels import gate_label
-from cai.train.data.shaping import COLUMNS, NEEDS, Layout, label_pair
-from cai.train.settings import DataSettings
 
 UNCLEAR = "the gates do not say whether it is good"
 TRUNCATED = "truncated"
 
-_LAYOUTS: dict[str, Layout] = {
+_LAYOUTS: Mapping[ExampleKind, Layout] = {
     "supervised": "completion",
     "pairs": "pairs",
     "labelled": "labelled",
     "prompts": "prompts",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class RunChoices:
+    """What is taken from a run: which revisions, whose labels, and the least share of prompts that is held out."""
+
+    revisions: Literal["final", "all"] = "final"
+    labels_from: Literal["verdicts", "gates"] = "verdicts"
+    test_share: float = 0.0
 
 
 def is_run(source: DataSource) -> bool:
@@ -54,7 +65,7 @@ class RunExamples:
 
     remarks: tuple[str, ...] = ()
 
-    def __init__(self, source: DataSource, kind: str, settings: DataSettings) -> None:
+    def __init__(self, source: DataSource, kind: ExampleKind, choices: RunChoices) -> None:
         """Look at the run; raises RunError when it holds nothing yet, InputError when it cannot give the kind."""
         if kind == "scored":
             raise InputError(f"{source} is a run, and runs have no scores; training on scores needs {NEEDS[kind]}.")
@@ -62,34 +73,38 @@ class RunExamples:
         self.name = str(source)
         self.layout = _LAYOUTS[kind]
         self.distinct = kind == "labelled"
-        self._kind = kind
-        self._settings = settings
+        self.kind = kind
+        self._choices = choices
         self._reader = Run.read(directory)
         if next(self._reader.rows(), None) is None:
             raise RunError(f"{source} holds no finished rows yet; fill it with `cai generate --out {source}`.")
         self._last_test_draw = _last_test_draw(directory)
 
-    def examples(self, left_out: Counter[str]) -> Iterator[tuple[dict[str, Any], bool | None]]:
-        """Yield each example and whether its prompt is held out; count what is left out by reason.
+    def examples(self) -> Iterator[Example | BrokenRow]:
+        """Yield each example and whether its prompt is held out, and what is left out of the run, with the reason.
 
-        Answers have what the model thought before them, if it did.
+        Answers have what the model thought before them, if they did.
         """
         for row in self._reader.rows():
             place = draw(SALT, "split", row.prompt.id)
-            held_out = place <= self._last_test_draw or place < self._settings.test_share
+            held_out = place <= self._last_test_draw or place < self._choices.test_share
+            shown = f"{self.name}:{row.prompt.id}"
+            left_out: Counter[str] = Counter()
             for example in self._of_row(row, left_out):
-                yield {name: example[name] for name in COLUMNS[self.layout]}, held_out
+                yield Example(shown, {name: example[name] for name in COLUMNS[self.layout]}, held_out)
+            for reason in left_out.elements():
+                yield broken(shown, reason, row.prompt.messages[-1]["content"])
 
     def _of_row(self, row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
-        if self._kind == "supervised":
-            yield from sft_examples(row, self._settings.revisions == "all", left_out, reasoning=True)
-        elif self._kind == "prompts":
+        if self.kind == "supervised":
+            yield from sft_examples(row, self._choices.revisions == "all", left_out, reasoning=True)
+        elif self.kind == "prompts":
             yield {"prompt": row.prompt.messages}
-        elif self._kind == "labelled" and self._settings.labels_from == "gates":
+        elif self.kind == "labelled" and self._choices.labels_from == "gates":
             yield from _by_gates(row, left_out)
         else:
             for pair in preference_pairs(row, left_out, reasoning=True):
-                yield from (pair,) if self._kind == "pairs" else label_pair(pair)
+                yield from (pair,) if self.kind == "pairs" else label_pair(pair)
 
 
 def _by_gates(row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:

@@ -18,13 +18,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from datasets import Features, List, Value
-
 from cai.core.errors import InputError
 from cai.data.columns import METADATA, PROMPT_COLUMNS, PromptColumns, listed, prompt_columns, system_column, with_system
-from cai.data.rows import BadRowError, check_text
-from cai.train.data.conversations import (
-    THINKING,
+from cai.data.examples.conversations import (
     Turns,
     is_turn_of,
     read_answer,
@@ -33,7 +29,11 @@ from cai.train.data.conversations import (
     read_whole_pair,
     split_last_answer,
 )
-from cai.train.data.labels import read_label, read_probability, read_score
+from cai.data.examples.labels import read_label, read_probability, read_score
+from cai.data.rows import BadRowError, check_text
+
+ExampleKind = Literal["supervised", "pairs", "labelled", "scored", "prompts"]
+"""What examples teach: an answer, which of two is better, whether one is good, how good it is, or nothing yet."""
 
 Layout = Literal["completion", "messages", "text", "pairs", "labelled", "scored", "prompts"]
 """The columns an example has; supervised ones come in three layouts, every other kind in its own."""
@@ -48,7 +48,7 @@ COLUMNS: Mapping[Layout, tuple[str, ...]] = {
     "prompts": ("prompt",),
 }
 
-NEEDS: Mapping[str, str] = {
+NEEDS: Mapping[ExampleKind, str] = {
     "supervised": "prompt and completion, messages, or text",
     "pairs": "chosen and rejected, with a prompt or beginning with it (and chosen_probability for soft labels)",
     "labelled": "prompt, completion and label, or chosen and rejected",
@@ -67,8 +67,6 @@ _ASKING = tuple(column for column in PROMPT_COLUMNS if column not in ("messages"
 IDENTICAL = "identical"
 UNDECIDED = "neither of the pair is likelier"
 
-_PLAIN = {"text": "string", "label": "bool", "score": "float32", "chosen_probability": "float32"}
-
 Shaper = Callable[[Mapping[str, Any], str], Iterator[dict[str, Any]]]
 """What makes examples of a row; the second argument is the row's place, for messages."""
 
@@ -83,13 +81,7 @@ class RowShape:
     distinct: bool = False
 
 
-def features(layout: Layout, reasoning: bool = False) -> Features:
-    """Return the one set of features that all datasets of a layout have, so that they concatenate."""
-    turns = List({name: Value("string") for name in ("role", "content", *((THINKING,) if reasoning else ()))})
-    return Features({name: Value(_PLAIN[name]) if name in _PLAIN else turns for name in COLUMNS[layout]})
-
-
-def choose_shape(kind: str, columns: Collection[str], name: str) -> RowShape:
+def choose_shape(kind: ExampleKind, columns: Collection[str], name: str) -> RowShape:
     """Return how rows with these columns become examples of the kind; raises InputError when they cannot."""
     shape = _SHAPES[kind](_Found(columns, name))
     if shape is None:
@@ -210,7 +202,7 @@ def _prompts(found: _Found) -> RowShape | None:
     return RowShape("prompts", tuple(name for name in pairs.used if name != "chosen_probability"), shape, distinct=True)
 
 
-_SHAPES: Mapping[str, Callable[[_Found], RowShape | None]] = {
+_SHAPES: Mapping[ExampleKind, Callable[[_Found], RowShape | None]] = {
     "supervised": _supervised,
     "pairs": _pairs,
     "labelled": _labelled,
@@ -218,7 +210,7 @@ _SHAPES: Mapping[str, Callable[[_Found], RowShape | None]] = {
     "prompts": _prompts,
 }
 
-_PURPOSES = {
+_PURPOSES: Mapping[ExampleKind, str] = {
     "supervised": "supervised training",
     "pairs": "training on pairs",
     "labelled": "training on labelled responses",
