@@ -21,7 +21,7 @@ from cai.generate.settings import GenerateSettings
 from cai.method.critique import REVISION_TRIES, Method
 from cai.method.judge import JudgeConfiguration
 from cai.method.row import Generation, Judging
-from cai.method.settings import JudgeSettings
+from cai.method.settings import JudgeSettings, RankingSettings
 from cai.method.templates import Templates
 from cai.models.base import Request, Sampling
 from cai.models.meter import UsageCounter
@@ -53,19 +53,23 @@ judgings = st.builds(
 )
 
 
-def make_dry_run(plan: RevisionPlan, judging: JudgeSettings, samples: int) -> DryRun:
+rankings = st.sampled_from([RankingSettings(), RankingSettings(rank=True), RankingSettings(rank=True, rank_budget=4)])
+
+
+def make_dry_run(
+    plan: RevisionPlan, judging: JudgeSettings, samples: int, ranking: RankingSettings | None = None
+) -> DryRun:
     constitution, templates, sampling = make_constitution(), Templates.load("en"), Sampling(max_tokens=LIMIT)
     method = Method(constitution, templates, plan, sampling, few_shot=False, seed=0)
     configuration = JudgeConfiguration(constitution, templates, judging, sampling, seed=0)
-    return DryRun(method, configuration, samples, WordCounter(), WordCounter())
+    return DryRun(method, configuration, samples, WordCounter(), WordCounter(), ranking or RankingSettings())
 
 
 def ask(dry_run: DryRun, engine: ScriptedEngine) -> Load:
     """Make every prompt's row and return what was asked."""
     tally = UsageCounter()
-    generation = Generation(
-        engine, dry_run.method, dry_run.samples, NOWHERE, Judging(engine, dry_run.judge_configuration, tally)
-    )
+    judging = Judging(engine, dry_run.judge_configuration, tally, dry_run.ranking)
+    generation = Generation(engine, dry_run.method, dry_run.samples, NOWHERE, judging)
 
     async def rows() -> None:
         for prompt in PROMPTS:
@@ -92,9 +96,9 @@ def inside(load: Load, found: Estimate) -> bool:
 
 
 @settings(deadline=None)
-@given(plan=plans, judging=judgings, samples=st.integers(1, 3), luck=st.integers(0, 2**32))
+@given(plan=plans, judging=judgings, samples=st.integers(1, 3), ranking=rankings, luck=st.integers(0, 2**32))
 def test_whatever_a_model_does_the_run_lies_between_the_bounds(
-    plan: RevisionPlan, judging: JudgeSettings, samples: int, luck: int
+    plan: RevisionPlan, judging: JudgeSettings, samples: int, ranking: RankingSettings, luck: int
 ) -> None:
     chance = random.Random(luck)
 
@@ -106,7 +110,7 @@ def test_whatever_a_model_does_the_run_lies_between_the_bounds(
         broken, mass = chance.random(), chance.choice((0.2, 1.0))
         return mass * broken, mass * (1 - broken)
 
-    dry_run = make_dry_run(plan, judging, samples)
+    dry_run = make_dry_run(plan, judging, samples, ranking)
     found = foresee(dry_run)
     assert inside(found.expected, found)
     assert inside(ask(dry_run, ScriptedEngine(answer, weigh)), found)

@@ -143,10 +143,11 @@ def test_items_that_nothing_connects_are_groups_of_their_own() -> None:
 
 def test_what_tells_most_connects_first_and_then_looks_at_near_neighbours() -> None:
     pairs = list(combinations(range(4), 2))
-    first = most_telling(4, [], pairs)
-    assert first == (0, 1)
-    assert most_telling(4, [Outcome(0, 1, 0.9)], [pair for pair in pairs if pair != first]) == (2, 3)
+    assert most_telling(4, [], pairs, 1) == ((0, 1),)
+    assert most_telling(4, [], pairs, 9) == ((0, 1), (2, 3))
+    assert most_telling(4, [], pairs[::-1], 9) == ((2, 3), (0, 1))
+    assert most_telling(4, [Outcome(0, 1, 0.9)], pairs[1:], 1) == ((2, 3),)
     # All are connected; 0 and 1 lie close together, 0 and 3 far apart.
     chain = [Outcome(0, 2, 0.9), Outcome(1, 2, 0.9), Outcome(2, 3, 0.9)]
-    assert most_telling(4, chain, [(0, 3), (1, 3), (0, 1)]) == (0, 1)
-    assert most_telling(4, chain, []) is None
+    assert most_telling(4, chain, [(0, 3), (1, 3), (0, 1)], 1) == ((0, 1),)
+    assert most_telling(4, chain, [], 1) == ()

@@ -3,32 +3,47 @@
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import combinations
 
 import orjson
 import pytest
 
 from cai.constitution import RevisionPlan, load_constitution
-from cai.core.errors import RequestError, RowError
+from cai.core.errors import RequestError, RowError, UsageError
 from cai.core.identity import derive_seed
-from cai.core.records import Message, Prompt, Provenance, Row, row_from_dict
+from cai.core.records import Message, Prompt, Provenance, Row, Trace, row_from_dict
+from cai.method.comparing import Turns
 from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
 from cai.method.row import Generation, Judging
-from cai.method.settings import JudgeSettings
+from cai.method.settings import JudgeSettings, RankingSettings
 from cai.method.templates import Templates
 from cai.method.verdicts import FAILED
 from cai.models.base import Engine, Request, Sampling
 from cai.models.meter import UsageCounter
 from cai.models.scripted import default_script
-from tests.building import make_engine, make_judge_configuration, make_method, make_prompt
+from tests.building import (
+    PRINCIPLES,
+    make_constitution,
+    make_engine,
+    make_judge_configuration,
+    make_method,
+    make_prompt,
+)
 
 PROVENANCE = Provenance("model", "judge", "c", "c", "t", "t", "i", 0, 0)
 
 
 def make_generation(
-    engine: Engine, samples: int = 2, settings: JudgeSettings | None = None, plan: RevisionPlan | None = None
+    engine: Engine,
+    samples: int = 2,
+    settings: JudgeSettings | None = None,
+    plan: RevisionPlan | None = None,
+    ranking: RankingSettings | None = None,
 ) -> Generation:
-    judging = Judging(engine, make_judge_configuration(judging=settings), UsageCounter())
+    configuration = make_judge_configuration(judging=settings)
+    judging = Judging(engine, configuration, UsageCounter(), ranking or RankingSettings())
     method = make_method(plan or RevisionPlan(schedule="walk", rounds=1, gate=False))
     return Generation(engine, method, samples, PROVENANCE, judging)
 
@@ -48,6 +63,67 @@ def test_samples_are_compared_with_each_other_and_finals_with_their_responses() 
         ("final:2", "response:2"),
     ]
     assert len({trace.response for trace in row.traces}) == 3
+
+
+def judged_pairs(row: Row) -> list[frozenset[str]]:
+    return [frozenset((verdict.a_source, verdict.b_source)) for verdict in row.verdicts]
+
+
+def test_to_rank_every_answer_is_compared_with_every_other_once() -> None:
+    row = generate(make_generation(default_script(), samples=2, ranking=RankingSettings(rank=True)))
+    answers = ("response:0", "response:1", "final:0", "final:1")
+    assert sorted(map(sorted, judged_pairs(row))) == sorted(map(sorted, combinations(answers, 2)))
+    usual = generate(make_generation(default_script(), samples=2))
+    assert row.verdicts[: len(usual.verdicts)] == usual.verdicts
+
+
+@pytest.mark.parametrize("budget", [5, 6, 9])
+def test_a_budget_is_spent_on_different_pairs_that_connect_all_answers(budget: int) -> None:
+    ranking = RankingSettings(rank=True, rank_budget=budget)
+    row = generate(make_generation(default_script(), samples=3, ranking=ranking))
+    pairs = judged_pairs(row)
+    assert len(pairs) == len({*pairs}) == budget
+    reached = {"response:0"}
+    for _ in pairs:
+        reached |= {source for pair in pairs if pair & reached for source in pair}
+    assert len(reached) == 6
+    assert generate(make_generation(default_script(), samples=3, ranking=ranking)) == row
+
+
+def test_a_budget_beyond_all_pairs_is_all_pairs_and_one_without_principles_asks_nothing() -> None:
+    ranking = RankingSettings(rank=True, rank_budget=99)
+    row = generate(make_generation(default_script(), samples=2, ranking=ranking))
+    assert len({*judged_pairs(row)}) == len(row.verdicts) == 6
+    constitution = make_constitution(principles=[PRINCIPLES[2].model_dump()])
+    configuration = replace(make_judge_configuration(), constitution=constitution)
+    judging = Judging(default_script(), configuration, UsageCounter(), ranking)
+    assert asyncio.run(judging.row(row)).verdicts == ()
+
+
+def test_what_was_decided_decides_what_is_compared_next() -> None:
+    traces = tuple(Trace(sample, 0, f"text {sample}", (), f"text {sample}", truncated=False) for sample in range(4))
+    found: dict[str, list[frozenset[str]]] = {}
+    for name, lead in (("low", 0.9), ("high", 0.1)):
+        turns = Turns(RankingSettings(rank=True, rank_budget=3), 0, make_prompt(), traces)
+        first = turns.next()
+        for one in first:
+            turns.note((one.a_source, one.b_source), lead)
+        found[name] = [frozenset((one.a_source, one.b_source)) for one in (*first, *turns.next())]
+        assert turns.next() == ()
+    assert found["low"][:2] == found["high"][:2], "two pairs that have nothing in common"
+    # Then near neighbours: both winners, or both losers.
+    for pairs in found.values():
+        (third,) = pairs[2:]
+        assert [len(third & pair) for pair in pairs[:2]] == [1, 1]
+
+
+def test_a_budget_that_cannot_connect_all_answers_is_refused() -> None:
+    ranking = RankingSettings(rank=True, rank_budget=6)
+    ranking.require_enough(7, revised=False)
+    with pytest.raises(UsageError, match=r"--rank-budget 6 is too little to rank 4 responses and their .* at least 7"):
+        ranking.require_enough(4, revised=True)
+    with pytest.raises(UsageError, match=r"--rank-budget needs --rank"):
+        RankingSettings(rank_budget=6)
 
 
 def test_several_principles_give_several_verdicts_a_pair() -> None:

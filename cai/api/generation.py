@@ -45,7 +45,7 @@ from cai.generate.settings import GenerateSettings
 from cai.judging.plan import JudgePlan, plan_judge
 from cai.judging.run import judge_again
 from cai.judging.settings import RejudgeSettings
-from cai.method.settings import CheckSettings, JudgeSettings, take_writing
+from cai.method.settings import CheckSettings, JudgeSettings, RankingSettings, take_writing
 from cai.models import check_engine_options
 from cai.models.settings import EngineSettings
 from cai.pipeline.filling import Summary
@@ -87,6 +87,8 @@ def generate(
     judge_by: Literal["logprobs", "text"] = "logprobs",
     judge_reasoning: bool = False,
     judge_thinking: ThinkingMode = "off",
+    rank: bool = False,
+    rank_budget: Count | None = None,
     judge_check: bool = True,
     strict: bool = False,
     device: str = "auto",
@@ -122,9 +124,10 @@ def generate(
     at `revise_temperature` and `revise_top_p` (None: the same). `schedule` and `rounds` say under which principles they
     are revised, `gate` whether a principle is asked for first, `form` how a revision is asked for, `few_shot` whether
     exemplars precede a critique; None is what the constitution says. Pairs are judged under `judge_principles`
-    principles, in `judge_orders`, `judge_by` probabilities or text, with `judge_reasoning` first. Before the first row
-    the judge is tested, for a minute at most, on pairs whose better answer is known (`judge_check`); an unfit one is
-    told of, and with `strict` refused.
+    principles, in `judge_orders`, `judge_by` probabilities or text, with `judge_reasoning` first. With `rank` every
+    answer of a prompt is compared with every other, in `rank_budget` comparisons at most (None: all). Before the first
+    row the judge is tested, for a minute at most, on pairs whose better answer is known (`judge_check`); an unfit one
+    is told of, and with `strict` refused.
 
     A model that can think does so before its responses as `thinking` says (`off`, `on`, `auto`: its own default),
     before critiques and revisions as `critique_thinking` (None: the same), before gates and judgements as
@@ -156,6 +159,8 @@ def judge(
     judge_by: Literal["logprobs", "text"] = "logprobs",
     judge_reasoning: bool = False,
     judge_thinking: ThinkingMode = "off",
+    rank: bool = False,
+    rank_budget: Count | None = None,
     judge_check: bool = True,
     strict: bool = False,
     thinking_budget: Count | None = None,
@@ -176,9 +181,9 @@ def judge(
     `constitution` and `judge` are by default the run's own; a judge that was a Python object has to be given again.
     `max_tokens` limits what the judge writes before it decides. `out` is by default the run's directory with
     `-judged-NAME` behind it. `seed`, `judge_principles`, `judge_orders`, `judge_by`, `judge_reasoning`,
-    `judge_thinking`, `judge_check`, `strict`, `thinking_budget`, `device`, `dtype`, `concurrency`, `timeout`,
-    `engine_option`, `template_option`, `prompts_dir`, `fresh`, `retry_failed`, `progress` and the errors are as for
-    `generate`.
+    `judge_thinking`, `rank`, `rank_budget`, `judge_check`, `strict`, `thinking_budget`, `device`, `dtype`,
+    `concurrency`, `timeout`, `engine_option`, `template_option`, `prompts_dir`, `fresh`, `retry_failed`, `progress`
+    and the errors are as for `generate`.
     """
     return JudgeCall(checked(_JUDGE, locals())).run()
 
@@ -293,6 +298,7 @@ def _common(options: dict[str, Any]) -> Mapping[str, Any]:
     groups = {
         "engine": take(EngineSettings, options),
         "judging": take(JudgeSettings, options),
+        "ranking": take(RankingSettings, options),
         "checking": take(CheckSettings, options),
     }
     return {**groups, **(take_writing(options) if "thinking" in options else {}), **options}

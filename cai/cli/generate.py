@@ -24,11 +24,13 @@ from cai.cli.options import (
     engine_options,
     judge_options,
     option_group,
+    ranking_options,
     revision_options,
     sampling_options,
     take_check_settings,
     take_engine_settings,
     take_judge_settings,
+    take_ranking_settings,
     thinking_options,
 )
 from cai.cli.running import run_watched
@@ -110,6 +112,7 @@ _rate_options = option_group(
 @thinking_options
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a text at most.")
 @judge_options
+@ranking_options
 @check_options
 @engine_options
 @click.option("--cluster", metavar="auto|local|HOST:PORT", help="Make the rows on a Ray cluster (cai[ray]).")
@@ -134,6 +137,7 @@ def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
     settings = GenerateSettings(
         engine=take_engine_settings(options),
         judging=take_judge_settings(options),
+        ranking=take_ranking_settings(options),
         checking=take_check_settings(options),
         **take_writing(options),
         cluster=cluster_settings(*(options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica"))),

@@ -19,9 +19,11 @@ from cai.cli.options import (
     confirm_fresh,
     engine_options,
     judge_options,
+    ranking_options,
     take_check_settings,
     take_engine_settings,
     take_judge_settings,
+    take_ranking_settings,
 )
 from cai.cli.running import run_watched
 from cai.cli.screen import Screen
@@ -44,6 +46,7 @@ from cai.models.spec import ModelSpec
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a reasoning at most.")
 @judge_options
+@ranking_options
 @THINKING_BUDGET
 @check_options
 @engine_options
@@ -62,6 +65,7 @@ def judge(quiet: bool, as_json: bool, **options: Any) -> None:
     settings = RejudgeSettings(
         engine=take_engine_settings(options),
         judging=take_judge_settings(options),
+        ranking=take_ranking_settings(options),
         checking=take_check_settings(options),
         **options,
     )

@@ -13,7 +13,7 @@ from cai.core.addresses import DataSource
 from cai.core.mark import kind_of
 from cai.core.paths import expand
 from cai.core.urls import is_almost_url, is_url
-from cai.method.settings import CheckSettings, JudgeSettings
+from cai.method.settings import CheckSettings, JudgeSettings, RankingSettings
 from cai.models.settings import EngineSettings
 from cai.rundir.checkout import checkout, has_run, working_copy
 from cai.rundir.origin import location, read_origin
@@ -213,6 +213,13 @@ judge_options = option_group(
 """The options that say how pairs are judged."""
 
 
+ranking_options = option_group(
+    click.option("--rank", is_flag=True, help="Compare every answer of a prompt with every other, and rank them."),
+    click.option("--rank-budget", type=Count(), help="Comparisons a prompt at most; those that tell most come first."),
+)
+"""The options that say how many of a prompt's answers are compared."""
+
+
 sampling_options = option_group(
     click.option("--temperature", type=FiniteRange(0), default=1.0, show_default=True),
     click.option("--top-p", type=FiniteRange(0, 1, min_open=True), default=1.0, show_default=True),
@@ -290,6 +297,11 @@ def take_engine_settings(options: dict[str, Any]) -> EngineSettings:
 def take_judge_settings(options: dict[str, Any]) -> JudgeSettings:
     """Move the judge options out of a command's options."""
     return JudgeSettings(**{name: options.pop(name) for name in JudgeSettings.__dataclass_fields__})
+
+
+def take_ranking_settings(options: dict[str, Any]) -> RankingSettings:
+    """Move the ranking options out of a command's options."""
+    return RankingSettings(**{name: options.pop(name) for name in RankingSettings.__dataclass_fields__})
 
 
 def confirm_fresh(directory: Path) -> None:

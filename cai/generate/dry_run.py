@@ -12,10 +12,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cai.core.errors import RowError
-from cai.core.records import Message, Prompt, Trace
+from cai.core.records import Comparison, Message, Prompt, Trace
+from cai.method.comparing import comparisons
 from cai.method.critique import REVISION_TRIES, Method, respond_and_revise
 from cai.method.judge import JudgeConfiguration, judge
 from cai.method.row import to_be_judged
+from cai.method.settings import RankingSettings
 from cai.models.base import Choice, Completion, Request
 from cai.models.tokens import TokenCounter
 
@@ -145,6 +147,7 @@ class DryRun:
     samples: int
     counter: TokenCounter
     judge_counter: TokenCounter
+    ranking: RankingSettings = RankingSettings()
 
     def demands(self, prompts: Iterable[Prompt], broken: int) -> Demands:
         """Return what the prompts' rows ask, `expected` with every `broken`-th gate finding its principle broken.
@@ -186,15 +189,33 @@ class DryRun:
     async def _judge(
         self, prompt: Prompt, traces: tuple[Trace, ...], revised: Collection[str], demands: Demands
     ) -> None:
-        """Count what the judge is asked about the row; a final text is expected only where one is in `revised`."""
-        for comparison, principle in to_be_judged(self.judge_configuration, prompt, traces):
+        """Count what the judge is asked about the row; a final text is expected only where one is in `revised`.
+
+        Which comparisons a budget allows, verdicts decide: at most the longest, and as many of those that are expected.
+        """
+        compared = []
+        for comparison in comparisons(prompt, traces, every=self.ranking.rank):
+            asked = await self._verdicts(prompt, comparison)
+            finals = {source for source in (comparison.a_source, comparison.b_source) if source.startswith("final:")}
+            compared.append((asked, finals <= {*revised}))
+        budget = self.ranking.rank_budget
+        compared.sort(key=lambda one: one[0].most.own_tokens, reverse=budget is not None)
+        for asked, _ in compared[:budget]:
+            demands.most.add(asked.most)
+        for asked in [asked for asked, is_expected in compared if is_expected][:budget]:
+            demands.expected.add(asked.expected)
+
+    async def _verdicts(self, prompt: Prompt, comparison: Comparison) -> Demands:
+        """Return what the judge is asked about one comparison."""
+        demands = Demands()
+        for shown, principle in to_be_judged(self.judge_configuration, prompt, [comparison]):
             engine = _CountingEngine(self.judge_counter)
             try:
-                await judge(engine, self.judge_configuration, comparison, principle, prompt.id)
+                await judge(engine, self.judge_configuration, shown, principle, prompt.id)
             except RowError:
                 continue
             demands.most.add(engine.again)
             for asked in (engine.always, *engine.rounds):
                 demands.most.add(asked)
-                if not comparison.a_source.startswith("final:") or comparison.a_source in revised:
-                    demands.expected.add(asked)
+                demands.expected.add(asked)
+        return demands

@@ -11,6 +11,7 @@ from cai.core.records import Prompt, Provenance, Row
 from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
 from cai.method.row import Generation, Judging
+from cai.method.settings import RankingSettings
 from cai.models.base import Engine
 from cai.models.meter import UsageCounter
 from cai.models.places import EngineInOrder, Places
@@ -29,6 +30,7 @@ class GenerationSpec:
     method: Method
     judge_configuration: JudgeConfiguration
     samples: int
+    ranking: RankingSettings = RankingSettings()
 
     async def open(self, say: Callable[[str], None] | None = None) -> RowMaker:
         """Open the models in this process; the judge is the model itself where both have one spec."""
@@ -92,7 +94,7 @@ class LocalMaker:
         """Make a row here."""
         row = next(self.rows)
         judge = EngineInOrder(self.judging_engine, self.judging_places, row)
-        judging = Judging(judge, self.spec.judge_configuration, tally)
+        judging = Judging(judge, self.spec.judge_configuration, tally, self.spec.ranking)
         engine = EngineInOrder(self.engine, self.places, row)
         generation = Generation(engine, self.spec.method, self.spec.samples, provenance, judging)
         with self.places.row(row), self.judging_places.row(row):

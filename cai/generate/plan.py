@@ -41,7 +41,13 @@ class GeneratePlan:
         settings = self.settings
         judge = settings.judge or settings.model
         return GenerationSpec(
-            settings.model, judge, settings.engine, self.method, self.judge_configuration, settings.samples
+            settings.model,
+            judge,
+            settings.engine,
+            self.method,
+            self.judge_configuration,
+            settings.samples,
+            settings.ranking,
         )
 
     @property
@@ -76,6 +82,7 @@ class GeneratePlan:
             **identity(asdict(settings.revising.resolved(settings.sampling, settings.thinking.thinking))),
             **identity(asdict(settings.thinking)),
             **settings.judging.identity(),
+            **identity(asdict(settings.ranking)),
         }
         return {name: str(value) for name, value in values.items()}
 
@@ -86,6 +93,7 @@ def plan_generate(settings: GenerateSettings) -> GeneratePlan:
     constitution = resolve(sources)
     templates = Templates.load(constitution.language, settings.prompts_dir)
     revision = _revision_plan(settings, constitution)
+    settings.ranking.require_enough(settings.samples, revised=bool(revision.rounds))
     if settings.few_shot and not constitution.exemplars:
         raise UsageError(f"--few-shot needs exemplars, and the constitution {constitution.name} has none")
     source = prompt_source(settings.prompts, constitution, "sets")

@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack
 from dataclasses import fields
 from functools import partial
 from itertools import chain, islice
-from math import comb
 
 from cai.cluster import RowMaker
 from cai.core.errors import InputError, ModelError, RunError
@@ -41,7 +40,7 @@ def _estimate(plan: GeneratePlan, first: Sequence[Prompt | Failure]) -> Estimate
     judge_counter = (
         counter if settings.judge is None or settings.judge == settings.model else open_counter(settings.judge, options)
     )
-    run = DryRun(plan.method, plan.judge_configuration, settings.samples, counter, judge_counter)
+    run = DryRun(plan.method, plan.judge_configuration, settings.samples, counter, judge_counter, settings.ranking)
     return estimate(first, plan.prompts.size, run, _rows_so_far(plan))
 
 
@@ -96,8 +95,7 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
 async def _check(plan: GeneratePlan, maker: RowMaker, run: Run, watch: Watch) -> JudgeCheck | None:
     """Return what is known of the judge, and of the model as a gate, before the first row; raises as `check_first`."""
     spec, rounds = plan.spec, plan.method.plan.rounds
-    samples = plan.settings.samples
-    a_prompt = comb(samples, 2) + (samples if rounds else 0)
+    a_prompt = spec.ranking.comparisons(spec.samples, revised=bool(rounds))
     if not isinstance(maker, LocalMaker):
         if plan.settings.checking.judge_check:
             watch.say("the judge is not tested on a cluster; cai models check --judge tests one")

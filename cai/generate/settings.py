@@ -6,7 +6,14 @@ from typing import Literal
 
 from cai.cluster.settings import ClusterSettings
 from cai.core.addresses import DataSource
-from cai.method.settings import CheckSettings, JudgeSettings, RevisionSettings, SamplingSettings, ThinkingSettings
+from cai.method.settings import (
+    CheckSettings,
+    JudgeSettings,
+    RankingSettings,
+    RevisionSettings,
+    SamplingSettings,
+    ThinkingSettings,
+)
 from cai.models.settings import DEFAULT_MODEL, EngineSettings
 from cai.models.spec import ModelSpec
 
@@ -18,6 +25,7 @@ class GenerateSettings:
     constitution: str
     engine: EngineSettings = EngineSettings()
     judging: JudgeSettings = JudgeSettings()
+    ranking: RankingSettings = RankingSettings()
     checking: CheckSettings = CheckSettings()
     cluster: ClusterSettings = ClusterSettings()
     model: ModelSpec = DEFAULT_MODEL

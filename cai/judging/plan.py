@@ -1,7 +1,7 @@
 """A run to be judged again before any model is open: what was left open is settled from what the run recorded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from cai.core.paths import resolve
 from cai.core.settings import plain
 from cai.judging.settings import RejudgeSettings
 from cai.method.judge import JudgeConfiguration
+from cai.method.settings import identity
 from cai.method.templates import Templates
 from cai.models.base import Sampling, Thinking
 from cai.models.spec import ModelSpec
@@ -40,6 +41,7 @@ class JudgePlan:
             "judge-seed": str(settings.seed),
             "judge-thinking-budget": str(settings.thinking_budget),
             **settings.judging.identity(),
+            **identity(asdict(settings.ranking)),
         }
 
     def recorded(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
             retry_failed=settings.retry_failed,
         )
         pipeline = Pipeline(
-            Judging(engine, plan.judge_configuration, watch.tally).row,
+            Judging(engine, plan.judge_configuration, watch.tally, settings.ranking).row,
             run,
             engine.concurrency,
             watch.progress,

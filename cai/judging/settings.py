@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cai.method.settings import CheckSettings, JudgeSettings
+from cai.method.settings import CheckSettings, JudgeSettings, RankingSettings
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 
@@ -15,6 +15,7 @@ class RejudgeSettings:
     run: Path
     engine: EngineSettings = EngineSettings()
     judging: JudgeSettings = JudgeSettings()
+    ranking: RankingSettings = RankingSettings()
     checking: CheckSettings = CheckSettings()
     judge: ModelSpec | None = None
     constitution: str | None = None

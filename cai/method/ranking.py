@@ -13,7 +13,7 @@ comparison was one observation; a judge that repeats itself is not so independen
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import exp, inf, log1p, sqrt
+from math import exp, log1p, sqrt
 from operator import mul
 
 PRIOR_DEVIATION = 10.0
@@ -127,21 +127,31 @@ def cyclic_triples(outcomes: Iterable[Outcome]) -> Triples:
 
 
 def most_telling(
-    count: int, outcomes: Sequence[Outcome], candidates: Iterable[tuple[int, int]]
-) -> tuple[int, int] | None:
-    """Return the candidate whose comparison would tell most about the ranking so far; of equal ones the first.
+    count: int, outcomes: Sequence[Outcome], candidates: Iterable[tuple[int, int]], limit: int
+) -> tuple[tuple[int, int], ...]:
+    """Return up to `limit` candidates, without an item in common, that would tell most about the ranking so far.
 
-    That is the pair with the greatest variance of the outcome that its strengths' uncertainty accounts for: near
-    neighbours that little is known of. Items that were never compared come before all others.
+    A comparison tells the more, the more its outcome depends on what is not known of the strengths: pairs of near
+    neighbours of which little is known. Items that were never compared come before all others, and of equal candidates
+    the first. The best of them is always among those that are returned.
     """
     ranking = rank(count, outcomes)
-    best, most = None, -inf
+    told: list[tuple[float, int, int, int]] = []
     for a, b in candidates:
         probability = ranking.probability(a, b)
-        told = round(probability * (1.0 - probability) * ranking.variance(a, b), _DIGITS)
-        if told > most:
-            best, most = (a, b), told
-    return best
+        told.append((-round(probability * (1.0 - probability) * ranking.variance(a, b), _DIGITS), len(told), a, b))
+    group = {item: number for number, items in enumerate(connected(count, outcomes)) for item in items}
+    chosen: list[tuple[int, int]] = []
+    taken: set[tuple[str, int]] = set()
+    for _, _, a, b in sorted(told):
+        # One pair connects two groups; a second would only tell how the same two lie.
+        uses = {("item", a), ("item", b)}
+        if group[a] != group[b]:
+            uses |= {("group", group[a]), ("group", group[b])}
+        if len(chosen) < limit and not uses & taken:
+            chosen.append((a, b))
+            taken |= uses
+    return tuple(chosen)
 
 
 def logistic(lead: float) -> float:
@@ -178,16 +188,8 @@ def _derivatives(strengths: Sequence[float], outcomes: Iterable[Outcome]) -> tup
 
 
 def _inverse(matrix: Matrix) -> Matrix:
-    """Return the inverse of a symmetric matrix that is positive definite, by Gauss and Jordan.
+    """Return the inverse of a matrix that has one: precisions on its diagonal see to that."""
+    import numpy as np  # noqa: PLC0415  (who ranks nothing does not wait for it)
 
-    Some answers of a prompt are few: numpy would take longer to be called than this takes.
-    """
-    size = len(matrix)
-    lines = [[*line, *(1.0 if row == column else 0.0 for column in range(size))] for row, line in enumerate(matrix)]
-    for column in range(size):
-        pivot = lines[column][column]
-        lines[column] = [value / pivot for value in lines[column]]
-        for row in range(size):
-            if row != column and (factor := lines[row][column]):
-                lines[row] = [value - factor * other for value, other in zip(lines[row], lines[column], strict=True)]
-    return [line[size:] for line in lines]
+    inverse: Matrix = np.linalg.inv(matrix).tolist() if matrix else []
+    return inverse

@@ -1,8 +1,7 @@
 """A row: everything made from one prompt, in the order the method makes it.
 
-`Generation.row` samples responses, revises each, and has them judged: sample against sample, and final revision against
-first response. `Judging.row` keeps a row's traces and judges them anew. One row is one coroutine; how many run at once
-is the pipeline's business.
+`Generation.row` samples responses, revises each, and has them judged (`comparing.py`). `Judging.row` keeps a row's
+traces and judges them anew. One row is one coroutine; how many run at once is the pipeline's business.
 
 A part that failed for good is that part's failure: the other samples live and are compared, the row says what is
 missing. A row without any sample fails, and so does one of which a part may succeed later (a time-out, an overloaded
@@ -10,17 +9,20 @@ server): it is owed as a whole, because half of it would not be asked for again.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any, TypeVar
 
 from cai.constitution import Principle
 from cai.core.errors import RowError
 from cai.core.evidence import of_row, part_failure
-from cai.core.records import Comparison, PartFailure, Prompt, Provenance, Row, Trace
+from cai.core.records import Comparison, PartFailure, Prompt, Provenance, Row, Trace, Verdict
+from cai.method.comparing import Turns
 from cai.method.critique import Method, respond_and_revise
 from cai.method.judge import JudgeConfiguration, draw_principles, failed_verdict, judge
+from cai.method.settings import RankingSettings
+from cai.method.verdicts import ranked_outcome
 from cai.models.base import Engine
 from cai.models.meter import Meter, UsageCounter
 
@@ -34,6 +36,7 @@ class Judging:
     engine: Engine
     judge_configuration: JudgeConfiguration
     tally: UsageCounter
+    ranking: RankingSettings = RankingSettings()
 
     async def judged(self, row: Row, tally: UsageCounter) -> Row:
         """Return the row with a verdict for each comparison under each of its principles.
@@ -41,18 +44,24 @@ class Judging:
         `tally` counts this row's tokens. Raises RowError when a verdict failed that may be had later.
         """
         engine = Meter(self.engine, tally, self.tally)
-        wanted = list(to_be_judged(self.judge_configuration, row.prompt, row.traces))
-        outcomes = await _together(
-            _outcome(judge(engine, self.judge_configuration, comparison, principle, row.prompt.id))
-            for comparison, principle in wanted
-        )
-        verdicts = []
+        verdicts: list[Verdict] = []
         errors: dict[str, RowError] = {}
-        for (comparison, principle), outcome in zip(wanted, outcomes, strict=True):
-            if isinstance(outcome, RowError):
-                errors[f"verdict:{comparison.a_source}:{comparison.b_source}:{principle.id}"] = outcome
-                outcome = failed_verdict(comparison, principle)
-            verdicts.append(outcome)
+        turns = Turns(self.ranking, self.judge_configuration.seed, row.prompt, row.traces)
+        while turn := turns.next():
+            wanted = list(to_be_judged(self.judge_configuration, row.prompt, turn))
+            outcomes = await _together(
+                _outcome(judge(engine, self.judge_configuration, comparison, principle, row.prompt.id))
+                for comparison, principle in wanted
+            )
+            found: defaultdict[tuple[str, str], list[Verdict]] = defaultdict(list)
+            for (comparison, principle), outcome in zip(wanted, outcomes, strict=True):
+                if isinstance(outcome, RowError):
+                    errors[f"verdict:{comparison.a_source}:{comparison.b_source}:{principle.id}"] = outcome
+                    outcome = failed_verdict(comparison, principle)
+                verdicts.append(outcome)
+                found[comparison.a_source, comparison.b_source].append(outcome)
+            for sources, on_pair in found.items():
+                turns.note(sources, ranked_outcome(on_pair))
         judged = replace(row, verdicts=tuple(verdicts), failed=(*row.failed, *_failures(errors)))
         if any(error.retryable for error in errors.values()):
             raise _whole(errors, of_row(judged).answered)
@@ -99,22 +108,11 @@ class Generation:
         return replace(judged, usage=tally.usage)
 
 
-def comparisons(prompt: Prompt, traces: tuple[Trace, ...]) -> Iterator[Comparison]:
-    """Yield every pair of first responses, then each final revision against the response it came from."""
-    for one, other in combinations(traces, 2):
-        sources = f"response:{one.sample}", f"response:{other.sample}"
-        yield Comparison(prompt.messages, one.response, other.response, *sources)
-    for trace in traces:
-        if any(turn.revision is not None for turn in trace.rounds):
-            sources = f"final:{trace.sample}", f"response:{trace.sample}"
-            yield Comparison(prompt.messages, trace.final, trace.response, *sources)
-
-
 def to_be_judged(
-    configuration: JudgeConfiguration, prompt: Prompt, traces: tuple[Trace, ...]
+    configuration: JudgeConfiguration, prompt: Prompt, compared: Iterable[Comparison]
 ) -> Iterator[tuple[Comparison, Principle]]:
-    """Yield every comparison of a row with each principle that is drawn for it."""
-    for comparison in comparisons(prompt, traces):
+    """Yield each of a row's comparisons with each principle that is drawn for it."""
+    for comparison in compared:
         sources = comparison.a_source, comparison.b_source
         for principle in draw_principles(configuration, prompt.id, prompt.tags, sources):
             yield comparison, principle

@@ -1,6 +1,7 @@
 """What a person may decide about how texts are drawn and pairs are judged, under the options' names."""
 
 from dataclasses import asdict, dataclass, fields, replace
+from math import comb
 from typing import Any, Literal
 
 from cai.core.errors import UsageError
@@ -100,6 +101,35 @@ class JudgeSettings:
     def identity(self) -> dict[str, str]:
         """Return them as an identity names them: what must stay the same while one directory is filled."""
         return identity(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class RankingSettings:
+    """Whether every answer of a prompt is compared with every other (`rank`), in so many comparisons at most."""
+
+    rank: bool = False
+    rank_budget: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rank_budget is not None and not self.rank:
+            raise UsageError("--rank-budget needs --rank: without it a prompt has only the comparisons that it needs")
+
+    def comparisons(self, responses: int, *, revised: bool) -> int:
+        """Return how many comparisons a prompt with so many responses has at most, all of them `revised` or none."""
+        if not self.rank:
+            return comb(responses, 2) + (responses if revised else 0)
+        every = comb(responses * 2 if revised else responses, 2)
+        return every if self.rank_budget is None else min(every, self.rank_budget)
+
+    def require_enough(self, responses: int, *, revised: bool) -> None:
+        """Raise UsageError where the budget is too small to connect the answers of a prompt."""
+        answers = responses * 2 if revised else responses
+        if self.rank_budget is not None and self.rank_budget < answers - 1:
+            told = f"{responses} responses and their revisions" if revised else f"{responses} responses"
+            raise UsageError(
+                f"--rank-budget {self.rank_budget} is too little to rank {told}: give at least {answers - 1}, so that "
+                "every answer is compared with some other"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,19 @@ def combine(verdicts: Sequence[Verdict]) -> Combined:
     return Combined(probability, None, decided)
 
 
+def ranked_outcome(verdicts: Sequence[Verdict]) -> float | None:
+    """Return what the verdicts on one comparison, all in the same frame, tell a ranking; None: nothing.
+
+    To a ranking, a judge that found the answers alike has said something: one half. One that contradicted itself, or
+    named no letter, has not.
+    """
+    combined = combine(verdicts)
+    if combined.probability is not None:
+        return combined.probability
+    alike = combined.decided or any(verdict.abstained in (TIE, IDENTICAL) for verdict in verdicts)
+    return 0.5 if alike else None
+
+
 def is_tie(probability: float) -> bool:
     """Tell whether a probability prefers nobody."""
     return abs(probability - 0.5) < TIE_LEAD
