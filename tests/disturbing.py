@@ -34,5 +34,5 @@ def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool]) ->
 
 def exports(out: Path) -> dict[str, bytes]:
     """Return the files that trainers read."""
-    files = [*sorted((out / "sft").rglob("*")), *sorted((out / "preference").rglob("*"))]
+    files = [path for kind in ("sft", "preference", "ranking") for path in sorted((out / kind).rglob("*"))]
     return {str(path.relative_to(out)): path.read_bytes() for path in files if path.is_file()}

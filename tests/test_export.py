@@ -187,7 +187,8 @@ def test_an_export_counts_what_it_writes(tmp_path: Path) -> None:
     assert pairs.train + pairs.test + sum(pairs.left_out.values()) == 180
     assert pairs.train + pairs.test > 150
     assert summary.failures == {"input": 1, "request": 2}
-    for kind, counts in (("sft", summary.sft), ("preference", summary.preference)):
+    counted = {"sft": summary.sft, "preference": summary.preference, "ranking": summary.ranking}
+    for kind, counts in counted.items():
         ids = {split: columns(tmp_path, kind, split)["id"] for split in ("train", "test")}
         assert (len(ids["train"]), len(ids["test"])) == (counts.train, counts.test)
         assert 4 <= len(set(ids["test"])) <= 22
@@ -206,7 +207,8 @@ def test_a_prompt_stays_on_its_side_when_the_run_grows(tmp_path: Path) -> None:
 
 
 def digests(directory: Path) -> dict[str, str]:
-    names = [f"{kind}/{split}.parquet" for kind in ("sft", "preference") for split in ("train", "test")]
+    kinds = ("sft", "preference", "ranking")
+    names = [f"{kind}/{split}.parquet" for kind in kinds for split in ("train", "test")]
     return {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in [*names, "README.md"]}
 
 
@@ -236,11 +238,12 @@ def test_the_card_tells_counts_and_origin(tmp_path: Path) -> None:
     export_run(tmp_path, ExportOptions(test_share=0.0))
     card = (tmp_path / "README.md").read_text()
     front = yaml.safe_load(card.split("---\n")[1])
-    assert [config["config_name"] for config in front["configs"]] == ["sft", "preference"]
+    assert [config["config_name"] for config in front["configs"]] == ["sft", "preference", "ranking"]
     assert "license" not in front
     for line in (
         "| sft | 2 | 0 |",
         "| preference | 3 | 0 |",
+        "| ranking | 1 | 0 |",
         "| preference | abstained | 1 |",
         "| verdicts | abstained: low mass | 1 |",
         "| prompts | failed: request | 1 |",

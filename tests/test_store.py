@@ -218,7 +218,7 @@ def test_another_format_is_told(tmp_path: Path) -> None:
     fill(tmp_path, [])
     manifest = orjson.loads((tmp_path / "run.json").read_bytes())
     (tmp_path / "run.json").write_bytes(make_document({**manifest, "format": 1}))
-    with pytest.raises(RunError, match="format 1, this cai reads format 4"):
+    with pytest.raises(RunError, match="format 1, this cai reads format 5"):
         Run.read(tmp_path)
 
 

@@ -556,7 +556,8 @@ def test_exports_are_sent_and_those_no_longer_made_removed(url: str, machines: M
     commit(run, ROWS)
     run.close("done")
     export_run(run.directory, ExportOptions(test_share=0.5))
-    splits = {f"{kind}/{split}.parquet" for kind in ("sft", "preference") for split in ("train", "test")}
+    kinds = ("sft", "preference", "ranking")
+    splits = {f"{kind}/{split}.parquet" for kind in kinds for split in ("train", "test")}
     there = contents(url)
     assert {*splits, "README.md"} <= set(there)
     for name in (*splits, "README.md"):
@@ -565,7 +566,7 @@ def test_exports_are_sent_and_those_no_longer_made_removed(url: str, machines: M
     directory = checkout(url)
     assert (directory / "sft" / "test.parquet").read_bytes() == there["sft/test.parquet"], "training must know these"
     export_run(directory, ExportOptions(test_share=0.0))
-    assert {name for name in contents(url) if name in splits} == {"sft/train.parquet", "preference/train.parquet"}
+    assert {name for name in contents(url) if name in splits} == {f"{kind}/train.parquet" for kind in kinds}
 
 
 def test_a_package_or_a_protocol_that_is_not_there_is_one_sentence(

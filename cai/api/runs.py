@@ -5,7 +5,7 @@ Nothing is held in memory: rows are read as they are asked for. A run may be rea
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
@@ -76,18 +76,25 @@ class RunDirectory:
         return self._reader.failures()
 
     def export(
-        self, *, all_revisions: bool = False, reasoning: bool = False, test_share: float = 0.05
+        self,
+        *,
+        all_revisions: bool = False,
+        reasoning: bool = False,
+        pairs: Literal["all", "best-worst", "adjacent"] = "all",
+        test_share: float = 0.05,
     ) -> "ExportSummary":
-        """Write `sft/`, `preference/` and their dataset card into the run, and return what they hold.
+        """Write `sft/`, `preference/`, `ranking/` and their dataset card into the run, and return what they hold.
 
         `all_revisions` makes every round's revision SFT data, as in the paper (otherwise the last); `test_share` in
         [0, 1) of the prompts, drawn by the hash of their ids, go to the test split. With `reasoning` the answers have
-        what the model thought before them, in the field `thinking`. `generate` and `judge` do it at their end, without.
+        what the model thought before them, in the field `thinking`. `pairs` are all that a judge decided, or of each
+        prompt's ranking the best answer against the worst, or each against the next. `generate` and `judge` do it at
+        their end, without options.
         Raises RunError when another process exports the run, StoreError when the disk refuses.
         """
         from cai.data.export import ExportOptions, export_run  # noqa: PLC0415  (Arrow, which a reader may not need)
 
-        return export_run(self.path, ExportOptions(all_revisions, test_share, reasoning))
+        return export_run(self.path, ExportOptions(all_revisions, test_share, reasoning, pairs))
 
     def drop(self, ids: Iterable[str] | None = None, where: Iterable[str] = (), *, undo: bool = False) -> Dropped:
         """Leave rows out of all that reads the run, this object too, or with `undo` take them back.
@@ -111,12 +118,14 @@ class RunDirectory:
         *,
         all_revisions: bool = False,
         reasoning: bool = False,
+        pairs: Literal["all", "best-worst", "adjacent"] = "all",
         test_share: float = 0.05,
     ) -> "Dataset":
         """Return a dataset made of the rows, in memory, with the columns that TRL's trainers read; a row an example.
 
         Of `sft` these are `prompt` and `completion`, of `preference` `prompt`, `chosen` and `rejected`, all lists of
-        messages, and `chosen_probability`, the judge's, in (0.5, 1]. The others say where an example comes from.
+        messages, and `chosen_probability`, the judge's, in (0.5, 1]; of `ranking` `prompt` and `answers`, the best
+        first, each with its `text`, `rank` and `score`. The others say where an example comes from.
         `split` is the part to return (None: all, in the rows' order); the options are those of `export`.
         """
         from cai.data.export import ExportOptions, dataset  # noqa: PLC0415
@@ -124,9 +133,9 @@ class RunDirectory:
 
         if name not in DATASETS or split not in (None, *SPLITS):
             named = repr(name) if split is None else f"{name!r} with a split {split!r}"
-            kinds, splits = " and ".join(DATASETS), " and ".join(SPLITS)
+            kinds, splits = ", ".join(DATASETS), " and ".join(SPLITS)
             raise UsageError(f"there is no dataset {named}; there are {kinds}, with the splits {splits}")
-        return dataset(self._reader, name, ExportOptions(all_revisions, test_share, reasoning), split=split)
+        return dataset(self._reader, name, ExportOptions(all_revisions, test_share, reasoning, pairs), split=split)
 
 
 def open_run(path: str | Path) -> RunDirectory:

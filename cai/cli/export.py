@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -19,6 +20,13 @@ from cai.data.export import ExportOptions, export_run
     "--reasoning", is_flag=True, help="With what the model thought before each answer, in TRL's field thinking."
 )
 @click.option(
+    "--pairs",
+    type=click.Choice(["all", "best-worst", "adjacent"]),
+    default="all",
+    show_default=True,
+    help="All judged pairs; or of each prompt's ranking the best against the worst, or each against the next.",
+)
+@click.option(
     "--test-share",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.05,
@@ -26,9 +34,16 @@ from cai.data.export import ExportOptions, export_run
     help="Share of the prompts that goes to the test split.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def export(run: Path, all_revisions: bool, reasoning: bool, test_share: float, as_json: bool) -> None:
-    """Write a run's SFT and preference datasets."""
-    summary = export_run(run, ExportOptions(all_revisions, test_share, reasoning))
+def export(
+    run: Path,
+    all_revisions: bool,
+    reasoning: bool,
+    pairs: Literal["all", "best-worst", "adjacent"],
+    test_share: float,
+    as_json: bool,
+) -> None:
+    """Write a run's SFT, preference and ranking datasets."""
+    summary = export_run(run, ExportOptions(all_revisions, test_share, reasoning, pairs))
     if as_json:
         print_json(dataclasses.asdict(summary))
     else:

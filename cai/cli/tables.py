@@ -106,6 +106,7 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
     console.print(
         f"sft: {export.sft.train:,} train + {export.sft.test:,} test · "
         f"preference: {export.preference.train:,} train + {export.preference.test:,} test"
+        + (f" · ranking: {export.ranking.train:,} train + {export.ranking.test:,} test" if export.ranking.size else "")
     )
     for title, reasons in (
         ("judgements that abstained", export.abstentions),
@@ -113,9 +114,12 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
         ("rows left out", export.left_out),
         ("left out of sft", export.sft.left_out),
         ("left out of preference", export.preference.left_out),
+        ("answers left out of ranking", export.ranking.left_out),
     ):
         if reasons:
             console.print(f"{title}: {', '.join(f'{reason} {count:,}' for reason, count in reasons.items())}")
+    if export.triples.told:
+        console.print(export.triples.told)
     if export.reasoning:
         told = ", ".join(f"{stage} {count:,}" for stage, count in export.reasoning.items())
         console.print(f"thoughts in the rows (cai export --reasoning has those of answers): {told}")
@@ -133,8 +137,8 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
         console.print(shown(line), style="yellow", soft_wrap=True)
     written = [
         f'"{name}"'
-        for name, counts in (("sft", export.sft), ("preference", export.preference))
-        if counts.train + counts.test
+        for name, counts in (("sft", export.sft), ("preference", export.preference), ("ranking", export.ranking))
+        if counts.size
     ]
     names = " and ".join([f'datasets.load_dataset("{run}", {written[0]})', *written[1:]]) if written else ""
     load = f"load: {names}; " if written else ""

@@ -46,6 +46,7 @@ TRACE = pa.struct(
         ("final", pa.string()),
         ("truncated", pa.bool_()),
         ("reasoning", pa.string()),
+        ("model", pa.string()),
     ]
 )
 

@@ -65,7 +65,8 @@ class Round:
 class Trace:
     """One sampled response and what became of it; `final` is the last revision, or the response itself.
 
-    `reasoning` is what the model thought before the response, None where it did not.
+    `reasoning` is what the model thought before the response, None where it did not; `model` the name of the model
+    whose response and revisions these are.
     """
 
     sample: int
@@ -76,6 +77,7 @@ class Trace:
     truncated: bool
     """Whether the response hit the token limit before the model ended it; of revisions, their rounds tell."""
     reasoning: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ async def respond_and_revise(engine: Engine, method: Method, prompt: Prompt, sam
         final = revision.text
         rounds.append(make_round(principle, gate, critique, revision))
     reasoning = response.reasoning or None
-    return Trace(sample, seed, response.text, tuple(rounds), final, _is_cut(response), reasoning)
+    return Trace(sample, seed, response.text, tuple(rounds), final, _is_cut(response), reasoning, engine.name)
 
 
 async def _gate(

@@ -22,6 +22,7 @@ PRIOR_DEVIATION = 10.0
 _PRECISION = 1.0 / PRIOR_DEVIATION**2
 _STEPS = 100
 _SMALL_GRADIENT = 1e-10
+_SMALL_LOSS = 1e-12  # what rounding may add
 _DIGITS = 9
 
 Matrix = list[list[float]]
@@ -65,6 +66,13 @@ class Triples:
     complete: int = 0
     cyclic: int = 0
 
+    @property
+    def told(self) -> str:
+        """What they come to, in words; empty where there are none."""
+        if not self.complete:
+            return ""
+        return f"cycles: {self.cyclic:,} of {self.complete:,} triples of answers are a > b > c > a"
+
     def __add__(self, other: "Triples") -> "Triples":
         """Return both together."""
         return Triples(self.complete + other.complete, self.cyclic + other.cyclic)
@@ -83,7 +91,7 @@ def rank(count: int, outcomes: Sequence[Outcome]) -> Ranking:
         while True:
             tried = [value + share * change for value, change in zip(strengths, step, strict=True)]
             loss = _loss(tried, outcomes)
-            if loss <= last or share < _SMALL_GRADIENT:
+            if loss <= last + _SMALL_LOSS or share < _SMALL_GRADIENT:
                 break
             share /= 2.0
         strengths = tried

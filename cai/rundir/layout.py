@@ -7,7 +7,7 @@ failures.jsonl       prompts that could not be done, one line a failure (a worki
 left-out.jsonl       rows that were dropped, or whose prompts are not asked any more (`left_out.py`; named alike)
 *.damaged            a shard, or lines of a journal or of failures.jsonl, that were not as they had been written
 origin.json          only in the working copy of a run at a URL: which (`origin.py`)
-sft/ preference/     exports, and README.md, their dataset card (`cai/export`)
+sft/ preference/ …    exports, and README.md, their dataset card (`cai/export`)
 """
 
 import re
@@ -21,6 +21,8 @@ LEFT_OUT = "left-out.jsonl"
 ORIGIN = "origin.json"
 SFT = "sft"
 PREFERENCE = "preference"
+RANKING = "ranking"
+EXPORTS = (SFT, PREFERENCE, RANKING)
 SPLITS = ("train", "test")
 CARD = "README.md"
 TEMPORARY = ".tmp"
@@ -34,7 +36,7 @@ _LINES = re.compile(r"(failures|left-out)(-\d+)?\.jsonl")
 _SHARD = re.compile(rf"{ROWS}/(\d{{6,}})\.parquet")
 _AT_URL = re.compile(
     rf"({MANIFEST}|{CARD}|{_LINES.pattern}|{_SHARD.pattern}"
-    rf"|({SFT}|{PREFERENCE})/({'|'.join(SPLITS)})\.parquet)({re.escape(DAMAGED)})?"
+    rf"|({'|'.join(EXPORTS)})/({'|'.join(SPLITS)})\.parquet)({re.escape(DAMAGED)})?"
 )
 
 
@@ -54,7 +56,7 @@ def names_of(path: Path) -> tuple[Path, Path, Path]:
 
 
 def split_path(directory: Path, kind: str, split: str) -> Path:
-    """Return where a split of an export (`sft` or `preference`) lies."""
+    """Return where a split of an export (`sft`, `preference` or `ranking`) lies."""
     return directory / kind / f"{split}.parquet"
 
 

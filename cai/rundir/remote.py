@@ -32,12 +32,11 @@ from cai.rundir.files import refusal
 from cai.rundir.layout import (
     CARD,
     DAMAGED,
+    EXPORTS,
     MANIFEST,
     ORIGIN,
-    PREFERENCE,
     ROWS,
     SERIES,
-    SFT,
     SPLITS,
     damaged_shard_numbers,
     failures_path,
@@ -54,7 +53,7 @@ from cai.rundir.origin import Origin, read_origin
 from cai.rundir.owned import Owned
 from cai.rundir.remote_owned import RemoteOwned
 
-_HELD_OUT = tuple(split_path(Path(), kind, "test").as_posix() for kind in (SFT, PREFERENCE))
+_HELD_OUT = tuple(split_path(Path(), kind, "test").as_posix() for kind in EXPORTS)
 """The exported rows kept for testing: whoever trains on the run must know them (`cai.data.examples.runs`)."""
 
 
@@ -209,7 +208,7 @@ class RemoteRun:
     def push_exports(self) -> None:
         """Send the exports, the card last, and remove those that are no longer made; raises as `push_rows` does."""
         self._require_still_ours()
-        names = [split_path(Path(), kind, split).as_posix() for kind in (SFT, PREFERENCE) for split in SPLITS]
+        names = [split_path(Path(), kind, split).as_posix() for kind in EXPORTS for split in SPLITS]
         files = {name: self.directory / name for name in (*names, CARD) if (self.directory / name).is_file()}
         gone = [name for name in names if name not in files]
         with self._recording():

@@ -30,7 +30,7 @@ from cai.data.export.splits import SALT
 from cai.data.rows import BrokenRow, broken
 from cai.rundir import Run, checkout
 from cai.rundir.checkout import has_run
-from cai.rundir.layout import PREFERENCE, SFT, split_path
+from cai.rundir.layout import EXPORTS, split_path
 
 UNCLEAR = "the gates do not say whether it is good"
 TRUNCATED = "truncated"
@@ -122,7 +122,7 @@ def _by_gates(row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
 def _last_test_draw(directory: Path) -> float:
     """Return the largest draw of the prompts in the exported test splits, or -1 where there is none."""
     last = -1.0
-    for kind in (SFT, PREFERENCE):
+    for kind in EXPORTS:
         path = split_path(directory, kind, "test")
         if not path.is_file():
             continue

@@ -10,7 +10,7 @@ from cai.core.markdown import code, escaped, front_matter, table
 from cai.core.shares import is_enough
 from cai.data.export.summary import ExportOptions, ExportSummary, SplitCounts
 from cai.rundir import Manifest
-from cai.rundir.layout import PREFERENCE, SFT, SPLITS
+from cai.rundir.layout import PREFERENCE, RANKING, SFT, SPLITS
 
 TAGS = ("constitutional-ai", "rlaif", "preference", "sft", "dpo", "trl")
 
@@ -28,6 +28,7 @@ from datasets import load_dataset
 
 sft = load_dataset("path/to/this/directory", "sft")
 preference = load_dataset("path/to/this/directory", "preference")
+ranking = load_dataset("path/to/this/directory", "ranking")
 ```
 
 TRL's trainers take both as they are: `SFTTrainer(train_dataset=sft["train"])` learns from the completions alone, and
@@ -45,6 +46,11 @@ COLUMNS = """## Columns
 for each in `first` and `second` the probability of the chosen answer when it was shown first and second;
 `chosen_source` and `rejected_source`.
 
+`ranking`: `id`, `prompt`; `answers`, the best first, each with its `text`, its `rank` from 1, its `score` and the
+score's standard `error` (log-odds with the mean 0 in each row, by the model of Bradley and Terry), its `source` and the
+`model` that wrote it; `comparisons` that the ranking is made of; `triples` of answers that were compared in all ways,
+and how many of them are `cycles`.
+
 All that is made from one prompt lies in one split, chosen by the hash of its id.
 """
 
@@ -55,7 +61,7 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
     left_out = [
         (name, reason, count) for name, counts in _datasets(summary) for reason, count in counts.left_out.items()
     ]
-    left_out += [("both", f"rows: {reason}", count) for reason, count in summary.left_out.items()]
+    left_out += [("all", f"rows: {reason}", count) for reason, count in summary.left_out.items()]
     left_out += [("verdicts", f"abstained: {reason}", count) for reason, count in summary.abstentions.items()]
     left_out += [("prompts", f"failed: {stage}", count) for stage, count in summary.failures.items()]
     left_out += [("samples and verdicts", f"failed: {stage}", count) for stage, count in summary.failed_parts.items()]
@@ -69,6 +75,8 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
             *table(("dataset", "train", "test"), kept),
             *table(("left out of", "reason", "count"), left_out),
             *(f"{escaped(line)}.\n" for line in summary.explanations),
+            *_pairs(options),
+            *_cycles(summary),
             *_junk(summary),
             *_adherence(summary),
             *_reasoning(options, summary),
@@ -90,6 +98,18 @@ def _made_from(manifest: Manifest) -> Iterable[tuple[str, str]]:
             inputs = []
         yield name, value
     yield from inputs
+
+
+def _pairs(options: ExportOptions) -> list[str]:
+    if options.pairs == "all":
+        return []
+    which = "best answer against the worst" if options.pairs == "best-worst" else "answers against the next"
+    return [f"`preference` holds of each prompt's ranking the {which}, with the probability that the ranking gives.\n"]
+
+
+def _cycles(summary: ExportSummary) -> list[str]:
+    told = summary.triples.told
+    return [f"{told[0].upper()}{told[1:]}.\n"] if told else []
 
 
 def _junk(summary: ExportSummary) -> list[str]:
@@ -161,7 +181,7 @@ def _front_matter(summary: ExportSummary) -> str:
 
 
 def _datasets(summary: ExportSummary) -> Iterable[tuple[str, SplitCounts]]:
-    return (SFT, summary.sft), (PREFERENCE, summary.preference)
+    return (SFT, summary.sft), (PREFERENCE, summary.preference), (RANKING, summary.ranking)
 
 
 def _writers(manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""The two datasets of a run: which columns each has, how a row gives its examples, and either of them in memory."""
+"""The datasets of a run: which columns each has, how a row gives its examples, and any of them in memory."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from cai.core.arrow import THINKING_MESSAGES
 from cai.core.records import Row
-from cai.data.export import preference, sft
+from cai.data.export import preference, ranking, sft
 from cai.data.export.splits import ROWS_PER_BATCH, pack, split_of
 from cai.data.export.summary import ExportOptions
 from cai.rundir import RunReader
@@ -17,7 +17,7 @@ from cai.rundir import RunReader
 if TYPE_CHECKING:
     import datasets
 
-DatasetName = Literal["sft", "preference"]
+DatasetName = Literal["sft", "preference", "ranking"]
 SplitName = Literal["train", "test"]
 
 Examples: TypeAlias = Callable[[Row, ExportOptions, Counter[str]], Iterator[dict[str, Any]]]
@@ -26,31 +26,32 @@ Examples: TypeAlias = Callable[[Row, ExportOptions, Counter[str]], Iterator[dict
 
 @dataclass(frozen=True, slots=True)
 class RunDataset:
-    """What trainers read of a run; the columns are TRL's. `answers` are those that hold what the model said."""
+    """What trainers read of a run; the columns are TRL's where TRL has such."""
 
-    columns: pa.Schema
-    answers: tuple[str, ...]
+    schema: Callable[[ExportOptions], pa.Schema]
     examples: Examples
 
-    def schema(self, options: ExportOptions) -> pa.Schema:
-        """Return the columns as they are exported: with `reasoning` the answers have room for it."""
-        if not options.reasoning:
-            return self.columns
-        return pa.schema(
-            [field.with_type(THINKING_MESSAGES) if field.name in self.answers else field for field in self.columns]
-        )
+
+def _with_thinking(columns: pa.Schema, *answers: str) -> Callable[[ExportOptions], pa.Schema]:
+    """Return the columns by the options: with `reasoning` the `answers` have room for it."""
+    thinking = pa.schema([field.with_type(THINKING_MESSAGES) if field.name in answers else field for field in columns])
+    return lambda options: thinking if options.reasoning else columns
 
 
 DATASETS: Mapping[DatasetName, RunDataset] = {
     "sft": RunDataset(
-        sft.SCHEMA,
-        ("messages", "completion"),
+        _with_thinking(sft.SCHEMA, "messages", "completion"),
         lambda row, options, out: sft.sft_examples(row, options.all_revisions, out, reasoning=options.reasoning),
     ),
     "preference": RunDataset(
-        preference.SCHEMA,
-        ("chosen", "rejected"),
-        lambda row, options, out: preference.preference_pairs(row, out, reasoning=options.reasoning),
+        _with_thinking(preference.SCHEMA, "chosen", "rejected"),
+        lambda row, options, out: preference.preference_pairs(
+            row, out, pairs=options.pairs, reasoning=options.reasoning
+        ),
+    ),
+    "ranking": RunDataset(
+        lambda options: ranking.ranking_schema(reasoning=options.reasoning),
+        lambda row, options, out: ranking.ranked_answers(row, out, reasoning=options.reasoning),
     ),
 }
 

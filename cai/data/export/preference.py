@@ -1,16 +1,23 @@
-"""Preference pairs of a row: one for each comparison that a judge decided, with its soft label (`method.verdicts`)."""
+"""Preference pairs of a row, with soft labels (`method.verdicts`, `method.ranking`).
+
+`all` gives one for each comparison that a judge decided. `best-worst` and `adjacent` give pairs of the row's ranking:
+the best answer against the worst, or each against the next, with the probability that the whole ranking gives them.
+"""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from cai.core.arrow import MESSAGES
-from cai.core.errors import RunError
 from cai.core.records import Row, Verdict
-from cai.data.export.sft import Step, answer_message, revisions
-from cai.method.verdicts import IDENTICAL, TIE, combine
+from cai.data.export.answers import EMPTY, TRUNCATED, Step, answers_of, compared, rank_row
+from cai.data.export.sft import answer_message
+from cai.method.verdicts import IDENTICAL, TIE, combine, is_tie
+
+Pairs = Literal["all", "best-worst", "adjacent"]
 
 SCHEMA = pa.schema(
     [
@@ -29,28 +36,24 @@ SCHEMA = pa.schema(
 )
 
 ABSTAINED = "abstained"
-EMPTY = "empty"
-TRUNCATED = "truncated"
 
 
-def preference_pairs(row: Row, left_out: Counter[str], *, reasoning: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the row's pairs in the columns of SCHEMA; comparisons that give none are counted in `left_out` by reason.
+def preference_pairs(
+    row: Row, left_out: Counter[str], *, pairs: Pairs = "all", reasoning: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield the row's pairs in the columns of SCHEMA; what gives none is counted in `left_out` by reason.
 
-    `first` and `second` hold, for each principle, the probability that the chosen answer is better when it was shown
-    first and when it was shown second. With `reasoning` each answer has what the model thought before it. Raises
-    RunError when a verdict names an answer that the row does not have.
+    That are comparisons, and of a ranking also answers that it could not hold. `first` and `second` hold, for each
+    principle, the probability that the chosen answer is better when it was shown first and when it was shown second; a
+    pair of a ranking that was never judged itself has none. With `reasoning` each answer has what the model thought
+    before it. Raises RunError when a verdict names an answer that the row does not have.
     """
-    answers: dict[str, Step] = {}
-    for trace in row.traces:
-        steps = revisions(trace)
-        answers |= {f"response:{trace.sample}": steps[0], f"final:{trace.sample}": steps[-1]}
-    comparisons: dict[tuple[str, str], list[Verdict]] = {}
-    for verdict in row.verdicts:
-        comparisons.setdefault((verdict.a_source, verdict.b_source), []).append(verdict)
+    answers = answers_of(row)
+    comparisons = compared(row, answers)
+    if pairs != "all":
+        yield from _ranked_pairs(row, answers, comparisons, left_out, pairs, reasoning=reasoning)
+        return
     for sources, verdicts in comparisons.items():
-        missing = [source for source in sources if source not in answers]
-        if missing:
-            raise RunError(f"the row of prompt {row.prompt.id!r} has a verdict on {missing[0]!r} but no such answer.")
         combined = combine(verdicts)
         a, b = (answers[source] for source in sources)
         if a.text.strip() == b.text.strip():
@@ -60,17 +63,49 @@ def preference_pairs(row: Row, left_out: Counter[str], *, reasoning: bool = Fals
         elif a.truncated or b.truncated:
             left_out[TRUNCATED] += 1
         elif combined.probability is not None:
-            messages = [[answer_message(one.text, one.reasoning, thinking=reasoning)] for one in (a, b)]
-            yield _pair(row, combined.decided, messages, combined.probability)
+            yield _pair(row, combined.decided, sources, _messages((a, b), reasoning), combined.probability)
         else:
             left_out[TIE if combined.decided else ABSTAINED] += 1
 
 
+def _ranked_pairs(
+    row: Row,
+    answers: Mapping[str, Step],
+    comparisons: Mapping[tuple[str, str], Sequence[Verdict]],
+    left_out: Counter[str],
+    pairs: Pairs,
+    *,
+    reasoning: bool,
+) -> Iterator[dict[str, Any]]:
+    ranking = rank_row(row, left_out)
+    if ranking is None:
+        return
+    order = ranking.order
+    for better, worse in [(order[0], order[-1])] if pairs == "best-worst" else pairwise(order):
+        probability = ranking.probability(better, worse)
+        if is_tie(probability):
+            left_out[TIE] += 1
+            continue
+        sources, frame = (better, worse), probability
+        if sources not in comparisons and sources[::-1] in comparisons:
+            sources, frame = sources[::-1], 1.0 - probability
+        decided = combine(comparisons.get(sources, ())).decided
+        found = [answers[source] for source in sources]
+        yield _pair(row, decided, sources, _messages(found, reasoning), frame) | {"chosen_probability": probability}
+
+
+def _messages(answers: Sequence[Step], reasoning: bool) -> list[list[dict[str, Any]]]:
+    return [[answer_message(one.text, one.reasoning, thinking=reasoning)] for one in answers]
+
+
 def _pair(
-    row: Row, decided: Sequence[Verdict], answers: Sequence[list[dict[str, Any]]], probability: float
+    row: Row,
+    decided: Sequence[Verdict],
+    sources: tuple[str, str],
+    answers: Sequence[list[dict[str, Any]]],
+    probability: float,
 ) -> dict[str, Any]:
     """Return the pair in the chosen answer's frame: what b wins a loses, with the orders exchanged."""
-    sources = decided[0].a_source, decided[0].b_source
     first = [verdict.first for verdict in decided]
     second = [verdict.second for verdict in decided]
     if probability < 0.5:

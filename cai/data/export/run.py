@@ -15,16 +15,17 @@ from cai.data.export.explaining import explain
 from cai.data.export.junk import JunkCounter
 from cai.data.export.splits import SplitWriter
 from cai.data.export.summary import Adherence, ExportOptions, ExportSummary, TextCounts
+from cai.method.ranking import Triples
 from cai.rundir import Run, RunReader
 from cai.rundir.checkout import publish
 from cai.rundir.claim import alone, join
 from cai.rundir.files import refusal
-from cai.rundir.layout import CARD, PREFERENCE, SFT, SPLITS, split_path
+from cai.rundir.layout import CARD, EXPORTS, PREFERENCE, RANKING, SFT, SPLITS, split_path
 from cai.rundir.owned import Owned
 
 
 def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
-    """Write `sft/`, `preference/` and README.md of a run and return what they hold.
+    """Write `sft/`, `preference/`, `ranking/` and README.md of a run and return what they hold.
 
     Each file is replaced in one step, and only once all are complete. The run may be open elsewhere: what it holds
     now is exported. Raises RunError when the directory is no run or is being exported, StoreError when the disk
@@ -38,7 +39,7 @@ def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
             work.mkdir()
             try:
                 summary = _write(reader, work, options)
-                now = {SFT: summary.sft, PREFERENCE: summary.preference}
+                now = {SFT: summary.sft, PREFERENCE: summary.preference, RANKING: summary.ranking}
                 explanations = explain(summary, reader.manifest.identity)
                 remarks = tell_less(look_at_export(directory), now, options)
                 summary = replace(summary, remarks=remarks, explanations=explanations)
@@ -54,11 +55,9 @@ def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
 
 def _take(owned: Owned) -> None:
     """Make the folders of an export before any work is done; raises RunError when a name of it is somebody else's."""
-    for kind in (SFT, PREFERENCE):
+    for kind in EXPORTS:
         owned.folder(kind)
-    owned.require_free(
-        CARD, *(split_path(Path(), kind, split).as_posix() for kind in (SFT, PREFERENCE) for split in SPLITS)
-    )
+    owned.require_free(CARD, *(split_path(Path(), kind, split).as_posix() for kind in EXPORTS for split in SPLITS))
 
 
 def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSummary:
@@ -71,6 +70,7 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
     gates = _Gates()
     texts: Counter[tuple[str, bool]] = Counter()  # by kind, and by whether they were cut
     junk = JunkCounter()
+    triples = Triples()
     rows = lacking = verdicts = 0
     try:
         for row in reader:
@@ -80,6 +80,9 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
                 writer.write(row.prompt.id, examples)
                 if name == SFT:
                     junk.count(row, examples)
+                elif name == RANKING:
+                    for example in examples:
+                        triples += Triples(example["triples"], example["cycles"])
             _count_thoughts(row, thoughts)
             gates.count(row)
             texts.update(_texts(row))
@@ -105,6 +108,8 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
                 for kind in ("responses", "revisions")
             },
             junk=junk.counts(),
+            ranking=writers["ranking"].finish(),
+            triples=triples,
         )
     finally:
         for writer in writers.values():
@@ -152,7 +157,7 @@ def _count_thoughts(row: Row, thoughts: Counter[str]) -> None:
 
 
 def _put_in_place(work: Path, owned: Owned, card: str) -> None:
-    for kind in (SFT, PREFERENCE):
+    for kind in EXPORTS:
         for split in SPLITS:
             new, name = split_path(work, kind, split), split_path(Path(), kind, split).as_posix()
             if new.exists():

@@ -6,13 +6,13 @@ response that needed no revision is its own final answer.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from cai.core.arrow import MESSAGES
 from cai.core.records import Row, Trace
+from cai.data.export.answers import DUPLICATE, EMPTY, TRUNCATED, Step, revisions
 
 SCHEMA = pa.schema(
     [
@@ -25,35 +25,6 @@ SCHEMA = pa.schema(
         ("principles", pa.list_(pa.string())),
     ]
 )
-
-TRUNCATED = "truncated"
-EMPTY = "empty"
-DUPLICATE = "duplicate"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A text, the round that gave it (from 1; 0: the response itself), and the principles that led to it so far.
-
-    `reasoning` is what the model thought before it.
-    """
-
-    text: str
-    round: int
-    principles: tuple[str, ...]
-    truncated: bool
-    reasoning: str | None
-
-
-def revisions(trace: Trace) -> list[Step]:
-    """Return the response, then every revision that changed it; the last is the final text."""
-    steps = [Step(trace.response, 0, (), trace.truncated, trace.reasoning)]
-    for number, turn in enumerate(trace.rounds, start=1):
-        last = steps[-1]
-        if turn.revision is not None and turn.revision != last.text:
-            principles = (*last.principles, turn.principle_id)
-            steps.append(Step(turn.revision, number, principles, turn.truncated, turn.revision_reasoning))
-    return steps
 
 
 def sft_examples(

@@ -2,21 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from cai.core.errors import UsageError
 from cai.core.shares import is_enough
+from cai.method.ranking import Triples
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
     """`all_revisions`: SFT examples of every round, not only the last; `test_share`: of the prompts, in [0, 1).
 
-    `reasoning`: answers have what the model thought before them, in the field `thinking`.
+    `reasoning`: answers have what the model thought before them, in the field `thinking`. `pairs`: all that a judge
+    decided, or of each prompt's ranking the best against the worst, or each against the next.
     """
 
     all_revisions: bool = False
     test_share: float = 0.05
     reasoning: bool = False
+    pairs: Literal["all", "best-worst", "adjacent"] = "all"
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.test_share < 1.0:
@@ -30,6 +34,14 @@ class SplitCounts:
     train: int
     test: int
     left_out: Mapping[str, int]
+
+    @property
+    def size(self) -> int:
+        """How many examples there are in both."""
+        return self.train + self.test
+
+
+NOTHING = SplitCounts(0, 0, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +91,8 @@ class ExportSummary:
     `left_out` are the rows of the run that were not read, by reason (`cai.rundir.left_out`); `remarks` are sentences on
     what an earlier export held and this one does not. `reasoning` are how many thoughts the rows hold, by stage.
     `verdicts` are all, those that abstained too; `texts` count `responses` and `revisions`; `explanations` are
-    sentences on few pairs and cut answers, and what would change that.
+    sentences on few pairs and cut answers, and what would change that. `triples` are those of answers in rankings
+    that were compared in all ways, and how many of them are cycles.
     """
 
     rows: int
@@ -97,3 +110,5 @@ class ExportSummary:
     texts: Mapping[str, TextCounts] = field(default_factory=dict)
     explanations: tuple[str, ...] = ()
     junk: JunkCounts = JunkCounts()
+    ranking: SplitCounts = NOTHING
+    triples: Triples = Triples()

@@ -1,0 +1,156 @@
+"""The answers of a row by their sources, the verdicts on each two of them, and what these rank.
+
+A row's answers are its first responses (`response:0`) and their final texts (`final:0`). A ranking holds every answer
+that is an answer of its own, whole, and connected with the others by comparisons; what it leaves out is counted.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cai.core.errors import RunError
+from cai.core.records import Row, Trace, Verdict
+from cai.method.comparing import is_revised
+from cai.method.ranking import Outcome, Ranking, Triples, connected, cyclic_triples, rank
+from cai.method.verdicts import ranked_outcome
+
+TRUNCATED = "truncated"
+EMPTY = "empty"
+DUPLICATE = "duplicate"
+ALONE = "compared with no other"
+
+_DIGITS = 6
+"""Beyond these, strengths depend on how a machine rounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A text, the round that gave it (from 1; 0: the response itself), and the principles that led to it so far.
+
+    `reasoning` is what the model thought before it.
+    """
+
+    text: str
+    round: int
+    principles: tuple[str, ...]
+    truncated: bool
+    reasoning: str | None
+
+
+def revisions(trace: Trace) -> list[Step]:
+    """Return the response, then every revision that changed it; the last is the final text."""
+    steps = [Step(trace.response, 0, (), trace.truncated, trace.reasoning)]
+    for number, turn in enumerate(trace.rounds, start=1):
+        last = steps[-1]
+        if turn.revision is not None and turn.revision != last.text:
+            principles = (*last.principles, turn.principle_id)
+            steps.append(Step(turn.revision, number, principles, turn.truncated, turn.revision_reasoning))
+    return steps
+
+
+def answers_of(row: Row) -> dict[str, Step]:
+    """Return the row's responses and final texts by their sources."""
+    answers: dict[str, Step] = {}
+    for trace in row.traces:
+        steps = revisions(trace)
+        answers |= {f"response:{trace.sample}": steps[0], f"final:{trace.sample}": steps[-1]}
+    return answers
+
+
+def compared(row: Row, answers: Mapping[str, Step]) -> dict[tuple[str, str], list[Verdict]]:
+    """Return the verdicts on each comparison; raises RunError when one names an answer that the row does not have."""
+    found: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in row.verdicts:
+        sources = verdict.a_source, verdict.b_source
+        for source in sources:
+            if source not in answers:
+                raise RunError(f"the row of prompt {row.prompt.id!r} has a verdict on {source!r} but no such answer.")
+        found.setdefault(sources, []).append(verdict)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class RowRanking:
+    """The answers of a row on one scale: `sources` in their numbers, `ranking` of these, from so many comparisons."""
+
+    sources: tuple[str, ...]
+    ranking: Ranking
+    comparisons: int
+    triples: Triples
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The sources, the best first."""
+        return tuple(self.sources[item] for item in self.ranking.order)
+
+    def strength(self, source: str) -> float:
+        """Return an answer's strength in log-odds; the mean of the row's is 0."""
+        return round(self.ranking.strengths[self.sources.index(source)], _DIGITS)
+
+    def error(self, source: str) -> float:
+        """Return the standard error of an answer's strength."""
+        return round(self.ranking.errors[self.sources.index(source)], _DIGITS)
+
+    def probability(self, a: str, b: str) -> float:
+        """Return how likely a is better than b."""
+        return round(self.ranking.probability(self.sources.index(a), self.sources.index(b)), _DIGITS)
+
+    def ranks(self) -> dict[str, int]:
+        """Return each answer's rank from 1; equally strong answers share one."""
+        strengths = {source: self.strength(source) for source in self.order}
+        return {source: 1 + sum(other > own for other in strengths.values()) for source, own in strengths.items()}
+
+
+def rank_row(row: Row, left_out: Counter[str]) -> RowRanking | None:
+    """Return the ranking of a row's answers, None where no two are left; the others are counted by reason.
+
+    Answers of the same text are one: the first of them, with none of the comparisons among them. Where comparisons fall
+    into groups that nothing connects, the largest is ranked, and the rest counted as `ALONE`.
+    """
+    answers = answers_of(row)
+    sources = _ranked_sources(row, answers, left_out)
+    items: dict[str, int] = {}
+    for source, step in answers.items():
+        first = next((one for one in sources if answers[one].text.strip() == step.text.strip()), None)
+        if first is not None:
+            items[source] = sources.index(first)
+    outcomes = [
+        Outcome(items[a], items[b], probability)
+        for (a, b), verdicts in compared(row, answers).items()
+        if a in items and b in items and items[a] != items[b]
+        if (probability := ranked_outcome(verdicts)) is not None
+    ]
+    groups = connected(len(sources), outcomes)
+    kept = groups[0] if groups and len(groups[0]) > 1 else ()
+    if alone := len(sources) - len(kept):
+        left_out[ALONE] += alone
+    if not kept:
+        return None
+    numbers = {item: number for number, item in enumerate(kept)}
+    within = [
+        Outcome(numbers[outcome.a], numbers[outcome.b], outcome.probability)
+        for outcome in outcomes
+        if outcome.a in numbers
+    ]
+    return RowRanking(
+        tuple(sources[item] for item in kept), rank(len(kept), within), len(within), cyclic_triples(within)
+    )
+
+
+def _ranked_sources(row: Row, answers: Mapping[str, Step], left_out: Counter[str]) -> Sequence[str]:
+    """Return the sources of answers that can be ranked, and count the others."""
+    sources: list[str] = []
+    texts: set[str] = set()
+    for trace in row.traces:
+        for source in (f"response:{trace.sample}", *([f"final:{trace.sample}"] if is_revised(trace) else [])):
+            text = answers[source].text.strip()
+            if answers[source].truncated:
+                left_out[TRUNCATED] += 1
+            elif not text:
+                left_out[EMPTY] += 1
+            elif text in texts:
+                left_out[DUPLICATE] += 1
+            else:
+                texts.add(text)
+                sources.append(source)
+    return sources
