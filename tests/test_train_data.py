@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cai.cli.main import main
 from cai.core.addresses import DataSource
-from cai.core.errors import CaiError, RunError
+from cai.core.errors import CaiError, InputError, RunError
 from cai.core.records import Round, Row, Trace
 from cai.data.examples.shaping import ExampleKind
 from cai.data.export import ExportOptions, export_run
@@ -31,6 +31,7 @@ with warnings.catch_warnings():
     from cai.data.examples.labels import gate_label
     from cai.train.data.collecting import CONTRADICTED, DUPLICATE
     from cai.train.data.examples import LEAKING, Examples, holds_scores, load_examples
+    from cai.train.data.hard_labels import harden, without_ties
     from cai.train.data.mixing import choose, mixture_sizes, parse_parts
 
 TALK = "list<item: struct<role: string, content: string>>"
@@ -641,3 +642,21 @@ def test_a_test_prompt_of_one_part_is_trained_on_in_none(run: Path, tmp_path: Pa
     mixed = load("supervised", str(run), file)
     assert mixed.left_out[LEAKING] == 1
     assert str(held["prompt"]) not in prompts_of(mixed.train)
+
+
+# Ties
+
+
+def test_a_tie_is_kept_for_soft_labels_and_no_certain_one_is_made_of_it(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"q{number}", "chosen": f"a{number}", "rejected": f"b{number}", "chosen_probability": probability}
+        for number, probability in enumerate((0.5, 0.9, 0.2))
+    ]
+    pairs = load("pairs", write(tmp_path / "pairs.jsonl", rows))
+    assert len(pairs.train) == 3
+    decided = without_ties(pairs)
+    assert (len(decided.train), decided.left_out) == (2, {"neither of the pair is likelier": 1})
+    assert {pair["chosen"][0]["content"] for pair in harden(decided.train)} == {"a1", "b2"}
+    assert set(harden(decided.train)["chosen_probability"]) == {1.0}
+    with pytest.raises(InputError, match="Every pair is a tie"):
+        without_ties(load("pairs", write(tmp_path / "ties.jsonl", rows[:1])))

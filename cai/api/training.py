@@ -54,6 +54,7 @@ def train(
     revisions: Literal["final", "all"] = "final",
     labels_from: Literal["verdicts", "gates"] = "verdicts",
     split: str | None = None,
+    shape: str | None = None,
     limit: Count | None = None,
     test_share: Share = 0.05,
     reasoning: bool = False,
@@ -97,9 +98,9 @@ def train(
     refused with a UsageError, unless it has its default.
 
     Of the data: `mixing_temperature` evens several parts' sizes out, `revisions` and `labels_from` say what is taken
-    of a run, `split` of a dataset with several, `limit` is a number of examples, `test_share` in [0, 1) is kept for
-    measuring, `template` is a chat template for a base model without one; of sft, dpo, kto and orpo: `reasoning` learns
-    what was thought before answers, too.
+    of a run, `split` of a dataset with several, `shape` is the layout of a public one where it cannot be told, `limit`
+    is a number of examples, `test_share` in [0, 1) is kept for measuring, `template` is a chat template for a base
+    model without one; of sft, dpo, kto and orpo: `reasoning` learns what was thought before answers, too.
 
     Of dpo, kto and orpo: `beta`, the reference's hold; of dpo and reward: `labels`; of dpo: `sft_term`. Of grpo and
     rloo: `constitution` and `judge`, or `reward_model`, say who rewards; `group` responses a prompt, of `max_tokens`

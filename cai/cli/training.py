@@ -47,6 +47,7 @@ common_options = option_group(
         help="Of a run: what says which response is good.",
     ),
     click.option("--split", help="The split of a dataset with several."),
+    click.option("--shape", help="The layout of a public data set, where it cannot be told from its columns."),
     click.option("--limit", type=Count(), help="Use only so many examples, to train on and to measure with."),
     click.option(
         "--test-share",

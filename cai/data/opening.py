@@ -12,6 +12,7 @@ from cai.data.formats import FORMATS, open_file
 from cai.data.prompts import InputOptions, Prompts, PromptSource
 from cai.data.remote import fetch
 from cai.data.rows import RawSource
+from cai.data.shapes.recognising import shaped
 from cai.data.text_files import open_stdin
 
 
@@ -40,12 +41,17 @@ def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
         raise InputError(f"{'Standard input' if kind == 'stdin' else name} holds no prompts.")
     parts = [
         PromptSource(opened, find_prompt(opened.columns, options.prompt_column, opened.name))
-        for opened in sources
-        if opened.size != 0
+        for opened in _shaped(sources, options)
     ]
     # A directory of one file is not that file: what is added to it later must not make the same prompts others.
     content = sources[0].fingerprint if kind != "directory" else fingerprint([opened.fingerprint for opened in sources])
     return Prompts(parts, content, options, shuffle=options.shuffle and kind != "hub", left_out=elsewhere or left_out)
+
+
+def _shaped(sources: Sequence[RawSource], options: InputOptions) -> list[RawSource]:
+    """Return the sources that hold rows, in our columns where they have others and no column is named."""
+    filled = [opened for opened in sources if opened.size != 0]
+    return filled if options.prompt_column is not None else [shaped(opened, None, "prompts") for opened in filled]
 
 
 def _open(place: str, kind: Kind, options: InputOptions) -> tuple[Sequence[RawSource], str | None]:

@@ -19,6 +19,7 @@ from cai.core.records import Failure, Prompt
 from cai.data.columns import METADATA, PROMPT_COLUMNS, PromptColumns, tell_columns
 from cai.data.drafts import BROKEN, Draft, parse
 from cai.data.rows import BrokenRow, RawSource, broken
+from cai.data.shapes.recognising import ShapedSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,10 @@ class Prompts:
         """What a person must know of how the prompts are read, a line each."""
         sources = [part.source for part in self._parts]
         told = [f"{source.name} {source.remark}" for source in sources if source.remark is not None]
-        columns = tell_columns([part.used for part in self._parts], sources, (*PROMPT_COLUMNS, *METADATA))
+        # Those of a known layout say themselves what they do not read.
+        own = [part for part in self._parts if not isinstance(part.source, ShapedSource)]
+        names, plain = [part.used for part in own], [part.source for part in own]
+        columns = tell_columns(names, plain, (*PROMPT_COLUMNS, *METADATA))
         return (*told, *(line for line in (columns, self._left_out) if line is not None))
 
     def __iter__(self) -> Iterator[Prompt | Failure]:

@@ -16,6 +16,7 @@ from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
 from cai.train.data.examples import Examples, holds_scores, load_examples
 from cai.train.data.fitting import fit_examples
+from cai.train.data.hard_labels import without_ties
 from cai.train.data.reasoning import place_reasoning
 from cai.train.example_tokens import Cut, count_cut, longest_example
 from cai.train.hardware import Choices, Hardware, Workload, settle
@@ -134,6 +135,8 @@ def _plan(settings: TrainSettings) -> TrainPlan:
             examples = load_examples(kind, settings.data, settings.seed)
     else:
         examples = load_examples(kind, settings.data, settings.seed)
+    if kind == "pairs" and (not method.soft_labels or getattr(settings.own, "labels", "soft") == "hard"):
+        examples = without_ties(examples)
     if settings.fit.patience is not None and not evaluates(examples):
         raise UsageError("--patience counts evaluations, and there is no test split; give --test-share more than 0")
     columns = examples.train.column_names

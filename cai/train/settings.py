@@ -16,8 +16,8 @@ class DataSettings:
 
     `data`: run directories, files, saved datasets, URLs of these, or hub names, each perhaps with `:WEIGHT`.
     `mixing_temperature` evens the parts' sizes out where no weights are given. `revisions`, `labels_from`: what is
-    taken from a run. `limit` bounds the examples to train on, and those to measure with. `reasoning`: what was thought
-    before answers is learned, too.
+    taken from a run; `shape`: the layout of tables where it cannot be told. `limit` bounds the examples to train on,
+    and those to measure with. `reasoning`: what was thought before answers is learned, too.
     """
 
     data: tuple[DataSource, ...]
@@ -25,6 +25,7 @@ class DataSettings:
     revisions: Literal["final", "all"] = "final"
     labels_from: Literal["verdicts", "gates"] = "verdicts"
     split: str | None = None
+    shape: str | None = None
     limit: int | None = None
     test_share: float = 0.05
     reasoning: bool = False

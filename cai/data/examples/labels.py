@@ -49,7 +49,7 @@ def read_score(value: Any, place: str) -> float:
     """Return a score; raises BadRowError where there is none, InputError unless it is a finite number."""
     if _is_absent(value):
         raise BadRowError("there is no score")
-    score = _number(value)
+    score = read_number(value)
     if score is None:
         raise InputError(f"{place} has the score {reprlib.repr(value)}; a score is a number.")
     return score
@@ -59,7 +59,7 @@ def read_probability(value: Any, place: str) -> float:
     """Return a soft label; raises BadRowError where there is none, InputError unless it is a number in [0, 1]."""
     if _is_absent(value):
         raise BadRowError("there is no chosen_probability")
-    probability = _number(value)
+    probability = read_number(value)
     if probability is None or not 0.0 <= probability <= 1.0:
         raise InputError(
             f"{place} has the chosen_probability {reprlib.repr(value)}; a probability is a number from 0 to 1."
@@ -72,7 +72,7 @@ def _is_absent(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _number(value: Any) -> float | None:
+def read_number(value: Any) -> float | None:
     """Return a finite number as the trainers hold it (32 bits), or as text spells it, which is all that CSV has."""
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = float(value)

@@ -15,22 +15,30 @@ from cai.data.columns import listed
 from cai.data.examples.runs import RunChoices, RunExamples, is_run
 from cai.data.examples.shaping import NEEDS, ExampleKind, RowShape, as_completion, choose_shape
 from cai.data.examples.tables import ExampleTable, TableExamples, open_table
+from cai.data.shapes.recognising import check_shape
 
 _RICHEST: tuple[ExampleKind, ...] = ("pairs", "scored", "labelled", "supervised", "prompts")
-"""The kinds, those that say most first."""
+"""The kinds, those that say most first; ranked answers give pairs, if nobody asks for them as they are."""
 
 
 def open_examples(
-    source: DataSource, kind: ExampleKind | None = None, *, split: str | None = None, choices: RunChoices | None = None
+    source: DataSource,
+    kind: ExampleKind | None = None,
+    *,
+    split: str | None = None,
+    shape: str | None = None,
+    choices: RunChoices | None = None,
 ) -> TableExamples | RunExamples:
     """Open what `source` names; without a kind it is read as the one that says most of what its columns hold.
 
-    A run gives pairs, if it is not asked for others. Raises InputError or RunError, in one sentence, when it cannot be
+    `shape` names the layout where it cannot be told (`cai.data.shapes`). A run gives pairs, if it is not asked for
+    others. Raises InputError or RunError, in one sentence, when it cannot be
     read, or does not hold what the kind needs.
     """
     if is_run(source):
         return RunExamples(source, kind or "pairs", choices or RunChoices())
-    table = open_table(source, split)
+    table = open_table(source, split, kind, shape)
+    check_shape(shape, table.sources)
     return open_parts([source], kind or _kind_of(table), {source: table}, choices or RunChoices())[0]
 
 

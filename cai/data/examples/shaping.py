@@ -3,7 +3,8 @@
 | kind | columns |
 |---|---|
 | supervised | prompt and answer; or `messages`, which UltraFeedback has beside its pairs; or `text` |
-| pairs | `chosen` and `rejected`, with or without a prompt; perhaps `chosen_probability` |
+| pairs | `chosen` and `rejected`, with or without a prompt; perhaps `chosen_probability`; or ranked answers |
+| ranked | prompt and `answers`: see `cai.data.examples.ranked` |
 | labelled | prompt, answer and `label`; or pairs |
 | scored | prompt, answer and `score` |
 | prompts | prompt; or pairs |
@@ -30,12 +31,13 @@ from cai.data.examples.conversations import (
     split_last_answer,
 )
 from cai.data.examples.labels import read_label, read_probability, read_score
+from cai.data.examples.ranked import ranked_pairs, read_ranked
 from cai.data.rows import BadRowError, check_text
 
-ExampleKind = Literal["supervised", "pairs", "labelled", "scored", "prompts"]
-"""What examples teach: an answer, which of two is better, whether one is good, how good it is, or nothing yet."""
+ExampleKind = Literal["supervised", "pairs", "ranked", "labelled", "scored", "prompts"]
+"""What examples teach: an answer, which of two or several is better, whether one is good, how good, or nothing yet."""
 
-Layout = Literal["completion", "messages", "text", "pairs", "labelled", "scored", "prompts"]
+Layout = Literal["completion", "messages", "text", "pairs", "ranked", "labelled", "scored", "prompts"]
 """The columns an example has; supervised ones come in three layouts, every other kind in its own."""
 
 COLUMNS: Mapping[Layout, tuple[str, ...]] = {
@@ -43,6 +45,7 @@ COLUMNS: Mapping[Layout, tuple[str, ...]] = {
     "messages": ("messages",),
     "text": ("text",),
     "pairs": ("prompt", "chosen", "rejected", "chosen_probability"),
+    "ranked": ("prompt", "answers"),
     "labelled": ("prompt", "completion", "label"),
     "scored": ("prompt", "completion", "score"),
     "prompts": ("prompt",),
@@ -51,6 +54,7 @@ COLUMNS: Mapping[Layout, tuple[str, ...]] = {
 NEEDS: Mapping[ExampleKind, str] = {
     "supervised": "prompt and completion, messages, or text",
     "pairs": "chosen and rejected, with a prompt or beginning with it (and chosen_probability for soft labels)",
+    "ranked": "prompt and answers, a list of text with rank or score",
     "labelled": "prompt, completion and label, or chosen and rejected",
     "scored": "prompt, completion and score",
     "prompts": f"one of {', '.join(PROMPT_COLUMNS)}",
@@ -151,6 +155,10 @@ def _supervised(found: _Found) -> RowShape | None:
 
 
 def _pairs(found: _Found) -> RowShape | None:
+    return _ranked_pairs(found) if found.has("answers") else _two_answers(found)
+
+
+def _two_answers(found: _Found) -> RowShape | None:
     if not found.has("chosen", "rejected"):
         return None
     prompt, system = found.prompt(), found.system()
@@ -167,10 +175,35 @@ def _pairs(found: _Found) -> RowShape | None:
     return RowShape("pairs", (*names, "chosen", "rejected", *(("chosen_probability",) if soft else ())), shape)
 
 
+def _ranked(found: _Found) -> RowShape | None:
+    prompt = found.prompt()
+    if prompt is None or not found.has("answers"):
+        return None
+
+    def shape(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
+        asked = read_prompt(prompt.value(row))
+        yield {"prompt": asked, "answers": read_ranked(row.get("answers"), asked)}
+
+    return RowShape("ranked", (*prompt.names, "answers"), shape)
+
+
+def _ranked_pairs(found: _Found) -> RowShape | None:
+    ranked = _ranked(found)
+    if ranked is None:
+        return None
+
+    def shape(row: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:
+        for example in ranked.examples(row, place):
+            for better, worse in ranked_pairs(example["answers"]):
+                yield {"prompt": example["prompt"], "chosen": better, "rejected": worse, "chosen_probability": 1.0}
+
+    return RowShape("pairs", ranked.used, shape)
+
+
 def _labelled(found: _Found) -> RowShape | None:
     if found.has("label") and (question := found.question()) is not None:
         return _judged("labelled", "label", read_label, *question)
-    pairs = _pairs(found)
+    pairs = _two_answers(found)
     if pairs is None:
         return None
 
@@ -191,7 +224,7 @@ def _prompts(found: _Found) -> RowShape | None:
     prompt = found.prompt(PROMPT_COLUMNS)
     if prompt is not None:
         return RowShape("prompts", prompt.names, lambda row, _: _prompt_alone(row, prompt), distinct=True)
-    pairs = _pairs(found)
+    pairs = _two_answers(found)
     if pairs is None:
         return None
     system = found.system()
@@ -205,6 +238,7 @@ def _prompts(found: _Found) -> RowShape | None:
 _SHAPES: Mapping[ExampleKind, Callable[[_Found], RowShape | None]] = {
     "supervised": _supervised,
     "pairs": _pairs,
+    "ranked": _ranked,
     "labelled": _labelled,
     "scored": _scored,
     "prompts": _prompts,
@@ -213,6 +247,7 @@ _SHAPES: Mapping[ExampleKind, Callable[[_Found], RowShape | None]] = {
 _PURPOSES: Mapping[ExampleKind, str] = {
     "supervised": "supervised training",
     "pairs": "training on pairs",
+    "ranked": "training on ranked answers",
     "labelled": "training on labelled responses",
     "scored": "training on scores",
     "prompts": "training on prompts",

@@ -20,6 +20,7 @@ from cai.data.formats import FORMATS, open_file, suffix_of
 from cai.data.opening import choose_split
 from cai.data.remote import fetch
 from cai.data.rows import BadRowError, BrokenRow, RawSource, broken, text_of
+from cai.data.shapes.recognising import ShapedSource, shaped
 
 _HELD_OUT = re.compile(r"(test|validation|valid|dev|eval)(?![A-Za-z])", re.IGNORECASE)
 
@@ -63,7 +64,9 @@ class TableExamples:
         """What a person must know of how the table is read, a line each."""
         sources = self._table.sources
         told = [f"{source.name} {source.remark}" for source in sources if source.remark is not None]
-        columns = tell_columns([shape.used for shape in self._shapes], sources, PLAIN_COLUMNS)
+        # Those of a known layout say themselves what they do not read.
+        own = [(shape.used, source) for shape, source in zip(self._shapes, sources, strict=True) if _is_plain(source)]
+        columns = tell_columns([used for used, _ in own], [source for _, source in own], PLAIN_COLUMNS)
         used = None if columns is None else f"{self.name}: {columns}"
         return (*told, *(line for line in (used, self._table.left_out) if line is not None))
 
@@ -83,25 +86,30 @@ class TableExamples:
                     yield broken(row.place, str(error), text_of(row.values))
 
 
-def open_table(named: DataSource, split: str | None) -> ExampleTable:
-    """Open what `source` names; raises InputError when it cannot be read as a table with rows."""
+def open_table(
+    named: DataSource, split: str | None, kind: ExampleKind | None = None, shape: str | None = None
+) -> ExampleTable:
+    """Open what `named` names, in the layout that it has (`cai.data.shapes`) and that gives the kind (None: any).
+
+    Raises InputError when it cannot be read as a table with rows, or a `shape` was asked for that it does not have.
+    """
     source = printable(str(named)) or "''"
     try:
         place, elsewhere = named.reveal(), None
         if named.is_url:
             copy, elsewhere = fetch(str(named), tuple(FORMATS))
             place = str(copy)
-        kind = kind_of(place)
+        found = kind_of(place)
         path = expand(place)
-        if kind == "file":
+        if found == "file":
             table = ExampleTable(source, [open_file(path, printable(path.name))], frozenset())
-        elif kind == "directory":
+        elif found == "directory":
             table = _open_directory(path, source)
-        elif kind in ("saved", "hub"):
+        elif found in ("saved", "hub"):
             # Only here, because datasets takes seconds to import.
             from cai.data.hub import downloaded_splits, saved_splits  # noqa: PLC0415
 
-            splits = saved_splits(path, source) if kind == "saved" else downloaded_splits(place)
+            splits = saved_splits(path, source) if found == "saved" else downloaded_splits(place)
             table = _choose_splits(splits, split, source)
         else:
             raise InputError(f"There is no file, directory or run {source} to learn from.")
@@ -112,7 +120,8 @@ def open_table(named: DataSource, split: str | None) -> ExampleTable:
         raise InputError(f"{source} is empty: it holds no rows to learn from.")
     filled = [number for number, opened in enumerate(table.sources) if opened.size != 0]
     held_out = frozenset(place for place, number in enumerate(filled) if number in table.held_out)
-    return ExampleTable(source, [table.sources[number] for number in filled], held_out, elsewhere or table.left_out)
+    sources = [shaped(table.sources[number], shape, kind) for number in filled]
+    return ExampleTable(source, sources, held_out, elsewhere or table.left_out)
 
 
 def has_splits(source: DataSource) -> bool:
@@ -123,6 +132,10 @@ def has_splits(source: DataSource) -> bool:
         return kind_of(source.reveal()) in ("saved", "hub", None)
     except OSError:
         return True  # whoever opens it says what is wrong
+
+
+def _is_plain(source: RawSource) -> bool:
+    return not isinstance(source, ShapedSource)
 
 
 def _open_directory(directory: Path, name: str) -> ExampleTable:

@@ -25,6 +25,7 @@ from cai.data.examples.opening import can_give, open_parts
 from cai.data.examples.runs import RunChoices, RunExamples, is_run
 from cai.data.examples.shaping import ExampleKind
 from cai.data.examples.tables import TableExamples, has_splits, open_table
+from cai.data.shapes.recognising import check_shape
 from cai.train.data.collecting import Collected, collect, distinct
 from cai.train.data.mixing import Indices, WeightedSource, choose, mixture_sizes, parse_parts, shuffle
 from cai.train.quiet import silent_libraries
@@ -116,7 +117,8 @@ def holds_scores(settings: DataSettings) -> bool:
     """Return whether every part is a table of prompts, completions and scores; raises as `load_examples` does."""
     with silent_libraries():
         return all(
-            not is_run(part.path) and can_give(open_table(part.path, settings.split), "scored")
+            not is_run(part.path)
+            and can_give(open_table(part.path, settings.split, "scored", settings.shape), "scored")
             for part in parse_parts(settings)
         )
 
@@ -127,7 +129,12 @@ def _open(
     """Open every part, and make one layout of all."""
     if settings.split is not None and not any(has_splits(part.path) for part in named):
         raise InputError("--split is for datasets saved on disk or on the hub, and --data names none.")
-    tables = {part.path: open_table(part.path, settings.split) for part in named if not is_run(part.path)}
+    tables = {
+        part.path: open_table(part.path, settings.split, kind, settings.shape)
+        for part in named
+        if not is_run(part.path)
+    }
+    check_shape(settings.shape, [source for table in tables.values() for source in table.sources])
     choices = RunChoices(settings.revisions, settings.labels_from, settings.test_share)
     return open_parts([part.path for part in named], kind, tables, choices)
 

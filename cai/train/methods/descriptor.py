@@ -71,7 +71,8 @@ class TrainingMethod:
     kind of examples; with `takes_scores` it learns from scores where all of `--data` are tables of them. `own` is the
     dataclass of the method's own options, whose fields are made by `option`. `sequences` is how many sequences an
     example puts through the model (2 for a pair), `whole_logits` whether a batch's logits over the whole vocabulary are
-    held, `head` what stands on top of the model, `packs` whether examples may share a sequence. `build` returns the
+    held, `head` what stands on top of the model, `packs` whether examples may share a sequence. Without
+    `soft_labels` pairs are taken as certain, and ties left out. `build` returns the
     trainer; what it gets, and what the trainer must have, says `cai.train.context.Context`.
     """
 
@@ -89,6 +90,7 @@ class TrainingMethod:
     head: Literal["language", "score"] = "language"
     packs: bool = False
     takes_scores: bool = False
+    soft_labels: bool = True
 
     @property
     def draws_responses(self) -> bool:

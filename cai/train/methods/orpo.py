@@ -1,12 +1,11 @@
 """ORPO (arXiv 2403.07691): SFT on the chosen answer and an odds-ratio term against the rejected one, in one stage.
 
 There is no reference. `--beta` is the paper's λ, the weight of the odds-ratio term (equation 6). The odds ratio has no
-probability of its own to be soft with: labels are taken as they stand, and a pair whose `chosen_probability` is below
-one half is turned round.
+probability of its own to be soft with: labels are taken as certain, as `cai.train.data.hard_labels` says.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cai.core.errors import ModelError
 from cai.train.methods.descriptor import TrainingMethod, large, option, small
@@ -34,6 +33,9 @@ def build_orpo(context: "Context") -> "Trainer":
     except ImportError as error:  # it is experimental there, and PPO, BCO and XPO were removed before
         raise ModelError(f"orpo needs the ORPO trainer of TRL 1.16, which this TRL lacks ({error})") from error
 
+    from cai.data.examples.labels import PROBABILITY
+    from cai.train.data.hard_labels import directed
+
     test = context.examples.test
     return AnswerORPOTrainer(
         model=context.model,
@@ -43,22 +45,11 @@ def build_orpo(context: "Context") -> "Trainer":
             max_length=context.settings.fit.max_length,
             beta=context.own(ORPOSettings).beta,
         ),
-        train_dataset=_directed(context.examples.train),
-        eval_dataset=None if test is None else _directed(test),
+        train_dataset=directed(context.examples.train).remove_columns(PROBABILITY),
+        eval_dataset=None if test is None else directed(test).remove_columns(PROBABILITY),
         processing_class=context.tokenizer,
         peft_config=context.adapter,
     )
-
-
-def _directed(dataset: Any) -> Any:
-    """Return the pairs with the likelier answer as the chosen one."""
-
-    def turned(pair: dict[str, Any]) -> dict[str, Any]:
-        if pair["chosen_probability"] >= 0.5:
-            return pair
-        return {**pair, "chosen": pair["rejected"], "rejected": pair["chosen"]}
-
-    return dataset.map(turned).remove_columns("chosen_probability")
 
 
 ORPO = TrainingMethod(
@@ -70,6 +61,7 @@ ORPO = TrainingMethod(
     large=large(8e-6, "ORPO, arXiv 2403.07691, section 6"),
     own=ORPOSettings,
     sequences=2,
+    soft_labels=False,
     whole_logits=True,
     build=build_orpo,
 )

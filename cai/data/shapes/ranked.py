@@ -1,0 +1,84 @@
+"""Layouts of several answers to one prompt, with a rank or a score each.
+
+Their canonical form is a prompt and `answers`, a list of {text or messages, rank or score, perhaps model}: rank 1 is
+the best, a higher score is better, and answers of one rank are not compared. It may be written as it is, too.
+"""
+
+from collections.abc import Iterator
+from itertools import repeat
+
+from cai.data.rows import BadRowError
+from cai.data.shapes.descriptor import Canonical, Row, Shape, items
+
+
+def _rewardbench(row: Row) -> Iterator[Canonical]:
+    answers = [(answer, rank) for rank, column in ((1, "chosen"), (2, "rejected")) for answer in items(row, column)]
+    models = row.get("models")
+    known = models if isinstance(models, list) and len(models) == len(answers) else repeat(None)
+    yield {
+        "answers": [
+            {"text": text, "rank": rank, "model": model} for (text, rank), model in zip(answers, known, strict=False)
+        ]
+    }
+
+
+def _nemo(row: Row) -> Iterator[Canonical]:
+    """Yield NeMo-RL's completions: their ranks count from 0, the best."""
+    answers = []
+    for item in items(row, "completions"):
+        rank = item.get("rank") if isinstance(item, dict) else None
+        if not isinstance(item, dict) or not isinstance(rank, int) or isinstance(rank, bool):
+            raise BadRowError("a completion has no rank")
+        answers.append({"messages": item.get("completion"), "rank": rank + 1, "score": item.get("score")})
+    yield {"answers": answers}
+
+
+def _distilabel(row: Row) -> Iterator[Canonical]:
+    """Yield UltraFeedback's task in distilabel: as many ratings as generations, None where there is none."""
+    generations, ratings = items(row, "generations"), items(row, "ratings")
+    if len(generations) != len(ratings):
+        raise BadRowError("there are not as many ratings as generations")
+    models = row.get("generation_models")
+    known = models if isinstance(models, list) and len(models) == len(ratings) else repeat(None)
+    yield {
+        "answers": [
+            {"text": one, "score": rating, "model": model}
+            for one, rating, model in zip(generations, ratings, known, strict=False)
+        ]
+    }
+
+
+def _is_list_of_texts(row: Row) -> bool:
+    chosen = row.get("chosen")
+    return isinstance(chosen, list) and bool(chosen) and all(isinstance(answer, str) for answer in chosen)
+
+
+RANKED = (
+    Shape(
+        "rewardbench-2",
+        "RewardBench 2's best of several answers",
+        ("prompt", "chosen", "rejected"),
+        ("answers",),
+        lambda row: row.get("prompt"),
+        _rewardbench,
+        reads=("models",),
+        form=_is_list_of_texts,
+    ),
+    Shape(
+        "nemo-rl",
+        "NeMo-RL's ranked completions",
+        ("context", "completions"),
+        ("answers",),
+        lambda row: row.get("context"),
+        _nemo,
+    ),
+    Shape(
+        "distilabel",
+        "distilabel's rated generations",
+        ("instruction", "generations", "ratings"),
+        ("answers",),
+        lambda row: row.get("instruction"),
+        _distilabel,
+        reads=("generation_models",),
+    ),
+)

@@ -1,0 +1,248 @@
+"""Public layouts, each on a row in its real form: what it is taken for, and what comes out in our columns."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from cai.core.addresses import DataSource
+from cai.core.errors import InputError
+from cai.core.records import Prompt
+from cai.data import InputOptions, open_prompts
+from cai.data.examples.opening import open_examples
+from cai.data.rows import BrokenRow
+from cai.data.shapes import SHAPES
+
+USER = [{"role": "user", "content": "Why?"}]
+ASKED_AGAIN = [*USER, {"role": "assistant", "content": "Hm."}, {"role": "user", "content": "Well?"}]
+GOOD, BAD = [{"role": "assistant", "content": "Good."}], [{"role": "assistant", "content": "Bad."}]
+FIRST = {"prompt": USER, "chosen": GOOD, "rejected": BAD, "chosen_probability": 1.0}
+TIE = {"prompt": USER, "chosen": GOOD, "rejected": BAD, "chosen_probability": 0.5}
+AGAIN = {**FIRST, "prompt": ASKED_AGAIN}
+
+
+def said(speaker: str, text: str) -> dict[str, str]:
+    return {"from": speaker, "value": text}
+
+
+def ranked(*answers: tuple[list[dict[str, str]], int, float | None, str | None]) -> dict[str, Any]:
+    return {
+        "prompt": USER,
+        "answers": [
+            {"completion": text, "rank": rank, "score": score, "model": model} for text, rank, score, model in answers
+        ],
+    }
+
+
+HELPSTEER = {"domain": "general", "language": "korean", "context": USER, "response1": "Good.", "response2": "Bad."}
+PKU = {
+    "prompt": "Why?",
+    "response_0": "Bad.",
+    "response_1": "Good.",
+    "prompt_source": "x",
+    "is_response_0_safe": False,
+    "is_response_1_safe": True,
+    "response_0_harm_category": {"Privacy Violation": True},
+    "better_response_id": 0,
+    "safer_response_id": 1,
+}
+JUDGEBENCH = {"pair_id": "1", "source": "mmlu", "question": "Why?", "response_A": "Bad.", "response_B": "Good."}
+SHAREGPT = [said("human", "Why?"), said("gpt", "Hm."), said("human", "Well?")]
+ULTRAFEEDBACK = {"prompt": "Why?", "prompt_id": "f0", "chosen": USER + GOOD, "rejected": USER + BAD, "messages": USER}
+ARGILLA = {"source": "evol", "prompt": "Why?", "chosen": USER + GOOD, "chosen-model": "a", "rejected": USER + BAD}
+REWARDBENCH = {"id": "7", "prompt": "Why?", "chosen": ["Good."], "rejected": ["Bad.", "Worse."], "subset": "Ties"}
+NEMO = [{"rank": 1, "completion": BAD}, {"rank": 0, "completion": GOOD}]
+DISTILABEL = {"instruction": "Why?", "generations": ["Bad.", "Good."], "generation_models": ["m", "n"]}
+HF_CAI = {"init_prompt": "Why?", "init_response": "Bad.", "critic_prompt": "c", "revision_response": "Good."}
+VERL = {"data_source": "d", "prompt": USER, "ability": "math", "reward_model": {"style": "rule", "ground_truth": "4"}}
+ICAI = {"text_a": "Bad.", "text_b": "Good.", "input": "Why?", "model_a": "m", "model_b": "n"}
+LABELLED = {"prompt": USER, "completion": GOOD, "label": True}
+ANSWERED = {"prompt": USER, "completion": GOOD}
+
+CASES: list[tuple[str, str, dict[str, Any], list[dict[str, Any]]]] = [
+    (
+        "hh-rlhf",
+        "pairs",
+        {s: f"\n\nHuman: Why?\n\nAssistant: {t}" for s, t in (("chosen", "Good."), ("rejected", "Bad."))},
+        [FIRST],
+    ),
+    ("trl", "pairs", {"chosen": ASKED_AGAIN + GOOD, "rejected": ASKED_AGAIN + BAD}, [AGAIN]),
+    ("ultrafeedback", "pairs", {**ULTRAFEEDBACK, "score_chosen": 8.5, "score_rejected": 4}, [FIRST]),
+    ("ultrafeedback", "pairs", {**ULTRAFEEDBACK, "score_chosen": 7.0, "score_rejected": 7.0}, [TIE]),
+    ("ultrafeedback", "pairs", {**ARGILLA, "chosen-rating": 5, "rejected-rating": 3.75}, [FIRST]),
+    ("helpsteer3", "pairs", {**HELPSTEER, "overall_preference": -2}, [FIRST]),
+    ("helpsteer3", "pairs", {**HELPSTEER, "overall_preference": 0}, [TIE]),
+    ("helpsteer3", "pairs", {**HELPSTEER, "response1": "Bad.", "response2": "Good.", "overall_preference": 1}, [FIRST]),
+    ("pku-saferlhf-safer", "pairs", PKU, [FIRST]),
+    ("pku-saferlhf-better", "pairs", {**PKU, "better_response_id": 1}, [FIRST]),
+    ("pku-saferlhf-safe", "labelled", PKU, [{"prompt": USER, "completion": BAD, "label": False}, LABELLED]),
+    ("judgebench", "pairs", {**JUDGEBENCH, "label": "B>A"}, [FIRST]),
+    (
+        "rewardbench-2",
+        "pairs",
+        REWARDBENCH,
+        [FIRST, {**FIRST, "rejected": [{"role": "assistant", "content": "Worse."}]}],
+    ),
+    (
+        "nemo-rl",
+        "ranked",
+        {"context": USER, "completions": NEMO},
+        [ranked((GOOD, 1, None, None), (BAD, 2, None, None))],
+    ),
+    ("nemo-rl", "pairs", {"context": USER, "completions": NEMO}, [FIRST]),
+    ("distilabel", "ranked", {**DISTILABEL, "ratings": [2, 5]}, [ranked((GOOD, 1, 5, "n"), (BAD, 2, 2, "m"))]),
+    ("distilabel", "supervised", {"instruction": "Why?", "generation": "Good.", "model_name": "m"}, [ANSWERED]),
+    (
+        "sharegpt",
+        "supervised",
+        {"id": "x", "conversations": [*SHAREGPT, said("gpt", "Good.")]},
+        [{"messages": ASKED_AGAIN + GOOD}],
+    ),
+    ("sharegpt", "supervised", {"conversation": USER + GOOD, "model": "m"}, [{"messages": USER + GOOD}]),
+    (
+        "llama-factory",
+        "pairs",
+        {"conversations": SHAREGPT, "chosen": said("gpt", "Good."), "rejected": said("gpt", "Bad.")},
+        [AGAIN],
+    ),
+    (
+        "llama-factory",
+        "labelled",
+        {"conversations": [said("human", "Why?"), said("gpt", "Good.")], "kto_tag": True},
+        [LABELLED],
+    ),
+    ("llama-factory", "labelled", {"messages": USER + GOOD, "kto_tag": "True"}, [LABELLED]),
+    ("axolotl", "pairs", {"messages": ASKED_AGAIN, "chosen": GOOD[0], "rejected": BAD[0]}, [AGAIN]),
+    (
+        "openai-preference",
+        "pairs",
+        {"input": {"messages": USER, "tools": []}, "preferred_output": GOOD, "non_preferred_output": BAD},
+        [FIRST],
+    ),
+    (
+        "trl",
+        "supervised",
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Why?"}]}, *GOOD]},
+        [{"messages": USER + GOOD}],
+    ),
+    (
+        "alpaca",
+        "supervised",
+        {"instruction": "Well?", "input": "", "output": "Good.", "history": [["Why?", "Hm."]]},
+        [{"prompt": ASKED_AGAIN, "completion": GOOD}],
+    ),
+    ("alpaca", "pairs", {"instruction": "Why?", "input": "", "chosen": "Good.", "rejected": "Bad."}, [FIRST]),
+    ("alpaca", "labelled", {"instruction": "Why?", "input": "", "output": "Good.", "kto_tag": "true"}, [LABELLED]),
+    ("openrlhf", "supervised", {"input": "Why?", "output": "Good."}, [ANSWERED]),
+    ("hf-cai", "supervised", HF_CAI, [ANSWERED]),
+    ("hf-cai", "pairs", HF_CAI, [FIRST]),
+    ("verl", "prompts", VERL, [{"prompt": USER}]),
+    ("icai", "pairs", {**ICAI, "preferred_text": "text_b"}, [FIRST]),
+]
+
+
+def write(path: Path, *rows: dict[str, Any]) -> DataSource:
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    return DataSource.parse(str(path))
+
+
+@pytest.mark.parametrize(("name", "kind", "row", "wanted"), CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])
+def test_a_layout_is_told_and_read(
+    name: str, kind: Any, row: dict[str, Any], wanted: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    source = write(tmp_path / "rows.jsonl", row)
+    is_asked_for = name.startswith("pku")
+    opened = open_examples(source, kind, shape=name if is_asked_for else None)
+    assert [item.values for item in opened.examples() if not isinstance(item, BrokenRow)] == wanted
+    (remark,) = opened.remarks
+    assert f"rows.jsonl is read as {next(s.title for s in SHAPES if s.name == name and kind in s.kinds)[:4]}" in remark
+    assert f"--shape {name}" in remark
+    # The same file gives its prompts, and for them nothing has to be asked.
+    prompts = [item for item in open_prompts(source, InputOptions()) if isinstance(item, Prompt)]
+    first = wanted[0]
+    assert [list(prompt.messages) for prompt in prompts] == [first.get("prompt") or first["messages"][:-1]]
+
+
+def test_every_layout_has_a_case() -> None:
+    assert {shape.name for shape in SHAPES} == {name for name, _, _, _ in CASES}
+
+
+def test_the_page_has_every_layout() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
+    names = {shape.name for shape in SHAPES}
+    assert [
+        name for name in names if f"`{name}`" not in page and f"`{name.removeprefix('pku-saferlhf')}`" not in page
+    ] == []
+
+
+def test_what_says_two_things_is_asked_for_and_not_guessed(tmp_path: Path) -> None:
+    source = write(tmp_path / "pku.jsonl", PKU)
+    with pytest.raises(InputError) as refused:
+        open_examples(source, "pairs")
+    assert str(refused.value) == (
+        "pku.jsonl can be read in 2 ways (PKU-SafeRLHF); say which with --shape pku-saferlhf-better or --shape "
+        "pku-saferlhf-safer."
+    )
+    with pytest.raises(InputError, match="in 3 ways"):
+        open_examples(source)
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ("nothing", "There is no shape 'nothing'; there are alpaca, axolotl, "),
+        ("helpsteer3", "pku.jsonl cannot be read as helpsteer3, which has the columns context, response1, response2, "),
+    ],
+)
+def test_a_shape_that_is_not_there_is_refused(shape: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        open_examples(write(tmp_path / "pku.jsonl", PKU), shape=shape)
+    assert str(refused.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("row", "cause"),
+    [
+        ({**HELPSTEER, "overall_preference": None}, "the overall_preference is no number from -3 to 3 (None)"),
+        ({**JUDGEBENCH, "label": "A"}, "the label is none of A>B, B>A and A=B ('A')"),
+        ({**ICAI, "preferred_text": "both"}, "the preferred_text is none of text_a, text_b and tie ('both')"),
+        (
+            {**ULTRAFEEDBACK, "score_chosen": 1, "score_rejected": 2},
+            "the rejected answer is rated above the chosen one",
+        ),
+        (
+            {**DISTILABEL, "ratings": [None, 5]},
+            "an answer has neither rank nor score, or not the one that the others have",
+        ),
+        ({**DISTILABEL, "ratings": [5, 5]}, "no two of the answers have different ranks and texts"),
+        ({"context": USER, "completions": [{"completion": GOOD}, NEMO[0]]}, "a completion has no rank"),
+        ({"messages": USER, "chosen": GOOD[0], "rejected": "Bad."}, "the conversation has a turn that is no object"),
+    ],
+)
+def test_a_label_that_cannot_be_read_is_none(row: dict[str, Any], cause: str, tmp_path: Path) -> None:
+    (item,) = open_examples(write(tmp_path / "rows.jsonl", row), "pairs").examples()
+    assert isinstance(item, BrokenRow)
+    assert (item.place, item.cause) == ("rows.jsonl:1", cause)
+
+
+def test_one_bad_row_harms_no_other_and_does_not_hide_the_layout(tmp_path: Path) -> None:
+    bad = {**HELPSTEER, "context": None, "overall_preference": 2}
+    source = write(tmp_path / "rows.jsonl", bad, {**HELPSTEER, "overall_preference": -1}, {"id": 1})
+    items = list(open_examples(source, "pairs").examples())
+    assert [isinstance(item, BrokenRow) for item in items] == [True, False, True]
+
+
+def test_ranked_answers_may_be_written_as_they_are(tmp_path: Path) -> None:
+    answers = [
+        {"text": "Bad.", "score": 1.5},
+        {"messages": GOOD, "score": 4, "model": "m"},
+        {"text": "Bad!", "score": 1.5},
+    ]
+    source = write(tmp_path / "rows.jsonl", {"prompt": "Why?", "answers": answers})
+    also_bad = [{"role": "assistant", "content": "Bad!"}]
+    (whole,) = open_examples(source, "ranked").examples()
+    assert not isinstance(whole, BrokenRow)
+    assert whole.values == ranked((GOOD, 1, 4, "m"), (BAD, 2, 1.5, None), (also_bad, 2, 1.5, None))
+    pairs = [item.values for item in open_examples(source).examples() if not isinstance(item, BrokenRow)]
+    assert pairs == [FIRST, {**FIRST, "rejected": also_bad}]
