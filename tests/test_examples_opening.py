@@ -10,7 +10,9 @@ from cai.core.addresses import DataSource
 from cai.core.errors import InputError
 from cai.data.examples.opening import open_examples
 from cai.data.examples.shaping import COLUMNS
+from cai.data.export import ExportOptions, export_run
 from cai.data.rows import BrokenRow
+from cai.rundir.layout import split_path
 from tests.storage import fill, make_row
 
 PAIR = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
@@ -59,6 +61,17 @@ def test_a_run_gives_pairs_or_what_it_is_asked_for(tmp_path: Path) -> None:
     assert [item.place for item in open_examples(source, "prompts").examples()] == [
         f"{source}:prompt-{number}" for number in range(3)
     ]
+
+
+def test_a_run_s_ranked_answers_are_what_its_export_reads_as(tmp_path: Path) -> None:
+    fill(tmp_path / "run", [make_row(number) for number in range(20)])
+    export_run(tmp_path / "run", ExportOptions(test_share=0.0))
+    exported = DataSource.parse(str(split_path(tmp_path / "run", "ranking", "train")))
+    of_run, of_file = (
+        [item.values for item in open_examples(source, "ranked").examples() if not isinstance(item, BrokenRow)]
+        for source in (DataSource.parse(str(tmp_path / "run")), exported)
+    )
+    assert of_run == of_file != []
 
 
 def test_what_holds_nothing_is_told_with_what_would_do(tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
 """Several answers to one prompt, with what tells the better: ranks, or scores.
 
-`answers` is a list of {text | messages, rank?, score?, model?}. Rank 1 is the best and a higher score is better; ranks
-count where there are both. Read, an answer is {completion, rank, score, model}: the assistant's one turn, and a rank in
-every case, 1, 2, 3 …, which equally good answers share. Answers of one rank are not compared.
+`answers` is a list of {text | messages, rank?, score?, model?, thinking?}. Rank 1 is the best and a higher score is
+better; ranks count where there are both. Read, an answer is {completion, rank, score, model}: the assistant's one turn,
+and a rank in every case, 1, 2, 3 …, which equally good answers share. Answers of one rank are not compared.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
-from cai.data.examples.conversations import Turns, read_answer
+from cai.data.examples.conversations import THINKING, Turns, read_answer
 from cai.data.examples.labels import read_number
 from cai.data.rows import BadRowError
 
@@ -52,7 +52,9 @@ def _read(item: Any, prompt: Turns) -> dict[str, Any]:
     if not isinstance(item, dict):
         raise BadRowError("an answer is no object with text and rank or score")
     said = item.get("text") if item.get("text") is not None else item.get("messages")
-    model = item.get("model")
+    model, thought = item.get("model"), item.get(THINKING)
+    if isinstance(said, str) and thought:
+        said = [{"role": "assistant", "content": said, THINKING: thought}]
     return {
         "completion": read_answer(said, prompt),
         **{name: read_number(item.get(name)) for name in ("rank", "score")},

@@ -21,10 +21,13 @@ from cai.core.identity import draw
 from cai.core.mark import kind_of_any
 from cai.core.paths import expand
 from cai.core.records import Row
+from cai.data.examples.conversations import read_prompt
 from cai.data.examples.labels import gate_label
+from cai.data.examples.ranked import read_ranked
 from cai.data.examples.shaping import COLUMNS, NEEDS, ExampleKind, Layout, label_pair
 from cai.data.examples.tables import Example
 from cai.data.export.preference import preference_pairs
+from cai.data.export.ranking import ranked_answers
 from cai.data.export.sft import answer_message, sft_examples
 from cai.data.export.splits import SALT
 from cai.data.rows import BrokenRow, broken
@@ -38,6 +41,7 @@ TRUNCATED = "truncated"
 _LAYOUTS: Mapping[ExampleKind, Layout] = {
     "supervised": "completion",
     "pairs": "pairs",
+    "ranked": "ranked",
     "labelled": "labelled",
     "prompts": "prompts",
 }
@@ -91,13 +95,17 @@ class RunExamples:
             shown = f"{self.name}:{row.prompt.id}"
             left_out: Counter[str] = Counter()
             for example in self._of_row(row, left_out):
-                yield Example(shown, {name: example[name] for name in COLUMNS[self.layout]}, held_out)
+                values = {name: example[name] for name in COLUMNS[self.layout]}
+                yield Example(shown, values | {"prompt": list(values["prompt"])}, held_out)
             for reason in left_out.elements():
                 yield broken(shown, reason, row.prompt.messages[-1]["content"])
 
     def _of_row(self, row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
         if self.kind == "supervised":
             yield from sft_examples(row, self._choices.revisions == "all", left_out, reasoning=True)
+        elif self.kind == "ranked":
+            for example in ranked_answers(row, left_out, reasoning=True):
+                yield {**example, "answers": read_ranked(example["answers"], read_prompt(list(row.prompt.messages)))}
         elif self.kind == "prompts":
             yield {"prompt": row.prompt.messages}
         elif self.kind == "labelled" and self._choices.labels_from == "gates":
