@@ -22,6 +22,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "judge": cai.judge,
     "evaluate": cai.evaluate,
     "loop": cai.loop,
+    "advise": cai.advise,
     "train": cai.train,
     "export": cai.Run.export,
     "drop": cai.Run.drop,

@@ -20,11 +20,11 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("cluster", "judge_checking", "tiny"),
     ("generate", "judging", "train", "evaluate"),
-    ("loop",),
+    ("loop", "advice"),
     ("cli", "api", "errors"),
 )
 """Level 0 first. A package may import from lower levels and from itself, never from its neighbours."""
-VERBS = ("generate", "judging", "train", "evaluate", "loop")
+VERBS = ("generate", "judging", "train", "evaluate", "loop", "advice")
 DOORS = ("settings.py", "plan.py", "run.py")
 """What every verb has: plain values under the options' names, a plan without a loaded model, and the work."""
 

@@ -11,7 +11,7 @@ from cai.api.looping import LoopResult, loop
 from cai.api.planning import plan, run_async
 from cai.api.runs import RunDirectory as Run
 from cai.api.runs import open_run
-from cai.api.training import Training, train
+from cai.api.training import Training, advise, train
 from cai.api.working import Plan
 from cai.core.records import Message, Row
 from cai.evaluate.results import Evaluation
@@ -27,6 +27,7 @@ __all__ = [
     "Row",
     "Run",
     "Training",
+    "advise",
     "check_constitution",
     "check_model",
     "convert_model",

@@ -130,10 +130,11 @@ def data_sources(data: Data) -> tuple[DataSource, ...]:
     several = tuple(data) if isinstance(data, Iterable) and not isinstance(data, str | Run) else (data,)
     if not several:
         raise UsageError("data is empty; give a run, a file or a dataset to learn from")
-    return tuple(_data_source(one) for one in several)
+    return tuple(data_source(one) for one in several)
 
 
-def _data_source(one: str | Path | Run) -> DataSource:
+def data_source(one: str | Path | Run) -> DataSource:
+    """Return the place of one run, path or name; raises UsageError for what is none."""
     if isinstance(one, str):
         return DataSource.parse(one)
     if isinstance(one, Path | Run):

@@ -1,4 +1,4 @@
-"""`train`: one method on one model and one body of data."""
+"""`train`: one method on one model and one body of data; `advise`: which method suits what data."""
 
 import inspect
 import os
@@ -8,10 +8,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from cai.advice.outcome import Advice
+from cai.advice.settings import AdviseSettings
 from cai.api.given import (
     Data,
     Model,
     checkpoint_spec,
+    data_source,
     data_sources,
     existing_directory,
     local_directory,
@@ -19,6 +22,7 @@ from cai.api.given import (
     require_log_probabilities,
 )
 from cai.api.options import Count, CountOfTwo, NotNegative, Positive, Seed, Share, check_own, checked
+from cai.api.runs import RunDirectory as Run
 from cai.api.showing import Showing
 from cai.api.working import Call, Plan
 from cai.core.errors import UsageError
@@ -203,3 +207,19 @@ def packages_of_training() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
+
+
+def advise(
+    data: str | Path | Run, *, model: str | Path = "tiny", split: str | None = None, device: str = "auto"
+) -> Advice:
+    """Return which training suits the data, first things first: reasons, sources, commands and costs.
+
+    `data` is a run, a file, a saved dataset or a hub name, `split` the one that is meant of several; `model` is the
+    one that would be trained, `device` where (`cpu`, `cuda`, `mps` or `auto`). The data is read once, the model's
+    weights are not. Raises InputError, RunError or ModelError in one sentence.
+    """
+    with packages_of_training():
+        from cai.advice.plan import plan_advise  # noqa: PLC0415
+        from cai.advice.run import advise as find_advice  # noqa: PLC0415
+    checked(advise, locals())
+    return find_advice(plan_advise(AdviseSettings(data_source(data), checkpoint_spec(model), split, device)))

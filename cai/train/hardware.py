@@ -103,7 +103,7 @@ def settle(machine: Machine, workload: Workload, choices: Choices) -> Hardware:
     packing = _packing(machine, choices.packing)
     halved = bfloat16 and machine.kind == "cuda" and not _float32_fits(machine, workload)
     weights: Precision = "bfloat16" if halved else "float32"
-    free = machine.memory * _USABLE - _state(workload, weights) / (machine.processes if machine.sharded else 1)
+    free = machine.memory * _USABLE - state_bytes(workload, weights) / (machine.processes if machine.sharded else 1)
     share = choices.batch // machine.processes
     plain = _micro_batch(
         share, length * workload.sequences, free, _token_bytes(workload, bfloat16, checkpointing=False)
@@ -162,10 +162,10 @@ def _float32_fits(machine: Machine, workload: Workload) -> bool:
     if workload.quantized or workload.trained < workload.parameters:
         return False
     room = machine.memory * _FULL_SHARE * (machine.processes if machine.sharded else 1)
-    return _state(workload, "float32") <= room
+    return state_bytes(workload, "float32") <= room
 
 
-def _state(workload: Workload, weights: Precision) -> float:
+def state_bytes(workload: Workload, weights: Precision) -> float:
     """Return the bytes of weights, gradients and optimiser."""
     frozen = workload.parameters - workload.trained if workload.trained < workload.parameters else 0
     if frozen:

@@ -1,0 +1,98 @@
+"""`advise`: recommendations, each with its reason, source, command, and what it costs on this machine.
+
+Memory is what `cai.train.hardware` reckons, time comes from a measured multiplication. Training takes about 6
+operations a parameter and token, 4 where an adapter is trained and the base stays (arXiv 2001.08361, section 2.1: 2
+forward and 4 backward, of which half are the weights' gradients). How many the machine makes a second is measured with
+a matrix product; training is taken to reach a third of that, so that a time is right within a factor of about three.
+"""
+
+import time
+
+import torch
+
+from cai.advice.outcome import Advice, Advised, Cost
+from cai.advice.plan import AdvisePlan
+from cai.advice.rules import RULES, Recommendation
+from cai.train.hardware import Workload, state_bytes
+from cai.train.machine import Machine
+from cai.train.methods import find_method
+from cai.train.model import ModelShape
+
+REACHED = 0.33
+_USABLE = 0.85
+_SIDE = 1024
+_SECONDS = 0.2
+
+
+def advise(plan: AdvisePlan) -> Advice:
+    """Return what the rules say of the facts."""
+    found = [recommendation for rule in RULES if (recommendation := rule(plan.facts)) is not None]
+    speed = measure_speed(plan.facts.machine.kind) if any(each.trains for each in found) else 0.0
+    return Advice(tuple(_facts(plan)), tuple(_advised(plan, each, speed) for each in found), plan.remarks)
+
+
+def _advised(plan: AdvisePlan, recommendation: Recommendation, speed: float) -> Advised:
+    method, facts = recommendation.method, plan.facts
+    if not recommendation.trains:
+        return Advised(recommendation, f"cai {method} {recommendation.options} --model {facts.model}", None, "none")
+    whole, adapted = (_cost(plan, method, shape, speed) for shape in (plan.whole, plan.adapted))
+    cost, adapter = (whole, "none") if whole.fits else (adapted, "lora")
+    words = ["cai train", method, "--data", facts.data, "--model", facts.model, recommendation.options]
+    words += [] if adapter == "none" else ["--adapter", adapter]
+    command = " ".join(word for word in (*words, f"--out models/{method}") if word)
+    return Advised(recommendation, command, cost, adapter)
+
+
+def _cost(plan: AdvisePlan, name: str, shape: ModelShape, speed: float) -> Cost:
+    """Return what a method costs; of methods that draw responses the time of drawing is not in it."""
+    method, counted = find_method(name), plan.facts.counted
+    workload = Workload(
+        parameters=shape.parameters + shape.adapter_parameters,
+        trained=shape.adapter_parameters or shape.parameters,
+        layers=shape.layers,
+        hidden=shape.hidden,
+        vocabulary=shape.vocabulary,
+        longest=0,
+        context=shape.context,
+        sequences=1,
+        logits=False,
+        quantized=False,
+    )
+    tokens = counted.examples * counted.characters * plan.facts.shape.tokens_per_character * method.epochs
+    return cost_of(plan.facts.machine, workload, tokens, speed)
+
+
+def _facts(plan: AdvisePlan) -> list[str]:
+    counted, shape, machine = plan.facts.counted, plan.facts.shape, plan.facts.machine
+    left_out = sum(counted.left_out.values())
+    told = [
+        f"{counted.examples:,} examples ({'text' if counted.plain_text else counted.kind}) of {counted.prompts:,} "
+        f"prompts, {counted.characters:,.0f} characters on average"
+        + (f"; {left_out:,} rows give none" if left_out else ""),
+        f"{shape.name}: {shape.parameters / 1e6:,.0f} M parameters, "
+        + ("a chat model" if shape.chats else "without a chat template: a base model"),
+        f"{machine.name}, {machine.memory / 1e9:,.1f} GB for training",
+    ]
+    if counted.soft:
+        told.append(f"soft labels, {counted.uncertain:.0%} of them between 40 and 60 %")
+    return told
+
+
+def cost_of(machine: Machine, workload: Workload, tokens: float, speed: float) -> Cost:
+    """Return what training on so many tokens costs; `speed` are the operations a second that were measured."""
+    memory = state_bytes(workload, "float32")
+    frozen = workload.trained < workload.parameters
+    operations = (4 if frozen else 6) * workload.parameters * workload.sequences * tokens
+    return Cost(int(memory), memory <= machine.memory * _USABLE, operations / (speed * REACHED))
+
+
+def measure_speed(kind: str) -> float:
+    """Return the floating-point operations a second of a device, in the precision that it trains in by default."""
+    dtype = torch.bfloat16 if kind == "cuda" else torch.float32
+    one = torch.ones(_SIDE, _SIDE, dtype=dtype, device=kind)
+    one @ one
+    began, count = time.perf_counter(), 0
+    while (seconds := time.perf_counter() - began) < _SECONDS or not count:
+        (one @ one)[0, 0].item()  # waits until the device is done
+        count += 1
+    return count * 2 * _SIDE**3 / seconds
