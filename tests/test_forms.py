@@ -37,7 +37,7 @@ def test_the_form_is_settled_before_a_model_is_open(
     settings = GenerateSettings(str(file), model=ModelSpec.parse(model), form=option, out=tmp_path / "run")  # type: ignore[arg-type]
     plan = plan_generate(settings)
     assert plan.method.plan.form == form
-    assert plan.identity("m", "j")["form"] == form
+    assert plan.identity("m", "j", ())["form"] == form
 
 
 def test_what_a_model_states_is_a_form_or_a_mistake(tmp_path: Path) -> None:

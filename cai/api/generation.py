@@ -18,6 +18,7 @@ from cai.api.given import (
     optional_model,
     require_here,
     require_log_probabilities,
+    several_models,
 )
 from cai.api.options import (
     Count,
@@ -57,6 +58,7 @@ def generate(
     *,
     constitution: str | Path,
     model: Model = "tiny",
+    responders: Sequence[Model] = (),
     judge: Model | None = None,
     prompts: Prompts | None = None,
     prompt_column: str | None = None,
@@ -112,12 +114,12 @@ def generate(
     The same call again goes on where it was stopped; a run that was made with other settings is refused with a RunError
     that names them, unless `fresh` discards it. A prompt that fails is in `Run.failures` with its cause.
 
-    `constitution` is a YAML file or the name of a shipped one. `model` answers and `judge` judges (None: the same
-    model): a name as after `--model`, an engine, or a plain or async function from a list of messages to a text. A
-    function gives no log-probabilities, so it wants `gate=False`, and as a judge `judge_by="text"`. `prompts` (None:
-    the constitution's) are a place (`prompt_column` and `split` as for a file or a dataset), or an iterable of texts,
-    conversations and rows; `limit` of them are used, with `shuffle` in an order drawn from `seed`, which decides
-    everything else that is drawn too.
+    `constitution` is a YAML file or the name of a shipped one. `model` answers, `responders` answer every prompt beside
+    it, and `judge` judges (None: `model`): each is a name as after `--model`, an engine, or a plain or async function
+    from a list of messages to a text. A function gives no log-probabilities, so it wants `gate=False`, and as a judge
+    `judge_by="text"`. `prompts` (None: the constitution's) are a place (`prompt_column` and `split` as for a file or a
+    dataset), or an iterable of texts, conversations and rows; `limit` of them are used, with `shuffle` in an order
+    drawn from `seed`, which decides everything else that is drawn too.
 
     A prompt gets `samples` responses of `max_tokens` tokens at most, drawn at `temperature` and `top_p`, and where the
     backend has them by `top_k`, `min_p`, `repetition_penalty` and `stop`, texts to end before; critiques and revisions
@@ -241,10 +243,12 @@ class GenerateCall(_Filling):
         with lent_prompts(options.pop("prompts")) as source:
             cluster = {name: options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica")}
             model, judge = model_spec(options.pop("model")), optional_model(options.pop("judge"))
-            require_here((model, judge), cluster["cluster"])
+            responders = tuple(map(model_spec, several_models(options.pop("responders"))))
+            require_here((model, *responders, judge), cluster["cluster"])
             settings = GenerateSettings(
                 constitution=str(options.pop("constitution")),
                 model=model,
+                responders=responders,
                 judge=judge,
                 prompts=source,
                 cluster=cluster_settings(**cluster),
@@ -252,11 +256,14 @@ class GenerateCall(_Filling):
                 **_common(options),
             )
             check_engine_options(
-                (model, judge or model), settings.engine.engine_option, settings.engine.template_option
+                (model, *responders, judge or model),
+                settings.engine.engine_option,
+                settings.engine.template_option,
             )
             plan = plan_generate(settings)
             if plan.method.plan.gate and plan.method.plan.rounds:
-                require_log_probabilities(model, "the gate", "gate=False")
+                for spec in (model, *responders):
+                    require_log_probabilities(spec, "the gate", "gate=False")
             if settings.judging.judge_by == "logprobs":
                 require_log_probabilities(judge or model, "the judge", 'judge_by="text"')
             yield plan

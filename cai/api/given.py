@@ -63,6 +63,13 @@ def optional_model(model: Model | None) -> ModelSpec | None:
     return None if model is None else model_spec(model)
 
 
+def several_models(models: Sequence[Model]) -> Sequence[Model]:
+    """Return a list of models as it is; raises UsageError for one model, whose letters would be taken for models."""
+    if isinstance(models, str) or not isinstance(models, Sequence):
+        raise UsageError(f"responders is {models!r}; give a list of models")
+    return models
+
+
 def labelled_model(model: Model) -> LabelledModel:
     """Return a model with the name that it has in tables, if it was given one; raises ModelError."""
     return LabelledModel.parse(model) if isinstance(model, str) else LabelledModel(None, GivenModel(model))

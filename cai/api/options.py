@@ -33,7 +33,9 @@ ThinkingMode = Literal["off", "on", "auto"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 """At least 0 and less than 1."""
 
-GIVEN = frozenset({"model", "models", "judge", "baseline", "prompts", "evaluation_prompts", "data", "run"})
+GIVEN = frozenset(
+    {"model", "models", "responders", "judge", "baseline", "prompts", "evaluation_prompts", "data", "run"}
+)
 """The parameters that `given.py` looks at."""
 
 

@@ -85,6 +85,13 @@ _rate_options = option_group(
     show_default=True,
     help=f"{model_forms()}.",
 )
+@click.option(
+    "--responders",
+    type=ModelSpec.parse,
+    metavar="MODEL",
+    multiple=True,
+    help="A model that answers every prompt beside --model; may be repeated.",
+)
 @click.option("--judge", type=ModelSpec.parse, metavar="MODEL", help="The model that judges (default: the same model).")
 @click.option(
     "--prompts",
@@ -144,7 +151,7 @@ def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
         **options,
     )
     check_engine_options(
-        (settings.model, settings.judge or settings.model),
+        (settings.model, *settings.responders, settings.judge or settings.model),
         settings.engine.engine_option,
         settings.engine.template_option,
     )

@@ -157,8 +157,9 @@ def print_row(console: Console, row: Row, *, reasoning: bool = False) -> None:
     parts: list[RenderableType] = [
         _entry(message["role"], message["content"], "bold") for message in row.prompt.messages
     ]
+    named = len({trace.model for trace in row.traces}) > 1
     for trace in row.traces:
-        parts.extend(_trace(trace, colours=console.color_system is not None, reasoning=reasoning))
+        parts.extend(_trace(trace, colours=console.color_system is not None, reasoning=reasoning, named=named))
     for verdict in row.verdicts:
         parts.extend(_entry("reasons", text, "dim") for text in (verdict.rationales if reasoning else ()))
         parts.append(_verdict(verdict))
@@ -167,11 +168,11 @@ def print_row(console: Console, row: Row, *, reasoning: bool = False) -> None:
     console.print(Panel(Group(*parts), title=shown(title), title_align="left"))
 
 
-def _trace(trace: Trace, *, colours: bool, reasoning: bool) -> list[RenderableType]:
+def _trace(trace: Trace, *, colours: bool, reasoning: bool, named: bool) -> list[RenderableType]:
     def thought(text: str | None, note: str = "") -> list[RenderableType]:
         return [_entry("thought", text, "dim", note)] if reasoning and text else []
 
-    answer = _entry(f"response {trace.sample}", trace.response, "cyan")
+    answer = _entry(f"response {trace.sample}", trace.response, "cyan", (trace.model or "") if named else "")
     parts: list[RenderableType] = [Text(), *thought(trace.reasoning), answer]
     kept = [turn for turn in trace.rounds if turn.revision is None]
     current = trace.response

@@ -120,6 +120,7 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
             console.print(f"{title}: {', '.join(f'{reason} {count:,}' for reason, count in reasons.items())}")
     if export.triples.told:
         console.print(export.triples.told)
+    _print_standings(console, export)
     if export.reasoning:
         told = ", ".join(f"{stage} {count:,}" for stage, count in export.reasoning.items())
         console.print(f"thoughts in the rows (cai export --reasoning has those of answers): {told}")
@@ -144,6 +145,22 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
     load = f"load: {names}; " if written else ""
     # Soft-wrapped, because these lines are there to be copied.
     console.print(f"{load}read: cai show {location(run)}", soft_wrap=True)
+
+
+def _print_standings(console: Console, export: "ExportSummary") -> None:
+    """Print which model was preferred over which, where several answered."""
+    found = export.standings
+    if not found.pairs:
+        return
+    table = Table("model", "strength", title="model against model, first responses, log-odds", box=None)
+    table.title_justify = "left"
+    for one in found.strengths:
+        table.add_row(shown(one.model), f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}]")
+    console.print(table)
+    for pair in found.pairs:
+        console.print(shown(f"{pair.a} preferred over {pair.b}: {pair.told}"), soft_wrap=True)
+    if found.own is not None:
+        console.print(shown(found.own.told), style="yellow", soft_wrap=True)
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:

@@ -140,7 +140,7 @@ class _CountingEngine:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a run is made of, models aside: its method, its judge's configuration, and what counts either's tokens."""
+    """What a run is made of, models aside: its method, its judge's configuration, and what counts each one's tokens."""
 
     method: Method
     judge_configuration: JudgeConfiguration
@@ -148,6 +148,7 @@ class DryRun:
     counter: TokenCounter
     judge_counter: TokenCounter
     ranking: RankingSettings = RankingSettings()
+    responders: tuple[TokenCounter, ...] = ()
 
     def demands(self, prompts: Iterable[Prompt], broken: int) -> Demands:
         """Return what the prompts' rows ask, `expected` with every `broken`-th gate finding its principle broken.
@@ -166,8 +167,9 @@ class DryRun:
         demands, gates = Demands(), 0
         for prompt in prompts:
             traces, revised = [], set()
-            for sample in range(self.samples):
-                engine = _CountingEngine(self.counter, sample, REVISION_TRIES)
+            counters = (self.counter, *self.responders)
+            for sample in range(self.samples * len(counters)):
+                engine = _CountingEngine(counters[sample // self.samples], sample, REVISION_TRIES)
                 try:
                     traces.append(await respond_and_revise(engine, self.method, prompt, sample))
                 except RowError:

@@ -111,7 +111,7 @@ def _basis(run: DryRun, length: int, finished: int) -> tuple[str, ...]:
         unthought = "" if run.method.thinking.response.mode == "off" else " without thoughts"
         expected = f"assuming {broken}texts of {length} tokens{unthought}, until a run has finished some rows"
     return (
-        *dict.fromkeys((run.counter.basis, run.judge_counter.basis)),
+        *dict.fromkeys(counter.basis for counter in (run.counter, *run.responders, run.judge_counter)),
         f"least: {'no principle broken, ' if gate else ''}texts of one token, no two answers that differ",
         f"expected: {expected}",
         f"most: {'every principle broken, ' if gate else ''}texts of {run.method.sampling.max_tokens} tokens"

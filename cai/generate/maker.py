@@ -1,12 +1,14 @@
 """Where rows are made: by models in this process, or by replicas of them on a cluster; to a run it is the same."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import NamedTuple
 
 from cai.cluster import RowMaker, open_cluster
 from cai.cluster.settings import ClusterSettings
+from cai.core.errors import ModelError
 from cai.core.records import Prompt, Provenance, Row
 from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
@@ -31,17 +33,31 @@ class GenerationSpec:
     judge_configuration: JudgeConfiguration
     samples: int
     ranking: RankingSettings = RankingSettings()
+    responders: tuple[ModelSpec, ...] = ()
+
+    @property
+    def responses(self) -> int:
+        """How many responses a prompt gets, of all models together."""
+        return self.samples * (1 + len(self.responders))
 
     async def open(self, say: Callable[[str], None] | None = None) -> RowMaker:
-        """Open the models in this process; the judge is the model itself where both have one spec."""
+        """Open the models in this process, each once: the judge is the model or the responder of its own spec.
+
+        Raises ModelError, also where two models that answer have one name: nobody could tell who said what.
+        """
         async with AsyncExitStack() as stack:
-            engine = await open_closing(self.model_spec, self.engine, stack, say)
-            judge = engine
-            if self.judge_spec != self.model_spec:
-                judge = await open_closing(self.judge_spec, self.engine, stack, say)
-            places = Places(engine.concurrency)
-            judging_places = places if judge is engine else Places(judge.concurrency)
-            return LocalMaker(self, engine, judge, stack.pop_all(), places, judging_places)
+            opened: list[tuple[ModelSpec, OrderedEngine]] = []
+            for spec in (self.model_spec, *self.responders, self.judge_spec):
+                if all(spec != other for other, _ in opened):
+                    engine = await open_closing(spec, self.engine, stack, say)
+                    opened.append((spec, OrderedEngine(engine, Places(engine.concurrency))))
+            judge = next(ordered for spec, ordered in opened if spec == self.judge_spec)
+            answering = tuple(ordered for _, ordered in opened[: 1 + len(self.responders)])
+            names = [ordered.engine.name for ordered in answering]
+            for number, name in enumerate(names):
+                if name in names[:number]:
+                    raise ModelError(f"two models that answer are both called {name}; give each model once")
+            return LocalMaker(self, answering, judge, stack.pop_all())
 
     def revealed(self) -> "_RevealedSpec":
         """Return the spec for other machines, with the addresses as they were typed: pickle leaves secrets out."""
@@ -62,42 +78,54 @@ class _RevealedSpec:
         return await replace(self.spec, model_spec=ModelSpec.parse(self.model), judge_spec=judge).open()
 
 
+class OrderedEngine(NamedTuple):
+    """An engine with its places, in which rows are served in order."""
+
+    engine: Engine
+    places: Places
+
+
 @dataclass(frozen=True, slots=True)
 class LocalMaker:
-    """Models of a spec that are open in this process."""
+    """Models of a spec that are open in this process: `answering` are the model and its responders."""
 
     spec: GenerationSpec
-    engine: Engine
-    judging_engine: Engine
+    answering: tuple[OrderedEngine, ...]
+    judging: OrderedEngine
     stack: AsyncExitStack
-    places: Places
-    judging_places: Places
     rows: Iterator[int] = field(default_factory=count)
     """Rows in the order in which they begin, which is the order in which they are served."""
 
     @property
     def model(self) -> str:
         """The name of the model that answers."""
-        return self.engine.name
+        return self.answering[0].engine.name
+
+    @property
+    def responders(self) -> tuple[str, ...]:
+        """The names of the models that answer beside it."""
+        return tuple(ordered.engine.name for ordered in self.answering[1:])
 
     @property
     def judge(self) -> str:
         """The name of the model that judges."""
-        return self.judging_engine.name
+        return self.judging.engine.name
 
     @property
     def concurrency(self) -> int:
-        """How many requests the model can usefully hold at once."""
-        return self.engine.concurrency
+        """How many requests the models that answer can usefully hold at once, of those that hold most."""
+        return max(ordered.engine.concurrency for ordered in self.answering)
 
     async def make(self, prompt: Prompt, provenance: Provenance, tally: UsageCounter) -> Row:
         """Make a row here."""
-        row = next(self.rows)
-        judge = EngineInOrder(self.judging_engine, self.judging_places, row)
-        judging = Judging(judge, self.spec.judge_configuration, tally, self.spec.ranking)
-        engine = EngineInOrder(self.engine, self.places, row)
-        generation = Generation(engine, self.spec.method, self.spec.samples, provenance, judging)
-        with self.places.row(row), self.judging_places.row(row):
+        row, spec = next(self.rows), self.spec
+        with ExitStack() as served:
+            for ordered in (*self.answering, self.judging):
+                served.enter_context(ordered.places.row(row))
+            judge = EngineInOrder(*self.judging, row)
+            judging = Judging(judge, spec.judge_configuration, tally, spec.ranking)
+            engine, *others = (EngineInOrder(*ordered, row) for ordered in self.answering)
+            generation = Generation(engine, spec.method, spec.samples, provenance, judging, tuple(others))
             return await generation.row(prompt)
 
     async def close(self) -> None:

@@ -1,5 +1,6 @@
 """A generation before any model is open: files read, defaults filled in, mistakes told."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class GeneratePlan:
             self.judge_configuration,
             settings.samples,
             settings.ranking,
+            settings.responders,
         )
 
     @property
@@ -55,7 +57,7 @@ class GeneratePlan:
         """What a person must know of the files that were read, a line each."""
         return (*self.told, *self.prompts.remarks)
 
-    def identity(self, model: str, judge: str) -> dict[str, str]:
+    def identity(self, model: str, judge: str, responders: Sequence[str]) -> dict[str, str]:
         """Return everything that must stay the same while one run directory is filled, in words a person can compare.
 
         `--limit` is not among it: a longer run goes on from a shorter one. The prompts are not either: `Inputs` tells
@@ -67,6 +69,7 @@ class GeneratePlan:
             "constitution": self.constitution.label,
             "templates": f"{templates.language} {templates.fingerprint}",
             "model": model,
+            "responders": ", ".join(responders) or "none",
             "judge": judge,
             "prompt-column": settings.prompt_column,
             "shuffle": settings.shuffle,
@@ -89,16 +92,18 @@ class GeneratePlan:
 
 def plan_generate(settings: GenerateSettings) -> GeneratePlan:
     """Read the constitution, the templates and the prompts' shape, and settle what was left open; raises UsageError."""
+    _check_responders(settings)
     sources = load_sources(settings.constitution)
     constitution = resolve(sources)
     templates = Templates.load(constitution.language, settings.prompts_dir)
     revision = _revision_plan(settings, constitution)
-    settings.ranking.require_enough(settings.samples, revised=bool(revision.rounds))
+    responses = settings.samples * (1 + len(settings.responders))
+    settings.ranking.require_enough(responses, revised=bool(revision.rounds))
     if settings.few_shot and not constitution.exemplars:
         raise UsageError(f"--few-shot needs exemplars, and the constitution {constitution.name} has none")
     source = prompt_source(settings.prompts, constitution, "sets")
     sampling = settings.sampling.of_texts(settings.max_tokens)
-    check_sampling([settings.model], sampling)
+    check_sampling([settings.model, *settings.responders], sampling)
     thinking = settings.thinking.of_stages(settings.judging.judge_thinking, settings.revising.critique_thinking)
     out = settings.out if settings.out is not None else Path("runs") / constitution.name
     if not settings.fresh:
@@ -132,6 +137,19 @@ def plan_generate(settings: GenerateSettings) -> GeneratePlan:
         out=out,
         told=tuple(map(str, replacements(sources))),
     )
+
+
+def _check_responders(settings: GenerateSettings) -> None:
+    """Raise UsageError where a model answers twice, or several should on a cluster."""
+    specs = (settings.model, *settings.responders)
+    for number, spec in enumerate(specs):
+        if spec in specs[:number]:
+            raise UsageError(f"--responders {spec} answers already; for more of its answers raise --samples")
+    if settings.responders and settings.cluster.cluster is not None:
+        raise UsageError(
+            "--responders needs all models in one place, and a cluster's replicas hold one: leave --cluster out, or "
+            "make a run for each model"
+        )
 
 
 def _revision_plan(settings: GenerateSettings, constitution: Constitution) -> RevisionPlan:

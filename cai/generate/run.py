@@ -36,11 +36,19 @@ def estimate_generate(plan: GeneratePlan) -> Estimate:
 def _estimate(plan: GeneratePlan, first: Sequence[Prompt | Failure]) -> Estimate:
     settings = plan.settings
     options = EngineOptions(template_options=settings.engine.template_option)
-    counter = open_counter(settings.model, options)
+    counter, *others = (open_counter(spec, options) for spec in (settings.model, *settings.responders))
     judge_counter = (
         counter if settings.judge is None or settings.judge == settings.model else open_counter(settings.judge, options)
     )
-    run = DryRun(plan.method, plan.judge_configuration, settings.samples, counter, judge_counter, settings.ranking)
+    run = DryRun(
+        method=plan.method,
+        judge_configuration=plan.judge_configuration,
+        samples=settings.samples,
+        counter=counter,
+        judge_counter=judge_counter,
+        ranking=settings.ranking,
+        responders=tuple(others),
+    )
     return estimate(first, plan.prompts.size, run, _rows_so_far(plan))
 
 
@@ -57,7 +65,8 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
         maker = await open_maker(plan.spec, settings.cluster, stack, watch.say)
         watch.stage = "estimating"
         foreseen, items = await in_thread(partial(_foresee, plan))
-        identity = plan.identity(maker.model, maker.judge)
+        responders = maker.responders if isinstance(maker, LocalMaker) else ()
+        identity = plan.identity(maker.model, maker.judge, responders)
         recorded = plain(settings) | {
             "out": location(plan.out.absolute()),
             "resolved_constitution": plan.constitution.model_dump(mode="json"),
@@ -95,15 +104,15 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
 async def _check(plan: GeneratePlan, maker: RowMaker, run: Run, watch: Watch) -> JudgeCheck | None:
     """Return what is known of the judge, and of the model as a gate, before the first row; raises as `check_first`."""
     spec, rounds = plan.spec, plan.method.plan.rounds
-    a_prompt = spec.ranking.comparisons(spec.samples, revised=bool(rounds))
+    a_prompt = spec.ranking.comparisons(spec.responses, revised=bool(rounds))
     if not isinstance(maker, LocalMaker):
         if plan.settings.checking.judge_check:
             watch.say("the judge is not tested on a cluster; cai models check --judge tests one")
         return None
     return await check_first(
         Subject(
-            judge=maker.judging_engine if a_prompt else None,
-            gate=maker.engine if plan.method.plan.gate and rounds else None,
+            judge=maker.judging.engine if a_prompt else None,
+            gate=maker.answering[0].engine if plan.method.plan.gate and rounds else None,
             configuration=plan.judge_configuration,
         ),
         Checked(
@@ -154,12 +163,12 @@ def _rows_so_far(plan: GeneratePlan) -> RowsSoFar | None:
         manifest = RunReader(plan.out).manifest
     except RunError:
         return None
-    opened = ("model", "judge", "cai")
-    here, there = plan.identity("", ""), manifest.identity
+    opened = ("model", "responders", "judge", "cai")
+    here, there = plan.identity("", "", ()), manifest.identity
     same = all(there.get(name) == value for name, value in here.items() if name not in opened)
     named = plain(settings)
     if not same or manifest.inputs != plan.prompts.fingerprint:
         return None
-    if any(manifest.settings.get(name) != named[name] for name in ("model", "judge")):
+    if any(manifest.settings.get(name) != named[name] for name in opened[:3]):
         return None
     return RowsSoFar(manifest.rows, manifest.usage)

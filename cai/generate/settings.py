@@ -20,7 +20,10 @@ from cai.models.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class GenerateSettings:
-    """One `cai generate`; None means what the constitution says, or for `judge` the model itself."""
+    """One `cai generate`; None means what the constitution says, or for `judge` the model itself.
+
+    `responders` answer every prompt beside `model`.
+    """
 
     constitution: str
     engine: EngineSettings = EngineSettings()
@@ -29,6 +32,7 @@ class GenerateSettings:
     checking: CheckSettings = CheckSettings()
     cluster: ClusterSettings = ClusterSettings()
     model: ModelSpec = DEFAULT_MODEL
+    responders: tuple[ModelSpec, ...] = ()
     judge: ModelSpec | None = None
     prompts: DataSource | None = None
     prompt_column: str | None = None

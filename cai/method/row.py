@@ -84,20 +84,26 @@ class Judging:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A model and a method that make traces, and the judging that follows."""
+    """A model and a method that make traces, and the judging that follows.
+
+    Each of `responders` answers, criticises and revises beside the model, as often as it does: the model's are samples
+    0 … samples - 1, those of the first responder follow.
+    """
 
     engine: Engine
     method: Method
     samples: int
     provenance: Provenance
     judging: Judging
+    responders: tuple[Engine, ...] = ()
 
     async def row(self, prompt: Prompt) -> Row:
         """Make a row from a prompt; raises RowError or what an engine raises."""
         tally = UsageCounter()
-        engine = Meter(self.engine, tally, self.judging.tally)
+        engines = [Meter(engine, tally, self.judging.tally) for engine in (self.engine, *self.responders)]
         outcomes = await _together(
-            _outcome(respond_and_revise(engine, self.method, prompt, sample)) for sample in range(self.samples)
+            _outcome(respond_and_revise(engines[sample // self.samples], self.method, prompt, sample))
+            for sample in range(self.samples * len(engines))
         )
         traces = tuple(outcome for outcome in outcomes if isinstance(outcome, Trace))
         errors = {f"sample:{number}": item for number, item in enumerate(outcomes) if isinstance(item, RowError)}

@@ -77,6 +77,7 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
             *(f"{escaped(line)}.\n" for line in summary.explanations),
             *_pairs(options),
             *_cycles(summary),
+            *_standings(summary),
             *_junk(summary),
             *_adherence(summary),
             *_reasoning(options, summary),
@@ -110,6 +111,19 @@ def _pairs(options: ExportOptions) -> list[str]:
 def _cycles(summary: ExportSummary) -> list[str]:
     told = summary.triples.told
     return [f"{told[0].upper()}{told[1:]}.\n"] if told else []
+
+
+def _standings(summary: ExportSummary) -> list[str]:
+    found = summary.standings
+    if not found.pairs:
+        return []
+    strengths = [(escaped(one.model), f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}]") for one in found.strengths]
+    return [
+        "Model against model, by the judge's verdicts on first responses; a prompt counts once:\n",
+        *table(("model", "strength in log-odds, 95 % interval"), strengths),
+        *table(("model", "over", "preferred"), [(escaped(one.a), escaped(one.b), one.told) for one in found.pairs]),
+        *([f"{escaped(found.own.told[0].upper() + found.own.told[1:])}.\n"] if found.own else []),
+    ]
 
 
 def _junk(summary: ExportSummary) -> list[str]:

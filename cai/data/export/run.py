@@ -14,6 +14,7 @@ from cai.data.export.earlier import look_at_export, tell_less
 from cai.data.export.explaining import explain
 from cai.data.export.junk import JunkCounter
 from cai.data.export.splits import SplitWriter
+from cai.data.export.standings import StandingsCounter
 from cai.data.export.summary import Adherence, ExportOptions, ExportSummary, TextCounts
 from cai.method.ranking import Triples
 from cai.rundir import Run, RunReader
@@ -70,7 +71,7 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
     gates = _Gates()
     texts: Counter[tuple[str, bool]] = Counter()  # by kind, and by whether they were cut
     junk = JunkCounter()
-    triples = Triples()
+    triples, standings = Triples(), StandingsCounter()
     rows = lacking = verdicts = 0
     try:
         for row in reader:
@@ -85,6 +86,7 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
                         triples += Triples(example["triples"], example["cycles"])
             _count_thoughts(row, thoughts)
             gates.count(row)
+            standings.count(row)
             texts.update(_texts(row))
             verdicts += len(row.verdicts)
             lacking += bool(row.failed)
@@ -110,6 +112,7 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
             junk=junk.counts(),
             ranking=writers["ranking"].finish(),
             triples=triples,
+            standings=standings.standings(),
         )
     finally:
         for writer in writers.values():

@@ -6,6 +6,7 @@ from typing import Literal
 
 from cai.core.errors import UsageError
 from cai.core.shares import is_enough
+from cai.data.export.standings import Standings
 from cai.method.ranking import Triples
 
 
@@ -92,7 +93,8 @@ class ExportSummary:
     what an earlier export held and this one does not. `reasoning` are how many thoughts the rows hold, by stage.
     `verdicts` are all, those that abstained too; `texts` count `responses` and `revisions`; `explanations` are
     sentences on few pairs and cut answers, and what would change that. `triples` are those of answers in rankings
-    that were compared in all ways, and how many of them are cycles.
+    that were compared in all ways, and how many of them are cycles. `standings` are
+    of the models, where several answered.
     """
 
     rows: int
@@ -112,3 +114,4 @@ class ExportSummary:
     junk: JunkCounts = JunkCounts()
     ranking: SplitCounts = NOTHING
     triples: Triples = Triples()
+    standings: Standings = Standings()
