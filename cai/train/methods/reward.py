@@ -9,6 +9,8 @@ Here s is the logistic function, d the chosen answer's score less the rejected o
 one is better. The preference model of Constitutional AI (arXiv 2212.08073, section 4.1) learns from the judge's
 probabilities as they are, because hard labels make it over-confident.
 
+Where a prompt has several pairs they stay in one batch, as InstructGPT's do (`cai.train.trainers.prompt_batches`).
+
 The model's body is the policy's to be; its head is new, so the seed has to be set before the model is loaded. An answer
 is scored whole or not at all: examples longer than the maximal length are left out.
 """
@@ -36,6 +38,7 @@ def build_reward(context: "Context") -> "Trainer":
     from trl import RewardConfig
 
     from cai.train.data.hard_labels import harden
+    from cai.train.trainers.prompt_batches import batch_arguments, mark_elements
     from cai.train.trainers.reward_models import PairCollator, ScoreTrainer, SoftRewardTrainer
 
     arguments = {**context.arguments, "max_length": context.settings.fit.max_length}
@@ -44,6 +47,10 @@ def build_reward(context: "Context") -> "Trainer":
     train, test = context.examples.train, context.examples.test
     if context.own(RewardSettings).labels == "hard":
         train, test = harden(train), None if test is None else harden(test)
+    marked, pairs = mark_elements(train)
+    if pairs.largest > 1:
+        train, test = marked, None if test is None else mark_elements(test)[0]
+        arguments = batch_arguments(arguments, pairs, context.hardware.processes)
     return SoftRewardTrainer(
         model=context.model,
         args=RewardConfig(**arguments),

@@ -18,6 +18,7 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 from cai.data.examples.labels import PROBABILITY
 from cai.train.context import Context
 from cai.train.trainers.lengths import Bucketed, sort_by_length
+from cai.train.trainers.prompt_batches import ELEMENT, gather_elements, spread
 
 TOO_LONG = "longer than the maximal length"
 
@@ -35,6 +36,8 @@ class SoftRewardTrainer(Bucketed, RewardTrainer):  # type: ignore[misc]  # trl i
         prepared = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
         if dropped := len(dataset) - len(prepared):
             self.left_out[TOO_LONG] += dropped
+        if ELEMENT in prepared.column_names and len(prepared):
+            return gather_elements(prepared)
         return sort_by_length(prepared, ("chosen_ids", "rejected_ids"))
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -86,12 +89,13 @@ class ScoreTrainer(Bucketed):
 
 
 class PairCollator(DataCollatorForPreference):  # type: ignore[misc]  # trl is not followed
-    """TRL's collator, with each pair's probability."""
+    """TRL's collator, with each pair's probability; a batch's elements may hold several pairs (`prompt_batches`)."""
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the batch, padded."""
-        batch: dict[str, Any] = super().torch_call(examples)
-        batch[PROBABILITY] = torch.tensor([example[PROBABILITY] for example in examples], dtype=torch.float32)
+        pairs = spread(examples)
+        batch: dict[str, Any] = super().torch_call(pairs)
+        batch[PROBABILITY] = torch.tensor([pair[PROBABILITY] for pair in pairs], dtype=torch.float32)
         return batch
 
 
