@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from cai.core.arrow import ROW
-from cai.core.records import PartFailure, Row, row_from_dict
+from cai.core.records import Criterion, Finding, PartFailure, Row, Score, row_from_dict
 from tests.storage import make_row
 
 SCALARS: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -38,7 +38,13 @@ def test_the_schema_mirrors_the_records_field_by_field() -> None:
 
 def test_a_row_survives_json_and_arrow() -> None:
     part = PartFailure("sample:1", "critique", "http 400", "refused", "{}", ("response", "gate"))
-    row = replace(make_row(7), failed=(part,))
+    row = make_row(7)
+    prompt = replace(row.prompt, rubric=(Criterion("names a dose", -5.0, ("axis:accuracy",)), Criterion("kind", 2.5)))
+    scores = (
+        Score("final:0", "rubric", "a judge", 0.25, (Finding("kind", None, 0.1),)),
+        Score("x", "reward", "m", None),
+    )
+    row = replace(row, prompt=prompt, failed=(part,), scores=scores)
     assert row_from_dict(orjson.loads(orjson.dumps(row))) == row
     table = pa.Table.from_pylist([orjson.loads(orjson.dumps(row))], schema=ROW)
     assert row_from_dict(table.to_pylist()[0]) == row

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from cai.core.errors import ModelError
 from cai.models.checkpoint.files import check_adapter, check_checkpoint
 from cai.models.local.loading import load
+from cai.models.reward_model import load_reward_model
 from cai.models.spec import ModelSpec
 from cai.train.model import find_source, load_model
-from cai.train.rewards.scorer import load_reward_model
 from cai.train.settings import AdapterSettings
 from tests.train_context import CHECKPOINT, make_model
 from tests.training import save_model

@@ -10,8 +10,9 @@ from peft import LoraConfig
 from trl import RewardConfig, RewardTrainer
 
 from cai.core.errors import InputError, ModelError
+from cai.models.reward_model import RewardModel
 from cai.train.methods.reward import RewardSettings, build_reward
-from cai.train.rewards.scorer import RewardModel
+from cai.train.rewards.scorer import ScoreReward
 from cai.train.trainers.reward_models import TOO_LONG
 from tests.train_context import (  # noqa: F401
     BAD,
@@ -67,8 +68,9 @@ def test_flipped_pairs_reverse_the_score_and_what_is_saved_scores_alike(tmp_path
     assert trainer.evaluate()["eval_accuracy"] == 1.0
     trainer.save_model(str(tmp_path / "saved"))
     trainer.processing_class.save_pretrained(tmp_path / "saved")
-    with RewardModel(tmp_path / "saved", CPU, ENDS) as reward:
-        good, bad = reward.score([user(QUESTIONS[0]) + assistant(answer) for answer in (GOOD, BAD)])
+    good, bad = RewardModel(tmp_path / "saved", CPU).score(
+        [user(QUESTIONS[0]) + assistant(answer) for answer in (GOOD, BAD)]
+    )
     assert good is not None
     assert bad is not None
     assert good - bad < -1 if flipped else good - bad > 1
@@ -151,8 +153,7 @@ def test_an_adapter_and_its_new_head_are_learned_saved_and_loaded(tmp_path: Path
         trainer.train()
         saved = tmp_path / f"adapter-{kind}"
         trainer.save_model(str(saved))
-        with RewardModel(saved, CPU, ENDS) as reward:
-            good, bad = reward.score([user(QUESTIONS[0]) + assistant(answer) for answer in (GOOD, BAD)])
+        good, bad = RewardModel(saved, CPU).score([user(QUESTIONS[0]) + assistant(answer) for answer in (GOOD, BAD)])
         assert good is not None
         assert bad is not None
         assert good - bad > 0.1
@@ -173,9 +174,9 @@ def test_padding_and_neighbours_do_not_change_a_score(tmp_path: Path) -> None:
     make_context(tmp_path, "reward", "scored", scored()).tokenizer.save_pretrained(tmp_path / "model")
     model.save_pretrained(tmp_path / "model")
     dialogues = [user(QUESTIONS[0]) + assistant(answer) for answer in (GOOD, "No.", "sleep " * 100, "sleep " * 400)]
-    with RewardModel(tmp_path / "model", CPU, ENDS) as reward:
-        together = reward.score(dialogues)
-        alone = [reward.score([dialogue])[0] for dialogue in dialogues]
+    reward = RewardModel(tmp_path / "model", CPU)
+    together = reward.score(dialogues)
+    alone = [reward.score([dialogue])[0] for dialogue in dialogues]
     assert together[3] is None
     assert together[:3] == pytest.approx(alone[:3], abs=1e-5)
 
@@ -185,7 +186,7 @@ def test_what_was_not_finished_is_worth_the_least(tmp_path: Path) -> None:
     make_model(labels=1).save_pretrained(tmp_path / "model")
     answers = [assistant(answer) for answer in (GOOD, BAD, "No.")]
     prompts = [user(QUESTIONS[0])] * 3
-    with RewardModel(tmp_path / "model", CPU, ENDS) as reward:
+    with ScoreReward(tmp_path / "model", CPU, ENDS) as reward:
         finished = reward(prompts, answers, [[5, 1]] * 3)
         assert reward(prompts, answers, [[5, 1], [5, 1], [5, 6]])[2] == min(finished[:2], key=float)  # type: ignore[arg-type]
         assert reward(prompts, answers, [[5, 6]] * 3) == [None] * 3
@@ -194,9 +195,9 @@ def test_what_was_not_finished_is_worth_the_least(tmp_path: Path) -> None:
 def test_what_is_no_reward_model_is_refused(tmp_path: Path) -> None:
     make_model().save_pretrained(tmp_path / "policy")
     with pytest.raises(ModelError, match="policy is no reward model"):
-        RewardModel(tmp_path / "policy", CPU, ENDS)
+        ScoreReward(tmp_path / "policy", CPU, ENDS)
     make_model(labels=3).save_pretrained(tmp_path / "classes")
     with pytest.raises(ModelError, match="classes is no reward model"):
-        RewardModel(tmp_path / "classes", CPU, ENDS)
+        ScoreReward(tmp_path / "classes", CPU, ENDS)
     with pytest.raises(ModelError, match="holds no model"):
-        RewardModel(tmp_path / "nothing", CPU, ENDS)
+        ScoreReward(tmp_path / "nothing", CPU, ENDS)

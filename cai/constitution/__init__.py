@@ -12,7 +12,15 @@ from cai.constitution.load import (
     resolve,
     shipped_constitutions,
 )
-from cai.constitution.model import Constitution, Exemplar, Principle, RevisionPlan, Severity, json_schema
+from cai.constitution.model import (
+    Constitution,
+    Exemplar,
+    Principle,
+    RevisionPlan,
+    RubricCriterion,
+    Severity,
+    json_schema,
+)
 from cai.constitution.source import Source
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "Principle",
     "Remark",
     "RevisionPlan",
+    "RubricCriterion",
     "Severity",
     "Source",
     "json_schema",

@@ -41,6 +41,7 @@ def lint(sources: Sequence[Source]) -> list[Remark]:
         *_near_duplicates(sources, constitution),
         *_untriggerable(source, constitution),
         *_several_in_one(source),
+        *_rubric(source, constitution),
         *_cut_texts(source),
     ]
     remarks = [Remark(source.path, source.file.line(location), message) for location, message in found]
@@ -152,6 +153,30 @@ def _several_in_one(source: Source) -> _Found:
                 f"the principle {principle.id!r} asks for several things (words: {words}, sentences: {sentences}); "
                 "models keep, and judges decide, one thing at a time: make it several principles",
             )
+
+
+def _rubric(source: Source, constitution: Constitution) -> _Found:
+    """Find rubrics that give no score, and criteria that are several or say the same as another."""
+    own = source.constitution.rubric if source.constitution else ()
+    if own and all(one.points < 0 for one in constitution.rubric):
+        yield (
+            ("rubric",),
+            "no criterion has points above zero, so an answer has nothing to achieve and no score; add what a good "
+            "answer does",
+        )
+    for index, one in enumerate(own):
+        words, sentences = len(one.criterion.split()), len(_SENTENCE_END.findall(one.criterion)) + 1
+        if words > _LONG or sentences > 2:
+            yield (
+                ("rubric", index),
+                f"criterion {index + 1} asks for several things (words: {words}, sentences: {sentences}); "
+                "what is answered with yes or no is one thing: make it several criteria",
+            )
+    for first, second in _similar_pairs([one.criterion for one in own]):
+        yield (
+            ("rubric", second),
+            f"criterion {second + 1} says nearly the same as criterion {first + 1}, whose points count twice; keep one",
+        )
 
 
 def _cut_texts(source: Source) -> _Found:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cai.constitution.model import Constitution, Exemplar, Principle
+from cai.constitution.model import Constitution, Exemplar, Principle, RubricCriterion
 from cai.constitution.source import Source, items, nearest, read_source
 from cai.core.errors import ConstitutionError
 from cai.core.paths import expand
@@ -53,15 +53,19 @@ def load_sources(name_or_path: str) -> tuple[Source, ...]:
 def resolve(sources: Sequence[Source]) -> Constitution:
     """Return the one constitution that `sources` make: later files add, and replace principles of the same id in place.
 
+    So do criteria of the same words.
+
     Language, prompts and revision are the last ones given; name, version, summary and extends are the last file's.
     """
     written = [source.constitution for source in sources if source.constitution is not None]
     principles: dict[str, Principle] = {}
+    rubric: dict[str, RubricCriterion] = {}
     exemplars: list[Exemplar] = []
     given: dict[str, Any] = {}
     for constitution in written:
         principles |= {principle.id: principle for principle in constitution.principles}
         exemplars += constitution.exemplars
+        rubric |= {one.criterion: one for one in constitution.rubric}
         inheritable = constitution.model_fields_set & {"language", "prompts", "revision"}
         given |= {field: getattr(constitution, field) for field in inheritable}
     last = written[-1]
@@ -71,6 +75,7 @@ def resolve(sources: Sequence[Source]) -> Constitution:
         summary=last.summary,
         extends=last.extends,
         principles=tuple(principles.values()),
+        rubric=tuple(rubric.values()),
         exemplars=tuple(exemplars),
         **given,
     )

@@ -1,4 +1,4 @@
-"""The nouns of a constitution: `Constitution`, `Principle`, `RevisionPlan`, `Exemplar`.
+"""The nouns of a constitution: `Constitution`, `Principle`, `RevisionPlan`, `RubricCriterion`, `Exemplar`.
 
 Frozen, and closed to keys that are not theirs. Their field descriptions are the text of `constitutions/schema.json`.
 They know nothing of files, templates or models; `load.py` turns YAML into them.
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
 
 from cai.core.identity import fingerprint
+from cai.core.records import Criterion
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 _UNSEEN = r"\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
@@ -88,6 +89,15 @@ class Exemplar(_Closed):
     revision: Text = Field(description="The response, mended.")
 
 
+class RubricCriterion(_Closed):
+    """One thing that answers are to have, or not to have, and what that is worth."""
+
+    criterion: Text = Field(description="What a response meets or does not, as one statement that is true or false.")
+    points: Annotated[float, Field(strict=True, ge=-1_000_000, le=1_000_000, allow_inf_nan=False)] = Field(
+        description="What meeting it is worth, relative to the others; below zero where meeting it is bad."
+    )
+
+
 class Constitution(_Closed):
     """Principles, and how they are applied.
 
@@ -109,17 +119,27 @@ class Constitution(_Closed):
     prompts: Name | None = Field(None, description="The seed prompt set that is used when none is given.")
     revision: RevisionPlan = Field(RevisionPlan(), description="How responses are critiqued and revised.")
     principles: tuple[Principle, ...] = Field((), description="The rules, in the order they are read.")
+    rubric: tuple[RubricCriterion, ...] = Field(
+        (),
+        description="Criteria with points for every response, beside those that a prompt carries; principles say what "
+        "must not be broken, criteria what an answer is worth.",
+    )
     exemplars: tuple[Exemplar, ...] = Field((), description="Worked chains for base models (--few-shot).")
 
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that name the content, however it was put together; computed anew each time."""
-        return fingerprint(self.model_dump(mode="json", exclude={"extends", "summary"}))
+        unused = {"extends", "summary"} if self.rubric else {"extends", "summary", "rubric"}
+        return fingerprint(self.model_dump(mode="json", exclude=unused))
 
     @property
     def label(self) -> str:
         """How records name it: a person reads the name and the version, a machine the fingerprint."""
         return f"{self.name} {self.version} {self.fingerprint}"
+
+    def criteria(self, own: tuple[Criterion, ...] = ()) -> tuple[Criterion, ...]:
+        """Return the criteria for answers to a prompt: the constitution's, then the prompt's `own`."""
+        return (*(Criterion(one.criterion, one.points) for one in self.rubric), *own)
 
     def applicable(self, tags: Collection[str]) -> tuple[Principle, ...]:
         """Return the principles that apply to a prompt with `tags`, in the constitution's order."""

@@ -6,7 +6,7 @@ and whether an exemplar's principle is in a parent, is `load.py`'s.
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from cai.constitution.model import Constitution, Exemplar, Principle, RevisionPlan
+from cai.constitution.model import Constitution, Exemplar, Principle, RevisionPlan, RubricCriterion
 from cai.core.yamlfile import Location, Problem, YamlFile, read_yaml
 
 _SEARCHED = 20_000
@@ -52,7 +52,7 @@ def read_source(path: Path, *, quoting: bool = True) -> Source:
         constitution = Constitution.model_validate(file.data)
     except ValidationError as error:
         problems += [_problem(file, details) for details in error.errors(include_url=False)]
-    problems += _repeated_ids(file)
+    problems += [*_repeated_ids(file), *_wrong_criteria(file)]
     return Source(path, file, None if problems else constitution, tuple(sorted(problems)))
 
 
@@ -91,6 +91,19 @@ def _repeated_ids(file: YamlFile) -> list[Problem]:
         for name, lines in places.items()
         for line in lines[1:]
     ]
+
+
+def _wrong_criteria(file: YamlFile) -> Iterator[Problem]:
+    """Find criteria that are worth nothing, and those that are written twice."""
+    lines: dict[str, int] = {}
+    for index, item in items(file, "rubric"):
+        if not isinstance(item, dict):
+            continue
+        line, words = file.line(("rubric", index)), item.get("criterion")
+        if item.get("points") == 0 and not isinstance(item["points"], bool):
+            yield Problem(line, f"criterion {index + 1} is worth 0 points; give some, above or below zero")
+        if isinstance(words, str) and lines.setdefault(words.strip(), line) != line:
+            yield Problem(line, f"criterion {index + 1} is written twice (first on line {lines[words.strip()]})")
 
 
 def _problem(file: YamlFile, details: ErrorDetails) -> Problem:
@@ -146,6 +159,8 @@ def _owner(location: Location) -> str:
             return f"principle {index + 1}"
         case ("exemplars", int(index)):
             return f"exemplar {index + 1}"
+        case ("rubric", int(index)):
+            return f"criterion {index + 1} of `rubric`"
     return _label(location)
 
 
@@ -156,6 +171,8 @@ def _allowed_keys(location: Location) -> str:
             model = Principle
         case ("exemplars", _, _):
             model = Exemplar
+        case ("rubric", _, _):
+            model = RubricCriterion
         case ("revision", _):
             model = RevisionPlan
     near = nearest(str(location[-1]), model.model_fields)

@@ -14,12 +14,15 @@ MESSAGES = pa.list_(MESSAGE)
 THINKING_MESSAGES = pa.list_(pa.struct([*MESSAGE, ("thinking", pa.string())]))
 """Messages with what the model thought before them, in the field that TRL and chat templates have for it."""
 
+CRITERION = pa.struct([("criterion", pa.string()), ("points", pa.float64()), ("tags", pa.list_(pa.string()))])
+
 PROMPT = pa.struct(
     [
         ("id", pa.string()),
         ("ordinal", pa.int64()),
         ("messages", MESSAGES),
         ("tags", pa.list_(pa.string())),
+        ("rubric", pa.list_(CRITERION)),
     ]
 )
 
@@ -66,6 +69,18 @@ VERDICT = pa.struct(
     ]
 )
 
+FINDING = pa.struct([("about", pa.string()), ("probability", pa.float64()), ("mass", pa.float64())])
+
+SCORE = pa.struct(
+    [
+        ("source", pa.string()),
+        ("by", pa.string()),
+        ("model", pa.string()),
+        ("value", pa.float64()),
+        ("findings", pa.list_(FINDING)),
+    ]
+)
+
 PART_FAILURE = pa.struct(
     [
         ("part", pa.string()),
@@ -108,6 +123,7 @@ ROW = pa.schema(
         ("usage", USAGE),
         ("provenance", PROVENANCE),
         ("failed", pa.list_(PART_FAILURE)),
+        ("scores", pa.list_(SCORE)),
     ]
 )
 

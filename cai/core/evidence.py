@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cai.core.errors import RowError
-from cai.core.records import CRITIQUE, GATE, REASONING, RESPONSE, REVISION, VERDICT, PartFailure, Row
+from cai.core.records import CRITIQUE, GATE, REASONING, RESPONSE, REVISION, SCORE, VERDICT, PartFailure, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ def of_row(row: Row) -> Evidence:
             answered.add(VERDICT)
         if verdict.rationales:
             answered.add(REASONING)
+    if any(finding.mass is not None for score in row.scores for finding in score.findings):
+        answered.add(SCORE)
     for part in row.failed:
         answered.update(part.answered)
     return Evidence(frozenset(answered), {part.stage: part.kind for part in row.failed if part.kind})

@@ -13,7 +13,7 @@ INPUT = "input"
 """The stage of a failure that no model has to do with: a row of the input that is no prompt."""
 
 RESPONSE, GATE, CRITIQUE, REVISION = "response", "gate", "critique", "revision"
-REASONING, VERDICT = "reasoning", "verdict"
+REASONING, VERDICT, SCORE = "reasoning", "verdict", "score"
 """The stages at which a row asks a model or a judge."""
 
 RoleName = Literal["system", "user", "assistant"]
@@ -27,16 +27,27 @@ class Message(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
+class Criterion:
+    """One criterion of a rubric: what an answer meets or does not, and the points for it; below zero they are lost."""
+
+    criterion: str
+    points: float
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One input: a conversation that ends with the user's turn.
 
-    `id` is the user's own or derived from the content; `ordinal` is its place in the input, counted from 0.
+    `id` is the user's own or derived from the content; `ordinal` is its place in the input, counted from 0. `rubric`
+    are the criteria for its answers alone.
     """
 
     id: str
     ordinal: int
     messages: tuple[Message, ...]
     tags: tuple[str, ...] = ()
+    rubric: tuple[Criterion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +133,40 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class PartFailure:
-    """A part of a row that failed for good while the row lives: a sample, a verdict or an evaluation's gate.
+class Finding:
+    """What one question about an answer came to: how likely it keeps a principle, or meets a criterion.
 
-    `part` names it (`sample:1`, `verdict:response:0:response:1:kind`, `gate:kind`), `stage` is where it stopped, `kind`
-    that of the request's failure (see `errors.RequestError`), `raw` what was said instead. `answered` are the stages at
-    which the part's earlier requests had been answered.
+    `about` is the principle's id, or the criterion's words; `mass` is what the two options weighed together. Without a
+    probability the question was not answered, and without a mass it could not be asked.
+    """
+
+    about: str
+    probability: float | None
+    mass: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What one answer of a row is worth, for choosing among its answers (`cai.method.scoring`).
+
+    `source` says which answer (`response:0`, `revision:0:2`, `final:1`), `by` what scored it (`gates`, `rubric`,
+    `reward`), `model` who. `value` is None where nothing could be said; `findings` are the questions that it rests on.
+    """
+
+    source: str
+    by: str
+    model: str
+    value: float | None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartFailure:
+    """A part of a row that failed for good while the row lives: a sample, a verdict, a score or an evaluation's gate.
+
+    `part` names it (`sample:1`, `verdict:response:0:response:1:kind`, `score:final:0:kind`, `gate:kind`), `stage` is
+    where it stopped, `kind` that of the request's failure (see `errors.RequestError`), `raw` what was said instead.
+    `answered` are the stages at which the part's earlier requests had been answered.
     """
 
     part: str
@@ -194,6 +233,7 @@ class Row:
     usage: Usage
     provenance: Provenance
     failed: tuple[PartFailure, ...] = ()
+    scores: tuple[Score, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +260,24 @@ def row_from_dict(value: Mapping[str, Any]) -> Row:
         Usage(**value["usage"]),
         Provenance(**value["provenance"]),
         read_part_failures(value["failed"]),
+        tuple(map(read_score, value["scores"])),
     )
 
 
 def read_prompt(value: Mapping[str, Any]) -> Prompt:
     """Return the prompt that a plain dictionary spells out; raises KeyError or TypeError when it is none."""
-    return Prompt(value["id"], value["ordinal"], tuple(value["messages"]), tuple(value["tags"]))
+    rubric = tuple(read_criterion(item) for item in value["rubric"])
+    return Prompt(value["id"], value["ordinal"], tuple(value["messages"]), tuple(value["tags"]), rubric)
+
+
+def read_criterion(value: Mapping[str, Any]) -> Criterion:
+    """Return the criterion that a plain dictionary spells out; raises KeyError or TypeError when it is none."""
+    return Criterion(value["criterion"], value["points"], tuple(value["tags"]))
+
+
+def read_score(value: Mapping[str, Any]) -> Score:
+    """Return the score that a plain dictionary spells out; raises KeyError or TypeError when it is none."""
+    return Score(**{**value, "findings": tuple(Finding(**item) for item in value["findings"])})
 
 
 def _trace(value: Mapping[str, Any]) -> Trace:

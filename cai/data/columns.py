@@ -23,8 +23,11 @@ PROMPT_COLUMNS = ("prompt", "messages", "instruction", "question", "text", "init
 SYSTEM_COLUMNS = ("system", "system_prompt")
 """Columns whose text is the system's turn."""
 
-METADATA = ("id", "tags")
-"""Columns that say which row it is and what it is about."""
+RUBRIC_COLUMNS = ("rubric", "rubrics")
+"""Columns that hold the criteria for a prompt's answers; the second is HealthBench's."""
+
+METADATA = ("id", "tags", *RUBRIC_COLUMNS)
+"""Columns that say which row it is, what it is about, and what its answers are to meet."""
 
 _COMPANIONS = {"instruction": ("input", "context")}
 _NAMES_TOLD = 40

@@ -9,10 +9,11 @@ import reprlib
 from decimal import Decimal
 from typing import Any, NamedTuple, cast
 
-from cai.core.records import Message
+from cai.core.records import Criterion, Message
 from cai.data.columns import PromptColumns
 from cai.data.contents import TOOLS, read_content
 from cai.data.rows import BadRowError, BrokenRow, RawRow, broken, check_text, text_of
+from cai.data.rubrics import read_rubric
 
 BROKEN = "broken row "
 """How the id of a row that is no prompt begins; no prompt's own id may, or a broken row would stand for a good one."""
@@ -29,6 +30,7 @@ class Draft(NamedTuple):
     id: str | None
     messages: tuple[Message, ...]
     tags: tuple[str, ...]
+    rubric: tuple[Criterion, ...] = ()
 
 
 def parse(row: RawRow | BrokenRow, columns: PromptColumns) -> Draft | BrokenRow:
@@ -38,7 +40,8 @@ def parse(row: RawRow | BrokenRow, columns: PromptColumns) -> Draft | BrokenRow:
     values = row.values
     try:
         messages = _messages(columns.value(values))
-        return Draft(row.place, _identifier(values.get("id")), messages, _tags(values.get("tags")))
+        name, tags = _identifier(values.get("id")), _tags(values.get("tags"))
+        return Draft(row.place, name, messages, tags, read_rubric(values))
     except BadRowError as error:
         return broken(row.place, str(error), text_of(values.get(columns.main)))
 

@@ -15,7 +15,7 @@ import orjson
 from cai.core.errors import InputError, StoreError
 from cai.core.identity import derive_seed, fingerprint, key
 from cai.core.keyset import KeySet
-from cai.core.records import Failure, Prompt
+from cai.core.records import Failure, Prompt, read_criterion
 from cai.data.columns import METADATA, PROMPT_COLUMNS, PromptColumns, tell_columns
 from cai.data.drafts import BROKEN, Draft, parse
 from cai.data.rows import BrokenRow, RawSource, broken
@@ -59,7 +59,8 @@ class Prompts:
     Every row counts for the ordinal: failures and duplicates too. A prompt without an id of its own is named by the
     fingerprint of its messages; a failure is named by its place (`broken row prompts.jsonl:12`), because its id may be
     at fault or belong to another row. Prompts with the same messages are one prompt: the first is yielded, the others
-    count as `duplicates`; every other row is yielded, as a prompt or as a failure, under a name that no other has.
+    count as `duplicates`, but for those with criteria that the first has not, which are failures; every other row is
+    yielded, as a prompt or as a failure, under a name that no other has.
     Memory is about 16 bytes a prompt, and 16 more when they are shuffled, which copies the prompts into a temporary
     file first.
     """
@@ -117,9 +118,11 @@ class Prompts:
         rows: Iterator[Draft | BrokenRow] = self._drafts()
         if self._shuffle:
             rows = _shuffled(rows, self._options.seed)
-        contents, ids = KeySet(), KeySet()
+        contents, ids, rubrics = KeySet(), KeySet(), KeySet()
         remaining = limit
         for ordinal, row in enumerate(rows):
+            if isinstance(row, Draft):
+                row = _other_rubric(row, contents, rubrics) or row
             item = _failure(ordinal, row) if isinstance(row, BrokenRow) else _name(ordinal, row, contents, ids)
             yield item
             if remaining is not None and isinstance(item, Prompt):
@@ -145,7 +148,20 @@ def _name(ordinal: int, draft: Draft, contents: KeySet, ids: KeySet) -> Prompt |
         return _failure(ordinal, broken(draft.place, cause, draft.messages[-1]["content"]))
     if not contents.add(content_key):
         return None
-    return Prompt(name, ordinal, draft.messages, draft.tags)
+    return Prompt(name, ordinal, draft.messages, draft.tags, draft.rubric)
+
+
+def _other_rubric(draft: Draft, contents: KeySet, rubrics: KeySet) -> BrokenRow | None:
+    """Return why a draft with criteria is none: an earlier row asked the same, without just these."""
+    if not draft.rubric or not rubrics.add(key(fingerprint([draft.messages, draft.rubric]))):
+        return None
+    if key(fingerprint(draft.messages)) not in contents:
+        return None
+    return broken(
+        draft.place,
+        "an earlier row has the same prompt with another rubric, or without one",
+        draft.messages[-1]["content"],
+    )
 
 
 def _failure(ordinal: int, row: BrokenRow) -> Failure:
@@ -182,5 +198,5 @@ def _read(file: BinaryIO, length: int) -> Draft | BrokenRow:
     usable, fields = orjson.loads(file.read(length))
     if not usable:
         return BrokenRow(*fields)
-    place, name, messages, tags = fields
-    return Draft(place, name, tuple(messages), tuple(tags))
+    place, name, messages, tags, rubric = fields
+    return Draft(place, name, tuple(messages), tuple(tags), tuple(map(read_criterion, rubric)))

@@ -1,7 +1,7 @@
 """The gate: does a response break a principle? Answered by log-probability, with one token.
 
 It decides whether a round of critique and revision is written at all, measures models in an evaluation, and is the
-reward of training on a policy's own responses. All of them ask here.
+reward of training on a policy's own responses. All of them ask here; a rubric's criteria are asked likewise.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,20 @@ from cai.models.base import NOT_THINKING, Request, Sampling, Thinking
 
 
 @dataclass(frozen=True, slots=True)
+class YesOrNo:
+    """A question about a response, the two answers to it, and how the assistant's turn begins before them."""
+
+    text: str
+    options: tuple[str, str]
+    prefill: str
+
+
+@dataclass(frozen=True, slots=True)
 class GateAnswer:
     """The probability that a response breaks a principle; None where the two answers' `mass` was too small for one.
 
-    `reasoning` is what the model thought before it answered, None where it did not.
+    Of another question it is the probability of the first of its options. `reasoning` is what the model thought before
+    it answered, None where it did not.
     """
 
     probability: float | None
@@ -39,10 +49,27 @@ async def ask_gate(
 
     `sampling` (its temperature, top-p and limit) and `seed` are for a thought alone.
     """
-    question: Message = {"role": "user", "content": templates.gate(principle)}
+    question = YesOrNo(templates.gate(principle), templates.gate_options, templates.gate_prefill)
+    return await ask_yes_or_no(choose, question, dialogue, thinking=thinking, sampling=sampling, seed=seed)
+
+
+async def ask_yes_or_no(
+    choose: Choose,
+    question: YesOrNo,
+    dialogue: tuple[Message, ...],
+    *,
+    thinking: Thinking = NOT_THINKING,
+    sampling: Sampling = Sampling(),
+    seed: int = 0,
+) -> GateAnswer:
+    """Return how likely the answer is the first of the question's two options, asked behind the dialogue.
+
+    Takes and raises what `ask_gate` does.
+    """
+    asked: Message = {"role": "user", "content": question.text}
     drawn = Sampling(sampling.temperature, sampling.top_p, sampling.max_tokens)
-    request = Request((*dialogue, question), drawn, seed, thinking)
-    choice = await choose_word(choose, request, templates.gate_options, templates.gate_prefill)
+    request = Request((*dialogue, asked), drawn, seed, thinking)
+    choice = await choose_word(choose, request, question.options, question.prefill)
     mass = steady(choice.mass)
     probability = steady(choice.probabilities[0]) if mass >= MINIMUM_MASS else None
     return GateAnswer(probability, mass, choice.reasoning or None)

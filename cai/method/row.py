@@ -8,25 +8,22 @@ missing. A row without any sample fails, and so does one of which a part may suc
 server): it is owed as a whole, because half of it would not be asked for again.
 """
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
 from cai.constitution import Principle
 from cai.core.errors import RowError
-from cai.core.evidence import of_row, part_failure
-from cai.core.records import Comparison, PartFailure, Prompt, Provenance, Row, Trace, Verdict
+from cai.core.evidence import of_row
+from cai.core.records import Comparison, Prompt, Provenance, Row, Trace, Verdict
 from cai.method.comparing import Turns
 from cai.method.critique import Method, respond_and_revise
 from cai.method.judge import JudgeConfiguration, draw_principles, failed_verdict, judge
+from cai.method.parts import outcome_of, part_failures, together, whole_failure
 from cai.method.settings import RankingSettings
 from cai.method.verdicts import ranked_outcome
 from cai.models.base import Engine
 from cai.models.meter import Meter, UsageCounter
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +46,8 @@ class Judging:
         turns = Turns(self.ranking, self.judge_configuration.seed, row.prompt, row.traces)
         while turn := turns.next():
             wanted = list(to_be_judged(self.judge_configuration, row.prompt, turn))
-            outcomes = await _together(
-                _outcome(judge(engine, self.judge_configuration, comparison, principle, row.prompt.id))
+            outcomes = await together(
+                outcome_of(judge(engine, self.judge_configuration, comparison, principle, row.prompt.id))
                 for comparison, principle in wanted
             )
             found: defaultdict[tuple[str, str], list[Verdict]] = defaultdict(list)
@@ -62,9 +59,9 @@ class Judging:
                 found[comparison.a_source, comparison.b_source].append(outcome)
             for sources, on_pair in found.items():
                 turns.note(sources, ranked_outcome(on_pair))
-        judged = replace(row, verdicts=tuple(verdicts), failed=(*row.failed, *_failures(errors)))
+        judged = replace(row, verdicts=tuple(verdicts), failed=(*row.failed, *part_failures(errors)))
         if any(error.retryable for error in errors.values()):
-            raise _whole(errors, of_row(judged).answered)
+            raise whole_failure(errors, of_row(judged).answered)
         return judged
 
     async def row(self, row: Row) -> Row:
@@ -101,15 +98,15 @@ class Generation:
         """Make a row from a prompt; raises RowError or what an engine raises."""
         tally = UsageCounter()
         engines = [Meter(engine, tally, self.judging.tally) for engine in (self.engine, *self.responders)]
-        outcomes = await _together(
-            _outcome(respond_and_revise(engines[sample // self.samples], self.method, prompt, sample))
+        outcomes = await together(
+            outcome_of(respond_and_revise(engines[sample // self.samples], self.method, prompt, sample))
             for sample in range(self.samples * len(engines))
         )
         traces = tuple(outcome for outcome in outcomes if isinstance(outcome, Trace))
         errors = {f"sample:{number}": item for number, item in enumerate(outcomes) if isinstance(item, RowError)}
-        row = Row(prompt, traces, (), tally.usage, self.provenance, _failures(errors))
+        row = Row(prompt, traces, (), tally.usage, self.provenance, part_failures(errors))
         if not traces or any(error.retryable for error in errors.values()):
-            raise _whole(errors, of_row(row).answered)
+            raise whole_failure(errors, of_row(row).answered)
         judged = await self.judging.judged(row, tally)
         return replace(judged, usage=tally.usage)
 
@@ -122,45 +119,3 @@ def to_be_judged(
         sources = comparison.a_source, comparison.b_source
         for principle in draw_principles(configuration, prompt.id, prompt.tags, sources):
             yield comparison, principle
-
-
-async def _outcome(work: Coroutine[Any, Any, Result]) -> Result | RowError:
-    """Await a part of a row; return its failure like any other outcome.
-
-    The other parts go on to their end, whatever becomes of this one: were they given up where one fails, failures,
-    which are quicker than answers, would seem to be more than they are.
-    """
-    try:
-        return await work
-    except RowError as error:
-        return error
-
-
-def _failures(errors: Mapping[str, RowError]) -> tuple[PartFailure, ...]:
-    return tuple(part_failure(part, error) for part, error in errors.items())
-
-
-def _whole(errors: Mapping[str, RowError], answered: frozenset[str]) -> RowError:
-    """Return the failure of the row that these failed parts are of.
-
-    It is owed if any of them is, and told by a part that stopped where no other came through, if there is one.
-    """
-    retryable = any(error.retryable for error in errors.values())
-    telling = [error for error in errors.values() if error.retryable == retryable]
-    told = next((error for error in telling if error.kind and error.stage not in answered), telling[0])
-    return RowError(str(told), stage=told.stage, retryable=retryable, kind=told.kind, raw=told.raw, answered=answered)
-
-
-async def _together(work: Iterable[Coroutine[Any, Any, Result]]) -> tuple[Result, ...]:
-    """Await all, side by side; the first failure ends the others. One alone is awaited in place, without a task."""
-    waiting = list(work)
-    if len(waiting) == 1:
-        return (await waiting[0],)
-    tasks = [asyncio.ensure_future(item) for item in waiting]
-    try:
-        return tuple(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

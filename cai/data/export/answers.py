@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cai.core.errors import RunError
-from cai.core.records import Row, Trace, Verdict
+from cai.core.records import Row, Verdict
 from cai.method.comparing import is_revised
 from cai.method.ranking import Outcome, Ranking, Triples, connected, cyclic_triples, rank
+from cai.method.steps import Step, revisions
 from cai.method.verdicts import ranked_outcome
 
 TRUNCATED = "truncated"
@@ -21,31 +22,6 @@ ALONE = "compared with no other"
 
 _DIGITS = 6
 """Beyond these, strengths depend on how a machine rounds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A text, the round that gave it (from 1; 0: the response itself), and the principles that led to it so far.
-
-    `reasoning` is what the model thought before it.
-    """
-
-    text: str
-    round: int
-    principles: tuple[str, ...]
-    truncated: bool
-    reasoning: str | None
-
-
-def revisions(trace: Trace) -> list[Step]:
-    """Return the response, then every revision that changed it; the last is the final text."""
-    steps = [Step(trace.response, 0, (), trace.truncated, trace.reasoning)]
-    for number, turn in enumerate(trace.rounds, start=1):
-        last = steps[-1]
-        if turn.revision is not None and turn.revision != last.text:
-            principles = (*last.principles, turn.principle_id)
-            steps.append(Step(turn.revision, number, principles, turn.truncated, turn.revision_reasoning))
-    return steps
 
 
 def answers_of(row: Row) -> dict[str, Step]:

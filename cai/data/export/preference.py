@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from cai.core.arrow import MESSAGES
 from cai.core.records import Row, Verdict
-from cai.data.export.answers import EMPTY, TRUNCATED, Step, answers_of, compared, rank_row
+from cai.data.export.answers import EMPTY, TRUNCATED, answers_of, compared, rank_row
 from cai.data.export.sft import answer_message
+from cai.method.steps import Step
 from cai.method.verdicts import IDENTICAL, TIE, combine, is_tie
 
 Pairs = Literal["all", "best-worst", "adjacent"]

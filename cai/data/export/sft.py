@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from cai.core.arrow import MESSAGES
 from cai.core.records import Row, Trace
-from cai.data.export.answers import DUPLICATE, EMPTY, TRUNCATED, Step, revisions
+from cai.data.export.answers import DUPLICATE, EMPTY, TRUNCATED
+from cai.method.steps import Step, revisions
 
 SCHEMA = pa.schema(
     [

@@ -32,6 +32,7 @@ _VARIABLES = {
     "revision": ("principle",),
     "anew": ("principle", "response", "critique"),
     "gate": ("principle",),
+    "criterion": ("criterion",),
     "judge": _COMPARING,
     "judge_reason": _COMPARING,
     "judge_decide": (),
@@ -42,12 +43,19 @@ _NEEDED = {
     "critique": ("principle",),
     "anew": ("principle",),
     "gate": ("principle",),
+    "criterion": ("criterion",),
     "judge": _COMPARING[2:],
     "judge_reason": _COMPARING[2:],
 }
 """What a template must use, or the model would not know what it is asked about."""
 
-_ANSWERED = {"gate": "gate", "judge": "judge", "judge_reason": "judge", "judge_decide": "judge"}
+_ANSWERED = {
+    "gate": "gate",
+    "criterion": "criterion",
+    "judge": "judge",
+    "judge_reason": "judge",
+    "judge_decide": "judge",
+}
 """Whose words a template must name, for they are the only answers that are understood."""
 
 
@@ -138,7 +146,7 @@ def _try_out(path: Path, kind: str, template: jinja2.Template, words: Words) -> 
         {"role": "user", "content": "u"},
     ]
     shown = {"messages": conversation, "first": _FIRST, "second": _SECOND, "marker": _MARKER}
-    shown |= {"response": _FIRST, "critique": _SECOND}
+    shown |= {"response": _FIRST, "critique": _SECOND, "criterion": _Probe().text}
     for principle in (_Probe(), _Probe(critique="critique", revision="revision", preference="preference")):
         everything = {**shown, "principle": principle}
         try:

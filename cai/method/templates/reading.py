@@ -17,6 +17,9 @@ from cai.core.yamlfile import YamlFile, read_yaml
 ASKED = ("gate", "judge")
 """The questions that are answered with a word."""
 
+SHARED = {"criterion": "gate"}
+"""Questions that may have answers of their own, and are otherwise answered as another one is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -26,7 +29,7 @@ class Words:
     prefills: Mapping[str, str]
 
 
-KINDS = ("critique", "revision", "anew", "gate", "judge", "judge_reason", "judge_decide")
+KINDS = ("critique", "revision", "anew", "gate", "criterion", "judge", "judge_reason", "judge_decide")
 """A file each, KIND.j2."""
 
 
@@ -37,7 +40,7 @@ def find_folder(root: Path, language: str) -> Path:
     except OSError as error:
         raise TemplateError(f"{root}: the templates directory cannot be read: {error.strerror}") from None
     if language not in present:
-        known = ", ".join(present) or "none (a language is a folder with the seven .j2 files and words.yaml)"
+        known = ", ".join(present) or "none (a language is a folder with the eight .j2 files and words.yaml)"
         raise TemplateError(f"{root}: no templates for the language {language!r}; present: {known}")
     return root / language
 
@@ -60,23 +63,28 @@ def _read(path: Path) -> str:
 
 
 def read_words(path: Path) -> Words:
-    """Return the answers to `gate` and `judge`, two different words each, and how the assistant begins with them."""
+    """Return the answers to `gate` and `judge`, two different words each, and how the assistant begins with them.
+
+    `criterion` may have some too.
+    """
     file = read_yaml(path)
     if file.problems:
         raise TemplateError("\n".join(map(file.describe, file.problems)))
     data: Any = file.data
-    if not isinstance(data, dict) or {*data} - {"prefill"} != {*ASKED}:
+    if not isinstance(data, dict) or {*data} - {"prefill", *SHARED} != {*ASKED}:
         raise TemplateError(
             f"{path}: must hold the two keys `gate` and `judge`, each a list of two answers, and may hold `prefill`"
         )
-    answers = {kind: _read_answers(file, kind, data[kind]) for kind in ASKED}
+    answers = {kind: _read_answers(file, kind, data[kind]) for kind in (*ASKED, *SHARED) if kind in data}
+    answers |= {kind: answers[other] for kind, other in SHARED.items() if kind not in answers}
     prefills = data.get("prefill", {})
-    if not isinstance(prefills, dict) or not prefills.keys() <= {*ASKED}:
+    if not isinstance(prefills, dict) or not prefills.keys() <= {*ASKED, *SHARED}:
         line = file.line(("prefill",))
         raise TemplateError(f"{path}:{line}: `prefill` may hold `gate` and `judge`, each the beginning of an answer")
     for kind, prefill in prefills.items():
         _check_prefill(f"{path}:{file.line(('prefill', kind))}", kind, prefill, answers[kind])
-    return Words(answers, {kind: prefills.get(kind, "") for kind in ASKED})
+    begun = {kind: prefills.get(kind, "") for kind in ASKED}
+    return Words(answers, begun | {kind: prefills.get(kind, begun[other]) for kind, other in SHARED.items()})
 
 
 def _read_answers(file: YamlFile, kind: str, options: Any) -> tuple[str, str]:

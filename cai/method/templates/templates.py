@@ -40,20 +40,22 @@ class PrincipleTexts(Protocol):
 class Templates:
     """The requests of one language.
 
-    `gate_options` are the answers "breaks the principle" and "keeps it", in this order; `judge_options` the names of
-    the first and the second response. `gate_prefill` and `judge_prefill` are how the assistant's turn begins before
-    them. `fingerprint` names all texts and words together.
+    `gate_options` are the answers "breaks the principle" and "keeps it", in this order; `criterion_options` "meets the
+    criterion" and "does not"; `judge_options` the names of the first and the second response. `gate_prefill` and the
+    like are how the assistant's turn begins before them. `fingerprint` names all texts and words together.
     """
 
     def __init__(self, language: str, texts: dict[str, str], words: Words, renders: dict[str, Render]) -> None:
         self.language = language
         self.gate_options, self.judge_options = words.answers["gate"], words.answers["judge"]
         self.gate_prefill, self.judge_prefill = words.prefills["gate"], words.prefills["judge"]
+        self.criterion_options, self.criterion_prefill = words.answers["criterion"], words.prefills["criterion"]
         self.fingerprint = fingerprint({"language": language, "texts": texts, "words": asdict(words)})
         self._critique = _remember(renders["critique"])
         self._revision = _remember(renders["revision"])
         self._anew = renders["anew"]
         self._gate = _remember(renders["gate"])
+        self._criterion = renders["criterion"]
         self._escape = escaper(self.judge_options)
         self._judge = renders["judge"]
         self._judge_reason = renders["judge_reason"]
@@ -95,6 +97,10 @@ class Templates:
     def gate(self, principle: PrincipleTexts) -> str:
         """Return the question whether the last response breaks `principle`; `gate_options` are its answers."""
         return self._gate(principle)
+
+    def criterion(self, criterion: str) -> str:
+        """Return the question whether the last response meets a criterion; `criterion_options` are its answers."""
+        return self._criterion(criterion=criterion)
 
     def judge(self, principle: PrincipleTexts, messages: Sequence[Message], first: str, second: str) -> str:
         """Return the question which response to `messages` is better; `judge_options` are its answers."""

@@ -73,7 +73,7 @@ def choose_reward(context: "Context", device: "torch.device") -> "Reward":
     from cai.method.templates import Templates
     from cai.models import EngineOptions, open_engine
     from cai.train.rewards.adherence import AdherenceReward, EngineThread
-    from cai.train.rewards.scorer import RewardModel
+    from cai.train.rewards.scorer import ScoreReward
 
     settings, own = context.settings, context.own(OnlineSettings)
     if (own.constitution is None) == (own.reward_model is None):
@@ -81,7 +81,7 @@ def choose_reward(context: "Context", device: "torch.device") -> "Reward":
     if own.reward_model is not None:
         if own.judge is not None:
             raise UsageError("--judge goes with --constitution; a reward model scores by itself")
-        return RewardModel(own.reward_model, device, end_tokens(context))
+        return ScoreReward(own.reward_model, device, end_tokens(context))
     constitution = load_constitution(str(own.constitution))
     spec = own.judge or settings.model
     options = EngineOptions(device=str(device))

@@ -25,15 +25,14 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from cai.constitution import Constitution, Principle, Severity
+from cai.constitution import Constitution, Principle
 from cai.core.errors import ContextError, EngineGoneError, RequestError, UsageError
 from cai.core.records import Message
+from cai.method.adherence import weighted_mean
 from cai.method.gate import ask_gate
 from cai.method.templates import Templates
 from cai.models.base import Engine
 from cai.pipeline.breaker import SUSPICIOUS
-
-SEVERITY_WEIGHTS = {Severity.CRITICAL: 4.0, Severity.MAJOR: 2.0, Severity.MINOR: 1.0}
 
 Answer = TypeVar("Answer")
 LogMetric = Callable[[str, float], None]
@@ -226,14 +225,3 @@ class AdherenceReward:
         if asked:
             log_metric("judge/unanswered", unanswered / asked)
             log_metric("judge/failed", len(errors) / asked)
-
-
-def weighted_mean(kept: Sequence[float | None], principles: Sequence[Principle]) -> float | None:
-    """Return the mean of what was answered, by weight times severity; None when nothing was."""
-    total = weights = 0.0
-    for value, principle in zip(kept, principles, strict=True):
-        if value is not None:
-            weight = principle.weight * SEVERITY_WEIGHTS[principle.severity]
-            total += weight * value
-            weights += weight
-    return total / weights if weights else None

@@ -17,12 +17,12 @@ from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 from cai.core.errors import InputError
 from cai.train.context import Context
 from cai.train.rewards.adherence import AdherenceReward
-from cai.train.rewards.scorer import RewardModel
+from cai.train.rewards.scorer import ScoreReward
 from cai.train.trainers.base import BaseTrainer
 
 TOO_LONG = "prompt leaves no room for an answer"
 
-Reward = AdherenceReward | RewardModel
+Reward = AdherenceReward | ScoreReward
 """A TRL reward function that is open while training runs."""
 
 
