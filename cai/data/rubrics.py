@@ -1,5 +1,9 @@
 """Rubrics in rows: the criteria that a prompt's answers are to meet, with points.
 
+    {"prompt": "Is my cough bad?",
+     "rubric": [{"criterion": "Asks how long it has lasted.", "points": 7},
+                {"criterion": "States a diagnosis.", "points": -6}]}
+
 A list of objects with `criterion` and `points`, perhaps `tags`, in the column `rubric`; or in `rubrics`, as HealthBench
 has it (arXiv 2505.08775). Where columns hold only text, as in CSV, the list is written as JSON. Nothing is guessed:
 criteria are neither made up nor mended, and a row whose rubric cannot be read is no prompt.
