@@ -20,10 +20,11 @@ from rich.table import Table
 
 from cai.constitution import RevisionPlan, load_constitution
 from cai.core.records import Prompt, Provenance, Row, Trace, Usage
-from cai.data.export.junk import JunkCounter
 from cai.data.export.sft import sft_examples
+from cai.data.quality import count_left_out
 from cai.method import critique
 from cai.method.critique import Method, respond_and_revise
+from cai.method.junk import KINDS, Asked, find_junk
 from cai.method.templates import Templates
 from cai.models import open_engine
 from cai.models.base import Sampling
@@ -59,16 +60,34 @@ async def measure(model: str, prompts: list[Prompt], method: Method) -> dict[str
 
 def counts(prompts: list[Prompt], traces: list[Trace]) -> dict[str, Any]:
     """Return how much is junk, and the texts."""
-    counter, left_out = JunkCounter(), Counter[str]()
+    left_out: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    revisions = junk = examples = junk_examples = 0
     nobody = Provenance("", "", "", "", "", "", "", 0, 0)
     for number, prompt in enumerate(prompts):
         own = tuple(traces[number * SAMPLES : (number + 1) * SAMPLES])
         row = Row(prompt, own, (), Usage(), nobody)
-        counter.count(row, list(sft_examples(row, all_revisions=False, left_out=left_out)))
+        for trace in own:
+            for turn in trace.rounds:
+                found = find_junk(
+                    turn.revision or "", Asked(prompt.messages, critique=turn.critique or ""), truncated=turn.truncated
+                )
+                kinds.update(found)
+                revisions += 1
+                junk += bool(found)
+        for example in sft_examples(row, False, count_left_out(left_out)):
+            examples += 1
+            junk_examples += bool(find_junk(example["completion"][0]["content"], Asked(prompt.messages)))
     rounds = [asdict(turn) for trace in traces for turn in trace.rounds]
     asked = 3 * sum(len(trace.rounds) for trace in traces)
     return {
-        "junk": asdict(counter.counts()),
+        "junk": {
+            "revisions": revisions,
+            "junk_revisions": junk,
+            "examples": examples,
+            "junk_examples": junk_examples,
+            "kinds": {kind: kinds[kind] for kind in KINDS if kinds[kind]},
+        },
         "left_out": dict(left_out),
         "requests_without_tries": asked,
         "rounds": rounds,

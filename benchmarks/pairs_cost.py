@@ -30,6 +30,7 @@ from cai.core.records import GATE, Message, Prompt, Provenance, Row, Trace, Usag
 from cai.data import InputOptions, open_prompts
 from cai.data.export.preference import preference_pairs
 from cai.data.export.sft import sft_examples
+from cai.data.quality import count_left_out
 from cai.method.critique import CLEARLY_KEPT, Method, respond_and_revise
 from cai.method.gate import ask_gate
 from cai.method.judge import JudgeConfiguration
@@ -187,14 +188,15 @@ async def make(name: str, prompts: Sequence[Prompt], out: Path) -> dict[str, Any
 def written(name: str, rows: Sequence[Row], out: Path) -> dict[str, Any]:
     """Write the rows' examples and pairs where training finds them; return how many are good."""
     left_out: Counter[str] = Counter()
+    record = count_left_out(left_out)
     examples, pairs, good_examples, good_pairs = [], [], 0, 0
     for row in rows:
         question = oracle.understand(row.prompt.messages[-1]["content"])
         kept = replace(row, traces=row.traces[:1]) if name == "best of k" else row
-        for example in sft_examples(kept, name == "paper", left_out):
+        for example in sft_examples(kept, name == "paper", record):
             examples.append({"messages": example["messages"]})
             good_examples += question is not None and rank(question, example["completion"][0]["content"])[0]
-        for pair in preference_pairs(row, left_out):
+        for pair in preference_pairs(row, record):
             pairs.append({key: pair[key] for key in ("prompt", "chosen", "rejected", "chosen_probability")})
             texts = (pair["chosen"][0]["content"], pair["rejected"][0]["content"])
             good_pairs += question is not None and rank(question, texts[0]) > rank(question, texts[1])

@@ -3,7 +3,7 @@
 import random
 
 from cai.constitution import load_constitution
-from cai.evaluate.refusals import refuses
+from cai.method.refusals import refuses
 from cai.tiny import oracle, world
 from cai.tiny.oracle import Meaning
 

@@ -20,6 +20,7 @@ from cai.data.export import DatasetName, ExportOptions, dataset, export_run
 from cai.data.export import splits as splits_module
 from cai.data.export.preference import preference_pairs
 from cai.data.export.sft import sft_examples
+from cai.data.quality import count_left_out
 from cai.method.verdicts import TIE_LEAD
 from cai.rundir import Run
 from cai.rundir import run as run_module
@@ -51,19 +52,19 @@ def trace(
 
 def texts_of(row: Row, all_revisions: bool = False) -> tuple[list[tuple[str, int, list[str]]], Counter[str]]:
     left_out: Counter[str] = Counter()
-    examples = sft_examples(row, all_revisions, left_out)
+    examples = sft_examples(row, all_revisions, count_left_out(left_out))
     return [(item["completion"][0]["content"], item["round"], item["principles"]) for item in examples], left_out
 
 
 def pairs_of(*verdicts: Verdict, traces: tuple[Trace, ...] | None = None) -> tuple[list[dict[str, Any]], Counter[str]]:
     left_out: Counter[str] = Counter()
     row = row_of(traces or (trace(0, "good", "better"), trace(1, "bad")), verdicts)
-    return list(preference_pairs(row, left_out)), left_out
+    return list(preference_pairs(row, count_left_out(left_out))), left_out
 
 
 def test_an_sft_example_says_where_its_text_comes_from() -> None:
     row = row_of((trace(1, "draft", "same", None, "same", "last"),))
-    (example,) = sft_examples(row, False, Counter())
+    (example,) = sft_examples(row, False, count_left_out(Counter()))
     answer = {"role": "assistant", "content": "last"}
     assert example == {
         "id": "p",
@@ -321,7 +322,7 @@ def test_only_the_texts_that_were_cut_are_left_out() -> None:
     assert texts_of(cut_final) == ([("c", 0, [])], {"truncated": 1})
     verdicts = (verdict("response:0", "response:1", 0.9, 0.9), verdict("final:0", "response:0", 0.9, 0.9))
     left_out: Counter[str] = Counter()
-    pairs = list(preference_pairs(replace(cut_final, verdicts=verdicts), left_out))
+    pairs = list(preference_pairs(replace(cut_final, verdicts=verdicts), count_left_out(left_out)))
     assert [pair["chosen_source"] for pair in pairs] == ["response:0"]
     assert left_out == {"truncated": 1}
     cut_response = row_of((trace(0, "a", "b", truncated=True),))

@@ -15,6 +15,7 @@ from cai.core.records import Row, Trace, Verdict
 from cai.data.export import ExportOptions, export_run
 from cai.data.export.preference import Pairs, preference_pairs
 from cai.data.export.ranking import ranked_answers
+from cai.data.quality import count_left_out
 from cai.method.verdicts import CONTRADICTION, TIE
 from tests.storage import abstention, fill, make_row, verdict
 from tests.test_export import row_of, trace
@@ -27,12 +28,12 @@ def named(sample: int, text: str, *revisions: str | None, model: str = "m", trun
 
 def ranked(row: Row) -> tuple[dict[str, Any] | None, Counter[str]]:
     left_out: Counter[str] = Counter()
-    return next(ranked_answers(row, left_out), None), left_out
+    return next(ranked_answers(row, count_left_out(left_out)), None), left_out
 
 
 def pairs_of(row: Row, pairs: Pairs) -> tuple[list[dict[str, Any]], Counter[str]]:
     left_out: Counter[str] = Counter()
-    return list(preference_pairs(row, left_out, pairs=pairs)), left_out
+    return list(preference_pairs(row, count_left_out(left_out), pairs=pairs)), left_out
 
 
 def over(a: int, b: int, probability: float = 0.8) -> Verdict:

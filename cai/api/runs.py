@@ -82,19 +82,23 @@ class RunDirectory:
         reasoning: bool = False,
         pairs: Literal["all", "best-worst", "adjacent"] = "all",
         test_share: float = 0.05,
+        quality: str = "default",
     ) -> "ExportSummary":
         """Write `sft/`, `preference/`, `ranking/` and their dataset card into the run, and return what they hold.
 
         `all_revisions` makes every round's revision SFT data, as in the paper (otherwise the last); `test_share` in
         [0, 1) of the prompts, drawn by the hash of their ids, go to the test split. With `reasoning` the answers have
         what the model thought before them, in the field `thinking`. `pairs` are all that a judge decided, or of each
-        prompt's ranking the best answer against the worst, or each against the next. `generate` and `judge` do it at
-        their end, without options.
+        prompt's ranking the best answer against the worst, or each against the next. `quality` is `default`, `strict`,
+        `none` or a YAML file: which filters leave out, clean or list examples. All that is left out, cleaned or listed
+        is in `quality/ledger.parquet`. `generate` and `judge` export at their end, without options.
         Raises RunError when another process exports the run, StoreError when the disk refuses.
         """
         from cai.data.export import ExportOptions, export_run  # noqa: PLC0415  (Arrow, which a reader may not need)
+        from cai.data.quality import load_quality  # noqa: PLC0415
 
-        return export_run(self.path, ExportOptions(all_revisions, test_share, reasoning, pairs))
+        options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality))
+        return export_run(self.path, options)
 
     def drop(self, ids: Iterable[str] | None = None, where: Iterable[str] = (), *, undo: bool = False) -> Dropped:
         """Leave rows out of all that reads the run, this object too, or with `undo` take them back.
@@ -120,6 +124,7 @@ class RunDirectory:
         reasoning: bool = False,
         pairs: Literal["all", "best-worst", "adjacent"] = "all",
         test_share: float = 0.05,
+        quality: str = "default",
     ) -> "Dataset":
         """Return a dataset made of the rows, in memory, with the columns that TRL's trainers read; a row an example.
 
@@ -130,12 +135,14 @@ class RunDirectory:
         """
         from cai.data.export import ExportOptions, dataset  # noqa: PLC0415
         from cai.data.export.datasets import DATASETS  # noqa: PLC0415
+        from cai.data.quality import load_quality  # noqa: PLC0415
 
         if name not in DATASETS or split not in (None, *SPLITS):
             named = repr(name) if split is None else f"{name!r} with a split {split!r}"
             kinds, splits = ", ".join(DATASETS), " and ".join(SPLITS)
             raise UsageError(f"there is no dataset {named}; there are {kinds}, with the splits {splits}")
-        return dataset(self._reader, name, ExportOptions(all_revisions, test_share, reasoning, pairs), split=split)
+        options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality))
+        return dataset(self._reader, name, options, split=split)
 
 
 def open_run(path: str | Path) -> RunDirectory:

@@ -11,6 +11,7 @@ from cai.cli.screen import Screen
 from cai.cli.tables import print_export
 from cai.cli.terminal import print_json
 from cai.data.export import ExportOptions, export_run
+from cai.data.quality import load_quality
 
 
 @click.command()
@@ -33,6 +34,13 @@ from cai.data.export import ExportOptions, export_run
     show_default=True,
     help="Share of the prompts that goes to the test split.",
 )
+@click.option(
+    "--quality",
+    default="default",
+    show_default=True,
+    metavar="default|strict|none|FILE",
+    help="Which quality filters leave out, clean or list examples; FILE is a YAML file of your own.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def export(
     run: Path,
@@ -40,10 +48,11 @@ def export(
     reasoning: bool,
     pairs: Literal["all", "best-worst", "adjacent"],
     test_share: float,
+    quality: str,
     as_json: bool,
 ) -> None:
     """Write a run's SFT, preference and ranking datasets."""
-    summary = export_run(run, ExportOptions(all_revisions, test_share, reasoning, pairs))
+    summary = export_run(run, ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality)))
     if as_json:
         print_json(dataclasses.asdict(summary))
     else:

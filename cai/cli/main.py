@@ -36,7 +36,7 @@ COMMANDS = {
         "Generate, train on revisions, train on the judge's preferences, and measure what changed.",
     ),
     "judge": ("cai.cli.judge", "Judge a run's pairs again with another constitution or model."),
-    "export": ("cai.cli.export", "Write a run's SFT and preference datasets."),
+    "export": ("cai.cli.export", "Write a run's SFT, preference and ranking datasets."),
     "show": ("cai.cli.show", "Print a run's chains: prompt, response, critique, revision, verdict."),
     "drop": ("cai.cli.drop", "Leave rows of a run out of all that reads it, and take them back."),
     "advise": ("cai.cli.advise", "Say which training suits the data that is there, why, and what it costs here."),

@@ -115,6 +115,10 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
         ("left out of sft", export.sft.left_out),
         ("left out of preference", export.preference.left_out),
         ("answers left out of ranking", export.ranking.left_out),
+        ("cleaned in sft", export.sft.cleaned),
+        ("cleaned in preference", export.preference.cleaned),
+        ("kept in sft, and listed in the ledger", export.sft.reported),
+        ("kept in preference, and listed in the ledger", export.preference.reported),
     ):
         if reasons:
             console.print(f"{title}: {', '.join(f'{reason} {count:,}' for reason, count in reasons.items())}")
@@ -129,11 +133,6 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
         console.print(f"kept by responses, by the gates: {kept}")
     for line in export.explanations:
         console.print(shown(line), style="yellow", soft_wrap=True)
-    junk = export.junk
-    if junk.junk_revisions + junk.junk_examples:
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in junk.kinds.items())
-        revisions = f"{junk.junk_revisions:,} of {junk.revisions:,} revisions{f' ({kinds})' if kinds else ''}"
-        console.print(f"junk by its words: {revisions}, {junk.junk_examples:,} of {junk.examples:,} sft examples")
     for line in export.remarks:
         console.print(shown(line), style="yellow", soft_wrap=True)
     written = [

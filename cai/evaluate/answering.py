@@ -12,9 +12,9 @@ from cai.core.evidence import part_failure
 from cai.core.identity import derive_seed
 from cai.core.records import GATE, Message, Prompt, Provenance, Row, Trace
 from cai.evaluate.records import Answer, Gate, Truth
-from cai.evaluate.refusals import refuses
 from cai.method.critique import Method, make_round, respond_and_revise
 from cai.method.gate import ask_gate
+from cai.method.refusals import refuses
 from cai.models.asking import NO_TEXT, Asker
 from cai.models.base import Engine
 from cai.models.meter import Meter, UsageCounter

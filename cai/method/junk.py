@@ -1,9 +1,11 @@
 """Junk: texts that stand where an answer should, and are none. Found on the surface, without a model.
 
 A weak model that is to revise its answer often writes about the task instead of doing it (the Constitutional AI paper's
-exemplars are there for this, arXiv 2212.08073, section 3.1). `find_junk` names what a text is; it never changes one.
-What it knows are words of English and Korean, and repetition and copying in any language. It does not see whether an
-answer is good, right, safe or even sensible. How often it errs is in docs/revision.md.
+exemplars are there for this, arXiv 2212.08073, section 3.1). `find_junk` names what a text is, and each `find_…` where
+in the text that shows (None: nowhere); none changes it. What they know are words of English and Korean, and repetition
+and copying in any language. They do not see whether an answer is good, right, safe or even sensible. Revisions that
+are junk are asked for again; the filters of `cai.data.quality` look at what is left. How often they err is in
+docs/quality.md.
 """
 
 import re
@@ -11,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cai.core.records import Message
+from cai.core.words import RUN, Text
 
 CRITIQUE = "critique"
 """It speaks of the response as a critique does."""
@@ -70,10 +73,9 @@ _PRINCIPLES = re.compile(
     r"\b(?:the|this|that|a|your|our)\s+(?:\w+\s+)?principles?\b(?!\s+of\b)|원칙(?:은|이|을|에|의)\b", re.IGNORECASE
 )
 _SPEAKS = re.compile(r"^\s*(?:\**)(?:user|human|assistant|사용자|어시스턴트)(?:\**)\s*:", re.IGNORECASE | re.MULTILINE)
-_WORD = re.compile(r"\w+")
+Span = tuple[int, int]
+"""Where something begins in a text and where it ends, in characters."""
 
-_RUN = 4
-"""Words in a row by which texts are compared."""
 _COPIED = 0.5
 """Share of a text's runs that another text has, from which it is copied."""
 _RECITED = 0.4
@@ -95,42 +97,61 @@ class Asked:
 
 def find_junk(text: str, asked: Asked = Asked(), *, truncated: bool = False) -> tuple[str, ...]:
     """Return the kinds of junk that a text is, in the order of KINDS; none for a clean one."""
-    words = _words(text)
-    runs = _runs(words)
+    read = Text(text)
     last = asked.messages[-1]["content"] if asked.messages else ""
     found = {
-        CRITIQUE: bool(_CRITIQUES.search(text)),
-        ANNOUNCEMENT: bool(_ANNOUNCES.search(text)),
-        PRINCIPLE: bool(_PRINCIPLES.search(text)) or _holds(runs, asked.principle),
-        COPIED_CRITIQUE: _is_copy(words, asked.critique),
-        COPIED_PROMPT: _is_copy(words, last),
-        SPEAKERS: bool(_SPEAKS.search(text)),
-        LOOP: _loops(runs),
-        CUT: truncated,
+        CRITIQUE: find_critique(read),
+        ANNOUNCEMENT: find_announcement(read),
+        PRINCIPLE: find_principle(read, Text(asked.principle)),
+        COPIED_CRITIQUE: find_copy(read, Text(asked.critique)),
+        COPIED_PROMPT: find_copy(read, Text(last)),
+        SPEAKERS: find_speakers(read),
+        LOOP: find_loop(read),
     }
-    return tuple(kind for kind in KINDS if found[kind])
+    kinds = {kind for kind, span in found.items() if span is not None} | ({CUT} if truncated else set())
+    return tuple(kind for kind in KINDS if kind in kinds)
 
 
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
+def find_critique(text: Text) -> Span | None:
+    """Find where a text speaks of the response as a critique does."""
+    return _span(_CRITIQUES.search(text.text))
 
 
-def _runs(words: Sequence[str]) -> list[tuple[str, ...]]:
-    return [tuple(words[start : start + _RUN]) for start in range(len(words) - _RUN + 1)]
+def find_announcement(text: Text) -> Span | None:
+    """Find where a text announces an answer, or says that it was rewritten."""
+    return _span(_ANNOUNCES.search(text.text))
 
 
-def _is_copy(words: list[str], other: str) -> bool:
-    """Return whether most of a text stands in the other; of a short one nothing is said."""
-    if len(words) < _SHORT:
-        return False
-    runs, known = _runs(words), set(_runs(_words(other)))
-    return sum(run in known for run in runs) >= _COPIED * len(runs)
+def find_principle(text: Text, principle: Text) -> Span | None:
+    """Find where a text speaks of a principle, or the whole text where it recites the one given."""
+    wanted = principle.distinct_runs
+    if wanted and len(wanted & text.distinct_runs) >= _RECITED * len(wanted):
+        return 0, len(text.text)
+    return _span(_PRINCIPLES.search(text.text))
 
 
-def _holds(runs: Sequence[tuple[str, ...]], principle: str) -> bool:
-    wanted = set(_runs(_words(principle)))
-    return bool(wanted) and len(wanted.intersection(runs)) >= _RECITED * len(wanted)
+def find_copy(text: Text, other: Text) -> Span | None:
+    """Find the whole text where most of it stands in the other; of a short one nothing is said."""
+    if len(text.words) < _SHORT or len(text.vocabulary - other.vocabulary) > (1 - _COPIED) * len(text.runs):
+        return None  # each word that is new makes at least one run that is
+    known = other.distinct_runs
+    copied = sum(run in known for run in text.runs) >= _COPIED * len(text.runs)
+    return (0, len(text.text)) if copied else None
 
 
-def _loops(runs: Sequence[tuple[str, ...]]) -> bool:
-    return len(runs) > 2 * _SHORT and len(runs) - len(set(runs)) >= _REPEATED * len(runs)
+def find_speakers(text: Text) -> Span | None:
+    """Find the name of a speaker, as a script has it."""
+    return _span(_SPEAKS.search(text.text))
+
+
+def find_loop(text: Text) -> Span | None:
+    """Find the whole text where much of it was said before."""
+    count = len(text.words) - RUN + 1
+    # Each of the first words that is new begins a run that is.
+    if count <= 2 * _SHORT or len(text.vocabulary) - RUN + 1 > (1 - _REPEATED) * count:
+        return None
+    return (0, len(text.text)) if count - len(text.distinct_runs) >= _REPEATED * count else None
+
+
+def _span(found: re.Match[str] | None) -> Span | None:
+    return None if found is None else found.span()

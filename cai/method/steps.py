@@ -14,7 +14,7 @@ from cai.core.records import Trace
 class Step:
     """A text, the round that gave it (from 1; 0: the response itself), and the principles that led to it so far.
 
-    `reasoning` is what the model thought before it.
+    `reasoning` is what the model thought before it, `critique` what it had said of the text before.
     """
 
     text: str
@@ -22,6 +22,7 @@ class Step:
     principles: tuple[str, ...]
     truncated: bool
     reasoning: str | None
+    critique: str | None = None
 
 
 def revisions(trace: Trace) -> list[Step]:
@@ -31,7 +32,9 @@ def revisions(trace: Trace) -> list[Step]:
         last = steps[-1]
         if turn.revision is not None and turn.revision != last.text:
             principles = (*last.principles, turn.principle_id)
-            steps.append(Step(turn.revision, number, principles, turn.truncated, turn.revision_reasoning))
+            steps.append(
+                Step(turn.revision, number, principles, turn.truncated, turn.revision_reasoning, turn.critique)
+            )
     return steps
 
 

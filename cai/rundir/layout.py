@@ -7,7 +7,8 @@ failures.jsonl       prompts that could not be done, one line a failure (a worki
 left-out.jsonl       rows that were dropped, or whose prompts are not asked any more (`left_out.py`; named alike)
 *.damaged            a shard, or lines of a journal or of failures.jsonl, that were not as they had been written
 origin.json          only in the working copy of a run at a URL: which (`origin.py`)
-sft/ preference/ …    exports, and README.md, their dataset card (`cai/export`)
+sft/ preference/ …    exports, and README.md, their dataset card (`cai/data/export`)
+quality/             the ledger of what an export left out, cleaned or lists (`cai/data/quality`)
 """
 
 import re
@@ -24,6 +25,11 @@ PREFERENCE = "preference"
 RANKING = "ranking"
 EXPORTS = (SFT, PREFERENCE, RANKING)
 SPLITS = ("train", "test")
+QUALITY = "quality"
+LEDGER = f"{QUALITY}/ledger.parquet"
+EXPORT_FILES = (*(f"{kind}/{split}.parquet" for kind in EXPORTS for split in SPLITS), LEDGER)
+"""What an export may write, and its card."""
+
 CARD = "README.md"
 TEMPORARY = ".tmp"
 DAMAGED = ".damaged"
@@ -36,7 +42,7 @@ _LINES = re.compile(r"(failures|left-out)(-\d+)?\.jsonl")
 _SHARD = re.compile(rf"{ROWS}/(\d{{6,}})\.parquet")
 _AT_URL = re.compile(
     rf"({MANIFEST}|{CARD}|{_LINES.pattern}|{_SHARD.pattern}"
-    rf"|({'|'.join(EXPORTS)})/({'|'.join(SPLITS)})\.parquet)({re.escape(DAMAGED)})?"
+    rf"|{'|'.join(map(re.escape, EXPORT_FILES))})({re.escape(DAMAGED)})?"
 )
 
 

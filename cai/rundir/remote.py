@@ -32,12 +32,12 @@ from cai.rundir.files import refusal
 from cai.rundir.layout import (
     CARD,
     DAMAGED,
+    EXPORT_FILES,
     EXPORTS,
     MANIFEST,
     ORIGIN,
     ROWS,
     SERIES,
-    SPLITS,
     damaged_shard_numbers,
     failures_path,
     is_of_lines,
@@ -208,16 +208,15 @@ class RemoteRun:
     def push_exports(self) -> None:
         """Send the exports, the card last, and remove those that are no longer made; raises as `push_rows` does."""
         self._require_still_ours()
-        names = [split_path(Path(), kind, split).as_posix() for kind in EXPORTS for split in SPLITS]
-        files = {name: self.directory / name for name in (*names, CARD) if (self.directory / name).is_file()}
-        gone = [name for name in names if name not in files]
+        files = {name: self.directory / name for name in (*EXPORT_FILES, CARD) if (self.directory / name).is_file()}
+        gone = [name for name in EXPORT_FILES if name not in files]
         with self._recording():
             self._there.look()
             for name in gone:
                 self._there.require_free(name)
             self._there.own(files=files)
         with self._writing():
-            for name in names:
+            for name in EXPORT_FILES:
                 if name in files:
                     self._folder.put(name, files[name])
             self._there.remove(gone)

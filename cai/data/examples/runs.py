@@ -26,10 +26,11 @@ from cai.data.examples.labels import gate_label
 from cai.data.examples.ranked import read_ranked
 from cai.data.examples.shaping import COLUMNS, NEEDS, ExampleKind, Layout, label_pair
 from cai.data.examples.tables import Example
-from cai.data.export.preference import preference_pairs
-from cai.data.export.ranking import ranked_answers
-from cai.data.export.sft import answer_message, sft_examples
+from cai.data.export.datasets import DatasetName, ExampleMaker
+from cai.data.export.sft import answer_message
 from cai.data.export.splits import SALT
+from cai.data.export.summary import ExportOptions
+from cai.data.quality import DEFAULT_QUALITY, Quality, count_left_out
 from cai.data.rows import BrokenRow, broken
 from cai.rundir import Run, checkout
 from cai.rundir.checkout import has_run
@@ -47,13 +48,18 @@ _LAYOUTS: Mapping[ExampleKind, Layout] = {
 }
 
 
+_DATASETS: Mapping[ExampleKind, DatasetName] = {"supervised": "sft", "ranked": "ranking"}
+"""The export that examples of a kind are; of the other kinds it is the pairs."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunChoices:
-    """What is taken from a run: which revisions, whose labels, and the least share of prompts that is held out."""
+    """What is taken from a run: which revisions, whose labels, what filters leave, the least share that is held out."""
 
     revisions: Literal["final", "all"] = "final"
     labels_from: Literal["verdicts", "gates"] = "verdicts"
     test_share: float = 0.0
+    quality: Quality = DEFAULT_QUALITY
 
 
 def is_run(source: DataSource) -> bool:
@@ -89,30 +95,31 @@ class RunExamples:
 
         Answers have what the model thought before them, if they did.
         """
+        left_out: Counter[str] = Counter()
+        options = ExportOptions(self._choices.revisions == "all", reasoning=True, quality=self._choices.quality)
+        maker = ExampleMaker(_DATASETS.get(self.kind, "preference"), options, count_left_out(left_out))
         for row in self._reader.rows():
             place = draw(SALT, "split", row.prompt.id)
             held_out = place <= self._last_test_draw or place < self._choices.test_share
             shown = f"{self.name}:{row.prompt.id}"
-            left_out: Counter[str] = Counter()
-            for example in self._of_row(row, left_out):
+            left_out.clear()
+            for example in self._of_row(row, maker, left_out):
                 values = {name: example[name] for name in COLUMNS[self.layout]}
                 yield Example(shown, values | {"prompt": list(values["prompt"])}, held_out)
             for reason in left_out.elements():
                 yield broken(shown, reason, row.prompt.messages[-1]["content"])
 
-    def _of_row(self, row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
-        if self.kind == "supervised":
-            yield from sft_examples(row, self._choices.revisions == "all", left_out, reasoning=True)
-        elif self.kind == "ranked":
-            for example in ranked_answers(row, left_out, reasoning=True):
+    def _of_row(self, row: Row, maker: ExampleMaker, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+        if self.kind == "ranked":
+            for example in maker.examples(row):
                 yield {**example, "answers": read_ranked(example["answers"], read_prompt(list(row.prompt.messages)))}
         elif self.kind == "prompts":
             yield {"prompt": row.prompt.messages}
         elif self.kind == "labelled" and self._choices.labels_from == "gates":
             yield from _by_gates(row, left_out)
         else:
-            for pair in preference_pairs(row, left_out, reasoning=True):
-                yield from (pair,) if self.kind == "pairs" else label_pair(pair)
+            for example in maker.examples(row):
+                yield from label_pair(example) if self.kind == "labelled" else (example,)
 
 
 def _by_gates(row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:

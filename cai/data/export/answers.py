@@ -4,12 +4,12 @@ A row's answers are its first responses (`response:0`) and their final texts (`f
 that is an answer of its own, whole, and connected with the others by comparisons; what it leaves out is counted.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cai.core.errors import RunError
 from cai.core.records import Row, Verdict
+from cai.data.quality import Record, whole
 from cai.method.comparing import is_revised
 from cai.method.ranking import Outcome, Ranking, Triples, connected, cyclic_triples, rank
 from cai.method.steps import Step, revisions
@@ -19,9 +19,23 @@ TRUNCATED = "truncated"
 EMPTY = "empty"
 DUPLICATE = "duplicate"
 ALONE = "compared with no other"
+REASONS = {
+    TRUNCATED: "the token limit ended it",
+    EMPTY: "it says nothing",
+    DUPLICATE: "another answer to the same prompt says the same",
+    ALONE: "no comparison connects it with the answers that are ranked",
+}
+"""Why a text is no answer of its own, in words for the ledger."""
 
 _DIGITS = 6
 """Beyond these, strengths depend on how a machine rounds."""
+
+
+def spoiled(step: Step) -> str | None:
+    """Return why a text is no answer, whatever it is compared with."""
+    if step.truncated:
+        return TRUNCATED
+    return None if step.text.strip() else EMPTY
 
 
 def answers_of(row: Row) -> dict[str, Step]:
@@ -77,14 +91,14 @@ class RowRanking:
         return {source: 1 + sum(other > own for other in strengths.values()) for source, own in strengths.items()}
 
 
-def rank_row(row: Row, left_out: Counter[str]) -> RowRanking | None:
-    """Return the ranking of a row's answers, None where no two are left; the others are counted by reason.
+def rank_row(row: Row, dataset: str, record: Record) -> RowRanking | None:
+    """Return the ranking of a row's answers, None where no two are left; `record` hears of the others.
 
     Answers of the same text are one: the first of them, with none of the comparisons among them. Where comparisons fall
     into groups that nothing connects, the largest is ranked, and the rest counted as `ALONE`.
     """
     answers = answers_of(row)
-    sources = _ranked_sources(row, answers, left_out)
+    sources = _ranked_sources(row, answers, dataset, record)
     items: dict[str, int] = {}
     for source, step in answers.items():
         first = next((one for one in sources if answers[one].text.strip() == step.text.strip()), None)
@@ -98,8 +112,9 @@ def rank_row(row: Row, left_out: Counter[str]) -> RowRanking | None:
     ]
     groups = connected(len(sources), outcomes)
     kept = groups[0] if groups and len(groups[0]) > 1 else ()
-    if alone := len(sources) - len(kept):
-        left_out[ALONE] += alone
+    for item, source in enumerate(sources):
+        if item not in kept:
+            record(whole(dataset, row.prompt.id, source, ALONE, REASONS[ALONE], source, answers[source].text))
     if not kept:
         return None
     numbers = {item: number for number, item in enumerate(kept)}
@@ -113,19 +128,16 @@ def rank_row(row: Row, left_out: Counter[str]) -> RowRanking | None:
     )
 
 
-def _ranked_sources(row: Row, answers: Mapping[str, Step], left_out: Counter[str]) -> Sequence[str]:
-    """Return the sources of answers that can be ranked, and count the others."""
+def _ranked_sources(row: Row, answers: Mapping[str, Step], dataset: str, record: Record) -> Sequence[str]:
+    """Return the sources of answers that can be ranked; `record` hears of the others."""
     sources: list[str] = []
     texts: set[str] = set()
     for trace in row.traces:
         for source in (f"response:{trace.sample}", *([f"final:{trace.sample}"] if is_revised(trace) else [])):
             text = answers[source].text.strip()
-            if answers[source].truncated:
-                left_out[TRUNCATED] += 1
-            elif not text:
-                left_out[EMPTY] += 1
-            elif text in texts:
-                left_out[DUPLICATE] += 1
+            reason = spoiled(answers[source]) or (DUPLICATE if text in texts else None)
+            if reason is not None:
+                record(whole(dataset, row.prompt.id, source, reason, REASONS[reason], source, answers[source].text))
             else:
                 texts.add(text)
                 sources.append(source)

@@ -10,7 +10,7 @@ from cai.core.markdown import code, escaped, front_matter, table
 from cai.core.shares import is_enough
 from cai.data.export.summary import ExportOptions, ExportSummary, SplitCounts
 from cai.rundir import Manifest
-from cai.rundir.layout import PREFERENCE, RANKING, SFT, SPLITS
+from cai.rundir.layout import LEDGER, PREFERENCE, RANKING, SFT, SPLITS
 
 TAGS = ("constitutional-ai", "rlaif", "preference", "sft", "dpo", "trl")
 
@@ -78,7 +78,7 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
             *_pairs(options),
             *_cycles(summary),
             *_standings(summary),
-            *_junk(summary),
+            *_quality(summary),
             *_adherence(summary),
             *_reasoning(options, summary),
             *_judge_check(manifest),
@@ -126,14 +126,18 @@ def _standings(summary: ExportSummary) -> list[str]:
     ]
 
 
-def _junk(summary: ExportSummary) -> list[str]:
-    found = summary.junk
-    if not found.junk_revisions + found.junk_examples:
-        return []
+def _quality(summary: ExportSummary) -> list[str]:
+    """Return which filters examples went through, and what was done beside leaving out."""
+    told = [
+        (name, outcome, reason, count)
+        for name, counts in _datasets(summary)
+        for outcome, found in (("cleaned", counts.cleaned), ("kept, and listed", counts.reported))
+        for reason, count in found.items()
+    ]
     return [
-        f"Junk, as far as words tell: {found.junk_revisions} of {found.revisions} revisions and {found.junk_examples} "
-        f"of {found.examples} examples in `sft` are no answers. Revisions by kind, some of several:\n",
-        *table(("kind of junk", "revisions"), found.kinds.items()),
+        f"Quality filters: {escaped(summary.quality)}. All that they and the export left out, cleaned or list is in "
+        f"`{LEDGER}`, each with its reason and its place in the text.\n",
+        *table(("dataset", "outcome", "filter", "findings"), told),
     ]
 
 

@@ -10,8 +10,17 @@ import pyarrow as pa
 from cai.core.arrow import THINKING_MESSAGES
 from cai.core.records import Row
 from cai.data.export import preference, ranking, sft
+from cai.data.export.filtering import (
+    CLEANED_FROM,
+    Example,
+    Filter,
+    filter_example,
+    filter_pair,
+    filter_ranking,
+)
 from cai.data.export.splits import ROWS_PER_BATCH, pack, split_of
 from cai.data.export.summary import ExportOptions
+from cai.data.quality import QualityPass, Record, count_left_out
 from cai.rundir import RunReader
 
 if TYPE_CHECKING:
@@ -20,16 +29,22 @@ if TYPE_CHECKING:
 DatasetName = Literal["sft", "preference", "ranking"]
 SplitName = Literal["train", "test"]
 
-Examples: TypeAlias = Callable[[Row, ExportOptions, Counter[str]], Iterator[dict[str, Any]]]
-"""Yields a row's examples in the columns of the schema; what gives none is counted by reason."""
+Examples: TypeAlias = Callable[[Row, ExportOptions, Record], Iterator[Example]]
+"""Yields a row's examples in the columns of the schema; `Record` hears of what gives none."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunDataset:
-    """What trainers read of a run; the columns are TRL's where TRL has such."""
+    """What trainers read of a run; the columns are TRL's where TRL has such. `filter` is what filters make of one."""
 
-    schema: Callable[[ExportOptions], pa.Schema]
+    columns: Callable[[ExportOptions], pa.Schema]
     examples: Examples
+    filter: Filter
+
+    def schema(self, options: ExportOptions) -> pa.Schema:
+        """Return the columns as they are exported, with room for what was cleaned where filters may clean."""
+        columns = self.columns(options)
+        return columns.append(CLEANED_FROM) if options.quality.cleans else columns
 
 
 def _with_thinking(columns: pa.Schema, *answers: str) -> Callable[[ExportOptions], pa.Schema]:
@@ -41,19 +56,42 @@ def _with_thinking(columns: pa.Schema, *answers: str) -> Callable[[ExportOptions
 DATASETS: Mapping[DatasetName, RunDataset] = {
     "sft": RunDataset(
         _with_thinking(sft.SCHEMA, "messages", "completion"),
-        lambda row, options, out: sft.sft_examples(row, options.all_revisions, out, reasoning=options.reasoning),
+        lambda row, options, record: sft.sft_examples(row, options.all_revisions, record, reasoning=options.reasoning),
+        filter_example,
     ),
     "preference": RunDataset(
         _with_thinking(preference.SCHEMA, "chosen", "rejected"),
-        lambda row, options, out: preference.preference_pairs(
-            row, out, pairs=options.pairs, reasoning=options.reasoning
+        lambda row, options, record: preference.preference_pairs(
+            row, record, pairs=options.pairs, reasoning=options.reasoning
         ),
+        filter_pair,
     ),
     "ranking": RunDataset(
         lambda options: ranking.ranking_schema(reasoning=options.reasoning),
-        lambda row, options, out: ranking.ranked_answers(row, out, reasoning=options.reasoning),
+        lambda row, options, record: ranking.ranked_answers(row, record, reasoning=options.reasoning),
+        filter_ranking,
     ),
 }
+
+
+class ExampleMaker:
+    """Makes the examples of one dataset, row by row, filtered as the options say; `record` hears of the rest."""
+
+    def __init__(self, name: DatasetName, options: ExportOptions, record: Record) -> None:
+        self._made = DATASETS[name]
+        self._options = options
+        self._record = record
+        self._quality = QualityPass(options.quality, name, record)
+
+    def examples(self, row: Row) -> Iterator[Example]:
+        """Yield the examples of a row."""
+        for example in self._made.examples(row, self._options, self._record):
+            if self._quality.is_off:
+                yield example
+            elif (kept := self._made.filter(self._quality, row, example)) is not None:
+                if not self._options.quality.cleans:
+                    del kept["cleaned_from"]
+                yield kept
 
 
 def dataset(
@@ -72,13 +110,13 @@ def dataset(
     from datasets import Dataset  # noqa: PLC0415  (it takes seconds to import)
 
     options = options or ExportOptions()
-    wanted, out = DATASETS[name], Counter[str]() if left_out is None else left_out
-    schema = wanted.schema(options)
+    maker = ExampleMaker(name, options, count_left_out(Counter() if left_out is None else left_out))
+    schema = DATASETS[name].schema(options)
     waiting: list[dict[str, Any]] = []
     tables = [schema.empty_table()]
     for row in run:
         is_wanted = split is None or split_of(row.prompt.id, options.test_share) == split
-        examples = list(wanted.examples(row, options, out))
+        examples = list(maker.examples(row))
         waiting += examples if is_wanted else ()
         if len(waiting) >= ROWS_PER_BATCH:
             tables.append(pack(waiting, schema))

@@ -4,7 +4,6 @@
 the best answer against the worst, or each against the next, with the probability that the whole ranking gives them.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -13,10 +12,12 @@ import pyarrow as pa
 
 from cai.core.arrow import MESSAGES
 from cai.core.records import Row, Verdict
-from cai.data.export.answers import EMPTY, TRUNCATED, answers_of, compared, rank_row
+from cai.data.export.answers import EMPTY, TRUNCATED, answers_of, compared, rank_row, spoiled
 from cai.data.export.sft import answer_message
+from cai.data.quality import CHOSEN, LedgerEntry, Record, whole
 from cai.method.steps import Step
 from cai.method.verdicts import IDENTICAL, TIE, combine, is_tie
+from cai.rundir.layout import PREFERENCE
 
 Pairs = Literal["all", "best-worst", "adjacent"]
 
@@ -37,12 +38,19 @@ SCHEMA = pa.schema(
 )
 
 ABSTAINED = "abstained"
+_REASONS = {
+    IDENTICAL: "both answers say the same",
+    EMPTY: "an answer says nothing",
+    TRUNCATED: "the token limit ended an answer",
+    ABSTAINED: "every verdict abstained",
+    TIE: "the verdicts prefer neither answer",
+}
 
 
 def preference_pairs(
-    row: Row, left_out: Counter[str], *, pairs: Pairs = "all", reasoning: bool = False
+    row: Row, record: Record, *, pairs: Pairs = "all", reasoning: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Yield the row's pairs in the columns of SCHEMA; what gives none is counted in `left_out` by reason.
+    """Yield the row's pairs in the columns of SCHEMA; `record` hears of what gives none.
 
     That are comparisons, and of a ranking also answers that it could not hold. `first` and `second` hold, for each
     principle, the probability that the chosen answer is better when it was shown first and when it was shown second; a
@@ -52,40 +60,47 @@ def preference_pairs(
     answers = answers_of(row)
     comparisons = compared(row, answers)
     if pairs != "all":
-        yield from _ranked_pairs(row, answers, comparisons, left_out, pairs, reasoning=reasoning)
+        yield from _ranked_pairs(row, answers, comparisons, record, pairs, reasoning=reasoning)
         return
     for sources, verdicts in comparisons.items():
         combined = combine(verdicts)
         a, b = (answers[source] for source in sources)
-        if a.text.strip() == b.text.strip():
-            left_out[IDENTICAL] += 1
-        elif not (a.text.strip() and b.text.strip()):
-            left_out[EMPTY] += 1
-        elif a.truncated or b.truncated:
-            left_out[TRUNCATED] += 1
-        elif combined.probability is not None:
+        reason = _reason(a, b)
+        if reason is None and combined.probability is not None:
             yield _pair(row, combined.decided, sources, _messages((a, b), reasoning), combined.probability)
         else:
-            left_out[TIE if combined.decided else ABSTAINED] += 1
+            record(_left_out(row, sources, reason or (TIE if combined.decided else ABSTAINED), a.text))
+
+
+def _reason(a: Step, b: Step) -> str | None:
+    """Return why two answers are no pair, whatever a judge says of them."""
+    if a.text.strip() == b.text.strip():
+        return IDENTICAL
+    reasons = {spoiled(a), spoiled(b)}
+    return EMPTY if EMPTY in reasons else TRUNCATED if TRUNCATED in reasons else None
+
+
+def _left_out(row: Row, sources: tuple[str, str], reason: str, text: str) -> LedgerEntry:
+    return whole(PREFERENCE, row.prompt.id, " against ".join(sources), reason, _REASONS[reason], CHOSEN, text)
 
 
 def _ranked_pairs(
     row: Row,
     answers: Mapping[str, Step],
     comparisons: Mapping[tuple[str, str], Sequence[Verdict]],
-    left_out: Counter[str],
+    record: Record,
     pairs: Pairs,
     *,
     reasoning: bool,
 ) -> Iterator[dict[str, Any]]:
-    ranking = rank_row(row, left_out)
+    ranking = rank_row(row, PREFERENCE, record)
     if ranking is None:
         return
     order = ranking.order
     for better, worse in [(order[0], order[-1])] if pairs == "best-worst" else pairwise(order):
         probability = ranking.probability(better, worse)
         if is_tie(probability):
-            left_out[TIE] += 1
+            record(_left_out(row, (better, worse), TIE, answers[better].text))
             continue
         sources, frame = (better, worse), probability
         if sources not in comparisons and sources[::-1] in comparisons:

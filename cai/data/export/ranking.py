@@ -6,7 +6,6 @@ function; `error` is its standard error (`cai.method.ranking`). `source` and `mo
 `comparisons` of two answers the ranking is made; of `triples` that were compared in all ways, so many are `cycles`.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,8 @@ import pyarrow as pa
 from cai.core.arrow import MESSAGES
 from cai.core.records import Row
 from cai.data.export.answers import answers_of, rank_row
+from cai.data.quality import Record
+from cai.rundir.layout import RANKING
 
 _ANSWER = [
     ("text", pa.string()),
@@ -41,9 +42,9 @@ def ranking_schema(*, reasoning: bool = False) -> pa.Schema:
     )
 
 
-def ranked_answers(row: Row, left_out: Counter[str], *, reasoning: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the row's example, if two of its answers can be ranked; the others are counted in `left_out` by reason."""
-    ranking = rank_row(row, left_out)
+def ranked_answers(row: Row, record: Record, *, reasoning: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the row's example, if two of its answers can be ranked; `record` hears of the others."""
+    ranking = rank_row(row, RANKING, record)
     if ranking is None:
         return
     texts, ranks = answers_of(row), ranking.ranks()

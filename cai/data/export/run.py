@@ -9,19 +9,19 @@ from pathlib import Path
 
 from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Row
 from cai.data.export.card import dataset_card
-from cai.data.export.datasets import DATASETS
+from cai.data.export.datasets import DATASETS, ExampleMaker
 from cai.data.export.earlier import look_at_export, tell_less
 from cai.data.export.explaining import explain
-from cai.data.export.junk import JunkCounter
 from cai.data.export.splits import SplitWriter
 from cai.data.export.standings import StandingsCounter
-from cai.data.export.summary import Adherence, ExportOptions, ExportSummary, TextCounts
+from cai.data.export.summary import Adherence, ExportOptions, ExportSummary, SplitCounts, TextCounts
+from cai.data.quality import LedgerWriter
 from cai.method.ranking import Triples
 from cai.rundir import Run, RunReader
 from cai.rundir.checkout import publish
 from cai.rundir.claim import alone, join
 from cai.rundir.files import refusal
-from cai.rundir.layout import CARD, EXPORTS, PREFERENCE, RANKING, SFT, SPLITS, split_path
+from cai.rundir.layout import CARD, EXPORT_FILES, EXPORTS, LEDGER, PREFERENCE, QUALITY, RANKING, SFT, SPLITS, split_path
 from cai.rundir.owned import Owned
 
 
@@ -56,32 +56,31 @@ def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
 
 def _take(owned: Owned) -> None:
     """Make the folders of an export before any work is done; raises RunError when a name of it is somebody else's."""
-    for kind in EXPORTS:
+    for kind in (*EXPORTS, QUALITY):
         owned.folder(kind)
-    owned.require_free(CARD, *(split_path(Path(), kind, split).as_posix() for kind in EXPORTS for split in SPLITS))
+    owned.require_free(CARD, *EXPORT_FILES)
 
 
 def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSummary:
     writers = {
         name: SplitWriter(work, name, made.schema(options), options.test_share) for name, made in DATASETS.items()
     }
+    ledger = LedgerWriter(work / LEDGER)
+    makers = {name: ExampleMaker(name, options, ledger.record) for name in DATASETS}
     abstentions: Counter[str] = Counter()
     failed_parts: Counter[str] = Counter()
     thoughts: Counter[str] = Counter()
     gates = _Gates()
     texts: Counter[tuple[str, bool]] = Counter()  # by kind, and by whether they were cut
-    junk = JunkCounter()
     triples, standings = Triples(), StandingsCounter()
     rows = lacking = verdicts = 0
     try:
         for row in reader:
             rows += 1
             for name, writer in writers.items():
-                examples = list(DATASETS[name].examples(row, options, writer.left_out))
+                examples = list(makers[name].examples(row))
                 writer.write(row.prompt.id, examples)
-                if name == SFT:
-                    junk.count(row, examples)
-                elif name == RANKING:
+                if name == RANKING:
                     for example in examples:
                         triples += Triples(example["triples"], example["cycles"])
             _count_thoughts(row, thoughts)
@@ -95,8 +94,8 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
         failures = Counter(failure.stage for failure in reader.failures())
         return ExportSummary(
             rows=rows,
-            sft=writers["sft"].finish(),
-            preference=writers["preference"].finish(),
+            sft=_finish(SFT, writers["sft"], ledger),
+            preference=_finish(PREFERENCE, writers["preference"], ledger),
             abstentions=dict(sorted(abstentions.items())),
             failures=dict(sorted(failures.items())),
             failed_parts=dict(sorted(failed_parts.items())),
@@ -109,14 +108,21 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
                 kind: TextCounts(texts[kind, False] + texts[kind, True], texts[kind, True])
                 for kind in ("responses", "revisions")
             },
-            junk=junk.counts(),
-            ranking=writers["ranking"].finish(),
+            quality=str(options.quality),
+            ranking=_finish(RANKING, writers["ranking"], ledger),
             triples=triples,
             standings=standings.standings(),
         )
     finally:
         for writer in writers.values():
             writer.abandon()
+        ledger.close()
+
+
+def _finish(name: str, writer: SplitWriter, ledger: LedgerWriter) -> SplitCounts:
+    """Complete a dataset's files, and return what they hold and what the ledger has about them."""
+    outcomes = (ledger.count(name, "left out"), ledger.count(name, "cleaned"), ledger.count(name, "reported"))
+    return SplitCounts(*writer.finish(), *outcomes)
 
 
 class _Gates:
@@ -167,4 +173,5 @@ def _put_in_place(work: Path, owned: Owned, card: str) -> None:
                 owned.place(new, name)
             else:
                 owned.remove(name)
+    owned.place(work / LEDGER, LEDGER)
     owned.write(CARD, card.encode())

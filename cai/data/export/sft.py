@@ -4,7 +4,6 @@ Constitutional AI fine-tunes on the responses of all revisional steps (arXiv 221
 response that needed no revision is its own final answer.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +11,10 @@ import pyarrow as pa
 
 from cai.core.arrow import MESSAGES
 from cai.core.records import Row, Trace
-from cai.data.export.answers import DUPLICATE, EMPTY, TRUNCATED
+from cai.data.export.answers import DUPLICATE, REASONS, spoiled
+from cai.data.quality import COMPLETION, Record, whole
 from cai.method.steps import Step, revisions
+from cai.rundir.layout import SFT
 
 SCHEMA = pa.schema(
     [
@@ -28,10 +29,8 @@ SCHEMA = pa.schema(
 )
 
 
-def sft_examples(
-    row: Row, all_revisions: bool, left_out: Counter[str], *, reasoning: bool = False
-) -> Iterator[dict[str, Any]]:
-    """Yield the row's examples in the columns of SCHEMA; what is left out is counted in `left_out` by reason.
+def sft_examples(row: Row, all_revisions: bool, record: Record, *, reasoning: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the row's examples in the columns of SCHEMA; `record` hears of what is left out.
 
     `round` counts from 1 in the order of the trace's rounds, 0 being the response itself; `principles` are those of
     the rounds that changed the text so far. With `reasoning` the answer has what the model thought before it.
@@ -41,12 +40,10 @@ def sft_examples(
         steps = revisions(trace)
         # The response itself is an example only where nothing had to be revised.
         for step in (steps[1:] or steps) if all_revisions else steps[-1:]:
-            if step.truncated:
-                left_out[TRUNCATED] += 1
-            elif not step.text.strip():
-                left_out[EMPTY] += 1
-            elif step.text in seen:
-                left_out[DUPLICATE] += 1
+            reason = spoiled(step) or (DUPLICATE if step.text in seen else None)
+            if reason is not None:
+                place = f"sample {trace.sample}, round {step.round}"
+                record(whole(SFT, row.prompt.id, place, reason, REASONS[reason], COMPLETION, step.text))
             else:
                 seen.add(step.text)
                 yield _example(row, trace, step, answer_message(step.text, step.reasoning, thinking=reasoning))

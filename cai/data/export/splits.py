@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from cai.core.arrow import table_from_json
 from cai.core.digest import add_digest
 from cai.core.identity import draw
-from cai.data.export.summary import SplitCounts
 from cai.rundir.files import sync_file
 from cai.rundir.layout import SPLITS, split_path
 
@@ -46,7 +45,6 @@ class SplitWriter:
 
     def __init__(self, directory: Path, kind: str, schema: pa.Schema, test_share: float) -> None:
         """Begin both files; like the other methods, raises OSError when the disk refuses."""
-        self.left_out: Counter[str] = Counter()
         self._schema = schema
         self._test_share = test_share
         self._paths = {split: split_path(directory, kind, split) for split in SPLITS}
@@ -89,8 +87,8 @@ class SplitWriter:
             self._files[split].write_table(table, row_group_size=ROWS_PER_GROUP)
             self._batches[split] = []
 
-    def finish(self) -> SplitCounts:
-        """Complete the files durably and return what is in them; a split without examples has no file.
+    def finish(self) -> tuple[int, int]:
+        """Complete the files durably and return how many examples are in them; a split without examples has no file.
 
         `datasets` refuses to load a split that is empty.
         """
@@ -103,7 +101,7 @@ class SplitWriter:
                 sync_file(self._paths[split])
             else:
                 self._paths[split].unlink()
-        return SplitCounts(self._counts["train"], self._counts["test"], dict(sorted(self.left_out.items())))
+        return self._counts["train"], self._counts["test"]
 
     def abandon(self) -> None:
         """Close files that will not be completed."""

@@ -7,6 +7,7 @@ from typing import Literal
 from cai.core.errors import UsageError
 from cai.core.shares import is_enough
 from cai.data.export.standings import Standings
+from cai.data.quality import DEFAULT_QUALITY, Quality
 from cai.method.ranking import Triples
 
 
@@ -15,13 +16,15 @@ class ExportOptions:
     """`all_revisions`: SFT examples of every round, not only the last; `test_share`: of the prompts, in [0, 1).
 
     `reasoning`: answers have what the model thought before them, in the field `thinking`. `pairs`: all that a judge
-    decided, or of each prompt's ranking the best against the worst, or each against the next.
+    decided, or of each prompt's ranking the best against the worst, or each against the next. `quality`: what filters
+    do about what they find.
     """
 
     all_revisions: bool = False
     test_share: float = 0.05
     reasoning: bool = False
     pairs: Literal["all", "best-worst", "adjacent"] = "all"
+    quality: Quality = DEFAULT_QUALITY
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.test_share < 1.0:
@@ -30,11 +33,16 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class SplitCounts:
-    """How many examples each split of a dataset has, and how many were left out, by reason."""
+    """How many examples each split of a dataset has, and how many were left out, by reason.
+
+    `cleaned` and `reported` count what quality filters cleaned and what they only list, by filter; the ledger has all.
+    """
 
     train: int
     test: int
     left_out: Mapping[str, int]
+    cleaned: Mapping[str, int] = field(default_factory=dict)
+    reported: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -70,20 +78,6 @@ class TextCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class JunkCounts:
-    """How many revisions and SFT examples are junk on their surface (`cai.method.junk`), and of which `kinds`.
-
-    Kinds are counted over the revisions, a revision of two kinds in both.
-    """
-
-    revisions: int = 0
-    junk_revisions: int = 0
-    examples: int = 0
-    junk_examples: int = 0
-    kinds: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class ExportSummary:
     """What an export holds: `rows` read, examples and pairs, verdicts that abstained by reason, failures by stage.
 
@@ -93,8 +87,8 @@ class ExportSummary:
     what an earlier export held and this one does not. `reasoning` are how many thoughts the rows hold, by stage.
     `verdicts` are all, those that abstained too; `texts` count `responses` and `revisions`; `explanations` are
     sentences on few pairs and cut answers, and what would change that. `triples` are those of answers in rankings
-    that were compared in all ways, and how many of them are cycles. `standings` are
-    of the models, where several answered.
+    that were compared in all ways, and how many of them are cycles. `standings` are of the models, where several
+    answered. `quality` names the filters' settings.
     """
 
     rows: int
@@ -111,7 +105,7 @@ class ExportSummary:
     verdicts: int = 0
     texts: Mapping[str, TextCounts] = field(default_factory=dict)
     explanations: tuple[str, ...] = ()
-    junk: JunkCounts = JunkCounts()
+    quality: str = "none"
     ranking: SplitCounts = NOTHING
     triples: Triples = Triples()
     standings: Standings = Standings()

@@ -1,0 +1,123 @@
+"""Examples of a run's datasets through the quality filters: what these look at, and the example that is left.
+
+An answer of a ranking is looked at by itself: without it the others keep their ranks, and one alone is no ranking.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+from cai.core.records import Round, Row, Trace
+from cai.data.export.answers import answers_of
+from cai.data.quality import CHOSEN, COMPLETION, REJECTED, Item, QualityPass
+from cai.method.critique import CLEARLY_KEPT
+
+Example: TypeAlias = dict[str, Any]
+
+Filter: TypeAlias = Callable[[QualityPass, Row, Example], Example | None]
+"""Returns what filters leave of a row's example; with `cleaned_from`, and None where it is left out."""
+
+CLEANED_FROM = pa.field("cleaned_from", pa.list_(pa.struct([("field", pa.string()), ("text", pa.string())])))
+"""What texts were before a filter cleaned them; a column where a filter may clean."""
+
+
+def filter_example(quality: QualityPass, row: Row, example: Example) -> Example | None:
+    """Filter an SFT example."""
+    (trace,) = (trace for trace in row.traces if trace.sample == example["sample"])
+    critique = trace.rounds[example["round"] - 1].critique if example["round"] else None
+    item = quality.check(
+        Item(
+            id=row.prompt.id,
+            messages=row.prompt.messages,
+            answers={COMPLETION: example[COMPLETION][0]["content"]},
+            place=f"sample {trace.sample}, round {example['round']}",
+            tags=row.prompt.tags,
+            critiques={COMPLETION: critique} if critique else {},
+        )
+    )
+    if item is None:
+        return None
+    answer = [{**example[COMPLETION][0], "content": item.answers[COMPLETION]}]
+    return _changed(example, item, {COMPLETION: answer, "messages": [*item.messages, *answer]})
+
+
+def filter_pair(quality: QualityPass, row: Row, pair: Example) -> Example | None:
+    """Filter a preference pair."""
+    sources = {CHOSEN: pair["chosen_source"], REJECTED: pair["rejected_source"]}
+    item = quality.check(
+        Item(
+            id=row.prompt.id,
+            messages=row.prompt.messages,
+            answers={name: pair[name][0]["content"] for name in sources},
+            place=f"{sources[CHOSEN]} over {sources[REJECTED]}",
+            tags=row.prompt.tags,
+            critiques=_critiques(row, sources),
+            kept=_kept_by_both(row, pair),
+        )
+    )
+    if item is None:
+        return None
+    return _changed(pair, item, {name: [{**pair[name][0], "content": item.answers[name]}] for name in sources})
+
+
+def filter_ranking(quality: QualityPass, row: Row, ranking: Example) -> Example | None:
+    """Filter the answers of a ranking."""
+    answers: list[Example] = []
+    cleaned_from: dict[str, str] = {}
+    messages = row.prompt.messages
+    for answer in ranking["answers"]:
+        item = quality.check(
+            Item(
+                id=row.prompt.id,
+                messages=row.prompt.messages,
+                answers={COMPLETION: answer["text"]},
+                place=answer["source"],
+                tags=row.prompt.tags,
+                critiques=_critiques(row, {COMPLETION: answer["source"]}),
+            )
+        )
+        if item is not None:
+            name = f"answers.{len(answers)}"
+            answers.append({**answer, "text": item.answers[COMPLETION]})
+            cleaned_from |= {name if field == COMPLETION else field: text for field, text in item.cleaned_from.items()}
+            messages = tuple(item.messages)
+    if len(answers) < 2:
+        return None
+    last = Item(row.prompt.id, messages, {}, cleaned_from=cleaned_from)
+    return {**_changed(ranking, last, {}), "answers": answers}
+
+
+def _changed(example: Example, item: Item, texts: Mapping[str, Any]) -> Example:
+    """Return an example with what was cleaned, and with what that was before."""
+    before = [{"field": name, "text": text} for name, text in item.cleaned_from.items()]
+    changed = {"prompt": item.messages, **texts} if before else {}
+    return {**example, **changed, "cleaned_from": before}
+
+
+def _critiques(row: Row, sources: Mapping[str, str]) -> dict[str, str]:
+    """Return the critique that came before each final text, by field."""
+    answers = answers_of(row)
+    found = {name: answers[source].critique for name, source in sources.items()}
+    return {name: critique for name, critique in found.items() if critique}
+
+
+def _kept_by_both(row: Row, pair: Example) -> list[str]:
+    """Return the principles of two samples' responses that the gates had found both to keep, clearly."""
+    if pair["source"] != "samples" or not pair["chosen_source"].startswith("response:"):
+        return []
+    samples = [int(pair[name].partition(":")[2]) for name in ("chosen_source", "rejected_source")]
+    kept = [
+        {turn.principle_id for turn in _of_response(trace) if turn.gate is not None and turn.gate < CLEARLY_KEPT}
+        for trace in row.traces
+        if trace.sample in samples
+    ]
+    return [name for name in pair["principles"] if all(name in names for names in kept)]
+
+
+def _of_response(trace: Trace) -> Iterator[Round]:
+    """Yield the rounds whose gate looked at the response itself: up to the first that revised it."""
+    for turn in trace.rounds:
+        yield turn
+        if turn.revision is not None:
+            return

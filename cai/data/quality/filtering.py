@@ -1,0 +1,169 @@
+"""Filters at work: items in, and out what is kept, cleaned where that was asked for; a ledger hears of the rest."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from cai.core.records import Message
+from cai.core.words import Text
+from cai.data.quality.descriptor import Action, QualityFilter, Spans
+from cai.data.quality.filters import FILTERS
+from cai.data.quality.items import CHOSEN, PROMPT, REJECTED, Item, ReadItem
+from cai.data.quality.ledger import LedgerEntry, Outcome, Record, excerpt
+from cai.data.quality.settings import Quality
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    filter: QualityFilter
+    action: Action
+    field: str
+    spans: Spans
+
+
+class _Lookup:
+    """Which of some filters may find something in a text: few words and marks are looked for, and all at once."""
+
+    def __init__(self, filters: Iterable[QualityFilter]) -> None:
+        filters = list(filters)
+        self._order = {one.name: number for number, one in enumerate(filters)}
+        self._always = [one for one in filters if not (one.words or one.marks)]
+        self._by_word: defaultdict[str, list[QualityFilter]] = defaultdict(list)
+        self._by_mark: dict[bool, list[tuple[str, QualityFilter]]] = {True: [], False: []}
+        for one in filters:
+            for word in one.words:
+                self._by_word[word].append(one)
+            for mark in one.marks:
+                self._by_mark[mark.isascii()].append((mark, one))
+        self._words = frozenset(self._by_word)
+
+    def of(self, text: Text) -> list[QualityFilter]:
+        """Return the filters that have to look, in their order."""
+        found = [one for word in self._words & text.vocabulary for one in self._by_word[word]]
+        found += [one for mark, one in self._by_mark[True] if mark in text.text]
+        if not text.text.isascii():
+            found += [one for mark, one in self._by_mark[False] if mark in text.text]
+        if not found:
+            return self._always
+        order = self._order
+        return sorted({one.name: one for one in (*self._always, *found)}.values(), key=lambda one: order[one.name])
+
+
+class QualityPass:
+    """Filters as settings have them, applied to the items of a dataset one after the other."""
+
+    def __init__(self, quality: Quality, dataset: str, record: Record) -> None:
+        active = [one for one in FILTERS.values() if quality.actions[one.name] != "off"]
+        self._quality = quality
+        self._dataset = dataset
+        self._record = record
+        self._answers = _Lookup(one for one in active if one.scope != "pair")
+        self._turns = _Lookup(one for one in active if one.scope == "text")
+        self._looks_at_turns = any(one.scope == "text" for one in active)
+        self._pairs = [one for one in active if one.scope == "pair"]
+        self._order = {one.name: number for number, one in enumerate(active)}
+        self.is_off = not active
+
+    def keep(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield what is kept of items, cleaned or not."""
+        for item in items:
+            if (kept := self.check(item)) is not None:
+                yield kept
+
+    def check(self, item: Item) -> Item | None:
+        """Return the item, or what it is cleaned to, or None where it is left out."""
+        if self.is_off:
+            return item
+        read = ReadItem(item)
+        found = self._find(read)
+        if not found:
+            return item
+        cleaned: list[LedgerEntry] = []
+        if any(one.action == "clean" for one in found):
+            item, cleaned, hopeless = self._clean(read, found)
+            read = ReadItem(item)
+            found = sorted(
+                [*hopeless, *(one for one in self._find(read) if one.action != "clean")],
+                key=lambda one: self._order[one.filter.name],
+            )
+        reason = next((one for one in found if one.action in ("drop", "clean")), None)
+        if reason is not None:
+            self._record(self._entry(read, reason, "left out"))
+            return None
+        for entry in (*cleaned, *(self._entry(read, one, "reported") for one in found)):
+            self._record(entry)
+        return item
+
+    def _find(self, read: ReadItem) -> list[_Finding]:
+        found = [
+            _Finding(one, self._action(one, name), name, spans)
+            for name, text in read.answers.items()
+            for one in self._answers.of(text)
+            if (spans := one.find(read, name))
+        ]
+        if self._looks_at_turns:
+            found += [
+                _Finding(one, self._action(one, name), name, spans)
+                for name, text in read.turns.items()
+                for one in self._turns.of(text)
+                if (spans := one.find(read, name))
+            ]
+        if REJECTED in read.answers:
+            found += [
+                _Finding(one, self._action(one, CHOSEN), CHOSEN, spans)
+                for one in self._pairs
+                if (spans := one.find(read, CHOSEN))
+            ]
+        return found
+
+    def _action(self, one: QualityFilter, name: str) -> Action:
+        action = self._quality.actions[one.name]
+        return "report" if action == "drop" and name == REJECTED and not self._quality.rejected else action
+
+    def _clean(self, read: ReadItem, found: list[_Finding]) -> tuple[Item, list[LedgerEntry], list[_Finding]]:
+        """Return the item with all that can be cleaned, what was, and the findings that nothing can be made of."""
+        texts: dict[str, str] = {}
+        entries: list[LedgerEntry] = []
+        hopeless: list[_Finding] = []
+        for one in found:
+            if one.action != "clean" or one.filter.clean is None:
+                continue
+            before = ReadItem(_with(read.item, texts)) if one.field in texts else read
+            spans = one.filter.find(before, one.field)
+            text = one.filter.clean(before.text(one.field).text, spans) if spans else None
+            if text is not None:
+                texts[one.field] = text
+                entries.append(self._entry(before, replace(one, spans=spans), "cleaned"))
+            elif spans:
+                listed = one.field == REJECTED and not self._quality.rejected
+                hopeless.append(replace(one, action="report") if listed else one)
+        return _with(read.item, texts), entries, hopeless
+
+    def _entry(self, read: ReadItem, one: _Finding, outcome: Outcome) -> LedgerEntry:
+        start, end = one.spans[0]
+        return LedgerEntry(
+            dataset=self._dataset,
+            id=read.item.id,
+            place=read.item.place,
+            filter=one.filter.name,
+            outcome=outcome,
+            reason=one.filter.reason,
+            field=one.field,
+            start=start,
+            end=end,
+            excerpt=excerpt(read.text(one.field).text, start, end),
+        )
+
+
+def _with(item: Item, texts: Mapping[str, str]) -> Item:
+    """Return an item with new texts in some fields, the old ones beside them."""
+    if not texts:
+        return item
+    answers = {name: texts.get(name, text) for name, text in item.answers.items()}
+    messages: list[Message] = [
+        {"role": turn["role"], "content": texts.get(f"{PROMPT}.{number}", turn["content"])}
+        for number, turn in enumerate(item.messages)
+    ]
+    read = ReadItem(item)
+    before = {name: read.text(name).text for name in texts}
+    return replace(item, answers=answers, messages=messages, cleaned_from={**before, **item.cleaned_from})

@@ -1,0 +1,57 @@
+"""What filters look at: one example or pair, with its texts read once however many filters look."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from cai.core.records import Message
+from cai.core.words import Text
+
+COMPLETION, CHOSEN, REJECTED = "completion", "chosen", "rejected"
+PROMPT = "prompt"
+"""The field of a prompt's turn is `prompt.N`, counted from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One example (its answer is `completion`) or one pair (`chosen` and `rejected`), and what is known around it.
+
+    `place` says where it comes from. `critiques` are what the model had said of the answer's predecessor, by field.
+    `kept` are principles that the pair was judged under although each answer had been found to keep them.
+    `cleaned_from` has the text as it was, by field, of what a filter cleaned.
+    """
+
+    id: str
+    messages: Sequence[Message]
+    answers: Mapping[str, str]
+    place: str = ""
+    tags: Sequence[str] = ()
+    critiques: Mapping[str, str] = field(default_factory=dict)
+    kept: Sequence[str] = ()
+    cleaned_from: Mapping[str, str] = field(default_factory=dict)
+
+
+class ReadItem:
+    """An item whose words have been found, as far as somebody asked for them."""
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.answers = {name: Text(text) for name, text in item.answers.items()}
+
+    @cached_property
+    def turns(self) -> dict[str, Text]:
+        """The prompt's turns, by field."""
+        return {f"{PROMPT}.{number}": Text(turn["content"]) for number, turn in enumerate(self.item.messages)}
+
+    @cached_property
+    def question(self) -> Text:
+        """The last turn of the prompt, empty where it has none."""
+        return Text(self.item.messages[-1]["content"] if self.item.messages else "")
+
+    def critique(self, name: str) -> Text:
+        """Return the critique that came before an answer, empty where none is known."""
+        return Text(self.item.critiques.get(name, ""))
+
+    def text(self, name: str) -> Text:
+        """Return the text of a field."""
+        return self.answers[name] if name in self.answers else self.turns[name]

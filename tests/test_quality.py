@@ -1,0 +1,206 @@
+"""Quality filters: what each finds and leaves alone, what is done about it, and that the ledger has all of it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cai.core.errors import InputError, UsageError
+from cai.core.records import Prompt, Row, Trace, Usage
+from cai.data.export import ExportOptions, export_run
+from cai.data.quality import FILTERS, Item, LedgerEntry, Quality, QualityPass, load_quality, read_ledger
+from cai.rundir.layout import LEDGER
+from tests.storage import PROVENANCE, fill, make_row, user, verdict
+
+EVERYTHING = replace(load_quality("strict"), actions=dict.fromkeys(FILTERS, "report"))
+QUESTION = "How do I get a red wine stain out of a white wool rug before my landlord comes by tomorrow?"
+
+
+def example(text: str, **known: Any) -> Item:
+    return Item("p", (user(QUESTION),), {"completion": text}, **known)
+
+
+def pair(chosen: str, rejected: str, **known: Any) -> Item:
+    return Item("p", (user(QUESTION),), {"chosen": chosen, "rejected": rejected}, **known)
+
+
+def looked_at(item: Item, quality: Quality = EVERYTHING) -> tuple[Item | None, list[LedgerEntry]]:
+    entries: list[LedgerEntry] = []
+    return QualityPass(quality, "sft", entries.append).check(item), entries
+
+
+def found(item: Item, quality: Quality = EVERYTHING) -> list[str]:
+    return [entry.filter for entry in looked_at(item, quality)[1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "part"),
+    [
+        ("Sure, here is the revised response:\n\nBlot it.", "announcement", "Sure, here is the revised response:\n\n"),
+        (" \n", "empty", " \n"),
+        ("Yes.", "one-word", "Yes."),
+        ("The response does not help them.", "critique", "The response does"),
+        ("이 답변은 위험합니다.", "critique", "답변은"),
+        ("It keeps to the principle.", "principle", "the principle"),
+        ("Get a red wine stain out of a white wool rug before my landlord comes.", "copied-prompt", None),
+        ("Blot it.\n\nHuman: And then?", "speakers", "\nHuman:"),
+        ("Blot it.<|im_end|>", "template-tokens", "<|im_end|>"),
+        ("[INST] Blot it. [/INST]", "template-tokens", "[INST]"),
+        ("I am here to help you. " * 6, "loop", None),
+        ("Let me see.</think>Blot it.", "thinking", "</think>"),
+        ("Run it:\n```sh\nls", "open-fence", "```"),
+    ],
+)
+def test_each_filter_finds_the_place(text: str, name: str, part: str | None) -> None:
+    entries = looked_at(example(text))[1]
+    (entry,) = (entry for entry in entries if entry.filter == name)
+    if part is not None:
+        assert text[entry.start : entry.end] == part
+    assert entry.excerpt.strip("…") in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Blot it with a cloth, then pour a little cold water on it and blot again until nothing comes off.",
+        "Write `<|im_end|>` behind every turn, as in:\n```\n<|im_start|>user\n```",
+        "Write it so:\n~~~\n```\n~~~",
+        "In principle you can, but ask a cleaner first.",
+    ],
+)
+def test_an_answer_is_left_alone(text: str) -> None:
+    assert found(example(text)) == []
+
+
+def test_a_pair_that_hardly_differs_is_found() -> None:
+    assert found(pair("Blot it, then rinse it.", "Blot it,  then rinse it.\n")) == ["white-space"]
+    assert found(pair("Blot it, then rinse it.", "Blot it, then")) == ["beginning"]
+    assert found(pair("Blot it, then rinse it.", "Rub it in.", kept=["care"])) == ["kept-principle"]
+
+
+def test_an_announcement_is_cleaned_beside_the_original() -> None:
+    text = 'Here is a better answer:\n\n"Blot it with a cloth."'
+    kept, (entry,) = looked_at(example(text), load_quality("default"))
+    assert kept is not None
+    assert kept.answers == {"completion": "Blot it with a cloth."}
+    assert kept.cleaned_from == {"completion": text}
+    assert (entry.outcome, entry.filter) == ("cleaned", "announcement")
+
+
+def test_what_is_left_of_an_announcement_goes_through_the_other_filters() -> None:
+    kept, (entry,) = looked_at(
+        example("Here is the revised response: The response does not help them."), load_quality("default")
+    )
+    assert kept is None
+    assert (entry.outcome, entry.filter) == ("left out", "critique")
+    kept, (entry,) = looked_at(example("I have rewritten the answer."), load_quality("default"))
+    assert (kept, entry.filter, entry.outcome) == (None, "announcement", "left out")
+
+
+def test_a_rejected_answer_costs_the_pair_only_where_that_is_asked_for() -> None:
+    item = pair("Blot it, then rinse it.", "The response does not help them.")
+    assert [entry.outcome for entry in looked_at(item, load_quality("default"))[1]] == ["reported"]
+    kept, (entry,) = looked_at(item, load_quality("strict"))
+    assert (kept, entry.field, entry.outcome) == (None, "rejected", "left out")
+
+
+@given(st.text(), st.text(), st.text())
+def test_nothing_is_left_out_unseen_and_none_changes_nothing(chosen: str, rejected: str, critique: str) -> None:
+    item = pair(chosen, rejected, critiques={"chosen": critique})
+    assert looked_at(item, load_quality("none")) == (item, [])
+    kept, entries = looked_at(item, load_quality("strict"))
+    assert (kept is None) == ([entry.outcome for entry in entries] == ["left out"])
+    for entry in entries:
+        assert 0 <= entry.start <= entry.end
+
+
+def test_a_file_sets_each_filter(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: none\nfilters:\n  one-word: drop\n")
+    quality = load_quality(str(path))
+    assert quality.actions["one-word"] == "drop"
+    assert quality.actions["critique"] == "off"
+    assert looked_at(example("Yes."), quality)[0] is None
+    assert str(quality).startswith("mine.yaml ")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("filters:\n  nonsense: drop\n", "mine.yaml:2: there is no filter 'nonsense'"),
+        ("filters:\n  loop: mend\n", "mine.yaml:2: the action of loop is"),
+        ("filters:\n  loop: clean\n", "mine.yaml:2: loop cannot clean"),
+        ("filter: {}\n", "mine.yaml:1: there is no key 'filter'"),
+        ("extends: best\n", "extends is default, strict or none"),
+        ("rejected: perhaps\n", "rejected is true or false"),
+        ("- loop\n", "a quality file is a mapping"),
+    ],
+)
+def test_a_file_that_is_none_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=told):
+        load_quality(str(path))
+    with pytest.raises(UsageError, match="no quality 'best'"):
+        load_quality("best")
+
+
+def test_the_page_has_every_filter_with_its_actions() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "quality.md").read_text()
+    for one in FILTERS.values():
+        assert f"| `{one.name}` | {one.scope} | {one.default} | {one.strict} | {one.reason}" in page, one.name
+
+
+def row_of(number: int, responses: Sequence[str]) -> Row:
+    traces = tuple(Trace(sample, 0, text, (), text, False) for sample, text in enumerate(responses))
+    prompt = Prompt(f"junk-{number}", number, (user(QUESTION),), ())
+    return Row(prompt, traces, (verdict("response:0", "response:1", 0.9, 0.8),), Usage(1, 1, 0, 1), PROVENANCE)
+
+
+JUNK = row_of(90, ["The response does not help them.", "Here is the revised response: Blot it with a cloth."])
+
+
+def test_an_export_leaves_out_cleans_and_lists_and_says_so(tmp_path: Path) -> None:
+    fill(tmp_path, [make_row(0), JUNK, row_of(91, ["Rub it.", "Rub it."])])
+    summary = export_run(tmp_path, ExportOptions(test_share=0.0))
+    assert summary.sft.left_out == {"critique": 1, "duplicate": 1}
+    assert summary.sft.cleaned == {"announcement": 1}
+    assert summary.preference.left_out == {"critique": 1, "identical": 1}
+    entries = list(read_ledger(tmp_path / LEDGER))
+    assert [(entry.id, entry.filter, entry.outcome) for entry in entries if entry.dataset == "sft"] == [
+        ("junk-90", "critique", "left out"),
+        ("junk-90", "announcement", "cleaned"),
+        ("junk-91", "duplicate", "left out"),
+    ]
+    rows = pq.read_table(tmp_path / "sft" / "train.parquet").to_pylist()
+    (cleaned,) = (row for row in rows if row["cleaned_from"])
+    assert cleaned["completion"][0]["content"] == cleaned["messages"][-1]["content"] == "Blot it with a cloth."
+    assert cleaned["cleaned_from"] == [{"field": "completion", "text": JUNK.traces[1].response}]
+    card = (tmp_path / "README.md").read_text()
+    assert "| sft | critique | 1 |" in card
+    assert "| sft | cleaned | announcement | 1 |" in card
+    assert [entry.id for entry in read_ledger(tmp_path / LEDGER, "identical")] == ["junk-91"]
+
+
+def test_the_same_rows_give_the_same_ledger_and_none_is_as_it_was(tmp_path: Path) -> None:
+    fill(tmp_path, [make_row(0), JUNK])
+    ledgers = []
+    for _ in range(2):
+        export_run(tmp_path, ExportOptions())
+        ledgers.append((tmp_path / LEDGER).read_bytes())
+    assert ledgers[0] == ledgers[1]
+    summary = export_run(tmp_path, ExportOptions(test_share=0.0, quality=load_quality("none")))
+    assert (summary.sft.train, summary.sft.left_out, summary.quality) == (4, {}, "none")
+    assert "cleaned_from" not in pq.read_schema(tmp_path / "sft" / "train.parquet").names
+
+
+def test_what_is_no_ledger_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ledger.parquet").write_text("nonsense")
+    for name in ("ledger.parquet", "absent.parquet"):
+        with pytest.raises(InputError, match="cannot be read as a ledger"):
+            list(read_ledger(tmp_path / name))
