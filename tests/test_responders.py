@@ -16,6 +16,7 @@ from cai.core.errors import UsageError
 from cai.core.records import Message, Provenance, Row, Trace, Verdict
 from cai.data.export.ranking import ranked_answers
 from cai.data.export.standings import Standings, StandingsCounter
+from cai.data.quality import count_left_out
 from cai.generate.plan import plan_generate
 from cai.generate.settings import GenerateSettings
 from cai.method.row import Generation, Judging
@@ -62,7 +63,7 @@ def test_every_model_answers_and_the_row_says_whose_each_answer_is() -> None:
     for trace in row.traces:
         said = [trace.response, trace.final, *(turn.critique for turn in trace.rounds)]
         assert all(text is not None and text.startswith(f"{trace.model} says") for text in said)
-    (found,) = ranked_answers(row, Counter())
+    (found,) = ranked_answers(row, count_left_out(Counter()))
     assert [answer["model"] for answer in found["answers"]] == ["one"] * 4 + ["other"] * 4
     counter = StandingsCounter()
     counter.count(row)
