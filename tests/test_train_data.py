@@ -345,6 +345,11 @@ def test_whole_conversations_are_parted_where_they_differ(
     prompt = [*before, said("user", "and now?")]
     halves = [[*prompt, said("assistant", chosen)], [*prompt, said("assistant", rejected)]]
     assert read_whole_pair(*halves) == (prompt, halves[0][-1:], halves[1][-1:])
+    # So are texts in HH's form, whatever stands between their turns.
+    names = {"user": "Human", "assistant": "Assistant"}
+    texts = ["".join(f"\n\n{names[turn['role']]}: {turn['content']}" for turn in half) for half in halves]
+    assert read_whole_pair(*texts) == read_whole_pair(*halves)
+    assert read_whole_pair(texts[0].lstrip(), f"{texts[1]} ") == read_whole_pair(*halves)
 
 
 def test_a_response_counts_once_and_not_at_all_when_it_is_good_and_bad(tmp_path: Path) -> None:

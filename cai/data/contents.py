@@ -13,7 +13,6 @@ from cai.data.rows import BadRowError, check_text
 TOOLS = ("tool", "function", "ipython")
 """Roles of turns that tools answer in."""
 
-_CALLS = ("tool_calls", "function_call")
 _BETWEEN_PARTS = "\n"
 
 
@@ -21,7 +20,7 @@ def read_content(turn: Mapping[str, Any], name: str) -> str:
     """Return what a turn, called `name` in messages, says; raises BadRowError where that is not text alone."""
     if turn.get("role") in TOOLS:
         raise BadRowError(f"{name} is a tool's, and cai keeps conversations of text alone")
-    if any(turn.get(call) for call in _CALLS):
+    if turn.get("tool_calls") or turn.get("function_call"):
         raise BadRowError(f"{name} calls a tool, and cai keeps conversations of text alone")
     content = turn.get("content")
     if isinstance(content, str):

@@ -6,16 +6,17 @@ raises BadRowError with a short reason that rows are counted under.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cai.core.records import Message
+from cai.core.records import Message, RoleName
 from cai.data.contents import TOOLS, read_content
 from cai.data.rows import BadRowError, check_text
 
 THINKING = "thinking"
 """What was thought before a turn, under TRL's name."""
 
+_SPEAKERS = frozenset(("system", "user", "assistant", *TOOLS))
 _THINKING_TOO = (THINKING, "reasoning_content")
 
 
@@ -27,32 +28,26 @@ class Turn(Message, total=False):
 
 Turns = list[Turn]
 
-_SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+_SPEAKER = re.compile(r"\n\n(Human|Assistant):")
+_ANSWER = "\n\nAssistant:"
+_ROLES: Mapping[str, RoleName] = {"Human": "user", "Assistant": "assistant"}
 
 
 def read_prompt(value: Any) -> Turns:
     """Return a prompt's turns; they end with the user's."""
-    turns = _turns(value, "user", "prompt")
-    if not turns or turns[-1]["role"] != "user":
-        raise BadRowError("the prompt does not end with the user")
-    if not turns[-1]["content"].strip():
-        raise BadRowError("empty")
-    return turns
+    return _as_prompt(_turns(value, "user", "prompt"))
 
 
 def read_answer(value: Any, prompt: Turns) -> Turns:
     """Return the assistant's one turn after `prompt`, which a message list may repeat (perhaps without system)."""
     turns = _turns(value, "assistant", "answer")
-    without_system = [turn for turn in prompt if turn["role"] != "system"]
-    for repeated in (prompt, without_system):
-        if len(turns) > len(repeated) and spoken(turns[: len(repeated)]) == spoken(repeated):
-            turns = turns[len(repeated) :]
-            break
-    if len(turns) != 1 or turns[0]["role"] != "assistant":
-        raise BadRowError("the answer is not one turn of the assistant's")
-    if not turns[0]["content"].strip():
-        raise BadRowError("empty")
-    return turns
+    if len(turns) > 1:
+        without_system = [turn for turn in prompt if turn["role"] != "system"]
+        for repeated in (prompt, without_system):
+            if len(turns) > len(repeated) and spoken(turns[: len(repeated)]) == spoken(repeated):
+                turns = turns[len(repeated) :]
+                break
+    return _as_answer(turns)
 
 
 def read_dialogue(value: Any) -> Turns:
@@ -71,6 +66,8 @@ def read_whole_pair(chosen: Any, rejected: Any) -> tuple[Turns, Turns, Turns]:
 
     The prompt is their longest common beginning that ends before either's last turn of the assistant's.
     """
+    if (parted := _part_texts(chosen, rejected)) is not None:
+        return parted
     first, second = _dialogue_or_text(chosen), _dialogue_or_text(rejected)
     common = 0
     said = spoken(first), spoken(second)
@@ -79,7 +76,7 @@ def read_whole_pair(chosen: Any, rejected: Any) -> tuple[Turns, Turns, Turns]:
     prompt = first[:common]
     if not prompt:
         raise BadRowError("chosen and rejected begin with different prompts")
-    return read_prompt(prompt), read_answer(first[common:], []), read_answer(second[common:], [])
+    return _as_prompt(prompt), _as_answer(first[common:]), _as_answer(second[common:])
 
 
 def split_last_answer(turns: Turns) -> tuple[Turns, Turns] | None:
@@ -100,15 +97,33 @@ def is_turn_of(turn: object, role: str) -> bool:
     return isinstance(turn, dict) and turn.get("role") == role
 
 
+def _part_texts(chosen: Any, rejected: Any) -> tuple[Turns, Turns, Turns] | None:
+    """Return what `read_whole_pair` does of two texts that are the same up to one last answer each, or None.
+
+    Nearly all of HH's are so, and their common beginning is read once.
+    """
+    if not (isinstance(chosen, str) and isinstance(rejected, str)):
+        return None
+    (asked, _, first), (same, _, second) = chosen.rpartition(_ANSWER), rejected.rpartition(_ANSWER)
+    if not asked or asked != same or any(_SPEAKER.search(f"\n\n{text}") for text in (first, second)):
+        return None
+    answers = [[_said("assistant", text)] for text in (first, second)]
+    return _as_prompt(_text_turns(asked)), _as_answer(answers[0]), _as_answer(answers[1])
+
+
 def _dialogue_or_text(value: Any) -> Turns:
-    if isinstance(value, str):
-        pieces = _SPEAKER.split(value)
-        if len(pieces) < 3 or pieces[0].strip():
-            raise BadRowError("there is no prompt, neither in a column nor as '\\n\\nHuman: ' in the text")
-        speakers = {"Human": "user", "Assistant": "assistant"}
-        said = zip(pieces[1::2], pieces[2::2], strict=True)
-        value = [{"role": speakers[name], "content": content.strip()} for name, content in said]
-    return _turns(value, None, "conversation")
+    return _text_turns(value) if isinstance(value, str) else _turns(value, None, "conversation")
+
+
+def _text_turns(text: str) -> Turns:
+    pieces = _SPEAKER.split(text if text.startswith("\n\n") else f"\n\n{text}")  # the first turn may begin the text
+    if len(pieces) < 3 or pieces[0].strip():
+        raise BadRowError("there is no prompt, neither in a column nor as '\\n\\nHuman: ' in the text")
+    return [_said(_ROLES[name], content) for name, content in zip(pieces[1::2], pieces[2::2], strict=True)]
+
+
+def _said(role: RoleName, content: str) -> Turn:
+    return {"role": role, "content": check_text(content.strip())}
 
 
 def _turns(value: Any, role_of_text: str | None, what: str) -> Turns:
@@ -122,11 +137,28 @@ def _turns(value: Any, role_of_text: str | None, what: str) -> Turns:
     turns: Turns = []
     for turn in value:
         role = turn.get("role") if isinstance(turn, dict) else None
-        if role not in ("system", "user", "assistant", *TOOLS):
+        if role not in _SPEAKERS:
             raise BadRowError(f"the {what} has a turn without a known role")
         said: Turn = {"role": role, "content": read_content(turn, "a turn")}
-        thought = next((turn[name] for name in _THINKING_TOO if isinstance(turn.get(name), str)), "")
-        if role == "assistant" and thought.strip():
-            said["thinking"] = check_text(thought)
+        if role == "assistant":
+            thought = next((turn[name] for name in _THINKING_TOO if isinstance(turn.get(name), str)), "")
+            if thought.strip():
+                said["thinking"] = check_text(thought)
         turns.append(said)
+    return turns
+
+
+def _as_prompt(turns: Turns) -> Turns:
+    if not turns or turns[-1]["role"] != "user":
+        raise BadRowError("the prompt does not end with the user")
+    if not turns[-1]["content"].strip():
+        raise BadRowError("empty")
+    return turns
+
+
+def _as_answer(turns: Turns) -> Turns:
+    if len(turns) != 1 or turns[0]["role"] != "assistant":
+        raise BadRowError("the answer is not one turn of the assistant's")
+    if not turns[0]["content"].strip():
+        raise BadRowError("empty")
     return turns

@@ -301,4 +301,4 @@ def _halves(row: Mapping[str, Any], prompt: PromptColumns | None, system: str | 
         asked = read_prompt(prompt.value(row))
         return asked, read_answer(row.get("chosen"), asked), read_answer(row.get("rejected"), asked)
     asked, chosen, rejected = read_whole_pair(row.get("chosen"), row.get("rejected"))
-    return read_prompt(with_system(asked, row, system)), chosen, rejected
+    return asked if system is None else read_prompt(with_system(asked, row, system)), chosen, rejected

@@ -10,5 +10,6 @@ from cai.data.shapes.descriptor import Shape
 from cai.data.shapes.instructions import INSTRUCTIONS
 from cai.data.shapes.pairs import PAIRS
 from cai.data.shapes.ranked import RANKED
+from cai.data.shapes.reviewed import REVIEWED
 
-SHAPES: tuple[Shape, ...] = (*CONVERSATIONS, *PAIRS, *RANKED, *INSTRUCTIONS)
+SHAPES: tuple[Shape, ...] = (*CONVERSATIONS, *PAIRS, *RANKED, *INSTRUCTIONS, *REVIEWED)

@@ -105,6 +105,7 @@ CONVERSATIONS = (
             _rows_of_conversation,
             reads=("tools",),
             without=(*_COMPARED, *without, "prompt", "messages"),
+            whole=True,
         )
         for column, without in (("conversations", ()), ("conversation", ("conversations",)))
     ),
@@ -145,6 +146,16 @@ CONVERSATIONS = (
         form=_is_object,
     ),
     Shape(
+        "axolotl",
+        "Axolotl's labelled conversations",
+        ("completion", "label"),
+        ("completion", "label"),
+        lambda row: before_last_answer(row.get("completion")),
+        lambda row: _labelled(row.get("completion"), row.get("label")),
+        without=("prompt", "instruction", "question", "messages", "text"),
+        form=lambda row: isinstance(row.get("completion"), list),
+    ),
+    Shape(
         "trl",
         "conversations",
         ("messages",),
@@ -153,6 +164,7 @@ CONVERSATIONS = (
         _rows_of_messages,
         without=(*_COMPARED, "prompt", "completion", "label", "score", "answers"),
         form=_ends_with_answer,
+        whole=True,
     ),
     Shape(
         "openai-preference",

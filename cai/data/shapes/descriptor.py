@@ -32,10 +32,11 @@ class Shape:
     """One layout.
 
     A source has it when all columns of `needs` are there, none of `without`, and one of its first rows has the `form`.
-    `prompt` and `rows` read one row and raise BadRowError where it cannot be used; `rows` gives the columns of `gives`,
-    and perhaps the prompt. `reads` are the columns that both look at, if they are there; a system's column is read in
-    every layout. Several descriptors may share a name: they are one layout with other columns. Those of one `title`
-    differ in what is taken from a data set, and not in its prompts.
+    `prompt` and `rows` read one row and raise BadRowError where it cannot be used; `rows` gives the columns of `gives`.
+    Where these are `whole` conversations, `prompt` is only read for those who need no more. `reads` are the columns
+    that both look at, if they are there; a system's column is read in every layout. Several descriptors may share a
+    name: they are one layout with other columns. Those of one `title` differ in what is taken from a data set, and not
+    in its prompts.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Shape:
     reads: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     form: Callable[[Row], bool] = _any_row
+    whole: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -25,9 +25,8 @@ def _whole_prompt(row: Row) -> object:
     return read_whole_pair(row.get("chosen"), row.get("rejected"))[0]
 
 
-def _whole_rows(row: Row) -> Iterator[Canonical]:
-    prompt, chosen, rejected = read_whole_pair(row.get("chosen"), row.get("rejected"))
-    yield {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+def _compared(row: Row) -> Iterator[Canonical]:
+    yield {"chosen": row.get("chosen"), "rejected": row.get("rejected")}
 
 
 def _is_hh(row: Row) -> bool:
@@ -109,9 +108,10 @@ PAIRS = (
         ("chosen", "rejected"),
         ("chosen", "rejected"),
         _whole_prompt,
-        _whole_rows,
+        _compared,
         without=(*_ASKING, "chosen_probability"),
         form=_is_hh,
+        whole=True,
     ),
     Shape(
         "trl",
@@ -119,9 +119,10 @@ PAIRS = (
         ("chosen", "rejected"),
         ("chosen", "rejected"),
         _whole_prompt,
-        _whole_rows,
+        _compared,
         without=(*_ASKING, "chosen_probability"),
         form=_are_lists,
+        whole=True,
     ),
     *(
         Shape(

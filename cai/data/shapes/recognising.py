@@ -24,22 +24,20 @@ AS_IT_IS = "trl"
 """The layout of our own columns, which are TRL's: a source that is read as it is has it, whatever else it could be."""
 
 _PROMPT = "prompt"
-_TALKS = (_PROMPT, "messages")
-"""What the system's turn stands before."""
 
 
 class ShapedSource:
     """The rows of a source in the canonical columns; see `RawSource`. A row may give several, all in its place."""
 
-    def __init__(self, source: RawSource, shape: Shape) -> None:
-        """`shape` is the layout that the source has."""
+    def __init__(self, source: RawSource, shape: Shape, *, prompts: bool) -> None:
+        """`shape` is the layout that the source has; with `prompts` they alone are read, one of each row."""
         self.name = source.name
         self.fingerprint = fingerprint([source.fingerprint, shape.name, shape.gives])
         self.size = source.size
         self.shape = shape
-        self.columns: Mapping[str, int | None] = dict.fromkeys(
-            (_PROMPT, *shape.gives, *(name for name in METADATA if name in source.columns))
-        )
+        given = (_PROMPT,) if prompts else shape.gives if shape.whole else (_PROMPT, *shape.gives)
+        self._kept = [name for name in (*METADATA, *(SYSTEM_COLUMNS if shape.whole else ())) if name in source.columns]
+        self.columns: Mapping[str, int | None] = dict.fromkeys((*given, *self._kept))
         self._source = source
 
     @property
@@ -53,24 +51,22 @@ class ShapedSource:
         return f"{told}; it {source.remark}" if source.remark is not None else told
 
     def rows(self, columns: Collection[str]) -> Iterator[RawRow | BrokenRow]:
-        """Read the canonical rows with their prompts; where only prompts are asked for, a row gives one."""
+        """Read every row, in the canonical columns that are asked for."""
         shape = self.shape
-        needed = {*shape.columns, *METADATA} & set(self._source.columns)
-        alone = not set(shape.gives) & set(columns)
+        asks, answers = _PROMPT in columns, bool(set(shape.gives) & set(columns))
+        needed = {*shape.columns, *self._kept} & set(self._source.columns)
         for row in self._source.rows(needed):
             if isinstance(row, BrokenRow):
                 yield row
                 continue
-            values = row.values
-            shared = {name: values.get(name) for name in METADATA if name in needed}
+            kept = {name: row.values.get(name) for name in self._kept}
             try:
-                for given in ({},) if alone else shape.rows(values):
-                    if _PROMPT not in given:
-                        given = {_PROMPT: shape.prompt(values), **given}
-                    talks = {name: _after_system(given[name], values) for name in _TALKS if name in given}
-                    yield RawRow(row.place, {**shared, **given, **talks})
+                if asks:
+                    kept[_PROMPT] = _after_system(shape.prompt(row.values), row.values)
+                for given in shape.rows(row.values) if answers else ({},):
+                    yield RawRow(row.place, kept | given)
             except BadRowError as error:
-                yield broken(row.place, str(error), text_of(values))
+                yield broken(row.place, str(error), text_of(row.values))
 
 
 def shaped(source: RawSource, wanted: str | None, kind: ExampleKind | None) -> RawSource:
@@ -89,7 +85,7 @@ def shaped(source: RawSource, wanted: str | None, kind: ExampleKind | None) -> R
             f"{source.name} can be read in {len(names)} ways ({', '.join(titles)}); say which with --shape "
             f"{' or --shape '.join(names)}."
         )
-    return ShapedSource(source, found[0]) if found else source
+    return ShapedSource(source, found[0], prompts=kind == "prompts") if found else source
 
 
 def check_shape(wanted: str | None, sources: Sequence[RawSource]) -> None:
