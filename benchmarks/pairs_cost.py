@@ -158,7 +158,7 @@ def replace_plan(plan: RevisionPlan, **changed: Any) -> RevisionPlan:
     return RevisionPlan.model_validate(plan.model_dump() | changed)
 
 
-def rank(question: Question, answer: str) -> tuple[bool, int, bool]:
+def rank_truly(question: Question, answer: str) -> tuple[bool, int, bool]:
     """Return how good an answer truly is: good before bad, few violations before many, on topic before off."""
     meaning = oracle.read(question, answer)
     return meaning.good, -len(meaning.broken), meaning.on_topic
@@ -195,11 +195,11 @@ def written(name: str, rows: Sequence[Row], out: Path) -> dict[str, Any]:
         kept = replace(row, traces=row.traces[:1]) if name == "best of k" else row
         for example in sft_examples(kept, name == "paper", record):
             examples.append({"messages": example["messages"]})
-            good_examples += question is not None and rank(question, example["completion"][0]["content"])[0]
+            good_examples += question is not None and rank_truly(question, example["completion"][0]["content"])[0]
         for pair in preference_pairs(row, record):
             pairs.append({key: pair[key] for key in ("prompt", "chosen", "rejected", "chosen_probability")})
             texts = (pair["chosen"][0]["content"], pair["rejected"][0]["content"])
-            good_pairs += question is not None and rank(question, texts[0]) > rank(question, texts[1])
+            good_pairs += question is not None and rank_truly(question, texts[0]) > rank_truly(question, texts[1])
     for kind, items in (("sft", examples), ("pairs", pairs)):
         out.mkdir(parents=True, exist_ok=True)
         (out / f"{kind}.jsonl").write_bytes(b"".join(orjson.dumps(item) + b"\n" for item in items))

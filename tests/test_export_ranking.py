@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cai.core.addresses import DataSource
 from cai.core.records import Row, Trace, Verdict
+from cai.data.examples.opening import open_examples
 from cai.data.export import ExportOptions, export_run
 from cai.data.export.preference import Pairs, preference_pairs
 from cai.data.export.ranking import ranked_answers
 from cai.data.quality import count_left_out
+from cai.data.rows import BrokenRow
 from cai.method.verdicts import CONTRADICTION, TIE
 from tests.storage import abstention, fill, make_row, verdict
 from tests.test_export import row_of, trace
@@ -152,3 +155,16 @@ def test_an_export_writes_the_pairs_that_it_is_asked_for(tmp_path: Path) -> None
         assert told == (pairs != "all")
     assert counts["all"] > counts["best-worst"] > 0
     assert counts["adjacent"] > counts["best-worst"]
+
+
+def test_the_ranking_is_read_again_as_pairs_and_lists_with_ties_are_counted(tmp_path: Path) -> None:
+    tied = (abstention("response:0", "response:1", TIE), over(1, 2), over(0, 2))
+    fill(tmp_path, [row_of(THREE, tied)])
+    export_run(tmp_path, ExportOptions(test_share=0.0))
+    source = DataSource.parse(str(tmp_path / "ranking" / "train.parquet"))
+    found = list(open_examples(source, "pairs").examples())
+    pairs = [example.values for example in found if not isinstance(example, BrokenRow)]
+    (ties,) = [example for example in found if isinstance(example, BrokenRow)]
+    texts = [(pair["chosen"][0]["content"], pair["rejected"][0]["content"]) for pair in pairs]
+    assert texts == [("text 0", "text 2"), ("text 1", "text 2")]
+    assert ties.cause == "answers of one rank make no pair (1 beside 2 that do)"

@@ -36,16 +36,20 @@ def read_ranked(value: Any, prompt: Turns) -> list[dict[str, Any]]:
 def ranked_pairs(answers: Sequence[dict[str, Any]]) -> Iterator[tuple[Turns, Turns]]:
     """Yield the better and the worse of every two answers of different ranks (arXiv 2203.02155, section 3.5).
 
-    Two that say the same are no pair. Raises BadRowError where no pair is left.
+    Two that say the same are no pair. Raises BadRowError where no pair is left, and behind the last one where there
+    were ties, so that lists with ties are counted.
     """
-    count = 0
+    count = ties = 0
     for better, worse in combinations(answers, 2):
         texts = [one["completion"][0]["content"].strip() for one in (better, worse)]
+        ties += better["rank"] == worse["rank"]
         if better["rank"] != worse["rank"] and texts[0] != texts[1]:
             count += 1
             yield better["completion"], worse["completion"]
     if not count:
         raise BadRowError("no two of the answers have different ranks and texts")
+    if ties:
+        raise BadRowError(f"answers of one rank make no pair ({ties} beside {count} that do)")
 
 
 def _read(item: Any, prompt: Turns) -> dict[str, Any]:
