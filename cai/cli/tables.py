@@ -48,6 +48,8 @@ def print_summary(console: Console, summary: Summary) -> None:
         print_judge_check(console, summary.judge_check)
     if summary.skipped:
         console.print(f"{summary.skipped:,} were finished before")
+    if summary.remembered:
+        console.print(f"{_counted(summary.remembered, 'answer')} of unfinished rows had been kept")
     if summary.duplicates:
         console.print(f"{_counted(summary.duplicates, 'duplicate prompt')} skipped")
     for cause, count in islice(summary.failures.items(), CAUSES_SHOWN):

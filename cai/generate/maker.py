@@ -17,6 +17,7 @@ from cai.method.settings import RankingSettings
 from cai.models.base import Engine
 from cai.models.meter import UsageCounter
 from cai.models.places import EngineInOrder, Places
+from cai.models.remembering import Answers, RememberingEngine
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.filling import open_closing
@@ -116,15 +117,22 @@ class LocalMaker:
         """How many requests the models that answer can usefully hold at once, of those that hold most."""
         return max(ordered.engine.concurrency for ordered in self.answering)
 
-    async def make(self, prompt: Prompt, provenance: Provenance, tally: UsageCounter) -> Row:
-        """Make a row here."""
+    async def make(
+        self, prompt: Prompt, provenance: Provenance, tally: UsageCounter, answers: Answers | None = None
+    ) -> Row:
+        """Make a row here; what is among the answers is not asked for again, and what is asked for is kept there."""
         row, spec = next(self.rows), self.spec
         with ExitStack() as served:
             for ordered in (*self.answering, self.judging):
                 served.enter_context(ordered.places.row(row))
-            judge = EngineInOrder(*self.judging, row)
+
+            def of_row(ordered: OrderedEngine) -> Engine:
+                engine = EngineInOrder(*ordered, row)
+                return engine if answers is None else RememberingEngine(engine, answers, prompt.id)
+
+            judge = of_row(self.judging)
             judging = Judging(judge, spec.judge_configuration, tally, spec.ranking)
-            engine, *others = (EngineInOrder(*ordered, row) for ordered in self.answering)
+            engine, *others = map(of_row, self.answering)
             generation = Generation(engine, spec.method, spec.samples, provenance, judging, tuple(others))
             return await generation.row(prompt)
 

@@ -93,6 +93,8 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
             judge_seed=settings.seed,
         )
         work = partial(maker.make, provenance=provenance, tally=watch.tally)
+        if isinstance(maker, LocalMaker):
+            work = partial(work, answers=run.answers)
         pipeline = Pipeline(work, run, maker.concurrency, watch.progress, watch.stop)
         check = partial(_check, plan, maker, run, watch)
         summary = await fill(run, pipeline, items, watch, lambda: plan.prompts.duplicates, check)

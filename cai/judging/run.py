@@ -1,14 +1,17 @@
 """`judge_again`: copy a run's traces into a new run directory with new verdicts."""
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
+from cai.core.records import Row
 from cai.core.threads import in_thread
 from cai.judge_checking import Checked, Subject, check_first
 from cai.judging.plan import JudgePlan
 from cai.method.judge_check import JudgeCheck
 from cai.method.row import Judging
 from cai.models.base import Engine
+from cai.models.remembering import Answers, RememberingEngine
 from cai.pipeline.filling import Summary, fill, open_closing, open_run
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
@@ -32,7 +35,7 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
             retry_failed=settings.retry_failed,
         )
         pipeline = Pipeline(
-            Judging(engine, plan.judge_configuration, watch.tally, settings.ranking).row,
+            partial(_judge_row, Judging(engine, plan.judge_configuration, watch.tally, settings.ranking), run.answers),
             run,
             engine.concurrency,
             watch.progress,
@@ -40,6 +43,11 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
         )
         check = partial(_check, plan, engine, run, watch)
         return await fill(run, pipeline, plan.source.rows(), watch, lambda: 0, check)
+
+
+async def _judge_row(judging: Judging, answers: Answers, row: Row) -> Row:
+    """Return the row judged anew; what was answered before the run was killed is not asked again."""
+    return await replace(judging, engine=RememberingEngine(judging.engine, answers, row.prompt.id)).row(row)
 
 
 async def _check(plan: JudgePlan, engine: Engine, run: Run, watch: Watch) -> JudgeCheck | None:

@@ -36,8 +36,9 @@ class Summary:
 
     `done`, `failed`, `skipped`, the tokens and the seconds are this process's; `rows` and `failures` (by stage and
     cause) are the whole run's. `owed` of the failures are asked again by the same command, `for_good` by the same with
-    `--retry-failed`; the rest are no prompts. `judge_check` is what the judge was found to be before the first row,
-    whose tokens and seconds are counted in it alone.
+    `--retry-failed`; the rest are no prompts. `remembered` counts the answers of unfinished rows that an
+    earlier process had, which were not asked for again. `judge_check` is what the judge was found to be before the
+    first row, whose tokens and seconds are counted in it alone.
     """
 
     out: Path
@@ -55,6 +56,7 @@ class Summary:
     cached_tokens: int
     completion_tokens: int
     seconds: float
+    remembered: int = 0
     judge_check: JudgeCheck | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -180,7 +182,8 @@ async def fill(
         status = "interrupted"
         raise
     finally:
-        run.note_usage(watch.tally.usage - (run.usage - before))  # of rows that failed or were given up
+        # Of rows that failed or were given up; what an earlier process noted so, and a row has now, is taken off again.
+        run.note_usage(watch.tally.usage - (run.usage - before) - run.answers.given_again)
         await _close(run, status, watch)
     causes: Counter[str] = Counter()
     owed = for_good = 0
@@ -188,7 +191,7 @@ async def fill(
         causes[f"{failure.stage}: {failure.cause}"] += 1
         owed += failure.retryable
         for_good += not failure.retryable and failure.stage != INPUT
-    progress, usage = watch.progress, watch.tally.usage
+    progress, usage = watch.progress, watch.tally.usage - run.answers.given_again
     return Summary(
         out=run.directory,
         status=ended,
@@ -205,6 +208,7 @@ async def fill(
         cached_tokens=usage.cached_tokens,
         completion_tokens=usage.completion_tokens,
         seconds=time.monotonic() - began,
+        remembered=run.answers.given_again.requests,
         judge_check=checked,
     )
 

@@ -2,6 +2,7 @@
 
 run.json             what the run is and how far it came (`manifest.py`)
 journal/000003.jsonl rows finished since the last shard, one line a row
+journal/answers-1.jsonl  answers of rows that are not finished (`answers.py`), none once the run is done
 rows/000002.parquet  a sealed shard; it replaces journal 2, which is stale once the shard exists
 failures.jsonl       prompts that could not be done, one line a failure (a working copy's has its series in the name)
 left-out.jsonl       rows that were dropped, or whose prompts are not asked any more (`left_out.py`; named alike)

@@ -10,7 +10,7 @@ at a URL: they are called off an event loop.
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from cai.core.identity import fingerprint, key
 from cai.core.keyset import KeySet
 from cai.core.records import Failure, Row, Usage
 from cai.method.judge_check import JudgeCheck
+from cai.rundir.answers import AnswerFile
 from cai.rundir.entry import enter
 from cai.rundir.failures import FailureFile, FailureTally, read_failures
 from cai.rundir.files import remove
@@ -78,6 +79,7 @@ class Run(RunReader):
         failures = read_failures(directory, run, self._manifest.inputs, self._finished)
         self._failed = FailureTally(failures, retry_failed=retry_failed)
         self._again = self._with_failed_parts() if retry_failed else {}
+        self.answers = AnswerFile(owned, run, self._finished.__contains__, ask_again=retry_failed)
         self._journal = self._new_journal(recovered.next_number)
         self._uploader = None if remote is None else Uploader(remote)
         self._sealer = Sealer(directory, run, (self._journal, self._failure_file), self._note_sealed)
@@ -215,7 +217,8 @@ class Run(RunReader):
     def note_usage(self, usage: Usage) -> None:
         """Count tokens that were spent and gave no row; kept in run.json at the next seal or close."""
         with self._lock:
-            self._lost_usage += usage
+            lost = astuple(self._lost_usage + usage)
+            self._lost_usage = Usage(*(max(0, count) for count in lost))  # of a process that was killed none was noted
 
     @property
     def judge_check(self) -> JudgeCheck | None:
@@ -316,6 +319,7 @@ class Run(RunReader):
                 last.close()
             self._failure_file.close()
             try:
+                self.answers.close(done=status == "done")
                 if self._uploader is not None:
                     self._uploader.stop()
             finally:

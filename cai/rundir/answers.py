@@ -1,0 +1,123 @@
+"""Answers of rows that are not finished: whoever opens a killed run again is given them, and asks for the rest.
+
+They lie in files of lines beside the journal, `journal/answers-1.jsonl`, each with the prompt that it is for. A file
+that is full is followed by the next, and the one before it removed: what is in neither is asked for again, which loses
+time and no row. A run that is done needs none. A damaged line is an answer less. One thread uses an AnswerFile.
+"""
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from cai.core.identity import key
+from cai.core.paths import open_file
+from cai.core.records import Usage
+from cai.models.base import Choice, Completion
+from cai.rundir.files import refusal, remove
+from cai.rundir.layout import JOURNAL
+from cai.rundir.lines import LineFile, read_lines, salt
+from cai.rundir.owned import Owned
+
+BYTES = 64 * 2**20
+"""A file that holds so much is full."""
+
+_NAMED = re.compile(r"answers-(\d+)\.jsonl")
+_TEXT, _CHOICE = "text", "choice"
+
+
+class AnswerFile:
+    """The answers of one open run: those found when it was opened, and a file for those that come.
+
+    `given_again` counts the answers that were found and given, and their tokens.
+    """
+
+    def __init__(self, owned: Owned, run: str, is_finished: Callable[[int], bool], *, ask_again: bool) -> None:
+        """Read what rows are still owed have; with `ask_again` nothing, so that everything is asked anew.
+
+        `run` is the fingerprint of the run's identity. Raises StoreError.
+        """
+        self.given_again = Usage()
+        self._owned = owned
+        self._salt = salt(f"answers of {run}")
+        self._known: dict[bytes, dict[str, Any]] = {}
+        self._files = _files(owned.path)
+        if ask_again:
+            self._remove_all()
+        for path in self._files.values():
+            self._read(path, is_finished)
+        self._file: LineFile | None = None
+
+    def _read(self, path: Path, is_finished: Callable[[int], bool]) -> None:
+        try:
+            with open_file(path) as file:
+                for line in read_lines(file, self._salt):
+                    with suppress(orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+                        entry = None if line.data is None else orjson.loads(line.data)
+                        if entry is not None and not is_finished(int(entry["row"], 16)):
+                            self._known[bytes.fromhex(entry["request"])] = entry
+        except OSError as error:
+            raise refusal(path, error) from error
+
+    def find(self, request: bytes) -> Completion | Choice | None:
+        """Return the answer to a request, where a process before this one had it."""
+        entry = self._known.get(request)
+        if entry is None:
+            return None
+        answer = _answer(entry)
+        if answer is not None:
+            self.given_again += Usage(1, answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens)
+        return answer
+
+    def keep(self, row: str, request: bytes, answer: Completion | Choice) -> None:
+        """Append an answer; raises StoreError when the disk refuses."""
+        if self._file is None or self._file.size >= BYTES:
+            self._begin()
+        assert self._file is not None  # noqa: S101  (it was just begun)
+        kind = _TEXT if isinstance(answer, Completion) else _CHOICE
+        entry = {"row": f"{key(row):x}", "request": request.hex(), kind: answer}
+        with suppress(orjson.JSONEncodeError):  # half a character, which the row will be refused for
+            self._file.append(orjson.dumps(entry))
+
+    def _begin(self) -> None:
+        """Begin the next file, and remove those before the one that was full."""
+        if self._file is not None:
+            self._file.close()
+        number = max(self._files, default=0) + 1
+        for old in [old for old in self._files if old < number - 1]:
+            remove(self._files.pop(old))
+        path = self._owned.path / JOURNAL / f"answers-{number}.jsonl"
+        self._owned.own_paths((path,))
+        self._file = LineFile(path, self._salt)
+        self._files[number] = path
+
+    def _remove_all(self) -> None:
+        for path in self._files.values():
+            remove(path)
+        self._files.clear()
+
+    def close(self, *, done: bool) -> None:
+        """Close the file; of a run that is done nothing stays. Raises StoreError."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if done:
+            self._remove_all()
+
+
+def _files(directory: Path) -> dict[int, Path]:
+    """Return the files of answers that are there by their numbers, ascending."""
+    folder = directory / JOURNAL
+    found = [(_NAMED.fullmatch(path.name), path) for path in folder.glob("answers-*.jsonl")]
+    return dict(sorted((int(match[1]), path) for match, path in found if match))
+
+
+def _answer(entry: dict[str, Any]) -> Completion | Choice | None:
+    with suppress(TypeError, KeyError):
+        if _TEXT in entry:
+            return Completion(**entry[_TEXT])
+        return Choice(**entry[_CHOICE] | {"probabilities": tuple(entry[_CHOICE]["probabilities"])})
+    return None
