@@ -25,7 +25,7 @@ from cai.train import missing_package
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps or auto.")
 @click.option("--json", "as_json", is_flag=True, help="Print the advice as JSON.")
 def advise(data: DataSource, model: ModelSpec, split: str | None, device: str, as_json: bool) -> None:
-    """Say which training suits DATA, why, who says so, and what it costs on this machine.
+    """Say which training suits data, why, who says so, and what it costs on this machine.
 
     DATA is a run, a file, a saved dataset or a hub name, as after --data of `cai train`. Nothing is trained.
     """
