@@ -170,7 +170,7 @@ def test_a_layout_is_told_and_read(
     assert [item.values for item in opened.examples() if not isinstance(item, BrokenRow)] == wanted
     (remark,) = opened.remarks
     assert f"rows.jsonl is read as {next(s.title for s in SHAPES if s.name == name and kind in s.kinds)[:4]}" in remark
-    assert f"--shape {name}" in remark
+    assert f"({name}): " in remark
     # The same file gives its prompts, and for them nothing has to be asked.
     prompts = [item for item in open_prompts(source, InputOptions()) if isinstance(item, Prompt)]
     first = wanted[0]

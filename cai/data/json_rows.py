@@ -1,12 +1,14 @@
 """Rows of JSON: an object a line (blank lines are no rows), or the objects of one array, whatever its layout.
 
-An array is read piece by piece: the ends of its elements are found by their brackets, then each is parsed alone, so
-that a broken one is told and the others are read.
+The array is the file, or what a file that is one object has under one of the keys of WRAPPERS. It is read piece by
+piece: the ends of its elements are found by their brackets, then each is parsed alone, so that a broken one is told and
+the others are read.
 """
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from itertools import count
 from typing import Any
 
@@ -16,6 +18,9 @@ from cai.core.errors import InputError
 from cai.data import encodings
 from cai.data.encodings import TextLine, Utf8File, line_fault, read_lines
 from cai.data.rows import BrokenRow, RawRow, broken
+
+WRAPPERS = ("data", "rows", "examples", "items", "records", "samples", "instances", "prompts", "train", "test")
+"""Keys under which a file that is one object may have its rows; a row's own lists have other names."""
 
 _CHUNK = 1 << 18
 
@@ -45,12 +50,33 @@ def is_array(file: Utf8File) -> bool:
     return next(lines, None) is None
 
 
-def elements(file: Utf8File, name: str, columns: Collection[str] | None) -> Iterator[RawRow | BrokenRow]:
-    """Read these columns (None: all) of every object in the array that is the file.
+def find_wrapped(open_file: Callable[[], AbstractContextManager[Utf8File]], name: str) -> int | None:
+    """Return at which byte the array of rows begins in a file that is one object, or None where it is none.
+
+    Raises InputError when it has several.
+    """
+    with open_file() as file:
+        lines = (line for line in read_lines(file) if not line.data.isspace())
+        first = next(lines, None)
+        if first is None or not first.data.lstrip().startswith(b"{"):
+            return None
+        if next(lines, None) is not None and isinstance(loads(first.data), dict):
+            return None
+    with open_file() as file:
+        found = {key: start for key, start in _arrays_of_objects(file) if key in WRAPPERS}
+    if len(found) > 1:
+        raise InputError(f"{name} has rows under {' and '.join(map(repr, found))}; make a file of each.")
+    return next(iter(found.values()), None)
+
+
+def elements(
+    file: Utf8File, name: str, columns: Collection[str] | None, start: int | None = None
+) -> Iterator[RawRow | BrokenRow]:
+    """Read these columns (None: all) of every object in the array that is the file, or begins at a byte of it.
 
     Raises InputError when an element is too long to be read, and when something follows the array.
     """
-    for number, (element, closed) in zip(count(1), _slices(file, name), strict=False):
+    for number, (element, closed) in zip(count(1), _slices(file, name, start), strict=False):
         place = f"{name}:{number}"
         if closed:
             yield _row(place, element, columns)
@@ -114,9 +140,9 @@ def _find_repeated(data: bytes, column: str) -> str | None:
     return f"the line has {column[:100]!r} twice" if repeated else None
 
 
-def _slices(file: Utf8File, name: str) -> Iterator[tuple[bytes, bool]]:
+def _slices(file: Utf8File, name: str, begin: int | None) -> Iterator[tuple[bytes, bool]]:
     """Yield the text of every element, and whether something ended it; the last, empty one is none."""
-    held, start, place, depth, number = b"", 0, 0, 0, 1
+    held, start, place, depth, number = b"" if begin is None else _skip(file, begin), 0, 0, 0, 1
     while True:
         more = file.read(max(_CHUNK, len(held) - start))
         held, place, start = held[start:] + more, place - start, 0
@@ -137,7 +163,8 @@ def _slices(file: Utf8File, name: str) -> Iterator[tuple[bytes, bool]]:
                     yield element, True
                 start, number = token.end(), number + 1
             if depth == 0:
-                _require_end(held[token.end() :], file, name)
+                if begin is None:
+                    _require_end(held[token.end() :], file, name)
                 return
         place = scanned
         if not more:
@@ -146,6 +173,42 @@ def _slices(file: Utf8File, name: str) -> Iterator[tuple[bytes, bool]]:
             return
         if len(held) - start > encodings.LINE_LIMIT:
             raise InputError(f"{name}, row {number}, is longer than {encodings.LINE_LIMIT >> 20} MiB.")
+
+
+def _skip(file: Utf8File, size: int) -> bytes:
+    """Read so many bytes, and return those that were read beyond them."""
+    while size and (more := file.read(min(size, _CHUNK))):
+        if len(more) > size:
+            return more[size:]
+        size -= len(more)
+    return b""
+
+
+def _arrays_of_objects(file: Utf8File) -> Iterator[tuple[str, int]]:
+    """Yield the keys of the object that is the file whose values are arrays of objects, and where each array begins."""
+    held, offset, depth, key, begun = b"", 0, 0, b"", None
+    while more := file.read(_CHUNK):
+        held += more
+        place = 0
+        for token in _TOKEN.finditer(held):
+            mark = token[0]
+            if mark == b'"':
+                break  # the string goes on in what is still to be read
+            if begun is not None and mark == b"{":
+                yield begun
+            # A key stands right before its value: a string that is a value is followed by a comma or the end.
+            begun = (
+                (key.strip(b'"').decode("utf-8", "replace"), offset + token.start())
+                if mark == b"[" and depth == 1 and key
+                else None
+            )
+            depth += (mark in (b"[", b"{")) - (mark in (b"]", b"}"))
+            key = mark if mark.startswith(b'"') and depth == 1 else b""
+            place = token.end()
+        offset += place
+        held = held[place:]
+        if len(held) > encodings.LINE_LIMIT:
+            return
 
 
 def _require_end(rest: bytes, file: Utf8File, name: str) -> None:

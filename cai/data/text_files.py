@@ -1,4 +1,4 @@
-"""Files that are text: JSON (a row a line, or one array), CSV and plain text, gzipped or not, and standard input.
+"""Files that are text, gzipped or not, and standard input: JSON (`cai.data.json_rows`), CSV and plain text.
 
 Opening reads a file twice: for its digest and encoding, then for its rows, so that what cannot be read is said before
 any work, and every column is known with how often it is filled. Nothing of it stays in memory.
@@ -56,9 +56,12 @@ class TextSource:
                 require_line_feeds(open_file, name)
         self.remark = None if self._encoding == "utf-8" else f"was read as {self._encoding.upper()}"
         self._form: TextForm | Literal["array"] = form
+        self._start: int | None = None
         if form == "json":
             with self._reading() as file:
-                self._form = "array" if json_rows.is_array(file) else "json"
+                is_array = json_rows.is_array(file)
+            self._start = None if is_array else json_rows.find_wrapped(self._reading, name)
+            self._form = "json" if self._start is None and not is_array else "array"
         self.fingerprint = fingerprint([{"json": "jsonl"}.get(self._form, self._form), self._digest])
         self.columns, self.size = self._count()
 
@@ -83,7 +86,7 @@ class TextSource:
         if self._form == "csv":
             return csv_rows.rows(read_lines(file), self.name, columns)
         if self._form == "array":
-            return json_rows.elements(file, self.name, columns)
+            return json_rows.elements(file, self.name, columns, self._start)
         if self._form == "json":
             return json_rows.rows(read_lines(file), self.name, columns)
         return _text_rows(file, self.name)

@@ -35,6 +35,7 @@ class ShapedSource:
         self.fingerprint = fingerprint([source.fingerprint, shape.name, shape.gives])
         self.size = source.size
         self.shape = shape
+        self._prompts = prompts
         given = (_PROMPT,) if prompts else shape.gives if shape.whole else (_PROMPT, *shape.gives)
         self._kept = [name for name in (*METADATA, *(SYSTEM_COLUMNS if shape.whole else ())) if name in source.columns]
         self.columns: Mapping[str, int | None] = dict.fromkeys((*given, *self._kept))
@@ -46,7 +47,8 @@ class ShapedSource:
         source = self._source
         read = [name for name in self.shape.columns if name in source.columns]
         unread = [name for name in source.columns if name not in read and name not in METADATA]
-        told = f"is read as {self.shape.title} (--shape {self.shape.name}): {listed(read)}"
+        told = f"is read as {self.shape.title} ({self.shape.name}): {listed(read)}"
+        told += "; prompts are what comes before the last answer" if self._prompts and self.shape.whole else ""
         told += f"; not used: {listed(unread)}" if unread else ""
         return f"{told}; it {source.remark}" if source.remark is not None else told
 
