@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cai import errors
     from cai.api import (
+        DataCheck,
         Evaluation,
         LoopResult,
         Message,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         Run,
         Training,
         advise,
+        check,
         check_constitution,
         check_model,
         convert_model,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DataCheck",
     "Evaluation",
     "LoopResult",
     "Message",
@@ -55,6 +58,7 @@ __all__ = [
     "Training",
     "__version__",
     "advise",
+    "check",
     "check_constitution",
     "check_model",
     "convert_model",

@@ -4,6 +4,7 @@
 imports them: what the API and the command line share lies below both, in the verbs' settings, plans and runs.
 """
 
+from cai.api.checking import check
 from cai.api.evaluation import evaluate, register_measure
 from cai.api.generation import generate, judge
 from cai.api.looking import check_constitution, check_model, convert_model, load_constitution
@@ -13,6 +14,7 @@ from cai.api.runs import RunDirectory as Run
 from cai.api.runs import open_run
 from cai.api.training import Training, advise, train
 from cai.api.working import Plan
+from cai.check.results import DataCheck
 from cai.core.records import Message, Row
 from cai.evaluate.results import Evaluation
 from cai.models import register_backend
@@ -20,6 +22,7 @@ from cai.models.function import engine_from
 from cai.train.methods import register as register_method
 
 __all__ = [
+    "DataCheck",
     "Evaluation",
     "LoopResult",
     "Message",
@@ -28,6 +31,7 @@ __all__ = [
     "Run",
     "Training",
     "advise",
+    "check",
     "check_constitution",
     "check_model",
     "convert_model",

@@ -36,6 +36,10 @@ COMMANDS = {
         "Generate, train on revisions, train on the judge's preferences, and measure what changed.",
     ),
     "judge": ("cai.cli.judge", "Judge a run's pairs again with another constitution or model."),
+    "check": (
+        "cai.cli.check",
+        "Measure a dataset: what is missing, contradicts, repeats, leans to one side or is measured with.",
+    ),
     "export": ("cai.cli.export", "Write a run's SFT, preference and ranking datasets."),
     "show": ("cai.cli.show", "Print a run's chains: prompt, response, critique, revision, verdict."),
     "drop": ("cai.cli.drop", "Leave rows of a run out of all that reads it, and take them back."),

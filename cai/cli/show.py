@@ -17,6 +17,8 @@ from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from cai.check.directory import DOCUMENT as CHECK
+from cai.check.directory import FORMAT as CHECK_FORMAT
 from cai.cli.options import EXISTING_RUN, Count
 from cai.cli.screen import Screen, assembled, shown
 from cai.cli.terminal import print_json, remark
@@ -53,7 +55,7 @@ def show(
 ) -> None:
     """Print a run's chains: prompt, response, critique, revision, verdict.
 
-    Of a loop, an evaluation or a trained model: what is there, and which command reads it.
+    Of a loop, an evaluation, a check or a trained model: what is there, and which command reads it.
     """
     kind = kind_of(run)
     if kind is not None and kind in _TOLD:
@@ -139,10 +141,19 @@ def _loop(directory: Path) -> tuple[Mapping[str, Any], list[str]]:
     ]
 
 
+def _check(directory: Path) -> tuple[Mapping[str, Any], list[str]]:
+    found = parse_document(read_bounded(directory / CHECK), CHECK_FORMAT)
+    return found.values, [
+        f"{directory}: a check of {found.text('data')}: {found.count('examples'):,} examples",
+        f"look at {directory}/README.md; `cai check {directory} --show FILTER` lists what a filter found",
+    ]
+
+
 _TOLD: dict[Kind | None, Callable[[Path], tuple[Mapping[str, Any], list[str]]]] = {
     "evaluation": _evaluation,
     "training": _training,
     "loop": _loop,
+    "check": _check,
 }
 
 

@@ -12,14 +12,14 @@ import re
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
-from typing import Literal
+from typing import Literal, get_args
 
 FOLDER = ".cai"
 RECORD = "record.jsonl"
 FORMAT = 1
 
-Kind = Literal["run", "training", "evaluation", "loop"]
-KINDS: dict[str, Kind] = {"run": "run", "training": "training", "evaluation": "evaluation", "loop": "loop"}
+Kind = Literal["run", "training", "evaluation", "loop", "check"]
+KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 
 LONGEST = 4096
 """Bytes at the beginning of a record that its mark is looked for in; it takes a hundred."""

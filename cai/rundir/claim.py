@@ -1,4 +1,4 @@
-"""Entering a directory that a command fills: one way for runs, training runs, evaluations and loops.
+"""Entering a directory that a command fills: one way for runs, training runs, evaluations, loops, checks.
 
 `claim` is for the one process that fills it, `join` for whoever only adds to it or brings it up to date (an export, a
 copy of a run at a URL). A directory is entered when it is new, empty, or cai's by its mark (`cai.core.mark`), and what
@@ -30,6 +30,7 @@ _CALLED: dict[Kind, str] = {
     "training": "a training run",
     "evaluation": "an evaluation",
     "loop": "a loop's directory",
+    "check": "a check of data",
 }
 
 

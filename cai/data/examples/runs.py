@@ -6,7 +6,7 @@ share asked for here holds out more, and never less.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -90,10 +90,11 @@ class RunExamples:
             raise RunError(f"{source} holds no finished rows yet; fill it with `cai generate --out {source}`.")
         self._last_test_draw = _last_test_draw(directory)
 
-    def examples(self) -> Iterator[Example | BrokenRow]:
+    def examples(self, also: Collection[str] = ()) -> Iterator[Example | BrokenRow]:
         """Yield each example and whether its prompt is held out, and what is left out of the run, with the reason.
 
-        Answers have what the model thought before them, if they did.
+        Answers have what the model thought before them, if they did. What an export has in the columns of `also`, and
+        the prompt's tags, stand beside them.
         """
         left_out: Counter[str] = Counter()
         options = ExportOptions(self._choices.revisions == "all", reasoning=True, quality=self._choices.quality)
@@ -105,7 +106,9 @@ class RunExamples:
             left_out.clear()
             for example in self._of_row(row, maker, left_out):
                 values = {name: example[name] for name in COLUMNS[self.layout]}
-                yield Example(shown, values | {"prompt": list(values["prompt"])}, held_out)
+                known = {**example, "tags": row.prompt.tags}
+                about = {name: known[name] for name in also if name in known}
+                yield Example(shown, values | {"prompt": list(values["prompt"])}, held_out, about)
             for reason in left_out.elements():
                 yield broken(shown, reason, row.prompt.messages[-1]["content"])
 

@@ -5,9 +5,10 @@ called test, validation, dev or eval is held out; with splits of other names the
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cai.core.addresses import DataSource
@@ -34,6 +35,8 @@ class Example(NamedTuple):
     place: str
     values: Mapping[str, Any]
     held_out: bool | None
+    about: Mapping[str, Any] = MappingProxyType({})
+    """What else was asked for and stands beside it: a source, tags, who wrote which answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +73,20 @@ class TableExamples:
         used = None if columns is None else f"{self.name}: {columns}"
         return (*told, *(line for line in (used, self._table.left_out) if line is not None))
 
-    def examples(self) -> Iterator[Example | BrokenRow]:
-        """Yield every row's examples, or why it gives none."""
+    def examples(self, also: Collection[str] = ()) -> Iterator[Example | BrokenRow]:
+        """Yield every row's examples, or why it gives none; what it has in the columns of `also` stands beside them."""
         own_split = bool(self._table.held_out)
         for number, (source, shape) in enumerate(zip(self._table.sources, self._shapes, strict=True)):
             held_out = number in self._table.held_out if own_split else None
-            for row in source.rows(shape.used):
+            beside = [name for name in also if name in source.columns]
+            for row in source.rows((*shape.used, *(name for name in beside if name not in shape.used))):
                 if isinstance(row, BrokenRow):
                     yield row
                     continue
                 try:
                     for example in shape.examples(row.values, row.place):
-                        yield Example(row.place, example, held_out)
+                        about = {name: row.values.get(name) for name in beside}
+                        yield Example(row.place, example, held_out, about)
                 except BadRowError as error:
                     yield broken(row.place, str(error), text_of(row.values))
 

@@ -1,0 +1,1 @@
+"""`cai check`: a dataset measured and filtered, for whoever has to answer for it."""

@@ -1,0 +1,28 @@
+"""What a person may decide about checking a dataset, under the options' names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cai.core.addresses import DataSource
+
+CheckedKind = Literal["supervised", "pairs", "labelled", "scored", "prompts"]
+"""What examples are read as; ranked answers are read as pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataCheckSettings:
+    """One `cai check DATA`; None for `kind` means what the data says most of, for `shape` what its columns tell.
+
+    `against` are the sets that prompts are compared with, by file or name; none means those that ship with cai.
+    """
+
+    data: DataSource
+    kind: CheckedKind | None = None
+    split: str | None = None
+    shape: str | None = None
+    against: tuple[DataSource, ...] = ()
+    near_duplicates: bool = True
+    quality: str = "default"
+    out: Path | None = None
+    fresh: bool = False

@@ -1,0 +1,85 @@
+"""Filters of a whole set: what is found only when all rows are known, for the ledger beside what single items have.
+
+| filter | what it finds |
+|---|---|
+| `exact-duplicate` | prompt, answers and label stand in an earlier row |
+| `near-duplicate` | prompt and answers are nearly those of an earlier row |
+| `contradicted` | the same answers to the same prompt are labelled the other way elsewhere |
+| `contaminated` | the prompt holds one that models are measured with |
+
+What they find is known by row numbers (`CollectedSet`), so the rows are read once more for their places and texts.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from cai.data.quality import CHOSEN, COMPLETION, PROMPT, LedgerEntry, Record
+from cai.data.quality.ledger import excerpt
+from cai.data.validation.collecting import CollectedSet, Overlap
+from cai.data.validation.contamination import EvaluationPrompt
+from cai.data.validation.items import CheckedItem
+
+DUPLICATE, NEAR_DUPLICATE = "exact-duplicate", "near-duplicate"
+CONTRADICTED, CONTAMINATED = "contradicted", "contaminated"
+
+SET_FILTERS: Mapping[str, str] = {
+    DUPLICATE: "it stands in an earlier row word for word",
+    NEAR_DUPLICATE: "it is nearly the same as an earlier row",
+    CONTRADICTED: "the same answers are labelled the other way elsewhere",
+    CONTAMINATED: "its prompt holds one that models are measured with",
+}
+"""By name, with their reasons; an entry goes on with what an item is like."""
+
+
+def record_set_findings(
+    items: Iterable[CheckedItem], found: CollectedSet, prompts: Sequence[EvaluationPrompt], record: Record
+) -> None:
+    """Go through the rows again and record what was found of the set, in their order; nothing is left out here.
+
+    A row that stands elsewhere word for word is a duplicate, and not a near-duplicate too.
+    """
+    duplicates, contradicted = set(found.repeats.duplicate_rows), set(found.repeats.contradicted_rows)
+    near, contaminated = _pairs(found.near), _pairs(found.contamination)
+    if not (duplicates or contradicted or near or contaminated):
+        return
+    firsts = set(near.values())
+    places: dict[int, str] = {}
+    for number, item in enumerate(items):
+        if number in firsts:
+            places[number] = item.place
+        for name, like in _found_of(number, duplicates, contradicted, near, contaminated):
+            told = ""
+            if name == NEAR_DUPLICATE and like is not None:
+                told = f": {places[like]}"
+            elif name == CONTAMINATED and like is not None:
+                told = f": {prompts[like].name} of {prompts[like].set}"
+            record(_entry(found.kind, item, name, f"{SET_FILTERS[name]}{told}"))
+
+
+def _pairs(overlap: Overlap | None) -> dict[int, int]:
+    return {} if overlap is None else dict(zip(overlap.rows, overlap.like, strict=True))
+
+
+def _found_of(
+    number: int, duplicates: set[int], contradicted: set[int], near: Mapping[int, int], contaminated: Mapping[int, int]
+) -> Iterator[tuple[str, int | None]]:
+    if number in duplicates:
+        yield DUPLICATE, None
+    elif number in near:
+        yield NEAR_DUPLICATE, near[number]
+    if number in contradicted:
+        yield CONTRADICTED, None
+    if number in contaminated:
+        yield CONTAMINATED, contaminated[number]
+
+
+def _entry(kind: str, item: CheckedItem, name: str, reason: str) -> LedgerEntry:
+    field, text = f"{PROMPT}.{len(item.prompt) - 1}", item.prompt[-1]["content"] if item.prompt else ""
+    if name != CONTAMINATED and item.answers:
+        field, text = (CHOSEN if len(item.answers) > 1 else COMPLETION), item.answers[0]
+    shown = excerpt(text, 0, len(text))
+    return LedgerEntry(kind, identity(item), item.place, name, "reported", reason, field, 0, len(text), shown)
+
+
+def identity(item: CheckedItem) -> str:
+    """Return what an item is called: its own id, or the place where it stands."""
+    return str(item.about.get("id") or item.place)
