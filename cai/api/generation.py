@@ -46,6 +46,7 @@ from cai.generate.settings import GenerateSettings
 from cai.judging.plan import JudgePlan, plan_judge
 from cai.judging.run import judge_again
 from cai.judging.settings import RejudgeSettings
+from cai.method.selectors import Selection
 from cai.method.settings import CheckSettings, JudgeSettings, RankingSettings, take_writing
 from cai.models import check_engine_options
 from cai.models.settings import EngineSettings
@@ -107,6 +108,7 @@ def generate(
     fresh: bool = False,
     retry_failed: bool = False,
     all_revisions: bool = False,
+    select: str | None = None,
     progress: bool = True,
 ) -> Run:
     """Answer, critique, revise and judge: prompts in, a run directory with SFT and preference data out.
@@ -140,8 +142,9 @@ def generate(
     requests at once, `engine_option` has vLLM's own as `KEY=VALUE`, `template_option` variables of the models' chat
     templates (`reasoning_effort=low`); `cluster`, `replicas` and `gpus_per_replica` make the rows on Ray.
     `prompts_dir` holds request templates of your own. `out` is a directory or a URL (None: `runs/NAME`).
-    With `retry_failed` what failed for good is asked again; with `all_revisions` every round's revision is exported.
-    `progress=False` draws nothing.
+    With `retry_failed` what failed for good is asked again; with `all_revisions` every round's revision is exported;
+    `select` (`judge`, `gates`, `rubric`, `reward:DIRECTORY` or `random`) chooses one answer a prompt for SFT, among all
+    its responses and revisions. `progress=False` draws nothing.
 
     Raises UsageError before any work is done; EngineGoneError or StoreError when it had to stop, with everything kept
     that was finished; KeyboardInterrupt after Ctrl-C, as `cai.api.working` says.
@@ -245,7 +248,9 @@ class GenerateCall(_Filling):
             model, judge = model_spec(options.pop("model")), optional_model(options.pop("judge"))
             responders = tuple(map(model_spec, several_models(options.pop("responders"))))
             require_here((model, *responders, judge), cluster["cluster"])
+            select = options.pop("select")
             settings = GenerateSettings(
+                select=None if select is None else Selection.parse(str(select)),
                 constitution=str(options.pop("constitution")),
                 model=model,
                 responders=responders,
@@ -266,6 +271,8 @@ class GenerateCall(_Filling):
                     require_log_probabilities(spec, "the gate", "gate=False")
             if settings.judging.judge_by == "logprobs":
                 require_log_probabilities(judge or model, "the judge", 'judge_by="text"')
+            if settings.select is not None and settings.select.asks == "judge":
+                require_log_probabilities(judge or model, f"select={select!r}", 'select="judge"')
             yield plan
 
 

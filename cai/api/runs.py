@@ -81,6 +81,7 @@ class RunDirectory:
         all_revisions: bool = False,
         reasoning: bool = False,
         pairs: Literal["all", "best-worst", "adjacent"] = "all",
+        select: Literal["final", "judge", "gates", "rubric", "reward", "random"] | None = None,
         test_share: float = 0.05,
         quality: str = "default",
     ) -> "ExportSummary":
@@ -89,15 +90,17 @@ class RunDirectory:
         `all_revisions` makes every round's revision SFT data, as in the paper (otherwise the last); `test_share` in
         [0, 1) of the prompts, drawn by the hash of their ids, go to the test split. With `reasoning` the answers have
         what the model thought before them, in the field `thinking`. `pairs` are all that a judge decided, or of each
-        prompt's ranking the best answer against the worst, or each against the next. `quality` is `default`, `strict`,
-        `none` or a YAML file: which filters leave out, clean or list examples. All that is left out, cleaned or listed
-        is in `quality/ledger.parquet`. `generate` and `judge` export at their end, without options.
+        prompt's ranking the best answer against the worst, or each against the next. `select` chooses one SFT answer
+        of each prompt among all its responses and revisions (`final`: the final text of every sample; None: as the run
+        was made). `quality` is `default`, `strict`, `none` or a YAML file: which filters leave out, clean or list
+        examples. All that is left out, cleaned or listed is in `quality/ledger.parquet`. `generate` and `judge` export
+        at their end, without options.
         Raises RunError when another process exports the run, StoreError when the disk refuses.
         """
         from cai.data.export import ExportOptions, export_run  # noqa: PLC0415  (Arrow, which a reader may not need)
         from cai.data.quality import load_quality  # noqa: PLC0415
 
-        options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality))
+        options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality), select)
         return export_run(self.path, options)
 
     def drop(self, ids: Iterable[str] | None = None, where: Iterable[str] = (), *, undo: bool = False) -> Dropped:
@@ -123,6 +126,7 @@ class RunDirectory:
         all_revisions: bool = False,
         reasoning: bool = False,
         pairs: Literal["all", "best-worst", "adjacent"] = "all",
+        select: Literal["final", "judge", "gates", "rubric", "reward", "random"] | None = None,
         test_share: float = 0.05,
         quality: str = "default",
     ) -> "Dataset":
@@ -141,7 +145,7 @@ class RunDirectory:
             named = repr(name) if split is None else f"{name!r} with a split {split!r}"
             kinds, splits = ", ".join(DATASETS), " and ".join(SPLITS)
             raise UsageError(f"there is no dataset {named}; there are {kinds}, with the splits {splits}")
-        options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality))
+        options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality), select)
         return dataset(self._reader, name, options, split=split)
 
 

@@ -28,6 +28,11 @@ from cai.data.quality import load_quality
     help="All judged pairs; or of each prompt's ranking the best against the worst, or each against the next.",
 )
 @click.option(
+    "--select",
+    type=click.Choice(["final", "judge", "gates", "rubric", "reward", "random"]),
+    help="Choose one SFT answer a prompt; final: the last of every sample (default: as the run was made).",
+)
+@click.option(
     "--test-share",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.05,
@@ -47,12 +52,14 @@ def export(
     all_revisions: bool,
     reasoning: bool,
     pairs: Literal["all", "best-worst", "adjacent"],
+    select: Literal["final", "judge", "gates", "rubric", "reward", "random"] | None,
     test_share: float,
     quality: str,
     as_json: bool,
 ) -> None:
     """Write a run's SFT, preference and ranking datasets."""
-    summary = export_run(run, ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality)))
+    options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality), select)
+    summary = export_run(run, options)
     if as_json:
         print_json(dataclasses.asdict(summary))
     else:

@@ -46,6 +46,7 @@ from cai.generate.plan import plan_generate
 from cai.generate.run import estimate_generate
 from cai.generate.run import generate as generate_job
 from cai.generate.settings import GenerateSettings
+from cai.method.selectors import Selection
 from cai.method.settings import take_writing
 from cai.models import check_engine_options, model_forms
 from cai.models.spec import ModelSpec
@@ -130,6 +131,12 @@ _rate_options = option_group(
 @click.option("--fresh", is_flag=True, help="Discard what the run directory holds and start over.")
 @RETRY_FAILED
 @click.option("--all-revisions", is_flag=True, help="Export every round's revision for SFT, as in the paper.")
+@click.option(
+    "--select",
+    type=Selection.parse,
+    metavar="judge|gates|rubric|reward:DIRECTORY|random",
+    help="Choose one answer a prompt for SFT, among all its responses and revisions.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; ask no model anything.")
 @_rate_options
 @QUIET

@@ -124,6 +124,8 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
     ):
         if reasons:
             console.print(f"{title}: {', '.join(f'{reason} {count:,}' for reason, count in reasons.items())}")
+    if export.selected:
+        console.print(f"sft: {export.selected.told}")
     if export.triples.told:
         console.print(export.triples.told)
     _print_standings(console, export)

@@ -16,7 +16,7 @@ from cai.core.errors import InputError, StoreError
 from cai.core.identity import derive_seed, fingerprint, key
 from cai.core.keyset import KeySet
 from cai.core.records import Failure, Prompt, read_criterion
-from cai.data.columns import METADATA, PROMPT_COLUMNS, PromptColumns, tell_columns
+from cai.data.columns import METADATA, PROMPT_COLUMNS, RUBRIC_COLUMNS, PromptColumns, tell_columns
 from cai.data.drafts import BROKEN, Draft, parse
 from cai.data.rows import BrokenRow, RawSource, broken
 from cai.data.shapes.recognising import ShapedSource
@@ -99,6 +99,11 @@ class Prompts:
         names, plain = [part.used for part in own], [part.source for part in own]
         columns = tell_columns(names, plain, (*PROMPT_COLUMNS, *METADATA))
         return (*told, *(line for line in (columns, self._left_out) if line is not None))
+
+    @property
+    def may_have_rubrics(self) -> bool:
+        """Whether there is a column for them."""
+        return any(name in part.source.columns for part in self._parts for name in RUBRIC_COLUMNS)
 
     def __iter__(self) -> Iterator[Prompt | Failure]:
         """Read from the beginning, one iteration at a time; raises InputError when the source breaks off."""

@@ -9,15 +9,20 @@ round asks does not depend on the rounds before it, one pass tells what is asked
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from cai.core.errors import RowError
-from cai.core.records import Comparison, Message, Prompt, Trace
+from cai.core.records import SCORE, Comparison, Message, Prompt, Trace
 from cai.method.comparing import comparisons
 from cai.method.critique import REVISION_TRIES, Method, respond_and_revise
 from cai.method.judge import JudgeConfiguration, judge
 from cai.method.row import to_be_judged
+from cai.method.scoring import dialogues, questions_of
+from cai.method.selectors import Selection
 from cai.method.settings import RankingSettings
+from cai.models.asking import Asker
 from cai.models.base import Choice, Completion, Request
 from cai.models.tokens import TokenCounter
 
@@ -149,6 +154,7 @@ class DryRun:
     judge_counter: TokenCounter
     ranking: RankingSettings = RankingSettings()
     responders: tuple[TokenCounter, ...] = ()
+    select: Selection | None = None
 
     def demands(self, prompts: Iterable[Prompt], broken: int) -> Demands:
         """Return what the prompts' rows ask, `expected` with every `broken`-th gate finding its principle broken.
@@ -186,6 +192,7 @@ class DryRun:
                         demands.expected.add(asked)
                         revised.add(f"final:{sample}")
             await self._judge(prompt, tuple(traces), revised, demands)
+            await self._score(prompt, tuple(traces), revised, demands)
         return demands
 
     async def _judge(
@@ -206,6 +213,28 @@ class DryRun:
             demands.most.add(asked.most)
         for asked in [asked for asked, is_expected in compared if is_expected][:budget]:
             demands.expected.add(asked.expected)
+
+    async def _score(
+        self, prompt: Prompt, traces: tuple[Trace, ...], revised: Collection[str], demands: Demands
+    ) -> None:
+        """Count what is asked about each answer for selection, at least nothing, where no two answers differ.
+
+        A text between the first and the last is expected of no sample.
+        """
+        if self.select is None or self.select.asks != "judge":
+            return
+        questions = questions_of(self.select.name, self.judge_configuration, prompt)
+        for source, dialogue in dialogues(prompt, traces).items():
+            engine = _CountingEngine(self.judge_counter)
+            ask = partial(Asker(engine).choose, SCORE)
+            for place in range(len(questions.names)):
+                with suppress(RowError):
+                    await questions.ask(ask, dialogue, place, 0)
+            demands.most.add(engine.again)
+            for asked in (engine.always, *engine.rounds):
+                demands.most.add(asked)
+                if source.startswith("response:") or source in revised:
+                    demands.expected.add(asked)
 
     async def _verdicts(self, prompt: Prompt, comparison: Comparison) -> Demands:
         """Return what the judge is asked about one comparison."""

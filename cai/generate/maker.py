@@ -10,9 +10,12 @@ from cai.cluster import RowMaker, open_cluster
 from cai.cluster.settings import ClusterSettings
 from cai.core.errors import ModelError
 from cai.core.records import Prompt, Provenance, Row
+from cai.core.threads import in_thread
 from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
 from cai.method.row import Generation, Judging
+from cai.method.scoring import Scorer, Scoring
+from cai.method.selectors import Selection
 from cai.method.settings import RankingSettings
 from cai.models.base import Engine
 from cai.models.meter import UsageCounter
@@ -35,6 +38,7 @@ class GenerationSpec:
     samples: int
     ranking: RankingSettings = RankingSettings()
     responders: tuple[ModelSpec, ...] = ()
+    select: Selection | None = None
 
     @property
     def responses(self) -> int:
@@ -58,7 +62,17 @@ class GenerationSpec:
             for number, name in enumerate(names):
                 if name in names[:number]:
                     raise ModelError(f"two models that answer are both called {name}; give each model once")
-            return LocalMaker(self, answering, judge, stack.pop_all())
+            reward = await in_thread(self._open_reward)
+            return LocalMaker(self, answering, judge, stack.pop_all(), reward)
+
+    def _open_reward(self) -> Scorer | None:
+        """Open the reward model that selects, if one does; raises ModelError."""
+        if self.select is None or self.select.reward_model is None:
+            return None
+        from cai.models.local.loading import torch_device  # noqa: PLC0415  (torch, which servers' clients do not need)
+        from cai.models.reward_model import RewardModel  # noqa: PLC0415
+
+        return RewardModel(self.select.reward_model, torch_device(self.engine.device))
 
     def revealed(self) -> "_RevealedSpec":
         """Return the spec for other machines, with the addresses as they were typed: pickle leaves secrets out."""
@@ -94,6 +108,7 @@ class LocalMaker:
     answering: tuple[OrderedEngine, ...]
     judging: OrderedEngine
     stack: AsyncExitStack
+    reward: Scorer | None = None
     rows: Iterator[int] = field(default_factory=count)
     """Rows in the order in which they begin, which is the order in which they are served."""
 
@@ -132,8 +147,11 @@ class LocalMaker:
 
             judge = of_row(self.judging)
             judging = Judging(judge, spec.judge_configuration, tally, spec.ranking)
+            scoring = None
+            if spec.select is not None and spec.select.asks is not None:
+                scoring = Scoring(spec.select.name, judge, spec.judge_configuration, tally, self.reward)
             engine, *others = map(of_row, self.answering)
-            generation = Generation(engine, spec.method, spec.samples, provenance, judging, tuple(others))
+            generation = Generation(engine, spec.method, spec.samples, provenance, judging, tuple(others), scoring)
             return await generation.row(prompt)
 
     async def close(self) -> None:

@@ -19,6 +19,7 @@ from cai.method.settings import identity
 from cai.method.templates import Templates
 from cai.models import check_sampling
 from cai.models.checkpoint.resolve import stated_form
+from cai.models.checkpoint.reward import check_reward_model, reward_model_name
 from cai.rundir.checkout import refresh
 
 
@@ -50,6 +51,7 @@ class GeneratePlan:
             settings.samples,
             settings.ranking,
             settings.responders,
+            settings.select,
         )
 
     @property
@@ -86,6 +88,7 @@ class GeneratePlan:
             **identity(asdict(settings.thinking)),
             **settings.judging.identity(),
             **identity(asdict(settings.ranking)),
+            "select": _asked_to_select(settings),
         }
         return {name: str(value) for name, value in values.items()}
 
@@ -108,6 +111,11 @@ def plan_generate(settings: GenerateSettings) -> GeneratePlan:
     out = settings.out if settings.out is not None else Path("runs") / constitution.name
     if not settings.fresh:
         refresh(out)
+    prompts = open_prompts(
+        source,
+        InputOptions(settings.prompt_column, settings.limit, settings.shuffle, settings.seed, split=settings.split),
+    )
+    _check_selection(settings, has_rubric=bool(constitution.rubric) or prompts.may_have_rubrics)
     return GeneratePlan(
         settings=settings,
         constitution=constitution,
@@ -129,10 +137,7 @@ def plan_generate(settings: GenerateSettings) -> GeneratePlan:
             settings.seed,
             thinking.judging,
         ),
-        prompts=open_prompts(
-            source,
-            InputOptions(settings.prompt_column, settings.limit, settings.shuffle, settings.seed, split=settings.split),
-        ),
+        prompts=prompts,
         source=source,
         out=out,
         told=tuple(map(str, replacements(sources))),
@@ -150,6 +155,27 @@ def _check_responders(settings: GenerateSettings) -> None:
             "--responders needs all models in one place, and a cluster's replicas hold one: leave --cluster out, or "
             "make a run for each model"
         )
+
+
+def _check_selection(settings: GenerateSettings, *, has_rubric: bool) -> None:
+    """Raise UsageError where nothing could be selected, or two options say what is exported."""
+    select = settings.select
+    if select is not None and settings.all_revisions:
+        raise UsageError(f"--select {select} chooses one answer a prompt, and --all-revisions takes all: keep one")
+    if select is not None and select.name == "rubric" and not has_rubric:
+        raise UsageError(
+            "--select rubric needs criteria: give the constitution a `rubric`, or the prompts a column of that name"
+        )
+    if select is not None and select.reward_model is not None:
+        check_reward_model(select.reward_model)
+
+
+def _asked_to_select(settings: GenerateSettings) -> str:
+    """Return what is asked of every answer for selection, as an identity names it: what is not asked shapes no row."""
+    select = settings.select
+    if select is None or select.asks is None:
+        return "none"
+    return select.name if select.reward_model is None else reward_model_name(select.reward_model)
 
 
 def _revision_plan(settings: GenerateSettings, constitution: Constitution) -> RevisionPlan:

@@ -48,6 +48,7 @@ def _estimate(plan: GeneratePlan, first: Sequence[Prompt | Failure]) -> Estimate
         judge_counter=judge_counter,
         ranking=settings.ranking,
         responders=tuple(others),
+        select=settings.select,
     )
     return estimate(first, plan.prompts.size, run, _rows_so_far(plan))
 

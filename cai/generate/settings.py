@@ -6,6 +6,7 @@ from typing import Literal
 
 from cai.cluster.settings import ClusterSettings
 from cai.core.addresses import DataSource
+from cai.method.selectors import Selection
 from cai.method.settings import (
     CheckSettings,
     JudgeSettings,
@@ -22,7 +23,7 @@ from cai.models.spec import ModelSpec
 class GenerateSettings:
     """One `cai generate`; None means what the constitution says, or for `judge` the model itself.
 
-    `responders` answer every prompt beside `model`.
+    `responders` answer every prompt beside `model`. `select` chooses one answer a prompt for SFT.
     """
 
     constitution: str
@@ -55,3 +56,4 @@ class GenerateSettings:
     fresh: bool = False
     retry_failed: bool = False
     all_revisions: bool = False
+    select: Selection | None = None

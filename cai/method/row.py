@@ -20,6 +20,7 @@ from cai.method.comparing import Turns
 from cai.method.critique import Method, respond_and_revise
 from cai.method.judge import JudgeConfiguration, draw_principles, failed_verdict, judge
 from cai.method.parts import outcome_of, part_failures, together, whole_failure
+from cai.method.scoring import Scoring
 from cai.method.settings import RankingSettings
 from cai.method.verdicts import ranked_outcome
 from cai.models.base import Engine
@@ -84,7 +85,7 @@ class Generation:
     """A model and a method that make traces, and the judging that follows.
 
     Each of `responders` answers, criticises and revises beside the model, as often as it does: the model's are samples
-    0 … samples - 1, those of the first responder follow.
+    0 … samples - 1, those of the first responder follow. `scoring` asks about every answer, to select one.
     """
 
     engine: Engine
@@ -93,6 +94,7 @@ class Generation:
     provenance: Provenance
     judging: Judging
     responders: tuple[Engine, ...] = ()
+    scoring: Scoring | None = None
 
     async def row(self, prompt: Prompt) -> Row:
         """Make a row from a prompt; raises RowError or what an engine raises."""
@@ -108,6 +110,8 @@ class Generation:
         if not traces or any(error.retryable for error in errors.values()):
             raise whole_failure(errors, of_row(row).answered)
         judged = await self.judging.judged(row, tally)
+        if self.scoring is not None:
+            judged = await self.scoring.scored(judged, tally)
         return replace(judged, usage=tally.usage)
 
 

@@ -27,6 +27,7 @@ from cai.data.examples.ranked import read_ranked
 from cai.data.examples.shaping import COLUMNS, NEEDS, ExampleKind, Layout, label_pair
 from cai.data.examples.tables import Example
 from cai.data.export.datasets import DatasetName, ExampleMaker
+from cai.data.export.selecting import settled
 from cai.data.export.sft import answer_message
 from cai.data.export.splits import SALT
 from cai.data.export.summary import ExportOptions
@@ -98,6 +99,7 @@ class RunExamples:
         """
         left_out: Counter[str] = Counter()
         options = ExportOptions(self._choices.revisions == "all", reasoning=True, quality=self._choices.quality)
+        options = settled(options, self._reader.manifest)
         maker = ExampleMaker(_DATASETS.get(self.kind, "preference"), options, count_left_out(left_out))
         for row in self._reader.rows():
             place = draw(SALT, "split", row.prompt.id)

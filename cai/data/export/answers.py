@@ -19,11 +19,15 @@ TRUNCATED = "truncated"
 EMPTY = "empty"
 DUPLICATE = "duplicate"
 ALONE = "compared with no other"
+NOT_SELECTED = "not selected"
+NOT_SCORED = "nothing known to select by"
 REASONS = {
     TRUNCATED: "the token limit ended it",
     EMPTY: "it says nothing",
     DUPLICATE: "another answer to the same prompt says the same",
     ALONE: "no comparison connects it with the answers that are ranked",
+    NOT_SELECTED: "another answer to the same prompt was preferred",
+    NOT_SCORED: "what selects says nothing of it",
 }
 """Why a text is no answer of its own, in words for the ledger."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from cai.core.markdown import code, escaped, front_matter, table
 from cai.core.shares import is_enough
 from cai.data.export.summary import ExportOptions, ExportSummary, SplitCounts
+from cai.method.selectors import SELECTORS
 from cai.rundir import Manifest
 from cai.rundir.layout import LEDGER, PREFERENCE, RANKING, SFT, SPLITS
 
@@ -39,7 +40,7 @@ COLUMNS = """## Columns
 
 `sft`: `id` of the prompt; `messages`, the whole conversation; `prompt` and `completion`, the same in two parts;
 `sample`, which of the prompt's responses; `round`, which round of revision gave the text (0: the response itself);
-`principles` that changed it.
+`principles` that changed it; where one answer a prompt was selected, `selected_by` what and its `score`.
 
 `preference`: `id`, `prompt`, `chosen`, `rejected`; `chosen_probability`, the judge's soft label, above one half;
 `source`: `samples` (two responses) or `revision` (a final revision and its response); `principles` judged under, and
@@ -66,6 +67,8 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
     left_out += [("prompts", f"failed: {stage}", count) for stage, count in summary.failures.items()]
     left_out += [("samples and verdicts", f"failed: {stage}", count) for stage, count in summary.failed_parts.items()]
     revisions = "every revision that changed the text" if options.all_revisions else "the final text of each response"
+    if options.selector is not None:
+        revisions = f"of each prompt the answer {SELECTORS[options.selector].about} (`--select {options.selector}`)"
     return "\n".join(
         [
             _front_matter(summary),
@@ -75,6 +78,7 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
             *table(("dataset", "train", "test"), kept),
             *table(("left out of", "reason", "count"), left_out),
             *(f"{escaped(line)}.\n" for line in summary.explanations),
+            *([f"SFT: {summary.selected.told}.\n"] if summary.selected else []),
             *_pairs(options),
             *_cycles(summary),
             *_standings(summary),

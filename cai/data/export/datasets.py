@@ -18,6 +18,7 @@ from cai.data.export.filtering import (
     filter_pair,
     filter_ranking,
 )
+from cai.data.export.selecting import not_selected, settled
 from cai.data.export.splits import ROWS_PER_BATCH, pack, split_of
 from cai.data.export.summary import ExportOptions
 from cai.data.quality import QualityPass, Record, count_left_out
@@ -53,10 +54,18 @@ def _with_thinking(columns: pa.Schema, *answers: str) -> Callable[[ExportOptions
     return lambda options: thinking if options.reasoning else columns
 
 
+def _sft_schema(options: ExportOptions) -> pa.Schema:
+    """Return the columns by the options: with a selector it and its score are among them."""
+    columns = _with_thinking(sft.SCHEMA, "messages", "completion")(options)
+    return columns if options.selector is None else pa.schema([*columns, *sft.SELECTED])
+
+
 DATASETS: Mapping[DatasetName, RunDataset] = {
     "sft": RunDataset(
-        _with_thinking(sft.SCHEMA, "messages", "completion"),
-        lambda row, options, record: sft.sft_examples(row, options.all_revisions, record, reasoning=options.reasoning),
+        _sft_schema,
+        lambda row, options, record: sft.sft_examples(
+            row, options.all_revisions, record, reasoning=options.reasoning, select=options.selector
+        ),
         filter_example,
     ),
     "preference": RunDataset(
@@ -84,14 +93,18 @@ class ExampleMaker:
         self._quality = QualityPass(options.quality, name, record)
 
     def examples(self, row: Row) -> Iterator[Example]:
-        """Yield the examples of a row."""
-        for example in self._made.examples(row, self._options, self._record):
-            if self._quality.is_off:
-                yield example
-            elif (kept := self._made.filter(self._quality, row, example)) is not None:
-                if not self._options.quality.cleans:
-                    del kept["cleaned_from"]
-                yield kept
+        """Yield the examples of a row; of those that are selected from, the first that filters leave."""
+        made = self._made.examples(row, self._options, self._record)
+        for example in made:
+            kept = example if self._quality.is_off else self._made.filter(self._quality, row, example)
+            if kept is None:
+                continue
+            if not self._quality.is_off and not self._options.quality.cleans:
+                del kept["cleaned_from"]
+            yield kept
+            if "selected_by" in kept:
+                for other in made:
+                    self._record(not_selected(other))
 
 
 def dataset(
@@ -109,7 +122,7 @@ def dataset(
     """
     from datasets import Dataset  # noqa: PLC0415  (it takes seconds to import)
 
-    options = options or ExportOptions()
+    options = settled(options or ExportOptions(), run.manifest)
     maker = ExampleMaker(name, options, count_left_out(Counter() if left_out is None else left_out))
     schema = DATASETS[name].schema(options)
     waiting: list[dict[str, Any]] = []

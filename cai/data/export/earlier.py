@@ -51,6 +51,8 @@ def tell_less(earlier: EarlierExport, counts: Mapping[str, SplitCounts], options
             why = ""
             if name == SFT and earlier.all_revisions and not options.all_revisions:
                 why = ": they were of every round, which --all-revisions exports again"
+            elif name == SFT and options.selector is not None:
+                why = f": now it has one answer a prompt, selected by {options.selector}; --select final has all"
             told.append(f"{name} holds {less[0]:,} examples where the last export had {less[1]:,}{why}")
         elif now.train < before.train or now.test < before.test:
             told.append(

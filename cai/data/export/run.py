@@ -12,6 +12,7 @@ from cai.data.export.card import dataset_card
 from cai.data.export.datasets import DATASETS, ExampleMaker
 from cai.data.export.earlier import look_at_export, tell_less
 from cai.data.export.explaining import explain
+from cai.data.export.selecting import SelectionCounter, settled
 from cai.data.export.splits import SplitWriter
 from cai.data.export.standings import StandingsCounter
 from cai.data.export.summary import Adherence, ExportOptions, ExportSummary, SplitCounts, TextCounts
@@ -33,6 +34,7 @@ def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
     refuses. The exports of a working copy are sent to the run's URL too.
     """
     reader = Run.read(directory)
+    options = settled(options, reader.manifest)
     try:
         with alone(directory), closing(join(directory, "run")) as owned:
             _take(owned)
@@ -72,6 +74,7 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
     thoughts: Counter[str] = Counter()
     gates = _Gates()
     texts: Counter[tuple[str, bool]] = Counter()  # by kind, and by whether they were cut
+    selection = SelectionCounter(options)
     triples, standings = Triples(), StandingsCounter()
     rows = lacking = verdicts = 0
     try:
@@ -80,7 +83,9 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
             for name, writer in writers.items():
                 examples = list(makers[name].examples(row))
                 writer.write(row.prompt.id, examples)
-                if name == RANKING:
+                if name == SFT:
+                    selection.count(row, examples)
+                elif name == RANKING:
                     for example in examples:
                         triples += Triples(example["triples"], example["cycles"])
             _count_thoughts(row, thoughts)
@@ -109,6 +114,7 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
                 for kind in ("responses", "revisions")
             },
             quality=str(options.quality),
+            selected=selection.selected(),
             ranking=_finish(RANKING, writers["ranking"], ledger),
             triples=triples,
             standings=standings.standings(),

@@ -12,9 +12,14 @@ import pyarrow as pa
 from cai.core.arrow import MESSAGES
 from cai.core.records import Row, Trace
 from cai.data.export.answers import DUPLICATE, REASONS, spoiled
+from cai.data.export.selecting import preferred
 from cai.data.quality import COMPLETION, Record, whole
+from cai.method.selectors import SelectorName
 from cai.method.steps import Step, revisions
 from cai.rundir.layout import SFT
+
+SELECTED = (("selected_by", pa.string()), ("score", pa.float64()))
+"""Columns more where one answer a prompt was selected."""
 
 SCHEMA = pa.schema(
     [
@@ -29,12 +34,20 @@ SCHEMA = pa.schema(
 )
 
 
-def sft_examples(row: Row, all_revisions: bool, record: Record, *, reasoning: bool = False) -> Iterator[dict[str, Any]]:
+def sft_examples(
+    row: Row, all_revisions: bool, record: Record, *, reasoning: bool = False, select: SelectorName | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the row's examples in the columns of SCHEMA; `record` hears of what is left out.
 
     `round` counts from 1 in the order of the trace's rounds, 0 being the response itself; `principles` are those of
-    the rounds that changed the text so far. With `reasoning` the answer has what the model thought before it.
+    the rounds that changed the text so far. With `reasoning` the answer has what the model thought before it. With
+    `select` all answers that can be chosen are there, the preferred first, in the columns of SELECTED too.
     """
+    if select is not None:
+        for one in preferred(row, select, record):
+            answer = answer_message(one.step.text, one.step.reasoning, thinking=reasoning)
+            yield {**_example(row, one.trace, one.step, answer), "selected_by": select, "score": one.score}
+        return
     seen: set[str] = set()
     for trace in row.traces:
         steps = revisions(trace)

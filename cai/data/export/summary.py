@@ -9,6 +9,7 @@ from cai.core.shares import is_enough
 from cai.data.export.standings import Standings
 from cai.data.quality import DEFAULT_QUALITY, Quality
 from cai.method.ranking import Triples
+from cai.method.selectors import SelectorName
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class ExportOptions:
 
     `reasoning`: answers have what the model thought before them, in the field `thinking`. `pairs`: all that a judge
     decided, or of each prompt's ranking the best against the worst, or each against the next. `quality`: what filters
-    do about what they find.
+    do about what they find. `select`: what chooses one SFT answer of each prompt; `final`: nothing does, all final
+    texts are exported; None: as the run was made.
     """
 
     all_revisions: bool = False
@@ -25,8 +27,18 @@ class ExportOptions:
     reasoning: bool = False
     pairs: Literal["all", "best-worst", "adjacent"] = "all"
     quality: Quality = DEFAULT_QUALITY
+    select: SelectorName | Literal["final"] | None = None
+
+    @property
+    def selector(self) -> SelectorName | None:
+        """What chooses, None where all final texts, or all revisions, are exported."""
+        return None if self.select == "final" else self.select
 
     def __post_init__(self) -> None:
+        if self.all_revisions and self.selector is not None:
+            raise UsageError(
+                f"--select {self.select} chooses one answer a prompt, and --all-revisions takes all: keep one"
+            )
         if not 0.0 <= self.test_share < 1.0:
             raise UsageError(f"the test share is {self.test_share}, but must be at least 0 and less than 1.")
 
@@ -51,6 +63,31 @@ class SplitCounts:
 
 
 NOTHING = SplitCounts(0, 0, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """How the SFT answers were chosen: `by` what, how many of them are responses and how many revisions.
+
+    `score` is the mean of what the chosen have of the selector, `all_scores` that of all answers that it scored; None
+    where there is none.
+    """
+
+    by: SelectorName
+    responses: int
+    revisions: int
+    score: float | None
+    all_scores: float | None
+
+    @property
+    def told(self) -> str:
+        """All of it, in one line for a person."""
+        scores = "" if self.score is None else f"; mean score {self.score:.3f}"
+        scores += "" if self.all_scores is None else f", of all answers {self.all_scores:.3f}"
+        return (
+            f"one answer a prompt, selected by {self.by}: {self.responses:,} responses, {self.revisions:,} revisions"
+            f"{scores}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +144,6 @@ class ExportSummary:
     explanations: tuple[str, ...] = ()
     quality: str = "none"
     ranking: SplitCounts = NOTHING
+    selected: Selected | None = None
     triples: Triples = Triples()
     standings: Standings = Standings()

@@ -53,7 +53,7 @@ def load(name: str, device: str, dtype: str, variables: Mapping[str, Any] | None
 
     `variables` are for its chat template.
     """
-    place = _device(device)
+    place = torch_device(device)
     checkpoint = Checkpoint.resolve(name)
     adapter = checkpoint.adapter
     if adapter is not None:
@@ -84,7 +84,8 @@ def load(name: str, device: str, dtype: str, variables: Mapping[str, Any] | None
     )
 
 
-def _device(name: str) -> torch.device:
+def torch_device(name: str) -> torch.device:
+    """Return the device that a person names, or for `auto` the best there is; raises ModelError."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
