@@ -11,6 +11,7 @@ from cai.core.addresses import DataSource
 from cai.core.errors import InputError
 from cai.core.records import Failure, Prompt
 from cai.data import InputOptions, open_prompts
+from cai.data.examples.opening import open_examples
 
 ROWS = [
     {"id": number, "prompt": [{"role": "user", "content": f"question {number}"}], "tags": ["dose"], "other": 1.5}
@@ -156,3 +157,16 @@ def test_a_hub_that_cannot_be_reached_is_told_in_one_sentence(
     assert message.startswith("There is no file or directory owner/name, and no dataset owner/name could be opened")
     assert "\n" not in message
     assert not caplog.records
+
+
+def test_a_directory_of_saved_datasets_names_them(tmp_path: Path) -> None:
+    """distilabel saves each step's dataset of a Distiset in a directory of its own."""
+    rows = datasets.Dataset.from_list([{"instruction": "Why?", "generation": "Because."}])
+    datasets.DatasetDict({"train": rows}).save_to_disk(tmp_path / "distiset" / "default")
+    with pytest.raises(InputError) as refused:
+        open_examples(DataSource.parse(str(tmp_path / "distiset")))
+    assert str(refused.value) == (
+        f"{tmp_path}/distiset holds datasets that were saved each for itself; name {tmp_path}/distiset/default."
+    )
+    opened = open_examples(DataSource.parse(str(tmp_path / "distiset" / "default")))
+    assert (opened.kind, len(list(opened.examples()))) == ("supervised", 1)

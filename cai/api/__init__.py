@@ -7,7 +7,7 @@ imports them: what the API and the command line share lies below both, in the ve
 from cai.api.checking import check
 from cai.api.evaluation import evaluate, register_measure
 from cai.api.generation import generate, judge
-from cai.api.looking import check_constitution, check_model, convert_model, load_constitution
+from cai.api.looking import check_constitution, check_model, convert_model, load_constitution, read_examples
 from cai.api.looping import LoopResult, loop
 from cai.api.planning import plan, run_async
 from cai.api.runs import RunDirectory as Run
@@ -43,6 +43,7 @@ __all__ = [
     "loop",
     "open_run",
     "plan",
+    "read_examples",
     "register_backend",
     "register_measure",
     "register_method",

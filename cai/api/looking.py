@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
-from cai.api.given import Model, model_spec
+from cai.api.given import Model, data_source, model_spec
 from cai.api.options import checked
+from cai.api.runs import RunDirectory as Run
 from cai.api.working import run_watched
 from cai.constitution import Constitution, Remark, load_sources, resolve
 from cai.constitution.lint import lint
@@ -17,6 +18,11 @@ from cai.models.check import Findings
 from cai.models.check import check_model as check
 from cai.models.checkpoint.convert import convert_gguf
 from cai.pipeline.watch import Watch
+
+if TYPE_CHECKING:
+    from cai.data.examples.runs import RunExamples
+    from cai.data.examples.shaping import ExampleKind
+    from cai.data.examples.tables import TableExamples
 
 
 def load_constitution(constitution: str | Path) -> Constitution:
@@ -33,6 +39,21 @@ def check_constitution(constitution: str | Path) -> tuple[Remark, ...]:
     Raises ConstitutionError as `load_constitution` does when it is not valid.
     """
     return tuple(lint(load_sources(str(constitution))))
+
+
+def read_examples(
+    data: str | Path | Run, *, kind: "ExampleKind | None" = None, split: str | None = None, shape: str | None = None
+) -> "TableExamples | RunExamples":
+    """Return what a run, a file or a data set holds, in TRL's columns: `kind`, `remarks`, and `examples()`.
+
+    `examples()` reads from the beginning: it yields every example with its place and values, and every row that gives
+    none with its place and cause. `kind` is supervised, pairs, ranked, labelled, scored or prompts, None for the one
+    that says most; `split` is the one that is meant of several; `shape` is the layout of a public data set where it
+    cannot be told. Raises InputError or RunError in one sentence.
+    """
+    from cai.data.examples.opening import open_examples  # noqa: PLC0415  (pyarrow)
+
+    return open_examples(data_source(data), kind, split=split, shape=shape)
 
 
 @overload

@@ -39,8 +39,7 @@ def kind_of(place: str) -> Kind | None:
     if path.is_file():
         return "file"
     if path.is_dir():
-        is_saved = (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
-        return "saved" if is_saved else "directory"
+        return "saved" if _is_saved(path) else "directory"
     if path.exists():
         reason = "it is a pipe or a device, and no file; write what comes out of it to a file first"
         raise OSError(errno.EINVAL, reason, place)
@@ -65,6 +64,12 @@ def files_in(directory: Path) -> tuple[dict[str, Path], str | None]:
     filled: list[str] = []
     for parent, directories, names in os.walk(directory, onerror=_refuse):
         directories[:] = [name for name in directories if not name.startswith(".")]
+        if saved := sorted(name for name in directories if _is_saved(Path(parent, name))):
+            # As distilabel saves its Distisets; what describes them is JSON too, and no rows.
+            listed = " or ".join(printable(str(Path(parent, name))) for name in saved)
+            raise InputError(
+                f"{printable(str(directory))} holds datasets that were saved each for itself; name {listed}."
+            )
         for name in [name for name in directories if mark.kind_of_any(Path(parent, name)) is not None]:
             directories.remove(name)
             filled.append(printable(Path(parent, name).relative_to(directory).as_posix()))
@@ -79,6 +84,11 @@ def files_in(directory: Path) -> tuple[dict[str, Path], str | None]:
         named[name] = path
     left_out = f"{printable(str(directory))}: left out what cai wrote there itself: {', '.join(sorted(filled))}"
     return named, left_out if filled else None
+
+
+def _is_saved(directory: Path) -> bool:
+    """Tell whether `datasets` saved a dataset, or one of several splits, in the directory."""
+    return (directory / "state.json").is_file() or (directory / "dataset_dict.json").is_file()
 
 
 def printable(name: str) -> str:
