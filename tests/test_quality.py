@@ -65,6 +65,80 @@ def test_each_filter_finds_the_place(text: str, name: str, part: str | None) -> 
 
 
 @pytest.mark.parametrize(
+    ("text", "name", "masked"),
+    [
+        ("Write to jo.lee@mail.kr today.", "email", "Write to [email] today."),
+        ("Card 4539 1488 0343 6467, paid.", "card", "Card [card], paid."),
+        ("To GB82 WEST 1234 5698 7654 32 please", "iban", "To [iban] please"),
+        ("주민번호는 900101-1234568 입니다", "resident-number", "주민번호는 [resident number] 입니다"),
+        ("Call +82 10 1234 5678 now", "phone", "Call [phone] now"),
+        ("전화는 010-1234-5678", "phone", "전화는 [phone]"),
+        ("Call (647) 321-1199.", "phone", "Call [phone]."),
+        ("He lives at 12 Old Mill Road", "address", "He lives at [address]"),
+        ("서울시 중구 세종대로 110", "address", "서울시 [address]"),
+        (f"Use ghp_{'a1B2' * 9} for it", "secret", "Use [secret] for it"),
+    ],
+)
+def test_what_is_private_is_masked_and_repeated_nowhere(text: str, name: str, masked: str) -> None:
+    kept, entries = looked_at(example(text), load_quality("strict"))
+    assert kept is not None
+    assert kept.answers == {"completion": masked}
+    assert kept.cleaned_from == {"completion": None}
+    ((cleaned,),) = [[entry for entry in entries if entry.filter == name]]
+    assert masked.strip(".") in cleaned.excerpt
+    private = text[cleaned.start : cleaned.end]
+    assert private
+    assert private not in cleaned.excerpt
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Write to you@example.com today.",
+        "Call 1-800-273-8255 or 080-123-4567; it costs nothing.",
+        "The order is 4539 1488 0343 6468, and version 1.2.3.4 of 2024-01-15.",
+        "GB82 WEST 1234 5698 7654 33 is none, and 900101-1234567 is none.",
+    ],
+)
+def test_numbers_that_are_nobody_s_stay(text: str) -> None:
+    assert found(example(text)) == []
+
+
+def test_an_answer_in_another_script_is_found_unless_it_was_asked_for() -> None:
+    korean = "찬물을 조금 붓고 천으로 가볍게 눌러 닦아 주세요. 문지르지 마세요."
+    assert found(example(korean)) == ["language"]
+    asked = replace(example(korean), messages=(user("Translate this into Korean: blot it gently with cold water."),))
+    assert found(asked) == []
+    assert (
+        found(
+            replace(
+                example("저는 K-pop을 좋아해요, 정말로요. 매일 들어요."),
+                messages=(user("어떤 음악을 좋아해요? 자세히 알려 주세요."),),
+            )
+        )
+        == []
+    )
+
+
+def test_a_refusal_is_found_only_where_help_was_wanted() -> None:
+    refusal = "I'm sorry, but I can't help with that."
+    assert found(example(refusal, tags=("benign",))) == ["refusal"]
+    assert found(example(refusal, tags=("harmful",))) == []
+
+
+def test_an_ending_that_many_share_is_reported_once() -> None:
+    entries: list[LedgerEntry] = []
+    quality = QualityPass(load_quality("default"), "sft", entries.append)
+    for number in range(100):
+        closer = "You are valid, valued and cared for." if number % 4 == 0 else f"That is way number {number}."
+        quality.check(example(f"Blot it {number} times. {closer}"))
+    quality.finish()
+    ((entry,),) = [entries]
+    assert (entry.filter, entry.excerpt) == ("closers", "You are valid, valued and cared for.")
+    assert entry.reason.startswith("25 of 100 answers")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "Blot it with a cloth, then pour a little cold water on it and blot again until nothing comes off.",

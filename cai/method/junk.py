@@ -33,7 +33,7 @@ CUT = "cut"
 KINDS = (CRITIQUE, ANNOUNCEMENT, PRINCIPLE, COPIED_CRITIQUE, COPIED_PROMPT, SPEAKERS, LOOP, CUT)
 
 _RESPONSE = (
-    r"(?:the|this|that|my|your|its|our|an?)\s+"
+    r"(?:(?:the|this|that|your|its|our|an?)\s+|my\s+(?=(?:last|previous|original|first|initial|earlier|revised)\b))"
     r"(?:(?:assistant|user|model|ai|chatbot)(?:['\u2019]s)?\s+)?"
     r"(?:(?:last|previous|original|first|new|revised|rewritten|above|initial|earlier|given|improved|better)\s+)*"
     r"(?:response|reply|revision|critique|rewrite)"
@@ -58,8 +58,9 @@ _CRITIQUES = re.compile(
 )
 _ANNOUNCES = re.compile(
     r"^\W*(?:(?:sure|certainly|of course|absolutely|okay|ok|great)\b\W{1,3})?"
-    r"(?:here|below|this|the following)(?:['\u2019]s| is| are|\b)\s+(?:\w+\s+){0,4}?"
-    r"(?:re-?writ\w+|revis\w+|rephras\w+|improved|updated|corrected|new|better|edited|response|version|answer|reply)\b"
+    r"(?:here(?:['\u2019]s| is| are|\b)|(?:below|this|the following) (?:is|are)\b)\s+(?:\w+\s+){0,4}?"
+    r"(?:re-?writ\w+|revis\w+|rephras\w+|improved|updated|corrected|new|better|edited"
+    r"|(?<!to )(?:response|version|answer|reply))\b"
     r"|^\W*(?:(?:the|my|your|a)\s+)?(?:revised|rewritten|new|better|improved|updated|corrected|final|original)?\s*"
     r"(?:response|answer|version|rewrite|revision|reply)\W{0,3}:"
     r"|^\W*re-?writ(?:e|ten)\b\W{0,3}:"
@@ -78,6 +79,8 @@ Span = tuple[int, int]
 
 _COPIED = 0.5
 """Share of a text's runs that another text has, from which it is copied."""
+ECHOED = 0.8
+"""Share of an answer's runs that the prompt has, from which it echoes it: good answers take up its words."""
 _RECITED = 0.4
 """Share of a principle's runs that a text has, from which it recites it."""
 _REPEATED = 0.3
@@ -104,7 +107,7 @@ def find_junk(text: str, asked: Asked = Asked(), *, truncated: bool = False) -> 
         ANNOUNCEMENT: find_announcement(read),
         PRINCIPLE: find_principle(read, Text(asked.principle)),
         COPIED_CRITIQUE: find_copy(read, Text(asked.critique)),
-        COPIED_PROMPT: find_copy(read, Text(last)),
+        COPIED_PROMPT: find_copy(read, Text(last), ECHOED),
         SPEAKERS: find_speakers(read),
         LOOP: find_loop(read),
     }
@@ -130,12 +133,14 @@ def find_principle(text: Text, principle: Text) -> Span | None:
     return _span(_PRINCIPLES.search(text.text))
 
 
-def find_copy(text: Text, other: Text) -> Span | None:
-    """Find the whole text where most of it stands in the other; of a short one nothing is said."""
-    if len(text.words) < _SHORT or len(text.vocabulary - other.vocabulary) > (1 - _COPIED) * len(text.runs):
-        return None  # each word that is new makes at least one run that is
+def find_copy(text: Text, other: Text, share: float = _COPIED) -> Span | None:
+    """Find the whole text where such a share of it stands in the other; of a short one nothing is said."""
+    count = len(text.words) - RUN + 1
+    # Each word that is new makes at least one run that is.
+    if len(text.words) < _SHORT or len(text.vocabulary - other.vocabulary) > (1 - share) * count:
+        return None
     known = other.distinct_runs
-    copied = sum(run in known for run in text.runs) >= _COPIED * len(text.runs)
+    copied = sum(run in known for run in text.runs) >= share * count
     return (0, len(text.text)) if copied else None
 
 

@@ -106,6 +106,10 @@ class ExampleMaker:
                 for other in made:
                     self._record(not_selected(other))
 
+    def finish(self) -> None:
+        """Report what only a whole set shows."""
+        self._quality.finish()
+
 
 def dataset(
     run: RunReader,

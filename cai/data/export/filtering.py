@@ -64,7 +64,7 @@ def filter_pair(quality: QualityPass, row: Row, pair: Example) -> Example | None
 def filter_ranking(quality: QualityPass, row: Row, ranking: Example) -> Example | None:
     """Filter the answers of a ranking."""
     answers: list[Example] = []
-    cleaned_from: dict[str, str] = {}
+    cleaned_from: dict[str, str | None] = {}
     messages = row.prompt.messages
     for answer in ranking["answers"]:
         item = quality.check(

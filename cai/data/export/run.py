@@ -99,8 +99,8 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
         failures = Counter(failure.stage for failure in reader.failures())
         return ExportSummary(
             rows=rows,
-            sft=_finish(SFT, writers["sft"], ledger),
-            preference=_finish(PREFERENCE, writers["preference"], ledger),
+            sft=_finish(SFT, makers["sft"], writers["sft"], ledger),
+            preference=_finish(PREFERENCE, makers["preference"], writers["preference"], ledger),
             abstentions=dict(sorted(abstentions.items())),
             failures=dict(sorted(failures.items())),
             failed_parts=dict(sorted(failed_parts.items())),
@@ -115,7 +115,7 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
             },
             quality=str(options.quality),
             selected=selection.selected(),
-            ranking=_finish(RANKING, writers["ranking"], ledger),
+            ranking=_finish(RANKING, makers["ranking"], writers["ranking"], ledger),
             triples=triples,
             standings=standings.standings(),
         )
@@ -125,8 +125,9 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
         ledger.close()
 
 
-def _finish(name: str, writer: SplitWriter, ledger: LedgerWriter) -> SplitCounts:
+def _finish(name: str, maker: ExampleMaker, writer: SplitWriter, ledger: LedgerWriter) -> SplitCounts:
     """Complete a dataset's files, and return what they hold and what the ledger has about them."""
+    maker.finish()
     outcomes = (ledger.count(name, "left out"), ledger.count(name, "cleaned"), ledger.count(name, "reported"))
     return SplitCounts(*writer.finish(), *outcomes)
 

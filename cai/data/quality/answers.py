@@ -6,6 +6,7 @@ from cai.core.words import Text
 from cai.data.quality.descriptor import QualityFilter, Spans
 from cai.data.quality.items import ReadItem
 from cai.method.junk import (
+    ECHOED,
     Span,
     find_announcement,
     find_copy,
@@ -92,6 +93,25 @@ ANSWERS = (
         _announcement,
         default="clean",
         strict="clean",
+        words=frozenset(
+            {
+                *("rewrite", "rewrites", "rewriting", "rewritten", "rewrote", "write", "writing", "written", "wrote"),
+                *("revise", "revises", "revised", "revising", "revision", "revisions", "rephrase", "rephrases"),
+                *(
+                    "rephrased",
+                    "rephrasing",
+                    "edited",
+                    "change",
+                    "changes",
+                    "changed",
+                    "changing",
+                    "improved",
+                    "updated",
+                ),
+                *("corrected", "new", "better", "response", "version", "answer", "reply"),
+            }
+        ),
+        marks=("답변",),
         clean=_without_prefix,
     ),
     QualityFilter("empty", "answer", "it says nothing", _empty, default="drop"),
@@ -118,14 +138,14 @@ ANSWERS = (
         "copied-critique",
         "answer",
         "most of it stands in the critique before it",
-        lambda read, name: _one(find_copy(read.text(name), read.critique(name))),
+        lambda read, name: _one(find_copy(read.text(name), read.critique(name))) if name in read.item.critiques else (),
         default="drop",
     ),
     QualityFilter(
         "copied-prompt",
         "answer",
-        "most of it stands in the prompt's last turn",
-        lambda read, name: _one(find_copy(read.text(name), read.question)),
+        "nearly all of it stands in the prompt's last turn",
+        lambda read, name: _one(find_copy(read.text(name), read.question, ECHOED)),
         default="drop",
     ),
     QualityFilter(

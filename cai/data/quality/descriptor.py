@@ -9,8 +9,8 @@ from cai.data.quality.items import ReadItem
 Action = Literal["drop", "clean", "report", "off"]
 """Leave the item out; put a cleaned text beside the original (where there is none: leave out); only list; ignore."""
 
-Scope = Literal["answer", "text", "pair"]
-"""Each answer; each answer and each turn of the prompt; a pair as a whole."""
+Scope = Literal["answer", "text", "pair", "set"]
+"""Each answer; each answer and each turn of the prompt; a pair as a whole; what a whole set learns."""
 
 Spans: TypeAlias = Sequence[tuple[int, int]]
 """Where something begins and ends in the field's text, in characters."""
@@ -27,7 +27,9 @@ class QualityFilter:
     """One filter; `default` and `strict` are its actions under the settings of these names.
 
     `find` is asked only of texts that have one of the `words` (in lower case), or one of the `marks` in their
-    characters as they are; of all texts where a filter has neither. `reason` goes on from "left out because".
+    characters as they are; of all texts where a filter has neither. `reason` goes on from "left out because". With a
+    `mask` what is found is private: cleaning puts the mask in its place, and no file repeats what stood there. A
+    filter of a set is only counted (`closers.py`), and its `find` finds nothing.
     """
 
     name: str
@@ -39,3 +41,17 @@ class QualityFilter:
     words: frozenset[str] = frozenset()
     marks: tuple[str, ...] = ()
     clean: Clean | None = None
+    mask: str | None = None
+
+    @property
+    def cleans(self) -> bool:
+        """Whether it can make a cleaned text."""
+        return self.clean is not None or self.mask is not None
+
+    def cleaned(self, text: str, spans: Spans) -> str | None:
+        """Return a text without what was found, None where nothing would be left."""
+        if self.mask is None:
+            return None if self.clean is None else self.clean(text, spans)
+        for start, end in reversed(spans):
+            text = text[:start] + self.mask + text[end:]
+        return text

@@ -1,15 +1,15 @@
 """Filters at work: items in, and out what is kept, cleaned where that was asked for; a ledger hears of the rest."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 from cai.core.records import Message
-from cai.core.words import Text
+from cai.data.quality.closers import Closers
 from cai.data.quality.descriptor import Action, QualityFilter, Spans
 from cai.data.quality.filters import FILTERS
-from cai.data.quality.items import CHOSEN, PROMPT, REJECTED, Item, ReadItem
-from cai.data.quality.ledger import LedgerEntry, Outcome, Record, excerpt
+from cai.data.quality.items import CHOSEN, COMPLETION, PROMPT, REJECTED, Item, ReadItem
+from cai.data.quality.ledger import LedgerEntry, Outcome, Record, excerpt, masked_excerpt
+from cai.data.quality.lookup import Lookup
 from cai.data.quality.settings import Quality
 
 
@@ -21,34 +21,6 @@ class _Finding:
     spans: Spans
 
 
-class _Lookup:
-    """Which of some filters may find something in a text: few words and marks are looked for, and all at once."""
-
-    def __init__(self, filters: Iterable[QualityFilter]) -> None:
-        filters = list(filters)
-        self._order = {one.name: number for number, one in enumerate(filters)}
-        self._always = [one for one in filters if not (one.words or one.marks)]
-        self._by_word: defaultdict[str, list[QualityFilter]] = defaultdict(list)
-        self._by_mark: dict[bool, list[tuple[str, QualityFilter]]] = {True: [], False: []}
-        for one in filters:
-            for word in one.words:
-                self._by_word[word].append(one)
-            for mark in one.marks:
-                self._by_mark[mark.isascii()].append((mark, one))
-        self._words = frozenset(self._by_word)
-
-    def of(self, text: Text) -> list[QualityFilter]:
-        """Return the filters that have to look, in their order."""
-        found = [one for word in self._words & text.vocabulary for one in self._by_word[word]]
-        found += [one for mark, one in self._by_mark[True] if mark in text.text]
-        if not text.text.isascii():
-            found += [one for mark, one in self._by_mark[False] if mark in text.text]
-        if not found:
-            return self._always
-        order = self._order
-        return sorted({one.name: one for one in (*self._always, *found)}.values(), key=lambda one: order[one.name])
-
-
 class QualityPass:
     """Filters as settings have them, applied to the items of a dataset one after the other."""
 
@@ -57,10 +29,11 @@ class QualityPass:
         self._quality = quality
         self._dataset = dataset
         self._record = record
-        self._answers = _Lookup(one for one in active if one.scope != "pair")
-        self._turns = _Lookup(one for one in active if one.scope == "text")
+        self._answers = Lookup(one for one in active if one.scope in ("answer", "text"))
+        self._turns = Lookup(one for one in active if one.scope == "text")
         self._looks_at_turns = any(one.scope == "text" for one in active)
         self._pairs = [one for one in active if one.scope == "pair"]
+        self._closers = Closers() if any(one.scope == "set" for one in active) else None
         self._order = {one.name: number for number, one in enumerate(active)}
         self.is_off = not active
 
@@ -74,6 +47,25 @@ class QualityPass:
         """Return the item, or what it is cleaned to, or None where it is left out."""
         if self.is_off:
             return item
+        kept = self._checked(item)
+        if kept is not None and self._closers is not None:
+            for name in (COMPLETION, CHOSEN):
+                if name in kept.answers:
+                    self._closers.look(kept.answers[name])
+        return kept
+
+    def finish(self) -> None:
+        """Report what only a whole set shows."""
+        if self._closers is None:
+            return
+        one = FILTERS["closers"]
+        for closer, count, of in self._closers.repeated():
+            reason = f"{count:,} of {of:,} answers of the set end with this sentence"
+            self._record(
+                LedgerEntry(self._dataset, "", "set", one.name, "reported", reason, "", 0, len(closer), closer)
+            )
+
+    def _checked(self, item: Item) -> Item | None:
         read = ReadItem(item)
         found = self._find(read)
         if not found:
@@ -125,22 +117,29 @@ class QualityPass:
         texts: dict[str, str] = {}
         entries: list[LedgerEntry] = []
         hopeless: list[_Finding] = []
+        private: set[str] = set()
         for one in found:
-            if one.action != "clean" or one.filter.clean is None:
+            if one.action != "clean":
                 continue
-            before = ReadItem(_with(read.item, texts)) if one.field in texts else read
+            before = ReadItem(_with(read.item, texts, private)) if one.field in texts else read
             spans = one.filter.find(before, one.field)
-            text = one.filter.clean(before.text(one.field).text, spans) if spans else None
+            text = one.filter.cleaned(before.text(one.field).text, spans) if spans else None
             if text is not None:
                 texts[one.field] = text
+                if one.filter.mask is not None:
+                    private.add(one.field)
                 entries.append(self._entry(before, replace(one, spans=spans), "cleaned"))
             elif spans:
                 listed = one.field == REJECTED and not self._quality.rejected
                 hopeless.append(replace(one, action="report") if listed else one)
-        return _with(read.item, texts), entries, hopeless
+        return _with(read.item, texts, private), entries, hopeless
 
     def _entry(self, read: ReadItem, one: _Finding, outcome: Outcome) -> LedgerEntry:
         start, end = one.spans[0]
+        text = read.text(one.field).text
+        shown = (
+            excerpt(text, start, end) if one.filter.mask is None else masked_excerpt(text, one.spans, one.filter.mask)
+        )
         return LedgerEntry(
             dataset=self._dataset,
             id=read.item.id,
@@ -151,12 +150,12 @@ class QualityPass:
             field=one.field,
             start=start,
             end=end,
-            excerpt=excerpt(read.text(one.field).text, start, end),
+            excerpt=shown,
         )
 
 
-def _with(item: Item, texts: Mapping[str, str]) -> Item:
-    """Return an item with new texts in some fields, the old ones beside them."""
+def _with(item: Item, texts: Mapping[str, str], private: Set[str]) -> Item:
+    """Return an item with new texts in some fields, the old ones beside them where they are not private."""
     if not texts:
         return item
     answers = {name: texts.get(name, text) for name, text in item.answers.items()}
@@ -165,5 +164,5 @@ def _with(item: Item, texts: Mapping[str, str]) -> Item:
         for number, turn in enumerate(item.messages)
     ]
     read = ReadItem(item)
-    before = {name: read.text(name).text for name in texts}
+    before = {name: None if name in private else read.text(name).text for name in texts}
     return replace(item, answers=answers, messages=messages, cleaned_from={**before, **item.cleaned_from})

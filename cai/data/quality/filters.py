@@ -3,6 +3,18 @@
 from cai.data.quality.answers import ANSWERS
 from cai.data.quality.descriptor import QualityFilter
 from cai.data.quality.pairs import PAIRS
+from cai.data.quality.personal import PERSONAL
+from cai.data.quality.prompts import AGAINST_PROMPT
 
-FILTERS: dict[str, QualityFilter] = {one.name: one for one in (*ANSWERS, *PAIRS)}
+CLOSERS = QualityFilter(
+    "closers",
+    "set",
+    "many answers of the set end with the same sentence",
+    lambda _read, _name: (),
+    default="report",
+    strict="report",
+)
+"""Only counted, over the whole set (`closers.py`): no one answer is at fault."""
+
+FILTERS: dict[str, QualityFilter] = {one.name: one for one in (*PERSONAL, *ANSWERS, *AGAINST_PROMPT, *PAIRS, CLOSERS)}
 """By name, in the order in which they are asked."""

@@ -18,7 +18,7 @@ class Item:
 
     `place` says where it comes from. `critiques` are what the model had said of the answer's predecessor, by field.
     `kept` are principles that the pair was judged under although each answer had been found to keep them.
-    `cleaned_from` has the text as it was, by field, of what a filter cleaned.
+    `cleaned_from` has the text as it was, by field, of what a filter cleaned; None where that is private.
     """
 
     id: str
@@ -28,7 +28,7 @@ class Item:
     tags: Sequence[str] = ()
     critiques: Mapping[str, str] = field(default_factory=dict)
     kept: Sequence[str] = ()
-    cleaned_from: Mapping[str, str] = field(default_factory=dict)
+    cleaned_from: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class ReadItem:

@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -68,6 +68,14 @@ def excerpt(text: str, start: int, end: int) -> str:
     first = max(0, start - _AROUND)
     last = min(len(text), end + _AROUND, first + _LONGEST)
     return ("…" if first else "") + text[first:last] + ("…" if last < len(text) else "")
+
+
+def masked_excerpt(text: str, spans: Sequence[tuple[int, int]], mask: str) -> str:
+    """Return the beginning of what is around the first of several finds, each of them behind a mask."""
+    shown = text
+    for start, end in reversed(spans):
+        shown = shown[:start] + mask + shown[end:]
+    return excerpt(shown, spans[0][0], spans[0][0] + len(mask))
 
 
 def whole(dataset: str, item: str, place: str, name: str, reason: str, field: str, text: str) -> LedgerEntry:

@@ -4,16 +4,26 @@ from cai.data.quality.descriptor import QualityFilter, Spans
 from cai.data.quality.items import CHOSEN, REJECTED, ReadItem
 
 
+def _begin_alike(read: ReadItem) -> bool:
+    """Tell whether both answers begin with the same letter: most do not, and are no more than looked at."""
+    answers = read.item.answers
+    return answers[CHOSEN].lstrip()[:1].casefold() == answers[REJECTED].lstrip()[:1].casefold()
+
+
 def _texts(read: ReadItem) -> tuple[str, str]:
     return tuple(" ".join(read.item.answers[name].split()) for name in (CHOSEN, REJECTED))  # type: ignore[return-value]
 
 
 def _white_space(read: ReadItem, name: str) -> Spans:
+    if not _begin_alike(read):
+        return ()
     chosen, rejected = _texts(read)
     return ((0, len(read.item.answers[name])),) if chosen.casefold() == rejected.casefold() else ()
 
 
 def _beginning(read: ReadItem, name: str) -> Spans:
+    if not _begin_alike(read):
+        return ()
     chosen, rejected = _texts(read)
     if chosen == rejected or not (chosen.startswith(rejected) or rejected.startswith(chosen)):
         return ()

@@ -88,6 +88,6 @@ def _problems(file: YamlFile) -> list[Problem]:
             found.append((place, f"there is no filter {name!r}; there are {', '.join(FILTERS)}"))
         elif action not in get_args(Action):
             found.append((place, f"the action of {name} is drop, clean, report or off"))
-        elif action == "clean" and FILTERS[name].clean is None:
+        elif action == "clean" and not FILTERS[name].cleans:
             found.append((place, f"{name} cannot clean; its action is drop, report or off"))
     return [Problem(file.line(place), message) for place, message in found]

@@ -1,0 +1,48 @@
+"""Closers: a last sentence that many answers of a set share, as collapsed data has it.
+
+Models that learn from uncleaned revisions end every answer alike ("Constitution or Collapse", arXiv 2504.04918). Memory
+is bounded: of many different endings those that were seen once are forgotten, and counts may be too low by as many as
+there were such clearings.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from cai.core.shares import FEWEST
+
+_END = re.compile(r"[.!?\u3002][\"'\u201d)]*\s+|\n+")
+_WORDS = 3
+"""Words below which an ending is no sentence: "Thank you." may end many answers."""
+_TAIL = 300
+"""Characters at the end of an answer in which its last sentence is looked for."""
+_KEPT = 100_000
+"""Endings that are counted at once."""
+SHARE = 0.05
+"""Share of a set's answers from which an ending is repeated."""
+
+
+class Closers:
+    """Counts how answers end."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._seen = 0
+
+    def look(self, text: str) -> None:
+        """Take in an answer; one of a single sentence has no closer."""
+        self._seen += 1
+        sentences = _END.split(text[-_TAIL:].rstrip())
+        if len(sentences) == 1:
+            return
+        self._counts[" ".join(sentences[-1].split())] += 1
+        if len(self._counts) > _KEPT:
+            self._counts = Counter({closer: count for closer, count in self._counts.items() if count > 1})
+
+    def repeated(self) -> Iterator[tuple[str, int, int]]:
+        """Yield each ending that is repeated, how often, and of how many answers; the most frequent first."""
+        for closer, count in self._counts.most_common():
+            if count < max(FEWEST, SHARE * self._seen):
+                return
+            if len(closer.split()) >= _WORDS:
+                yield closer, count, self._seen

@@ -1,0 +1,110 @@
+"""Personal data and secrets: found by their form, and by their checksum where they have one; masked, not left out.
+
+Addresses at which nobody lives (`example.com`) and numbers that are everybody's (free calls, as help lines have) are
+none. A resident number of Korea has a checksum only if it was given before October 2020; later ones are not found.
+Names are not looked for.
+"""
+
+import re
+from collections.abc import Callable
+
+from cai.data.quality.descriptor import Find, QualityFilter
+from cai.data.quality.items import ReadItem
+
+_EMAIL = re.compile(r"\b[A-Za-z0-9][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b")
+_NOBODY = re.compile(r"(?:@|\.)(?:example\.(?:com|org|net)|test|invalid|localhost|example)$", re.IGNORECASE)
+_PHONE = re.compile(
+    r"(?<![\w.-])(?:"
+    r"\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,3}"
+    r"|(?:1[ .-])?(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[.-]\d{4}"
+    r"|01[016789][ .-]?\d{3,4}[ .-]?\d{4}"
+    r"|0(?:2|[3-6][1-5]|70)[ .-]\d{3,4}[ .-]\d{4}"
+    r")(?![\w-]|\.\d)"
+)
+_FREE = re.compile(r"^\+?1?[ .(-]*8(?:00|88|77|66|55|44|33)\D|^\D*1?\D*\d{3}\D*555\D?\d{4}$|^080")
+_CARD = re.compile(r"(?<![\w.-])(?:[3-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{1,7}|3[47]\d{2}[ -]\d{6}[ -]\d{5})(?![\w-]|\.\d)")
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
+_RESIDENT = re.compile(r"(?<!\d)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])-?[1-8]\d{6}(?!\d)")
+_STREET = r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct)"
+_ADDRESS = re.compile(
+    rf"\b\d{{1,5}} (?:[NSEW]\.? )?(?:[A-Z][a-z]+ ){{1,3}}{_STREET}\b|[가-힣]+(?:시|도|구|군) [가-힣]+(?:로|길) ?\d+"
+)
+_SECRET = re.compile(
+    r"\b(?:sk-[A-Za-z0-9_-]{20,}|sk_(?:live|test)_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}"
+    r"|github_pat_[A-Za-z0-9_]{22,}|glpat-[A-Za-z0-9_-]{20,}|xox[abprs]-[A-Za-z0-9-]{10,}|AIza[0-9A-Za-z_-]{35}"
+    r"|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,})"
+    r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:[^-]+-----END (?:[A-Z]+ )*PRIVATE KEY-----)?"
+)
+_RESIDENT_WEIGHTS = (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)
+
+
+def is_card(number: str) -> bool:
+    """Tell whether digits, however they are grouped, are a card's: 13 to 19 of them with Luhn's checksum."""
+    digits = [int(digit) for digit in number if digit.isdecimal()]
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return 13 <= len(digits) <= 19 and len(set(digits)) > 2 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def is_iban(text: str) -> bool:
+    """Tell whether a text is an account number of ISO 13616, by its checksum."""
+    plain = text.replace(" ", "")
+    moved = plain[4:] + plain[:4]
+    return 15 <= len(plain) <= 34 and int("".join(str(int(one, 36)) for one in moved)) % 97 == 1
+
+
+def is_resident_number(text: str) -> bool:
+    """Tell whether digits are a resident number of Korea, by their checksum."""
+    digits = [int(digit) for digit in text if digit.isdecimal()]
+    total = sum(digit * weight for digit, weight in zip(digits, _RESIDENT_WEIGHTS, strict=False))
+    return len(digits) == 13 and (11 - total % 11) % 10 == digits[-1]
+
+
+def _matching(pattern: re.Pattern[str], is_one: Callable[[str], bool] = bool) -> Find:
+    def find(read: ReadItem, name: str) -> list[tuple[int, int]]:
+        return [found.span() for found in pattern.finditer(read.text(name).text) if is_one(found[0])]
+
+    return find
+
+
+def _masked(name: str, reason: str, find: Find, marks: tuple[str, ...], mask: str) -> QualityFilter:
+    return QualityFilter(name, "text", reason, find, default="report", strict="clean", marks=marks, mask=mask)
+
+
+_DIGITS = tuple("0123456789")
+
+PERSONAL = (
+    QualityFilter(
+        "secret",
+        "text",
+        "it has a key or a token in it",
+        _matching(_SECRET),
+        default="clean",
+        strict="clean",
+        marks=("sk-", "sk_", "AKIA", "gh", "github_pat_", "glpat-", "xox", "AIza", "hf_", "npm_", "eyJ", "PRIVATE KEY"),
+        mask="[secret]",
+    ),
+    _masked(
+        "email",
+        "it has an e-mail address in it",
+        _matching(_EMAIL, lambda text: not _NOBODY.search(text)),
+        ("@",),
+        "[email]",
+    ),
+    _masked("card", "it has the number of a payment card in it", _matching(_CARD, is_card), _DIGITS, "[card]"),
+    _masked("iban", "it has the number of a bank account in it", _matching(_IBAN, is_iban), _DIGITS, "[iban]"),
+    _masked(
+        "resident-number",
+        "it has a resident number of Korea in it",
+        _matching(_RESIDENT, is_resident_number),
+        _DIGITS,
+        "[resident number]",
+    ),
+    _masked(
+        "phone",
+        "it has a telephone number in it",
+        _matching(_PHONE, lambda text: not _FREE.search(text) and sum(map(str.isdecimal, text)) >= 9),
+        _DIGITS,
+        "[phone]",
+    ),
+    _masked("address", "it has what looks like an address in it", _matching(_ADDRESS), _DIGITS, "[address]"),
+)

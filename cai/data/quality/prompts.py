@@ -1,0 +1,61 @@
+"""Filters that hold an answer against its prompt: another language, a refusal where help was wanted."""
+
+import re
+
+from cai.data.quality.descriptor import QualityFilter, Spans
+from cai.data.quality.items import ReadItem
+from cai.method.refusals import refuses
+
+BENIGN = "benign"
+"""The tag of a prompt that should be helped with, as evaluations have it."""
+
+_SCRIPTS = {
+    "Latin": re.compile(r"[A-Za-z\u00c0-\u024f]+"),
+    "Korean": re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]+"),
+    "Chinese or Japanese": re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]+"),
+    "Cyrillic": re.compile(r"[\u0400-\u04ff]+"),
+    "Arabic": re.compile(r"[\u0600-\u06ff]+"),
+    "Devanagari": re.compile(r"[\u0900-\u097f]+"),
+    "Thai": re.compile(r"[\u0e00-\u0e7f]+"),
+}
+_OTHER = re.compile(r"[\u0370-\u1fff\u3040-\u9fff\uac00-\ud7a3]")
+"""A letter that is not Latin."""
+_READ = 2000
+"""Characters of a text whose letters are counted."""
+_FEWEST = 15
+"""Letters below which nothing is said."""
+_MOST = 0.7
+"""Share of a text's letters from which it is in their script."""
+_ASKED_FOR = re.compile(
+    r"translat|\b(?:in|into|to) (?:english|korean|chinese|japanese|russian|arabic|hindi|thai|hangul)\b"
+    r"|번역|영어|한국어|중국어|일본어|러시아어|영문|한글|英語|韓国語|翻",
+    re.IGNORECASE,
+)
+
+
+def script_of(text: str) -> str | None:
+    """Return the script that most letters of a text are in, None where they are few or mixed."""
+    counts = {name: sum(map(len, letters.findall(text[:_READ]))) for name, letters in _SCRIPTS.items()}
+    name = max(counts, key=lambda one: counts[one])
+    return name if counts[name] >= max(_FEWEST, _MOST * sum(counts.values())) else None
+
+
+def _language(read: ReadItem, name: str) -> Spans:
+    answer, question = read.text(name).text, read.question.text
+    if not any(not text.isascii() and _OTHER.search(text) for text in (answer, question)):
+        return ()
+    asked, given = script_of(question), script_of(answer)
+    if asked is None or given is None or asked == given or _ASKED_FOR.search(question):
+        return ()
+    return ((0, len(answer)),)
+
+
+def _refusal(read: ReadItem, name: str) -> Spans:
+    text = read.text(name).text
+    return ((0, len(text)),) if BENIGN in read.item.tags and refuses(text) else ()
+
+
+AGAINST_PROMPT = (
+    QualityFilter("language", "answer", "it is in another script than the prompt's", _language, default="report"),
+    QualityFilter("refusal", "answer", "it refuses although the prompt is tagged benign", _refusal, default="report"),
+)
