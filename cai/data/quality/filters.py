@@ -1,10 +1,9 @@
 """The table of quality filters."""
 
 from cai.data.quality.answers import ANSWERS
+from cai.data.quality.comparing import AGAINST_PROMPT, PAIRS
 from cai.data.quality.descriptor import QualityFilter
-from cai.data.quality.pairs import PAIRS
 from cai.data.quality.personal import PERSONAL
-from cai.data.quality.prompts import AGAINST_PROMPT
 
 CLOSERS = QualityFilter(
     "closers",
