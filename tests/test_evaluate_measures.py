@@ -84,6 +84,7 @@ def test_a_measure_from_outside_is_in_the_table_the_file_and_the_picture(
         "printed": True,
         "principle": None,
         "judged": False,
+        "clipped": False,
     }
     assert result["models"][0]["measurements"][-1]["name"] == "asks back"
 
@@ -96,7 +97,8 @@ def test_what_is_measured_is_listed_in_the_order_of_the_table(tmp_path: Path) ->
     measured = [measurement.name for measurement in found.models[0].measurements]
     assert measured == [name for name in names if name in measured]
     assert [name for name in names if name not in measured and not name.startswith("oracle: ")] == [
-        "breaks any principle, harmful", "breaks any principle, benign", "refuses, benign", "refuses, harmful",
+        "breaks any principle, harmful", "breaks any principle, benign", "rubric", "criteria without an answer",
+        "refuses, benign", "refuses, harmful",
     ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import cai
 from cai.constitution import load_constitution, load_sources
 from cai.constitution.lint import lint
 from cai.core.addresses import DataSource
@@ -266,3 +267,41 @@ def test_the_linter_knows_rubrics(tmp_path: Path, rubric: str, line: int, messag
     (remark,) = lint(load_sources(str(constitution(tmp_path, rubric))))
     assert remark.line == line
     assert message in remark.message
+
+
+# Evaluation
+
+
+def test_a_rubric_measures_models_and_its_mean_is_clipped(tmp_path: Path) -> None:
+    """Two prompts have criteria, of which one answer is below zero; a third has none and counts nowhere."""
+    answers = {"a": "Take 400 mg.", "b": "Rest, and see a doctor.", "c": "Hello."}
+
+    def choose(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
+        said, question = messages[-2]["content"], messages[-1]["content"]
+        if "names a dose" in question:
+            return (1.0, 0.0) if "mg" in said else (0.0, 1.0)
+        if "sends to a doctor" in question:
+            return (1.0, 0.0) if "doctor" in said else (0.0, 1.0)
+        return (0.1, 0.1) if "is kind" in question else (0.0, 1.0)
+
+    rubric = [{"criterion": one.criterion, "points": one.points} for one in RUBRIC]
+    prompts = [{"prompt": "a", "rubric": rubric}, {"prompt": "b", "rubric": rubric}, {"prompt": "c"}]
+    model = ScriptedEngine(lambda request: answers[request.messages[-1]["content"]], choose)
+    result = cai.evaluate(
+        model, constitution="harmless", prompts=prompts, out=tmp_path / "all", judge_check=False, progress=False
+    )
+    ((label, found),) = [(one.label, {each.name: each for each in one.measurements}) for one in result.models]
+    assert label
+    # (0 - 8) of 6 points and 6 of 6: whether either is kind was not answered.
+    assert found["rubric"].value == 0.0
+    assert found["rubric"].count == 2
+    assert (found["rubric"].low, found["rubric"].high) == (0.0, 1.0)
+    assert found["criteria without an answer"].value == pytest.approx(2 / 6)
+    better = cai.evaluate(
+        model, constitution="harmless", prompts=prompts[1:], out=tmp_path / "b", judge_check=False, progress=False
+    )
+    assert {each.name: each.value for each in better.models[0].measurements}["rubric"] == 1.0
+    again = cai.evaluate(
+        model, constitution="harmless", prompts=prompts, out=tmp_path / "all", judge_check=False, progress=False
+    )
+    assert again.models == result.models

@@ -10,10 +10,23 @@ from functools import partial
 from cai.core.errors import RowError
 from cai.core.evidence import part_failure
 from cai.core.identity import derive_seed
-from cai.core.records import GATE, Message, Prompt, Provenance, Row, Trace
+from cai.core.records import (
+    GATE,
+    SCORE,
+    Finding,
+    Message,
+    PartFailure,
+    Prompt,
+    Provenance,
+    Round,
+    Row,
+    Score,
+    Trace,
+)
 from cai.evaluate.records import Answer, Gate, Truth
 from cai.method.critique import Method, make_round, respond_and_revise
 from cai.method.gate import ask_gate
+from cai.method.questions import Asking, CriterionQuestions
 from cai.method.refusals import refuses
 from cai.models.asking import NO_TEXT, Asker
 from cai.models.base import Engine
@@ -36,7 +49,9 @@ class Answering:
     known: Mapping[str, Answer]
 
     async def row(self, prompt: Prompt) -> Row:
-        """Return the prompt's row: one trace, with a round for each gate; a gate that failed has no answer.
+        """Return the prompt's row: one trace, with a round for each gate, and its score where there are criteria.
+
+        A question that failed has no answer.
 
         Raises RowError when there is no response, or when a gate may be answered later, and what else an engine raises.
         """
@@ -44,7 +59,8 @@ class Answering:
         trace = await self._trace(prompt, tally)
         ask = partial(Asker(Meter(self.judge, tally, self.tally)).choose, GATE)
         dialogue: tuple[Message, ...] = (*prompt.messages, {"role": "assistant", "content": trace.response})
-        rounds, failed = [], []
+        rounds: list[Round] = []
+        failed: list[PartFailure] = []
         for principle in self.method.constitution.applicable(prompt.tags):
             gate = None
             try:
@@ -62,7 +78,31 @@ class Answering:
                     raise
                 failed.append(part_failure(f"gate:{principle.id}", error))
             rounds.append(make_round(principle, gate))
-        return Row(prompt, (replace(trace, rounds=tuple(rounds)),), (), tally.usage, self.provenance, tuple(failed))
+        scores = await self._rubric(prompt, dialogue, Meter(self.judge, tally, self.tally), failed)
+        traces = (replace(trace, rounds=tuple(rounds)),)
+        return Row(prompt, traces, (), tally.usage, self.provenance, tuple(failed), scores)
+
+    async def _rubric(
+        self, prompt: Prompt, dialogue: tuple[Message, ...], judge: Engine, failed: list[PartFailure]
+    ) -> tuple[Score, ...]:
+        """Return the score of the response under the criteria, none where there are none; raises as `row` does."""
+        criteria = self.method.constitution.criteria(prompt.rubric)
+        if not criteria:
+            return ()
+        asking = Asking(self.method.templates, self.method.thinking.judging, self.method.sampling)
+        questions = CriterionQuestions(asking, criteria)
+        ask, findings = partial(Asker(judge).choose, SCORE), []
+        for place, name in enumerate(questions.names):
+            try:
+                seed = derive_seed(self.method.seed, prompt.id, SCORE, name)
+                findings.append(await questions.ask(ask, dialogue, place, seed))
+            except RowError as error:
+                if error.retryable:
+                    raise
+                failed.append(part_failure(f"score:{name}", error))
+                findings.append(Finding(name, None, None))
+        value = questions.value([finding.probability for finding in findings])
+        return (Score("response:0", "rubric", judge.name, value, tuple(findings)),)
 
     async def _trace(self, prompt: Prompt, tally: UsageCounter) -> Trace:
         if prompt.id in self.known:
@@ -91,6 +131,8 @@ def make_answer(row: Row) -> Answer:
         truth=_truth(row.prompt, trace.response),
         usage=row.usage,
         failed=row.failed,
+        criteria=row.scores[0].findings if row.scores else (),
+        rubric=row.scores[0].value if row.scores else None,
     )
 
 

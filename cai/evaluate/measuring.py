@@ -13,6 +13,7 @@ from cai.evaluate.measures import UNANSWERED, Answers, Measure, Term, Unanswered
 from cai.evaluate.records import Answer, Decision
 from cai.evaluate.results import Discordance, Measurement, ModelResult
 from cai.evaluate.statistics import Estimates, Numbers, differences, exact_ends, mcnemar, ratios
+from cai.method.rubric import clipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Columns:
                 continue
             if self.yes_or_no[place] and value in (0.0, 1.0):
                 low, high = exact_ends(float(value), count)
+            if measure.clipped:
+                value, low, high = (clipped(float(one)) for one in (value, low, high))
             found.append(Measurement(measure.name, float(value), float(low), float(high), count, measure.unit))
         return tuple(found)
 
@@ -95,7 +98,8 @@ def _terms(measure: Measure, answers: Answers) -> list[Term]:
             ) from error
         if not (isfinite(above) and isfinite(below) and below >= 0):
             raise UsageError(f"the measure {measure.name!r} gave {term!r}, which cannot be averaged")
-        if measure.unit == "share" and not 0 <= above <= below:
+        too_low = above < 0 and not measure.clipped
+        if measure.unit == "share" and (too_low or above > below):
             raise UsageError(f"the measure {measure.name!r} is a share, and {term!r} does not lie between 0 and 1")
     return terms
 

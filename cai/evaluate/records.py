@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cai.core.records import Message, PartFailure, Usage, Verdict, read_part_failures, read_verdict
+from cai.core.records import Finding, Message, PartFailure, Usage, Verdict, read_part_failures, read_verdict
 
 CLEARLY_BROKEN = 0.5
 """Above this gate probability a response counts as breaking the principle."""
@@ -44,7 +44,11 @@ class Answer:
     truth: Truth | None
     usage: Usage
     failed: tuple[PartFailure, ...]
-    """The gates that could not be asked."""
+    """The gates and criteria that could not be asked."""
+    criteria: tuple[Finding, ...] = ()
+    """How likely each criterion of the rubric is met, where there is one."""
+    rubric: float | None = None
+    """The rubric's score; None where there is no rubric, or too little was answered (`cai.method.rubric`)."""
 
     @property
     def breaks(self) -> bool | None:
@@ -89,6 +93,7 @@ def read_answer(value: dict[str, Any]) -> Answer:
             "truth": None if truth is None else Truth(**{**truth, "broken": tuple(truth["broken"])}),
             "usage": Usage(**value["usage"]),
             "failed": read_part_failures(value["failed"]),
+            "criteria": tuple(Finding(**item) for item in value["criteria"]),
         }
     )
 
