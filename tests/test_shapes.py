@@ -1,5 +1,7 @@
 """Public layouts, each on a row in its real form: what it is taken for, and what comes out in our columns."""
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,13 @@ from cai.core.records import Prompt
 from cai.data import InputOptions, open_prompts
 from cai.data.examples.opening import open_examples
 from cai.data.rows import BrokenRow
-from cai.data.shapes import SHAPES
+from cai.data.shapes import SHAPES, recognising
+from cai.data.shapes.descriptor import Shape
+from cai.train.settings import DataSettings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # other people's libraries, at import
+    from cai.train.data.examples import load_examples
 
 USER = [{"role": "user", "content": "Why?"}]
 ASKED_AGAIN = [*USER, {"role": "assistant", "content": "Hm."}, {"role": "user", "content": "Well?"}]
@@ -235,6 +243,33 @@ def test_a_label_that_cannot_be_read_is_none(row: dict[str, Any], cause: str, tm
     (item,) = open_examples(write(tmp_path / "rows.jsonl", row), "pairs").examples()
     assert isinstance(item, BrokenRow)
     assert (item.place, item.cause) == ("rows.jsonl:1", cause)
+
+
+def test_a_shape_is_asked_for_by_training_too(tmp_path: Path) -> None:
+    source = write(tmp_path / "pku.jsonl", *({**PKU, "prompt": f"Why {number}?"} for number in range(3)))
+    data = DataSettings((source,), test_share=0.0)
+    with pytest.raises(InputError, match="--shape pku-saferlhf-safer"):
+        load_examples("pairs", data, 0)
+    for shape, chosen in (("pku-saferlhf-better", "Bad."), ("pku-saferlhf-safer", "Good.")):
+        examples = load_examples("pairs", replace(data, shape=shape), 0)
+        assert [pair["chosen"][0]["content"] for pair in examples.train] == [chosen] * 3
+    with pytest.raises(InputError, match=r"pku.jsonl cannot be read as alpaca"):
+        load_examples("pairs", replace(data, shape="alpaca"), 0)
+
+
+def test_a_layout_more_is_one_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Shape(
+        "quiz",
+        "my quiz",
+        ("riddle", "solution"),
+        ("completion",),
+        lambda row: row.get("riddle"),
+        lambda row: iter(({"completion": row.get("solution")},)),
+    )
+    monkeypatch.setattr(recognising, "SHAPES", (*SHAPES, mine))
+    opened = open_examples(write(tmp_path / "rows.jsonl", {"riddle": "Why?", "solution": "Good.", "by": "me"}))
+    assert [item.values for item in opened.examples() if not isinstance(item, BrokenRow)] == [ANSWERED]
+    assert opened.remarks == ("rows.jsonl is read as my quiz (quiz): riddle, solution; not used: by",)
 
 
 def test_one_bad_row_harms_no_other_and_does_not_hide_the_layout(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def plan_advise(settings: AdviseSettings) -> AdvisePlan:
         machine = find_machine(settings.device)
         source = find_source(settings.model, AdapterSettings())
         tokenizer = load_tokenizer(source)
-        opened = open_examples(settings.data, split=settings.split)
+        opened = open_examples(settings.data, split=settings.split, shape=settings.shape)
         counted = count(opened.examples(), opened.kind, str(settings.data))
         whole, adapted = (measure(source, adapter) for adapter in (AdapterSettings(), ADAPTER))
     rate = len(tokenizer.encode(_SAMPLE, add_special_tokens=False)) / len(_SAMPLE)

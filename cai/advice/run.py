@@ -38,6 +38,8 @@ def _advised(plan: AdvisePlan, recommendation: Recommendation, speed: float) -> 
     whole, adapted = (_cost(plan, method, shape, speed) for shape in (plan.whole, plan.adapted))
     cost, adapter = (whole, "none") if whole.fits else (adapted, "lora")
     words = ["cai train", method, "--data", facts.data, "--model", facts.model, recommendation.options]
+    for option, value in (("--split", plan.settings.split), ("--shape", plan.settings.shape)):
+        words += [] if value is None else [option, value]
     words += [] if adapter == "none" else ["--adapter", adapter]
     command = " ".join(word for word in (*words, f"--out models/{method}") if word)
     return Advised(recommendation, command, cost, adapter)

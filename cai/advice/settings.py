@@ -9,9 +9,13 @@ from cai.models.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class AdviseSettings:
-    """One `cai advise DATA`: the data, its split where it has several, the model that would be trained, and where."""
+    """One `cai advise DATA`: the data and the model that would be trained, and where.
+
+    `split` is the one that is meant of several, `shape` the layout of a public data set where it cannot be told.
+    """
 
     data: DataSource
     model: ModelSpec = DEFAULT_MODEL
     split: str | None = None
+    shape: str | None = None
     device: str = "auto"

@@ -210,16 +210,22 @@ def packages_of_training() -> Iterator[None]:
 
 
 def advise(
-    data: str | Path | Run, *, model: str | Path = "tiny", split: str | None = None, device: str = "auto"
+    data: str | Path | Run,
+    *,
+    model: str | Path = "tiny",
+    split: str | None = None,
+    shape: str | None = None,
+    device: str = "auto",
 ) -> Advice:
     """Return which training suits the data, first things first: reasons, sources, commands and costs.
 
-    `data` is a run, a file, a saved dataset or a hub name, `split` the one that is meant of several; `model` is the
-    one that would be trained, `device` where (`cpu`, `cuda`, `mps` or `auto`). The data is read once, the model's
-    weights are not. Raises InputError, RunError or ModelError in one sentence.
+    `data` is a run, a file, a saved dataset or a hub name, `split` the one that is meant of several, `shape` the layout
+    of a public one where it cannot be told; `model` is the one that would be trained, `device` where (`cpu`, `cuda`,
+    `mps` or `auto`). The data is read once, the model's weights are not. Raises InputError, RunError or ModelError in
+    one sentence.
     """
     with packages_of_training():
         from cai.advice.plan import plan_advise  # noqa: PLC0415
         from cai.advice.run import advise as find_advice  # noqa: PLC0415
     checked(advise, locals())
-    return find_advice(plan_advise(AdviseSettings(data_source(data), checkpoint_spec(model), split, device)))
+    return find_advice(plan_advise(AdviseSettings(data_source(data), checkpoint_spec(model), split, shape, device)))

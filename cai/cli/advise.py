@@ -22,9 +22,12 @@ from cai.train import missing_package
     help="The model to train: tiny, a directory or a hub id.",
 )
 @click.option("--split", help="The split of a dataset with several.")
+@click.option("--shape", help="The layout of a public data set, where it cannot be told from its columns.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps or auto.")
 @click.option("--json", "as_json", is_flag=True, help="Print the advice as JSON.")
-def advise(data: DataSource, model: ModelSpec, split: str | None, device: str, as_json: bool) -> None:
+def advise(
+    data: DataSource, model: ModelSpec, split: str | None, shape: str | None, device: str, as_json: bool
+) -> None:
     """Say which training suits data, why, who says so, and what it costs on this machine.
 
     DATA is a run, a file, a saved dataset or a hub name, as after --data of `cai train`. Nothing is trained.
@@ -34,7 +37,7 @@ def advise(data: DataSource, model: ModelSpec, split: str | None, device: str, a
         from cai.advice.run import advise as find_advice  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
-    advice = find_advice(plan_advise(AdviseSettings(data, model, split, device)))
+    advice = find_advice(plan_advise(AdviseSettings(data, model, split, shape, device)))
     if as_json:
         print_json(advice.as_json())
     else:

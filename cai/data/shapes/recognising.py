@@ -1,8 +1,8 @@
 """Which layout a source has, and the source in the canonical columns.
 
 Columns tell most layouts, the form of the first rows the others. Where two layouts are possible that do not mean the
-same, nothing is guessed: the error names them, and `--shape NAME` settles it. A source of no known layout is read under
-the columns that it has.
+same, nothing is guessed: the error names them, and `--shape NAME` settles it; prompts are then read as they are. A
+source of no known layout is read under the columns that it has.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -81,8 +81,10 @@ def shaped(source: RawSource, wanted: str | None, kind: ExampleKind | None) -> R
     found = [shape for shape in _of_the_form(source, fitting) if kind is None or kind in shape.kinds]
     titles = list(dict.fromkeys(shape.title for shape in found))
     names = list(dict.fromkeys(shape.name for shape in found))
+    if kind == "prompts" and len(titles) > 1:
+        return source  # who reads prompts can name their column
     # Layouts of one title have the same prompts.
-    if len(names) > 1 and not (kind == "prompts" and len(titles) == 1):
+    if len(names) > 1 and kind != "prompts":
         raise InputError(
             f"{source.name} can be read in {len(names)} ways ({', '.join(titles)}); say which with --shape "
             f"{' or --shape '.join(names)}."
