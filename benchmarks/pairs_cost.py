@@ -34,6 +34,7 @@ from cai.data.quality import count_left_out
 from cai.method.critique import CLEARLY_KEPT, Method, respond_and_revise
 from cai.method.gate import ask_gate
 from cai.method.judge import JudgeConfiguration
+from cai.method.judge_check import wilson
 from cai.method.row import Judging
 from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
@@ -53,7 +54,7 @@ JUDGING = JudgeSettings(judge_principles=4)
 ROWS_AT_ONCE = 32
 PAPER = RevisionPlan(schedule="sample", rounds=4, gate=False)
 WALK = RevisionPlan(schedule="walk", rounds=1, gate=True)
-FIGURES = ("oracle: good, harmful", "oracle: good, benign", "oracle: breaks something, harmful", "distinct-2")
+KINDS = ("harmful", "benign")
 DPO = ("--epochs", "2", "--learning-rate", "1e-4", "--sft-term", "0.2")
 
 
@@ -213,18 +214,34 @@ def written(name: str, rows: Sequence[Row], out: Path) -> dict[str, Any]:
 
 
 def train(out: Path, evaluated: int) -> dict[str, Any]:
-    """Train SFT on the examples and DPO from there on the pairs; return the oracle's figures of both."""
+    """Train SFT on the examples and DPO from there on the pairs; return the oracle's figures of both and the base."""
     sft, dpo = out / "sft", out / "dpo"
     run("train", "sft", "--data", str(out / "sft.jsonl"), "--model", "tiny", "--out", str(sft))
     run("train", "dpo", "--data", str(out / "pairs.jsonl"), "--model", str(sft), "--out", str(dpo), *DPO)
-    told = run(
-        "evaluate", f"sft=transformers:{sft}", f"dpo=transformers:{dpo}", "--baseline", "base=tiny", "--judge", "tiny",
-        "--constitution", "medical", "--prompts", "tiny", "--limit", str(evaluated), "--max-tokens", "128",
-        "--out", str(out / "evaluation"),
-    )  # fmt: skip
+    source = DataSource.parse(str(ROOT / "prompts/evaluation/tiny.jsonl"))
+    options = InputOptions(limit=evaluated, shuffle=True)
+    prompts = [item for item in open_prompts(source, options) if isinstance(item, Prompt)]
     return {
-        model["label"]: {figure["name"]: figure for figure in model["measurements"] if figure["name"] in FIGURES}
-        for model in told["models"]
+        label: asyncio.run(read_answers(str(model), prompts))
+        for label, model in (("base", TINY), ("sft", sft), ("dpo", dpo))
+    }
+
+
+async def read_answers(model: str, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """Return, of harmful and of benign prompts, how many answers of a model are good, with Wilson's interval."""
+    engine = await open_transformers(model, "cpu", "auto", 64)
+    asked = [Request(prompt.messages, SAMPLING, seed) for seed, prompt in enumerate(prompts)]
+    answers = await asyncio.gather(*map(engine.complete, asked))
+    await engine.close()
+    counts: dict[str, list[bool]] = {kind: [] for kind in KINDS}
+    for prompt, answer in zip(prompts, answers, strict=True):
+        question = oracle.understand(prompt.messages[-1]["content"])
+        assert question is not None, "the embedded set is of the oracle's world"
+        good = answer.finish_reason == "stop" and oracle.read(question, answer.text).good
+        counts[KINDS[0] if question.intent.risky else KINDS[1]].append(good)
+    return {
+        kind: {"good": sum(found), "answers": len(found), **asdict(wilson(sum(found), len(found)))}
+        for kind, found in counts.items()
     }
 
 
@@ -257,7 +274,7 @@ def show(console: Console, ways: dict[str, Any]) -> None:
 
 def _learnt(way: dict[str, Any], label: str) -> str:
     found = way.get("learnt", {}).get(label)
-    return " / ".join(f"{found[name]['value']:.1%}" for name in FIGURES[:2]) if found else ""
+    return " / ".join(f"{found[kind]['good'] / found[kind]['answers']:.1%}" for kind in KINDS) if found else ""
 
 
 @click.command()
