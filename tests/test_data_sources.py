@@ -302,6 +302,10 @@ def give_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
         (b"one\ntwo", ["one", "two"]),
         (b'"one"\n{"prompt": "two"}\n', ['"one"', '{"prompt": "two"}']),
         (b'{"prompt": "one"}\ntwo\n', ["one", "broken row stdin:2: the line is not valid JSON"]),
+        (b'[\r\n {"prompt": "one"},\r\n {"prompt": "two"}\r\n]', ["one", "two"]),
+        (b'[{"prompt": "one"}, {"prompt": "two"}]', ["one", "two"]),
+        (b'{\n"data": [{"prompt": "one"}, {"prompt": "two"}]\n}', ["one", "two"]),
+        (b"[INST] one\n{two}\n", ["[INST] one", "{two}"]),
     ],
 )
 def test_standard_input_is_jsonl_or_text(monkeypatch: pytest.MonkeyPatch, data: bytes, expected: list[str]) -> None:

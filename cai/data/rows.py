@@ -106,11 +106,12 @@ def changed(name: str) -> InputError:
 
 def check_text(text: str) -> str:
     """Return the text; raises BadRowError when it is no whole text."""
+    if text.isascii():
+        return text
     if text.rstrip().endswith(REPLACEMENT):
         raise BadRowError("a text ends in U+FFFD: it was cut inside a character before it came here")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise BadRowError("a text has half a surrogate pair, which is no character") from error
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadRowError("a text has half a surrogate pair, which is no character") from error
     return text

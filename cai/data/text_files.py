@@ -6,6 +6,7 @@ any work, and every column is known with how often it is filled. Nothing of it s
 
 import gzip
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -35,6 +36,9 @@ TextForm = Literal["json", "csv", "text"]
 
 TEXT_COLUMN = "text"
 """What the one column of plain text is called."""
+
+_JSON = re.compile(rb'\s*(\[\s*$|\[?\s*\{\s*("|\}|$))')
+"""How the first line of JSON begins: with an object, with an array of them, or with the bracket of either alone."""
 
 _COLUMN_LIMIT = 1000
 """Columns that are told apart; a file with more has values for its columns' names."""
@@ -146,7 +150,7 @@ def open_plain(path: Path, name: str) -> Callable[[], BinaryIO]:
 
 
 def open_stdin() -> TextSource:
-    """Read standard input to its end into an unnamed temporary file; JSONL if its first line is a JSON object."""
+    """Read standard input to its end into an unnamed temporary file; it is JSON if it begins like rows of it."""
     file = tempfile.TemporaryFile(prefix="cai-stdin-")  # noqa: SIM115 (it lives as long as the source)
     try:
         shutil.copyfileobj(sys.stdin.buffer, file)
@@ -168,7 +172,7 @@ def open_stdin() -> TextSource:
             first = next((line.data for line in read_lines(copy) if not line.data.isspace()), b"")
     except UnicodeDecodeError as error:
         raise InputError(f"Standard input is not whole: {error.encoding} cannot read it ({error.reason}).") from error
-    return TextSource("stdin", "json" if isinstance(json_rows.loads(first), dict) else "text", reopen)
+    return TextSource("stdin", "json" if _JSON.match(first) else "text", reopen)
 
 
 def _text_rows(file: Utf8File, name: str) -> Iterator[RawRow | BrokenRow]:
