@@ -126,8 +126,11 @@ class DataCheck:
         return f"{self.examples:,} examples ({self.kind}) of {self.rows:,} rows; {words}; filters: {self.quality}"
 
 
-def filter_counts(findings: FilterFindings) -> tuple[FilterCount, ...]:
-    """Return what each filter found, those that found something: what gives no example first."""
+def filter_counts(findings: FilterFindings, of_set: Mapping[str, int]) -> tuple[FilterCount, ...]:
+    """Return what each filter found, those that found something: what gives no example first.
+
+    `of_set` are the counts of the filters of the whole set, of which not all may have been recorded.
+    """
     from cai.data.quality import FILTERS  # noqa: PLC0415
     from cai.data.validation.set_findings import SET_FILTERS  # noqa: PLC0415
 
@@ -142,7 +145,7 @@ def filter_counts(findings: FilterFindings) -> tuple[FilterCount, ...]:
             reasons[name],
             counts[name, "left out"],
             counts[name, "cleaned"],
-            counts[name, "reported"],
+            of_set.get(name, counts[name, "reported"]),
         )
         for name in names
     )

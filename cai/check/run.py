@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cai.check.directory import CheckDirectory
 from cai.check.plan import DataCheckPlan
-from cai.check.results import DataCheck, FilterFindings, filter_counts
+from cai.check.results import SHOWN, DataCheck, FilterFindings, filter_counts
 from cai.data.examples.tables import Example
 from cai.data.export.datasets import DATASETS, ExampleMaker
 from cai.data.export.summary import ExportOptions
@@ -18,7 +18,7 @@ from cai.data.validation.collecting import CollectedSet, collect_set
 from cai.data.validation.contamination import Contamination
 from cai.data.validation.items import ABOUT, CheckedItem, item_of
 from cai.data.validation.run_facts import read_run_facts
-from cai.data.validation.set_findings import identity, record_set_findings
+from cai.data.validation.set_findings import identity, record_set_findings, rows_of
 from cai.data.validation.table import validate
 from cai.rundir import RunReader
 from cai.rundir.files import refusal
@@ -70,7 +70,9 @@ def _collect(plan: DataCheckPlan, record: Record, say: Say) -> CollectedSet:
         found.run = read_run_facts(plan.run.rows())
         _filter_run(plan.run, plan.quality, record)
     again = (item_of(example, examples.layout) for example in examples.examples(ABOUT) if isinstance(example, Example))
-    record_set_findings(again, found, plan.evaluation_prompts, record)
+    # Counts are known; without a ledger only what is shown has to be read again.
+    most = SHOWN if plan.settings.out is None else None
+    record_set_findings(again, found, plan.evaluation_prompts, record, most)
     return found
 
 
@@ -78,7 +80,7 @@ def _filtered(plan: DataCheckPlan, record: Record) -> Iterator[Example | BrokenR
     """Yield every example, whatever filters find of it: the table is about the data as it is."""
     quality = QualityPass(plan.quality, plan.examples.kind, record)
     for example in plan.examples.examples(ABOUT):
-        if plan.run is None and isinstance(example, Example):
+        if plan.run is None and not quality.is_off and isinstance(example, Example):
             quality.check(_quality_item(item_of(example, plan.examples.layout)))
         yield example
 
@@ -115,7 +117,7 @@ def _result(plan: DataCheckPlan, found: CollectedSet, findings: FilterFindings) 
         sets=plan.sets,
         quality=str(plan.quality),
         measured=validate(found),
-        filters=filter_counts(findings),
+        filters=filter_counts(findings, {name: len(rows) for name, rows in rows_of(found).items()}),
         remarks=plan.remarks,
         out=plan.settings.out,
         first=dict(findings.first),

@@ -126,12 +126,12 @@ def _said(role: RoleName, content: str) -> Turn:
     return {"role": role, "content": check_text(content.strip())}
 
 
-def _turns(value: Any, role_of_text: str | None, what: str) -> Turns:
+def _turns(value: Any, role_of_text: RoleName | None, what: str) -> Turns:
     """Return messages with role, content and thought alone; a string is one turn of `role_of_text`."""
     if value is None:
         raise BadRowError(f"there is no {what}")
     if isinstance(value, str) and role_of_text is not None:
-        value = [{"role": role_of_text, "content": value}]
+        return [{"role": role_of_text, "content": check_text(value)}]
     if not isinstance(value, list):
         raise BadRowError(f"the {what} is neither a string nor a list of messages")
     turns: Turns = []

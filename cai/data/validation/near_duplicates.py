@@ -7,6 +7,7 @@ that finds 95 of 100 pairs, at 0.9 all but one of 10,000. Of each text 384 bytes
 `datasketch` was measured first: benchmarks/checking.py has its time and memory beside these.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -28,7 +29,7 @@ FUNCTIONS = BANDS * ROWS
 _CHARACTERS = 1 << 20
 """Characters that are hashed at once."""
 _COMPARED = 4096
-"""Pairs whose signatures are read at once: each may touch two pages of the file."""
+"""Pairs whose signatures are read at once."""
 
 _DRAWN = np.random.default_rng(0)
 _FACTORS = _DRAWN.integers(0, 1 << 64, FUNCTIONS, np.uint64) | np.uint64(1)
@@ -42,7 +43,7 @@ class NearDuplicates:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._keys = self._stack.enter_context(KeyFile(columns=2))
-        signatures = tempfile.NamedTemporaryFile(prefix="cai-signatures-")  # noqa: SIM115  (closed with the stack)
+        signatures = tempfile.TemporaryFile(prefix="cai-signatures-")  # noqa: SIM115  (closed with the stack)
         self._file = self._stack.enter_context(signatures)
         self._count = 0
 
@@ -84,12 +85,14 @@ class NearDuplicates:
     def _are_similar(self, pairs: Places) -> NDArray[np.bool_]:
         """Tell which pairs are similar, by how many hashes agree; a 256th of those that differ do by chance."""
         found = np.zeros(len(pairs), np.bool_)
+        number = self._file.fileno()
         for start in range(0, len(pairs), _COMPARED):
-            rows = np.memmap(self._file.name, np.uint8, "r", shape=(self._count, FUNCTIONS))
             some = pairs[start : start + _COMPARED]
-            agree = (rows[some[:, 0]] == rows[some[:, 1]]).mean(axis=1)
+            # Read, not mapped: of a mapped file 64 kB come with every signature, and count as memory.
+            read = b"".join(os.pread(number, FUNCTIONS, text * FUNCTIONS) for text in some.ravel().tolist())
+            rows = np.frombuffer(read, np.uint8).reshape(-1, 2, FUNCTIONS)
+            agree = (rows[:, 0] == rows[:, 1]).mean(axis=1)
             found[start : start + _COMPARED] = (agree - 1 / 256) / (1 - 1 / 256) >= SIMILAR
-            del rows
         return found
 
 

@@ -10,7 +10,8 @@
 What they find is known by row numbers (`CollectedSet`), so the rows are read once more for their places and texts.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 from cai.data.quality import CHOSEN, COMPLETION, PROMPT, LedgerEntry, Record
 from cai.data.quality.ledger import excerpt
@@ -31,45 +32,53 @@ SET_FILTERS: Mapping[str, str] = {
 
 
 def record_set_findings(
-    items: Iterable[CheckedItem], found: CollectedSet, prompts: Sequence[EvaluationPrompt], record: Record
+    items: Iterable[CheckedItem],
+    found: CollectedSet,
+    prompts: Sequence[EvaluationPrompt],
+    record: Record,
+    most: int | None = None,
 ) -> None:
     """Go through the rows again and record what was found of the set, in their order; nothing is left out here.
 
-    A row that stands elsewhere word for word is a duplicate, and not a near-duplicate too.
+    With `most` only so many rows of each filter are recorded, and no row is read after the last of them.
     """
-    duplicates, contradicted = set(found.repeats.duplicate_rows), set(found.repeats.contradicted_rows)
-    near, contaminated = _pairs(found.near), _pairs(found.contamination)
-    if not (duplicates or contradicted or near or contaminated):
+    rows = {name: dict(list(numbers.items())[:most]) for name, numbers in rows_of(found).items()}
+    if not any(rows.values()):
         return
-    firsts = set(near.values())
+    last = max(max(numbers) for numbers in rows.values() if numbers)
+    firsts = set(rows[NEAR_DUPLICATE].values())
     places: dict[int, str] = {}
-    for number, item in enumerate(items):
+    for number, item in enumerate(islice(items, last + 1)):
         if number in firsts:
             places[number] = item.place
-        for name, like in _found_of(number, duplicates, contradicted, near, contaminated):
-            told = ""
-            if name == NEAR_DUPLICATE and like is not None:
-                told = f": {places[like]}"
-            elif name == CONTAMINATED and like is not None:
-                told = f": {prompts[like].name} of {prompts[like].set}"
-            record(_entry(found.kind, item, name, f"{SET_FILTERS[name]}{told}"))
+        for name, numbers in rows.items():
+            if number in numbers:
+                like, told = numbers[number], ""
+                if name == NEAR_DUPLICATE:
+                    told = f": {places[like]}"
+                elif name == CONTAMINATED:
+                    told = f": {prompts[like].name} of {prompts[like].set}"
+                record(_entry(found.kind, item, name, f"{SET_FILTERS[name]}{told}"))
+
+
+def rows_of(found: CollectedSet) -> dict[str, dict[int, int]]:
+    """Return the rows that each filter of the set finds, in their order, with what they are like (or themselves).
+
+    A row that stands elsewhere word for word is a duplicate, and not a near-duplicate too.
+    """
+    duplicates = {number: number for number in sorted(found.repeats.duplicate_rows)}
+    near = {number: like for number, like in _pairs(found.near).items() if number not in duplicates}
+    contradicted = {number: number for number in sorted(found.repeats.contradicted_rows)}
+    return {
+        DUPLICATE: duplicates,
+        NEAR_DUPLICATE: near,
+        CONTRADICTED: contradicted,
+        CONTAMINATED: _pairs(found.contamination),
+    }
 
 
 def _pairs(overlap: Overlap | None) -> dict[int, int]:
     return {} if overlap is None else dict(zip(overlap.rows, overlap.like, strict=True))
-
-
-def _found_of(
-    number: int, duplicates: set[int], contradicted: set[int], near: Mapping[int, int], contaminated: Mapping[int, int]
-) -> Iterator[tuple[str, int | None]]:
-    if number in duplicates:
-        yield DUPLICATE, None
-    elif number in near:
-        yield NEAR_DUPLICATE, near[number]
-    if number in contradicted:
-        yield CONTRADICTED, None
-    if number in contaminated:
-        yield CONTAMINATED, contaminated[number]
 
 
 def _entry(kind: str, item: CheckedItem, name: str, reason: str) -> LedgerEntry:
