@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,19 @@ def test_a_run_tells_of_verdicts_against_gates_and_of_a_judge_of_its_own() -> No
     told = " ".join(sentences(found))
     assert "the answer that a gate had found to break a principle" in told
     assert "judge and author are one model (model)" in told
+
+
+def test_a_judge_that_prefers_its_own_answers_to_another_models_is_told() -> None:
+    rows = []
+    for row in [run_row(0.1, 0.9)] * 12:
+        traces = tuple(replace(trace, model=("model", "other")[trace.sample]) for trace in row.traces)
+        verdict = replace(row.verdicts[0], a_source="response:0", b_source="response:1")
+        rows.append(replace(row, traces=traces, verdicts=(verdict,)))
+    found = collect(plain_pairs())
+    found.run = read_run_facts(rows)
+    own = measured(found)["judge prefers its own"]
+    assert (own.value, own.count) == (0.9, 12)
+    assert "the judge model prefers its own answers" in str(own.sentence)
 
 
 def test_an_empty_set_is_measured_too() -> None:

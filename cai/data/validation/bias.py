@@ -99,19 +99,29 @@ def _place(found: CollectedSet) -> Found | None:
     return share(orders.place, orders.asked, details={"first place ahead by": advantage}, sentence=sentence)
 
 
-def _own_answers(found: CollectedSet) -> Found | None:
-    """Return how often the judge prefers answers of its own; where all are its own, nothing can be told but that."""
+def _is_author(found: CollectedSet) -> Found | None:
     run = found.run
     if run is None or not run.verdicts:
         return None
     own = run.authors & run.judges
     sentence = None
-    if own:
+    if own and run.own is None:
         sentence = (
             f"judge and author are one model ({', '.join(sorted(own))}): whether it prefers its own nobody can tell "
             "from this run; judge it again with another (`cai judge`)"
         )
     return Found(float(bool(own)), 1, sentence=sentence)
+
+
+def _own_answers(found: CollectedSet) -> Found | None:
+    """Return how often a judge that wrote answers too preferred its own to another model's."""
+    own = None if found.run is None else found.run.own
+    if own is None:
+        return None
+    sentence = None
+    if own.share.low > 0.5:
+        sentence = f"the judge {own.judge} prefers its own answers; whether they are better, another judge has to tell"
+    return Found(own.share.value, own.prompts, own.share.low, own.share.high, sentence=sentence)
 
 
 BIAS = (
@@ -149,7 +159,14 @@ BIAS = (
         usual=below(_PLACE),
         source="of a large judge 18, a small one 21, a very small one 56 %, 2309.00267",
     ),
-    DataMeasure("judge is author", "bias of labels", "of a run", _own_answers, unit="number", usual="0"),
+    DataMeasure("judge is author", "bias of labels", "of a run: 1 if it is", _is_author, unit="number", usual="0"),
+    DataMeasure(
+        "judge prefers its own",
+        "bias of labels",
+        "of a run of several models: prompts in which it prefers its own response to another's",
+        _own_answers,
+        usual="near 50 %",
+    ),
     DataMeasure(
         "lists are preferred",
         "bias of labels",

@@ -129,11 +129,8 @@ class Batch:
 
     @property
     def texts(self) -> list[str]:
-        """Each prompt with the answer that is learned from, or the prompt alone."""
-        return [
-            f"{prompt}\n{item.answers[0]}" if item.answers else prompt
-            for prompt, item in zip(self.prompts, self.items, strict=True)
-        ]
+        """Each prompt with all of its answers."""
+        return ["\n".join((prompt, *item.answers)) for prompt, item in zip(self.prompts, self.items, strict=True)]
 
 
 def _hashed(texts: Sequence[str]) -> Keys:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from cai.core.records import Row, Trace, Verdict
 from cai.data.examples.labels import BAD_ABOVE
+from cai.data.export.standings import JudgedOwn, StandingsCounter
 
 
 @dataclass(slots=True)
@@ -34,7 +35,8 @@ class RunFacts:
 
     `abstained` verdicts of `verdicts` by reason; `cut` of `texts` ended at the token limit; `lacking` rows miss a part.
     In `against` of `gated` decided verdicts the answer that a gate found bad was preferred to one that none did.
-    `authors` are the models that wrote, `judges` those that judged.
+    `authors` are the models that wrote, `judges` those that judged; `own` says how often a judge that wrote too
+    preferred its own answers to another model's, None where nobody else wrote.
     """
 
     rows: int = 0
@@ -48,15 +50,16 @@ class RunFacts:
     orders: Orders = field(default_factory=Orders)
     authors: set[str] = field(default_factory=set)
     judges: set[str] = field(default_factory=set)
+    own: JudgedOwn | None = None
 
 
 def read_run_facts(rows: Iterable[Row]) -> RunFacts:
     """Go through a run's rows once."""
-    facts = RunFacts()
+    facts, standings = RunFacts(), StandingsCounter()
     for row in rows:
         facts.rows += 1
         facts.lacking += bool(row.failed)
-        facts.authors.add(row.provenance.model)
+        facts.authors |= {trace.model or row.provenance.model for trace in row.traces}
         facts.judges.add(row.provenance.judge)
         for trace in row.traces:
             cuts = [trace.truncated, *(turn.truncated for turn in trace.rounds if turn.revision is not None)]
@@ -65,6 +68,8 @@ def read_run_facts(rows: Iterable[Row]) -> RunFacts:
         bad = {source for trace in row.traces for source in _found_bad(trace)}
         for verdict in row.verdicts:
             _count_verdict(verdict, bad, facts)
+        standings.count(row)
+    facts.own = standings.standings().own
     return facts
 
 
