@@ -78,6 +78,7 @@ class RunDirectory:
     def export(
         self,
         *,
+        format: str = "trl",  # noqa: A002  (the option's name)
         all_revisions: bool = False,
         reasoning: bool = False,
         pairs: Literal["all", "best-worst", "adjacent"] = "all",
@@ -87,6 +88,8 @@ class RunDirectory:
     ) -> "ExportSummary":
         """Write `sft/`, `preference/`, `ranking/` and their dataset card into the run, and return what they hold.
 
+        In the `format` of another tool (`cai export --help` has them) the files and the settings that the tool needs
+        lie in a folder of that name; `not_held` counts what the format has no place for.
         `all_revisions` makes every round's revision SFT data, as in the paper (otherwise the last); `test_share` in
         [0, 1) of the prompts, drawn by the hash of their ids, go to the test split. With `reasoning` the answers have
         what the model thought before them, in the field `thinking`. `pairs` are all that a judge decided, or of each
@@ -101,7 +104,7 @@ class RunDirectory:
         from cai.data.quality import load_quality  # noqa: PLC0415
 
         options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality), select)
-        return export_run(self.path, options)
+        return export_run(self.path, options, format)
 
     def drop(self, ids: Iterable[str] | None = None, where: Iterable[str] = (), *, undo: bool = False) -> Dropped:
         """Leave rows out of all that reads the run, this object too, or with `undo` take them back.

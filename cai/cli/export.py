@@ -11,11 +11,19 @@ from cai.cli.screen import Screen
 from cai.cli.tables import print_export
 from cai.cli.terminal import print_json
 from cai.data.export import ExportOptions, export_run
+from cai.data.export.layouts.placing import FORMATS, TRL
 from cai.data.quality import load_quality
 
 
 @click.command()
 @click.argument("run", type=EXISTING_RUN)
+@click.option(
+    "--format",
+    type=click.Choice(FORMATS),
+    default=TRL,
+    show_default=True,
+    help="What is to read it: TRL, or another tool, with the settings it needs, in a folder of that name in the run.",
+)
 @click.option("--all-revisions", is_flag=True, help="Every round's revision is SFT data, as in the paper.")
 @click.option(
     "--reasoning", is_flag=True, help="With what the model thought before each answer, in TRL's field thinking."
@@ -49,6 +57,7 @@ from cai.data.quality import load_quality
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def export(
     run: Path,
+    format: str,  # noqa: A002  (the option's name)
     all_revisions: bool,
     reasoning: bool,
     pairs: Literal["all", "best-worst", "adjacent"],
@@ -57,9 +66,9 @@ def export(
     quality: str,
     as_json: bool,
 ) -> None:
-    """Write a run's SFT, preference and ranking datasets."""
+    """Write a run's SFT, preference and ranking datasets, as TRL or another tool reads them."""
     options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality), select)
-    summary = export_run(run, options)
+    summary = export_run(run, options, format)
     if as_json:
         print_json(dataclasses.asdict(summary))
     else:

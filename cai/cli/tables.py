@@ -1,6 +1,6 @@
 """What several commands print for a person: how a run ended, what was exported, what an evaluation found."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,6 +121,7 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
         ("cleaned in preference", export.preference.cleaned),
         ("kept in sft, and listed in the ledger", export.sft.reported),
         ("kept in preference, and listed in the ledger", export.preference.reported),
+        *_told_of_layout(export),
     ):
         if reasons:
             console.print(f"{title}: {', '.join(f'{reason} {count:,}' for reason, count in reasons.items())}")
@@ -139,6 +140,11 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
         console.print(shown(line), style="yellow", soft_wrap=True)
     for line in export.remarks:
         console.print(shown(line), style="yellow", soft_wrap=True)
+    if export.layout is not None:
+        folder = run / export.layout.name
+        settings = "".join(f", {name}" for name in export.layout.settings)
+        console.print(f"for {export.layout.title}: {folder}/README.md says how it is read{settings}", soft_wrap=True)
+        return
     written = [
         f'"{name}"'
         for name, counts in (("sft", export.sft), ("preference", export.preference), ("ranking", export.ranking))
@@ -164,6 +170,18 @@ def _print_standings(console: Console, export: "ExportSummary") -> None:
         console.print(shown(f"{pair.a} preferred over {pair.b}: {pair.told}"), soft_wrap=True)
     if found.own is not None:
         console.print(shown(found.own.told), style="yellow", soft_wrap=True)
+
+
+def _told_of_layout(export: "ExportSummary") -> Iterator[tuple[str, Mapping[str, int]]]:
+    """Yield what a format of another tool holds beside the run's datasets, and what it has no place for."""
+    if export.layout is None:
+        return
+    for name, counts in export.layout.parts.items():
+        if name not in ("sft", "preference", "ranking"):
+            yield name, {"train": counts.train, "test": counts.test}
+            yield f"left out of {name}", counts.left_out
+        yield f"not held of {name}", counts.not_held
+    yield "not in this format", export.layout.without
 
 
 def print_evaluation(console: Console, evaluation: Evaluation) -> None:

@@ -2,21 +2,24 @@
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Row
 from cai.data.export.card import dataset_card
-from cai.data.export.datasets import DATASETS, ExampleMaker
+from cai.data.export.datasets import DATASETS, DatasetName, ExampleMaker
 from cai.data.export.earlier import look_at_export, tell_less
 from cai.data.export.explaining import explain
+from cai.data.export.layouts.placing import TRL, LayoutFiles, layout_named
+from cai.data.export.layouts.writing import LayoutWriter
 from cai.data.export.selecting import SelectionCounter, settled
 from cai.data.export.splits import SplitWriter
 from cai.data.export.standings import StandingsCounter
 from cai.data.export.summary import Adherence, ExportOptions, ExportSummary, SplitCounts, TextCounts
 from cai.data.quality import LedgerWriter
+from cai.data.quality.ledger import OUTCOMES
 from cai.method.ranking import Triples
 from cai.rundir import Run, RunReader
 from cai.rundir.checkout import publish
@@ -26,48 +29,77 @@ from cai.rundir.layout import CARD, EXPORT_FILES, EXPORTS, LEDGER, PREFERENCE, Q
 from cai.rundir.owned import Owned
 
 
-def export_run(directory: Path, options: ExportOptions) -> ExportSummary:
+def export_run(directory: Path, options: ExportOptions, layout: str = TRL) -> ExportSummary:
     """Write `sft/`, `preference/`, `ranking/` and README.md of a run and return what they hold.
 
-    Each file is replaced in one step, and only once all are complete. The run may be open elsewhere: what it holds
-    now is exported. Raises RunError when the directory is no run or is being exported, StoreError when the disk
-    refuses. The exports of a working copy are sent to the run's URL too.
+    In a `layout` of another tool (`cai.data.export.layouts`) the files lie in a folder of its name instead. Each file
+    is replaced in one step, and only once all are complete. The run may be open elsewhere: what it holds now is given.
+    Raises RunError when the directory is no run or is being exported, UsageError when there is no such layout,
+    StoreError when the disk refuses. TRL's exports of a working copy are sent to the run's URL too.
     """
+    found = layout_named(layout)
+    files = _OwnFiles() if found is None else LayoutFiles(found)
     reader = Run.read(directory)
     options = settled(options, reader.manifest)
     try:
         with alone(directory), closing(join(directory, "run")) as owned:
-            _take(owned)
+            files.take(owned)
             work = owned.temporary()
             work.mkdir()
             try:
-                summary = _write(reader, work, options)
-                now = {SFT: summary.sft, PREFERENCE: summary.preference, RANKING: summary.ranking}
+                ledger = LedgerWriter(work / LEDGER)
+                summary = _write(reader, files.open(work, options, ledger), ledger, options)
                 explanations = explain(summary, reader.manifest.identity)
-                remarks = tell_less(look_at_export(directory), now, options)
-                summary = replace(summary, remarks=remarks, explanations=explanations)
-                card = dataset_card(reader.manifest, options, summary)
-                _put_in_place(work, owned, card)
+                remarks = files.remarks(directory, summary, options)
+                summary = replace(summary, remarks=remarks, explanations=explanations, layout=files.summary(ledger))
+                files.place(work, owned, dataset_card(reader.manifest, options, summary), summary)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise refusal(directory, error) from error
-    publish(directory)
+    if found is None:
+        publish(directory)
     return summary
 
 
-def _take(owned: Owned) -> None:
-    """Make the folders of an export before any work is done; raises RunError when a name of it is somebody else's."""
-    for kind in (*EXPORTS, QUALITY):
-        owned.folder(kind)
-    owned.require_free(CARD, *EXPORT_FILES)
+class _OwnFiles:
+    """The files of an export in TRL's columns, as `LayoutFiles` are those of another format."""
+
+    def take(self, owned: Owned) -> None:
+        for kind in (*EXPORTS, QUALITY):
+            owned.folder(kind)
+        owned.require_free(CARD, *EXPORT_FILES)
+
+    def open(self, work: Path, options: ExportOptions, _: LedgerWriter) -> Mapping[DatasetName, SplitWriter]:
+        return {
+            name: SplitWriter(work, name, made.schema(options), options.test_share) for name, made in DATASETS.items()
+        }
+
+    def summary(self, _: LedgerWriter) -> None:
+        return None
+
+    def remarks(self, directory: Path, summary: ExportSummary, options: ExportOptions) -> tuple[str, ...]:
+        now = {SFT: summary.sft, PREFERENCE: summary.preference, RANKING: summary.ranking}
+        return tell_less(look_at_export(directory), now, options)
+
+    def place(self, work: Path, owned: Owned, card: str, _: ExportSummary) -> None:
+        for kind in EXPORTS:
+            for split in SPLITS:
+                new, name = split_path(work, kind, split), split_path(Path(), kind, split).as_posix()
+                if new.exists():
+                    owned.place(new, name)
+                else:
+                    owned.remove(name)
+        owned.place(work / LEDGER, LEDGER)
+        owned.write(CARD, card.encode())
 
 
-def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSummary:
-    writers = {
-        name: SplitWriter(work, name, made.schema(options), options.test_share) for name, made in DATASETS.items()
-    }
-    ledger = LedgerWriter(work / LEDGER)
+def _write(
+    reader: RunReader,
+    writers: Mapping[DatasetName, SplitWriter | LayoutWriter],
+    ledger: LedgerWriter,
+    options: ExportOptions,
+) -> ExportSummary:
     makers = {name: ExampleMaker(name, options, ledger.record) for name in DATASETS}
     abstentions: Counter[str] = Counter()
     failed_parts: Counter[str] = Counter()
@@ -125,11 +157,10 @@ def _write(reader: RunReader, work: Path, options: ExportOptions) -> ExportSumma
         ledger.close()
 
 
-def _finish(name: str, maker: ExampleMaker, writer: SplitWriter, ledger: LedgerWriter) -> SplitCounts:
+def _finish(name: str, maker: ExampleMaker, writer: SplitWriter | LayoutWriter, ledger: LedgerWriter) -> SplitCounts:
     """Complete a dataset's files, and return what they hold and what the ledger has about them."""
     maker.finish()
-    outcomes = (ledger.count(name, "left out"), ledger.count(name, "cleaned"), ledger.count(name, "reported"))
-    return SplitCounts(*writer.finish(), *outcomes)
+    return SplitCounts(*writer.finish(), *(ledger.count(name, outcome) for outcome in OUTCOMES))
 
 
 class _Gates:
@@ -170,15 +201,3 @@ def _count_thoughts(row: Row, thoughts: Counter[str]) -> None:
             thoughts[GATE] += turn.gate_reasoning is not None
             thoughts[CRITIQUE] += turn.critique_reasoning is not None
             thoughts[REVISION] += turn.revision_reasoning is not None
-
-
-def _put_in_place(work: Path, owned: Owned, card: str) -> None:
-    for kind in EXPORTS:
-        for split in SPLITS:
-            new, name = split_path(work, kind, split), split_path(Path(), kind, split).as_posix()
-            if new.exists():
-                owned.place(new, name)
-            else:
-                owned.remove(name)
-    owned.place(work / LEDGER, LEDGER)
-    owned.write(CARD, card.encode())

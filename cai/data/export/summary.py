@@ -48,6 +48,7 @@ class SplitCounts:
     """How many examples each split of a dataset has, and how many were left out, by reason.
 
     `cleaned` and `reported` count what quality filters cleaned and what they only list, by filter; the ledger has all.
+    `not_held`: of how many of them the format could not hold something that they have, by what that is.
     """
 
     train: int
@@ -55,6 +56,7 @@ class SplitCounts:
     left_out: Mapping[str, int]
     cleaned: Mapping[str, int] = field(default_factory=dict)
     reported: Mapping[str, int] = field(default_factory=dict)
+    not_held: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -115,6 +117,21 @@ class TextCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class LayoutSummary:
+    """An export in a format of other tools than TRL: its name, and what each of its folders holds.
+
+    `settings` are the files that tell the tool about the data, and `title` is the tool's name. `without` counts the
+    examples of datasets that the format has no form for.
+    """
+
+    name: str
+    title: str
+    parts: Mapping[str, SplitCounts]
+    without: Mapping[str, int]
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ExportSummary:
     """What an export holds: `rows` read, examples and pairs, verdicts that abstained by reason, failures by stage.
 
@@ -147,3 +164,4 @@ class ExportSummary:
     selected: Selected | None = None
     triples: Triples = Triples()
     standings: Standings = Standings()
+    layout: LayoutSummary | None = None

@@ -17,6 +17,7 @@ from cai.core.arrow import table_from_json
 from cai.core.errors import InputError
 
 Outcome = Literal["left out", "cleaned", "reported"]
+OUTCOMES: tuple[Outcome, ...] = ("left out", "cleaned", "reported")
 
 SCHEMA = pa.schema(
     [
