@@ -63,7 +63,7 @@ class LayoutFiles:
             left_out, cleaned, reported = (ledger.count(folder, outcome) for outcome in OUTCOMES)
             not_held = dict(sorted(written[folder].not_held.items()))
             parts[folder] = SplitCounts(*written[folder].sizes(), left_out, cleaned, reported, not_held)
-        without = {name: writer.without for name, writer in self._writers.items() if writer.without}
+        without: dict[str, int] = {name: writer.without for name, writer in self._writers.items() if writer.without}
         settings = tuple(self._layout.fragments(parts))
         return LayoutSummary(self._layout.name, self._layout.title, parts, without, settings)
 
