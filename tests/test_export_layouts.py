@@ -24,7 +24,7 @@ from cai.data.export.layouts.descriptor import (
     SYSTEM_TURN,
     ExportLayout,
 )
-from cai.data.export.layouts.sources import SOURCES
+from cai.data.export.layouts.writing import SOURCES
 from cai.data.export.summary import ExportSummary
 from cai.data.quality.ledger import read_ledger
 from cai.rundir.layout import SFT

@@ -40,6 +40,8 @@ class Tokenizer:
             messages=messages, add_generation_prompt=add_generation_prompt, eos_token="</s>", bos_token=""
         )
         return list(text.encode()) if tokenize else text
+    def encode(self, text, add_special_tokens=False):
+        return [1]
     def __call__(self, text, return_tensors=None, **_):
         import torch
         ids = torch.tensor([list(text.encode())])

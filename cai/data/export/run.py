@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Row
 from cai.data.export.card import dataset_card
@@ -27,6 +28,8 @@ from cai.rundir.claim import alone, join
 from cai.rundir.files import refusal
 from cai.rundir.layout import CARD, EXPORT_FILES, EXPORTS, LEDGER, PREFERENCE, QUALITY, RANKING, SFT, SPLITS, split_path
 from cai.rundir.owned import Owned
+
+_Writers: TypeAlias = Mapping[DatasetName, SplitWriter | LayoutWriter]
 
 
 def export_run(directory: Path, options: ExportOptions, layout: str = TRL) -> ExportSummary:
@@ -94,12 +97,7 @@ class _OwnFiles:
         owned.write(CARD, card.encode())
 
 
-def _write(
-    reader: RunReader,
-    writers: Mapping[DatasetName, SplitWriter | LayoutWriter],
-    ledger: LedgerWriter,
-    options: ExportOptions,
-) -> ExportSummary:
+def _write(reader: RunReader, writers: _Writers, ledger: LedgerWriter, options: ExportOptions) -> ExportSummary:
     makers = {name: ExampleMaker(name, options, ledger.record) for name in DATASETS}
     abstentions: Counter[str] = Counter()
     failed_parts: Counter[str] = Counter()
