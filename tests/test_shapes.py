@@ -1,6 +1,9 @@
 """Public layouts, each on a row in its real form: what it is taken for, and what comes out in our columns."""
 
+import random
 import warnings
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,11 @@ from cai.core.errors import InputError
 from cai.core.records import Prompt
 from cai.data import InputOptions, open_prompts
 from cai.data.examples.opening import open_examples
-from cai.data.rows import BrokenRow
+from cai.data.examples.shaping import choose_shape
+from cai.data.rows import BadRowError, BrokenRow, RawRow
 from cai.data.shapes import SHAPES, recognising
 from cai.data.shapes.descriptor import Shape
+from cai.data.shapes.recognising import shaped
 from cai.train.settings import DataSettings
 
 with warnings.catch_warnings():
@@ -292,3 +297,70 @@ def test_ranked_answers_may_be_written_as_they_are(tmp_path: Path) -> None:
     assert whole.values == ranked((GOOD, 1, 4, "m"), (BAD, 2, 1.5, None), (also_bad, 2, 1.5, None))
     pairs = [item.values for item in open_examples(source).examples() if not isinstance(item, BrokenRow)]
     assert pairs == [FIRST, {**FIRST, "rejected": also_bad}]
+
+
+ANYTHING: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    2.5,
+    float("nan"),
+    10**40,
+    "",
+    "a",
+    "\ud800",
+    [],
+    {},
+    [[]],
+    [{}],
+    [None],
+)
+
+
+def damaged(value: Any, chance: random.Random) -> Any:
+    """Return a value with something else in a place or two of it, or instead of it."""
+    if chance.random() < 0.2:
+        return chance.choice(ANYTHING)
+    if isinstance(value, dict):
+        return {key: damaged(inner, chance) for key, inner in value.items() if chance.random() < 0.95}
+    return [damaged(inner, chance) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])
+def test_whatever_stands_in_a_layout_s_columns_is_an_example_or_a_reason(
+    case: tuple[str, Any, dict[str, Any], Any],
+) -> None:
+    name, kind, row, _ = case
+    chance = random.Random(1)
+    source = _Rows([row, *({key: damaged(value, chance) for key, value in row.items()} for _ in range(100))])
+    opened = shaped(source, name, kind)
+    assert isinstance(opened, recognising.ShapedSource)
+    shape = choose_shape(kind, opened.columns, "rows")
+    outcomes: Counter[str] = Counter()
+    for item in opened.rows(shape.used):
+        if isinstance(item, BrokenRow):
+            outcomes["broken"] += 1
+            continue
+        try:
+            for _ in shape.examples(item.values, item.place):
+                outcomes["example"] += 1
+        except (BadRowError, InputError):  # the latter of a value that cannot be meant, as a label that is none
+            outcomes["broken"] += 1
+    assert outcomes["broken"]
+    assert outcomes["example"]
+
+
+class _Rows:
+    """Rows in memory, as a source."""
+
+    name, fingerprint, remark = "rows", "0" * 16, None
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self._rows = rows
+        self.size = len(rows)
+        self.columns = dict.fromkeys(rows[0], len(rows))
+
+    def rows(self, columns: Any) -> Iterator[RawRow]:
+        for row in self._rows:
+            yield RawRow("rows:1", {column: row[column] for column in columns if column in row})

@@ -16,7 +16,7 @@ from cai.data.rows import BadRowError, check_text
 THINKING = "thinking"
 """What was thought before a turn, under TRL's name."""
 
-_SPEAKERS = frozenset(("system", "user", "assistant", *TOOLS))
+_SPEAKERS = ("system", "user", "assistant", *TOOLS)
 _THINKING_TOO = (THINKING, "reasoning_content")
 
 

@@ -25,7 +25,7 @@ def _prompt(row: Row) -> object:
 
 def _pair(row: Row, answer: object) -> Canonical:
     value = answer.get("value") if isinstance(answer, dict) else None
-    if value not in _PREFERRED:
+    if not isinstance(value, str) or value not in _PREFERRED:
         raise BadRowError(f"what is better is none of a, b and tie ({reprlib.repr(value)})")
     return pair(_field(row, "response_a"), _field(row, "response_b"), _PREFERRED[value])
 
