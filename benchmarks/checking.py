@@ -7,7 +7,6 @@ below 4, semhash, wordllama); without it only cai is measured. Writes benchmarks
 """
 
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import numpy as np
 import orjson
 
 from benchmarks.figures import Figure, print_figures
@@ -28,8 +28,10 @@ MOST_GROWTH = 1.2
 MOST_MINUTES = 10.0
 TOOLS = ("datasketch", "datatrove", "semhash")
 RESULTS = Path(__file__).parent / "checking.json"
-_WORDS = 5000
+_WORDS, _LENGTH = 5000, 100
 _COPIES = 50
+_TOGETHER = 1000
+_COLUMNS = ("prompt", "chosen", "rejected", "chosen_probability")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +45,22 @@ class Cost:
 
 def write_pairs(path: Path, rows: int) -> None:
     """Write so many pairs, the same each time; words are drawn by Zipf's law."""
-    draw = random.Random(0)
-    words = [f"{draw.choice('bcdfgklmnprst')}{draw.choice('aeiou')}{number:x}" for number in range(_WORDS)]
-    weights = [1 / (rank + 1) for rank in range(_WORDS)]
-    row = b""
+    draw = np.random.default_rng(0)
+    words = [f"{'bcdfgklmnprst'[number % 13]}{'aeiou'[number % 5]}{number:x}" for number in range(_WORDS)]
+    ranks = np.cumsum(1 / np.arange(1, _WORDS + 1))
     with path.open("wb") as file:
-        for number in range(rows):
-            if number % _COPIES or not row:
-                drawn = " ".join(draw.choices(words, weights, k=100))
-                chosen, rejected = 130 + draw.randrange(60), 330 + draw.randrange(60)
-                fields = {"prompt": drawn[:chosen], "chosen": drawn[chosen:rejected], "rejected": drawn[rejected:]}
-                row = orjson.dumps({**fields, "chosen_probability": round(0.5 + draw.random() / 2, 3)}) + b"\n"
-            file.write(row)
+        for start in range(0, rows, _TOGETHER):
+            drawn = np.searchsorted(ranks, draw.random((_TOGETHER, _LENGTH)) * ranks[-1])
+            ends = draw.integers((20, 55), (30, 65), (_TOGETHER, 2))
+            row = b""
+            for number in range(min(_TOGETHER, rows - start)):
+                if number % _COPIES or not row:
+                    said = [words[word] for word in drawn[number]]
+                    first, second = ends[number]
+                    texts = [" ".join(part) for part in (said[:first], said[first:second], said[second:])]
+                    sure = round(0.5 + float(draw.random()) / 2, 3)
+                    row = orjson.dumps(dict(zip(_COLUMNS, (*texts, sure), strict=True))) + b"\n"
+                file.write(row)
 
 
 def run(command: Sequence[str | Path]) -> Cost:

@@ -332,3 +332,9 @@ def test_a_share_that_is_nearly_nothing_does_not_look_like_nothing() -> None:
 
 def test_the_page_has_the_table_of_measures() -> None:
     assert documented() in (Path(__file__).parent.parent / "docs" / "checking.md").read_text()
+
+
+def test_texts_without_a_prompt_are_told_apart() -> None:
+    texts = [Example("x:1", {"text": said}, None) for said in ("one two three", "four five six", "one two three")]
+    repeats = collect_set(texts, "supervised", "text").repeats
+    assert (repeats.prompts, repeats.duplicates, repeats.largest) == (2, 1, 2)

@@ -16,7 +16,7 @@ from cai.data.quality import CHOSEN, COMPLETION, REJECTED, Item, LedgerEntry, Qu
 from cai.data.rows import BrokenRow
 from cai.data.validation.collecting import CollectedSet, collect_set
 from cai.data.validation.contamination import Contamination
-from cai.data.validation.items import ABOUT, CheckedItem, item_of
+from cai.data.validation.items import BESIDE, CheckedItem, item_of
 from cai.data.validation.run_facts import read_run_facts
 from cai.data.validation.set_findings import identity, record_set_findings, rows_of
 from cai.data.validation.table import validate
@@ -69,7 +69,7 @@ def _collect(plan: DataCheckPlan, record: Record, say: Say) -> CollectedSet:
     if plan.run is not None:
         found.run = read_run_facts(plan.run.rows())
         _filter_run(plan.run, plan.quality, record)
-    again = (item_of(example, examples.layout) for example in examples.examples(ABOUT) if isinstance(example, Example))
+    again = (item_of(example, examples.layout) for example in examples.examples(BESIDE) if isinstance(example, Example))
     # Counts are known; without a ledger only what is shown has to be read again.
     most = SHOWN if plan.settings.out is None else None
     record_set_findings(again, found, plan.evaluation_prompts, record, most)
@@ -79,7 +79,7 @@ def _collect(plan: DataCheckPlan, record: Record, say: Say) -> CollectedSet:
 def _filtered(plan: DataCheckPlan, record: Record) -> Iterator[Example | BrokenRow]:
     """Yield every example, whatever filters find of it: the table is about the data as it is."""
     quality = QualityPass(plan.quality, plan.examples.kind, record)
-    for example in plan.examples.examples(ABOUT):
+    for example in plan.examples.examples(BESIDE):
         if plan.run is None and not quality.is_off and isinstance(example, Example):
             quality.check(_quality_item(item_of(example, plan.examples.layout)))
         yield example

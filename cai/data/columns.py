@@ -29,6 +29,9 @@ RUBRIC_COLUMNS = ("rubric", "rubrics")
 METADATA = ("id", "tags", *RUBRIC_COLUMNS)
 """Columns that say which row it is, what it is about, and what its answers are to meet."""
 
+ABOUT = ("source", "dataset", "subset", "category", "domain", "language")
+"""Columns that say more of what a row is about; measures of a whole set count them, nothing else reads them."""
+
 _COMPANIONS = {"instruction": ("input", "context")}
 _NAMES_TOLD = 40
 _LETTERS_TOLD = 60

@@ -11,7 +11,7 @@ from itertools import islice
 
 from cai.core.errors import InputError
 from cai.core.identity import fingerprint
-from cai.data.columns import METADATA, SYSTEM_COLUMNS, listed, with_system
+from cai.data.columns import ABOUT, METADATA, SYSTEM_COLUMNS, listed, with_system
 from cai.data.examples.shaping import ExampleKind
 from cai.data.rows import BadRowError, BrokenRow, RawRow, RawSource, broken, text_of
 from cai.data.shapes import SHAPES
@@ -37,7 +37,8 @@ class ShapedSource:
         self.shape = shape
         self._prompts = prompts
         given = (_PROMPT,) if prompts else shape.gives if shape.whole else (_PROMPT, *shape.gives)
-        self._kept = [name for name in (*METADATA, *(SYSTEM_COLUMNS if shape.whole else ())) if name in source.columns]
+        kept = (*METADATA, *ABOUT, *(SYSTEM_COLUMNS if shape.whole else ()))
+        self._kept = [name for name in kept if name in source.columns]
         self.columns: Mapping[str, int | None] = dict.fromkeys((*given, *self._kept))
         self._source = source
 

@@ -16,6 +16,7 @@ _ALIKE = 0.6
 _SAME_OPENING = 0.1
 _CLUSTERED = 0.1
 _ONE_TOPIC = 0.5
+_TOPICS = ("tags", "category", "domain")
 _FEWEST = 50
 """Examples from which something is said of variety."""
 
@@ -81,7 +82,7 @@ def _clusters(found: CollectedSet) -> Found | None:
 
 
 def _topics(found: CollectedSet) -> Found | None:
-    counts: Counter[str] = found.names.get("tags") or found.names.get("category") or Counter()
+    counts: Counter[str] = next((found.names[name] for name in _TOPICS if found.names.get(name)), Counter())
     if not counts:
         return None
     details = dict(counts.most_common())

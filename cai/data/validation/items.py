@@ -19,25 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cai.core.records import Message
+from cai.data.columns import ABOUT, METADATA
 from cai.data.examples.shaping import Layout
 from cai.data.examples.tables import Example
 
-ABOUT = (
-    "id",
-    "source",
-    "dataset",
-    "subset",
-    "category",
-    "language",
-    "tags",
-    "principles",
-    "first",
-    "second",
-    "chosen_source",
-    "rejected_source",
-    "chosen_model",
-    "rejected_model",
-)
+BESIDE = (*METADATA, *ABOUT, "principles", "first", "second")
 """Columns beside examples that measures know."""
 
 Keys = NDArray[np.uint64]
@@ -45,7 +31,7 @@ Keys = NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class CheckedItem:
-    """One example; `about` is what stands beside it under the names of ABOUT."""
+    """One example; `about` is what stands beside it under the names of BESIDE."""
 
     place: str
     prompt: Sequence[Message]

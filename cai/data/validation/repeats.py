@@ -64,6 +64,10 @@ class RepeatFinder:
         records = np.zeros((rows, 5), np.uint64)
         records[:, _PROMPT] = batch.prompt_keys
         records[:, _FIRST : _FIRST + answers.shape[1]] = answers
+        if answers.shape[1]:
+            # Texts without a prompt would all lie in one part.
+            alone = np.array([not prompt for prompt in batch.prompts])
+            records[alone, _PROMPT] = answers[alone, 0]
         records[:, _LABEL] = [_label(item) for item in batch.items]
         records[:, _NUMBER] = np.arange(self._count, self._count + rows)
         self._file.add(records)
