@@ -35,6 +35,9 @@ TIE = {"prompt": USER, "chosen": GOOD, "rejected": BAD, "chosen_probability": 0.
 AGAIN = {**FIRST, "prompt": ASKED_AGAIN}
 
 
+TRAINED = [*({**turn, "training": False} for turn in ASKED_AGAIN), {**GOOD[0], "training": True}]
+
+
 def said(speaker: str, text: str) -> dict[str, str]:
     return {"from": speaker, "value": text}
 
@@ -159,6 +162,7 @@ CASES: list[tuple[str, str, dict[str, Any], list[dict[str, Any]]]] = [
     ("openrlhf", "supervised", {"input": "Why?", "output": "Good."}, [ANSWERED]),
     ("hf-cai", "supervised", HF_CAI, [ANSWERED]),
     ("hf-cai", "pairs", HF_CAI, [FIRST]),
+    ("axolotl", "supervised", {"messages": TRAINED}, [{"prompt": ASKED_AGAIN, "completion": GOOD}]),
     ("axolotl", "labelled", {"completion": USER + GOOD, "label": True}, [LABELLED]),
     ("argilla", "pairs", ARGILLA_PAIR, [{**FIRST, "chosen_probability": 0.75}]),
     ("argilla-people", "pairs", {**ARGILLA_PAIR, "suggestions": {}, "responses": SAID}, [FIRST, BOTH_SAY]),
@@ -275,6 +279,13 @@ def test_a_layout_more_is_one_descriptor(tmp_path: Path, monkeypatch: pytest.Mon
     opened = open_examples(write(tmp_path / "rows.jsonl", {"riddle": "Why?", "solution": "Good.", "by": "me"}))
     assert [item.values for item in opened.examples() if not isinstance(item, BrokenRow)] == [ANSWERED]
     assert opened.remarks == ("rows.jsonl is read as my quiz (quiz): riddle, solution; not used: by",)
+
+
+def test_turns_that_are_not_to_be_learnt_are_not_learnt(tmp_path: Path) -> None:
+    every = [{**turn, "training": True} for turn in TRAINED]
+    (item,) = open_examples(write(tmp_path / "rows.jsonl", {"messages": every}), "supervised").examples()
+    assert isinstance(item, BrokenRow)
+    assert item.cause == "another turn than the last answer is to be learnt"
 
 
 def test_one_bad_row_harms_no_other_and_does_not_hide_the_layout(tmp_path: Path) -> None:

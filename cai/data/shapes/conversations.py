@@ -70,6 +70,16 @@ def _labelled(messages: object, label: object) -> Iterator[Canonical]:
     yield {"completion": messages[-1:], "label": label}
 
 
+def _answered(row: Row) -> Iterator[Canonical]:
+    """Yield what alone is learnt of a conversation that says of each turn whether it is; that must be the last."""
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not messages or not _is_answer(messages[-1]):
+        raise BadRowError("the conversation does not end with the assistant")
+    if [number for number, said in enumerate(messages) if _is_trained(said)] != [len(messages) - 1]:
+        raise BadRowError("another turn than the last answer is to be learnt")
+    yield {"completion": messages[-1:]}
+
+
 def _openai_prompt(row: Row) -> object:
     asked = row.get("input")
     return asked.get("messages") if isinstance(asked, dict) else None
@@ -87,9 +97,19 @@ def _is_object(row: Row) -> bool:
     return isinstance(row.get("chosen"), dict)
 
 
+def _is_trained(value: object) -> bool:
+    return isinstance(value, dict) and value.get("training") is True
+
+
+def _says_what_is_trained(row: Row) -> bool:
+    messages = row.get("messages")
+    return isinstance(messages, list) and any(isinstance(said, dict) and "training" in said for said in messages)
+
+
 def _ends_with_answer(row: Row) -> bool:
     messages = row.get("messages")
-    return isinstance(messages, list) and bool(messages) and _is_answer(messages[-1])
+    ends = isinstance(messages, list) and bool(messages) and _is_answer(messages[-1])
+    return ends and not _says_what_is_trained(row)
 
 
 _COMPARED = ("chosen", "rejected", "kto_tag")
@@ -144,6 +164,16 @@ CONVERSATIONS = (
         _messages,
         _compared_conversations,
         form=_is_object,
+    ),
+    Shape(
+        "axolotl",
+        "Axolotl's conversations",
+        ("messages",),
+        ("completion",),
+        lambda row: before_last_answer(row.get("messages")),
+        _answered,
+        without=(*_COMPARED, "prompt", "completion", "label", "score", "answers"),
+        form=_says_what_is_trained,
     ),
     Shape(
         "axolotl",
