@@ -69,6 +69,11 @@ ULTRAFEEDBACK = {"prompt": "Why?", "prompt_id": "f0", "chosen": USER + GOOD, "re
 ARGILLA = {"source": "evol", "prompt": "Why?", "chosen": USER + GOOD, "chosen-model": "a", "rejected": USER + BAD}
 REWARDBENCH = {"id": "7", "prompt": "Why?", "chosen": ["Good."], "rejected": ["Bad.", "Worse."], "subset": "Ties"}
 NEMO = [{"rank": 1, "completion": BAD}, {"rank": 0, "completion": GOOD}]
+NECTAR = {
+    "prompt": "\n\nHuman: Why?\n\nAssistant: ",
+    "answers": [{"answer": "Bad.", "model": "m", "rank": 2.0}, {"answer": "Good.", "model": "n", "rank": 1.0}],
+    "turns": 1,
+}
 DISTILABEL = {"instruction": "Why?", "generations": ["Bad.", "Good."], "generation_models": ["m", "n"]}
 HF_CAI = {"init_prompt": "Why?", "init_response": "Bad.", "critic_prompt": "c", "revision_response": "Good."}
 VERL = {"data_source": "d", "prompt": USER, "ability": "math", "reward_model": {"style": "rule", "ground_truth": "4"}}
@@ -116,6 +121,7 @@ CASES: list[tuple[str, str, dict[str, Any], list[dict[str, Any]]]] = [
         [ranked((GOOD, 1, None, None), (BAD, 2, None, None))],
     ),
     ("nemo-rl", "pairs", {"context": USER, "completions": NEMO}, [FIRST]),
+    ("nectar", "ranked", NECTAR, [ranked((GOOD, 1, None, "n"), (BAD, 2, None, "m"))]),
     ("distilabel", "ranked", {**DISTILABEL, "ratings": [2, 5]}, [ranked((GOOD, 1, 5, "n"), (BAD, 2, 2, "m"))]),
     ("distilabel", "supervised", {"instruction": "Why?", "generation": "Good.", "model_name": "m"}, [ANSWERED]),
     (

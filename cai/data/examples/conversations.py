@@ -79,6 +79,14 @@ def read_whole_pair(chosen: Any, rejected: Any) -> tuple[Turns, Turns, Turns]:
     return _as_prompt(prompt), _as_answer(first[common:]), _as_answer(second[common:])
 
 
+def read_text_turns(text: str) -> Turns:
+    """Return the turns of a text in HH's form."""
+    pieces = _SPEAKER.split(text if text.startswith("\n\n") else f"\n\n{text}")  # the first turn may begin the text
+    if len(pieces) < 3 or pieces[0].strip():
+        raise BadRowError("there is no prompt, neither in a column nor as '\\n\\nHuman: ' in the text")
+    return [_said(_ROLES[name], content) for name, content in zip(pieces[1::2], pieces[2::2], strict=True)]
+
+
 def split_last_answer(turns: Turns) -> tuple[Turns, Turns] | None:
     """Return prompt and completion of a conversation whose only turn of the assistant's is its last, or None."""
     speakers = [turn["role"] for turn in turns]
@@ -108,18 +116,11 @@ def _part_texts(chosen: Any, rejected: Any) -> tuple[Turns, Turns, Turns] | None
     if not asked or asked != same or any(_SPEAKER.search(f"\n\n{text}") for text in (first, second)):
         return None
     answers = [[_said("assistant", text)] for text in (first, second)]
-    return _as_prompt(_text_turns(asked)), _as_answer(answers[0]), _as_answer(answers[1])
+    return _as_prompt(read_text_turns(asked)), _as_answer(answers[0]), _as_answer(answers[1])
 
 
 def _dialogue_or_text(value: Any) -> Turns:
-    return _text_turns(value) if isinstance(value, str) else _turns(value, None, "conversation")
-
-
-def _text_turns(text: str) -> Turns:
-    pieces = _SPEAKER.split(text if text.startswith("\n\n") else f"\n\n{text}")  # the first turn may begin the text
-    if len(pieces) < 3 or pieces[0].strip():
-        raise BadRowError("there is no prompt, neither in a column nor as '\\n\\nHuman: ' in the text")
-    return [_said(_ROLES[name], content) for name, content in zip(pieces[1::2], pieces[2::2], strict=True)]
+    return read_text_turns(value) if isinstance(value, str) else _turns(value, None, "conversation")
 
 
 def _said(role: RoleName, content: str) -> Turn:

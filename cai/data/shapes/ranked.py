@@ -7,8 +7,9 @@ the best, a higher score is better, and answers of one rank are not compared. It
 from collections.abc import Iterator
 from itertools import repeat
 
+from cai.data.examples.conversations import read_text_turns
 from cai.data.rows import BadRowError
-from cai.data.shapes.descriptor import Canonical, Row, Shape, items
+from cai.data.shapes.descriptor import Canonical, Row, Shape, items, text
 
 
 def _rewardbench(row: Row) -> Iterator[Canonical]:
@@ -48,6 +49,26 @@ def _distilabel(row: Row) -> Iterator[Canonical]:
     }
 
 
+def _nectar_prompt(row: Row) -> object:
+    """Return Nectar's prompt: a text in HH's form, which ends where the assistant's turn begins."""
+    return read_text_turns(text(row, "prompt").rstrip().removesuffix("Assistant:").rstrip())
+
+
+def _nectar(row: Row) -> Iterator[Canonical]:
+    answers = [answer if isinstance(answer, dict) else {} for answer in items(row, "answers")]
+    yield {
+        "answers": [
+            {"text": answer.get("answer"), "rank": answer.get("rank"), "model": answer.get("model")}
+            for answer in answers
+        ]
+    }
+
+
+def _is_nectar(row: Row) -> bool:
+    answers = row.get("answers")
+    return isinstance(answers, list) and any(isinstance(answer, dict) and "answer" in answer for answer in answers)
+
+
 def _is_list_of_texts(row: Row) -> bool:
     chosen = row.get("chosen")
     return isinstance(chosen, list) and bool(chosen) and all(isinstance(answer, str) for answer in chosen)
@@ -71,6 +92,15 @@ RANKED = (
         ("answers",),
         lambda row: row.get("context"),
         _nemo,
+    ),
+    Shape(
+        "nectar",
+        "Nectar's ranked answers",
+        ("prompt", "answers"),
+        ("answers",),
+        _nectar_prompt,
+        _nectar,
+        form=_is_nectar,
     ),
     Shape(
         "distilabel",
