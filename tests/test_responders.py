@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -172,6 +173,21 @@ def test_what_is_foreseen_counts_every_model(tmp_path: Path) -> None:
 
     assert foreseen([]) == len(PROMPTS) * (2 + 2), "two responses, one pair in both orders"
     assert foreseen(["tiny"]) == len(PROMPTS) * (4 + 6 * 2)
+
+
+def test_a_run_is_ranked_by_judging_it_again(tmp_path: Path) -> None:
+    run = cai.generate(
+        constitution="medical", model=Named("one"), responders=[Named("other")], prompts=PROMPTS, rounds=0,
+        judge_check=False, out=tmp_path / "run", progress=False,
+    )  # fmt: skip
+    shared: dict[str, Any] = {"judge": "scripted", "rank": True, "judge_check": False, "progress": False}
+    with pytest.raises(UsageError, match="--rank-budget 2 is too little to rank 4 responses: give at least 3"):
+        cai.judge(run, rank_budget=2, out=tmp_path / "never", **shared)
+    again = cai.judge(run, rank_budget=3, out=tmp_path / "again", **shared)
+    assert [len(row.verdicts) for row in run] == [6, 6]
+    assert [len(row.verdicts) for row in again] == [3, 3]
+    assert [row.traces for row in again] == [row.traces for row in run]
+    assert again.manifest.identity["rank-budget"] == "3"
 
 
 PROGRAM = """

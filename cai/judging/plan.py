@@ -62,6 +62,7 @@ def plan_judge(settings: RejudgeSettings) -> JudgePlan:
     """Settle what was left open from what the run itself recorded; raises UsageError."""
     source = Run.read(settings.run)
     recorded = source.manifest.settings
+    _check_budget(settings, source)
     constitution = (
         load_constitution(settings.constitution)
         if settings.constitution is not None
@@ -80,6 +81,15 @@ def plan_judge(settings: RejudgeSettings) -> JudgePlan:
     thinking = Thinking(settings.judging.judge_thinking, settings.thinking_budget)
     configuration = JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed, thinking)
     return JudgePlan(settings, source, configuration, judge, out)
+
+
+def _check_budget(settings: RejudgeSettings, source: RunReader) -> None:
+    """Raise UsageError where a budget cannot connect the answers of the run, as far as the run says how many it has."""
+    samples, rounds = (source.manifest.identity.get(name, "") for name in ("samples", "rounds"))
+    responders = source.manifest.settings.get("responders")
+    models = 1 + (len(responders) if isinstance(responders, list) else 0)
+    if samples.isdecimal():
+        settings.ranking.require_enough(int(samples) * models, revised=rounds not in ("", "0"))
 
 
 def _recorded_judge(run: Path, recorded: Mapping[str, Any]) -> ModelSpec:
