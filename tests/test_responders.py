@@ -5,6 +5,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cai.data.export.standings import Standings, StandingsCounter
 from cai.data.quality import count_left_out
 from cai.generate.plan import plan_generate
 from cai.generate.settings import GenerateSettings
+from cai.method.judge_check import wilson
 from cai.method.row import Generation, Judging
 from cai.method.settings import RankingSettings
 from cai.models.base import Request
@@ -73,7 +75,9 @@ def test_every_model_answers_and_the_row_says_whose_each_answer_is() -> None:
     assert (pair.a, pair.b, pair.prompts) == ("one", "other", 1)
     assert pair.share.value == pytest.approx(0.9)
     assert standings.own is not None
-    assert "the judge one answered too" in standings.own.told
+    assert standings.own.told.endswith("whether it prefers its own responses, too few prompts tell")
+    own = replace(standings.own, prompts=20, compared=20, share=wilson(16, 20)).told
+    assert own.startswith("the judge one answered too and preferred its own response in 80% [58%, 92%] of 20 prompts;")
 
 
 def standings_of(rows: Sequence[Row]) -> Standings:
@@ -98,7 +102,7 @@ def test_a_prompt_counts_once_whatever_the_number_of_its_comparisons() -> None:
     (pair,) = standings_of(rows).pairs
     assert (pair.prompts, pair.compared) == (2, 3)
     assert pair.share.value == pytest.approx((0.9 + 0.2) / 2)
-    assert pair.told == "2 of 3 prompts decided, too few for a share"
+    assert pair.told == "too few prompts for a share, 2 of 3 decided"
     assert standings_of(rows).own is None, "the judge is none of them"
     assert standings_of(rows[3:]) == Standings()
 

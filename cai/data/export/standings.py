@@ -58,6 +58,8 @@ class JudgedOwn:
     @property
     def told(self) -> str:
         """A sentence on it."""
+        if not is_enough(self.prompts, self.compared):
+            return f"the judge {self.judge} answered too; whether it prefers its own responses, too few prompts tell"
         share = _told(self.share, self.prompts, self.compared)
         return (
             f"the judge {self.judge} answered too and preferred its own response in {share}; whether they are better, "
@@ -156,5 +158,5 @@ def _interval(tally: _Tally) -> Interval95:
 
 def _told(share: Interval95, prompts: int, compared: int) -> str:
     if not is_enough(prompts, compared):
-        return f"{prompts:,} of {compared:,} prompts decided, too few for a share"
+        return f"too few prompts for a share, {prompts:,} of {compared:,} decided"
     return f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of {prompts:,} prompts"
