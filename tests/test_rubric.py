@@ -26,6 +26,8 @@ from cai.method.rubric import ask_criterion, clipped, rubric_score
 from cai.method.templates import Templates
 from cai.models.scripted import ScriptedEngine
 from cai.rundir.left_out import prompt_key
+from cai.train.data.examples import load_examples
+from cai.train.settings import DataSettings
 from tests.building import assistant, make_prompt, user
 
 DOSE = Criterion("names a dose", -8.0)
@@ -285,7 +287,11 @@ def test_a_rubric_measures_models_and_its_mean_is_clipped(tmp_path: Path) -> Non
         return (0.1, 0.1) if "is kind" in question else (0.0, 1.0)
 
     rubric = [{"criterion": one.criterion, "points": one.points} for one in RUBRIC]
-    prompts = [{"prompt": "a", "rubric": rubric}, {"prompt": "b", "rubric": rubric}, {"prompt": "c"}]
+    prompts: list[dict[str, Any]] = [
+        {"prompt": "a", "rubric": rubric},
+        {"prompt": "b", "rubric": rubric},
+        {"prompt": "c"},
+    ]
     model = ScriptedEngine(lambda request: answers[request.messages[-1]["content"]], choose)
     result = cai.evaluate(
         model, constitution="harmless", prompts=prompts, out=tmp_path / "all", judge_check=False, progress=False
@@ -305,3 +311,16 @@ def test_a_rubric_measures_models_and_its_mean_is_clipped(tmp_path: Path) -> Non
         model, constitution="harmless", prompts=prompts, out=tmp_path / "all", judge_check=False, progress=False
     )
     assert again.models == result.models
+
+
+# Training
+
+
+def test_prompts_to_train_on_bring_their_rubric(tmp_path: Path) -> None:
+    rubric = [{"criterion": "is kind", "points": 4.0}]
+    rows = [{"prompt": "a", "rubric": [{**rubric[0], "tags": ["x"]}]}, {"prompt": "b"}, {"prompt": "c", "rubric": "?"}]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    settings = DataSettings((DataSource.parse(str(tmp_path / "a.jsonl")),), test_share=0.0)
+    examples = load_examples("prompts", settings, 0)
+    assert {row["prompt"][0]["content"]: row["rubric"] for row in examples.train} == {"a": rubric, "b": []}
+    assert examples.left_out == {"the rubric is text that is no JSON: write a list of {criterion, points}": 1}

@@ -22,14 +22,17 @@ END = 1
 WHOLE = [7, END]
 
 
-def make_reward(weigh: Weigh, opened: list[ScriptedEngine] | None = None) -> AdherenceReward:
+def make_reward(
+    weigh: Weigh, opened: list[ScriptedEngine] | None = None, reward: Any = "adherence", **changes: Any
+) -> AdherenceReward:
     async def opening() -> ScriptedEngine:
         engine = ScriptedEngine(lambda request: "", weigh)
         if opened is not None:
             opened.append(engine)
         return engine
 
-    return AdherenceReward(make_constitution(), Templates.load("en"), EngineThread(opening), {END})
+    constitution = make_constitution(**changes)
+    return AdherenceReward(constitution, Templates.load("en"), EngineThread(opening), {END}, reward)
 
 
 def breaks(**chances: float) -> Weigh:
@@ -214,3 +217,30 @@ def test_keeping_a_principle_better_never_lowers_the_reward(kept: list[float], p
 def test_no_answer_at_all_is_no_reward() -> None:
     assert weighted_mean([None, None], PRINCIPLES[:2]) is None
     assert weighted_mean([], ()) is None
+
+
+def test_a_rubric_rewards_points_and_a_worthless_answer_less_than_none() -> None:
+    def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
+        said, question = messages[-2]["content"], messages[-1]["content"]
+        if "rhymes" in question:
+            return [0.1, 0.1]
+        met = 1.0 if ("dose" in question) == ("mg" in said) else 0.25
+        return [met, 1 - met]
+
+    rubric = [{"criterion": "names a dose", "points": -6.0}]
+    both = [*rubric, {"criterion": "rhymes", "points": 2.0}]
+    logged: dict[str, float] = {}
+    reward = make_reward(weigh, reward="rubric", rubric=[{"criterion": "is kind", "points": 4}])
+    with reward:
+        values = reward(
+            [[user("How do I sleep?")]] * 4,
+            [[assistant(text)] for text in ("Rest.", "Take 5 mg.", "Rest.", "cut")],
+            [WHOLE, WHOLE, WHOLE, [7]],
+            logged.__setitem__,
+            rubric=[rubric, rubric, both, rubric],
+        )
+    # 4 · 1 - 6 · 0.25 of 4; 4 · 0.25 - 6 · 1 of 4, which is clipped; as the first, for nobody knows whether it rhymes.
+    assert values == pytest.approx([0.625, 0.0, 0.625, 0.0])
+    assert logged["met/is kind"] == pytest.approx((1 + 0.25 + 1) / 3)
+    assert "met/names a dose" not in logged  # a prompt's own
+    assert logged["judge/unanswered"] == pytest.approx(1 / 7)

@@ -12,7 +12,7 @@ criteria are neither made up nor mended, and a row whose rubric cannot be read i
 import json
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from cai.core.records import Criterion
@@ -43,6 +43,11 @@ def parse_rubric(value: object) -> tuple[Criterion, ...]:
     if not isinstance(value, list):
         raise BadRowError(f"the rubric is no list of criteria, but of type {type(value).__name__}")
     return tuple(_criterion(item, number) for number, item in enumerate(value, start=1))
+
+
+def rubric_rows(rubric: Iterable[Criterion]) -> list[dict[str, Any]]:
+    """Return criteria as `parse_rubric` reads them; without tags, which nobody is asked about."""
+    return [{"criterion": one.criterion, "points": one.points} for one in rubric]
 
 
 def _criterion(item: object, number: int) -> Criterion:

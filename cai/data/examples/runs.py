@@ -33,6 +33,7 @@ from cai.data.export.splits import SALT
 from cai.data.export.summary import ExportOptions
 from cai.data.quality import DEFAULT_QUALITY, Quality, count_left_out
 from cai.data.rows import BrokenRow, broken
+from cai.data.rubrics import rubric_rows
 from cai.rundir import Run, checkout
 from cai.rundir.checkout import has_run
 from cai.rundir.layout import EXPORTS, split_path
@@ -119,7 +120,7 @@ class RunExamples:
             for example in maker.examples(row):
                 yield {**example, "answers": read_ranked(example["answers"], read_prompt(list(row.prompt.messages)))}
         elif self.kind == "prompts":
-            yield {"prompt": row.prompt.messages}
+            yield {"prompt": row.prompt.messages, "rubric": rubric_rows(row.prompt.rubric)}
         elif self.kind == "labelled" and self._choices.labels_from == "gates":
             yield from _by_gates(row, left_out)
         else:

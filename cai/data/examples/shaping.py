@@ -20,7 +20,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cai.core.errors import InputError
-from cai.data.columns import METADATA, PROMPT_COLUMNS, PromptColumns, listed, prompt_columns, system_column, with_system
+from cai.data.columns import (
+    METADATA,
+    PROMPT_COLUMNS,
+    RUBRIC_COLUMNS,
+    PromptColumns,
+    listed,
+    prompt_columns,
+    system_column,
+    with_system,
+)
 from cai.data.examples.conversations import (
     Turns,
     is_turn_of,
@@ -33,6 +42,7 @@ from cai.data.examples.conversations import (
 from cai.data.examples.labels import read_label, read_probability, read_score
 from cai.data.examples.ranked import ranked_pairs, read_ranked
 from cai.data.rows import BadRowError, check_text
+from cai.data.rubrics import read_rubric, rubric_rows
 
 ExampleKind = Literal["supervised", "pairs", "ranked", "labelled", "scored", "prompts"]
 """What examples teach: an answer, which of two or several is better, whether one is good, how good, or nothing yet."""
@@ -48,7 +58,7 @@ COLUMNS: Mapping[Layout, tuple[str, ...]] = {
     "ranked": ("prompt", "answers"),
     "labelled": ("prompt", "completion", "label"),
     "scored": ("prompt", "completion", "score"),
-    "prompts": ("prompt",),
+    "prompts": ("prompt", "rubric"),
 }
 
 NEEDS: Mapping[ExampleKind, str] = {
@@ -223,16 +233,22 @@ def _scored(found: _Found) -> RowShape | None:
 def _prompts(found: _Found) -> RowShape | None:
     prompt = found.prompt(PROMPT_COLUMNS)
     if prompt is not None:
-        return RowShape("prompts", prompt.names, lambda row, _: _prompt_alone(row, prompt), distinct=True)
+        names = (*prompt.names, *(name for name in RUBRIC_COLUMNS if found.has(name)))
+        return RowShape("prompts", names, lambda row, _: _with_rubric(row, prompt), distinct=True)
     pairs = _two_answers(found)
     if pairs is None:
         return None
     system = found.system()
 
     def shape(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
-        yield {"prompt": _halves(row, None, system)[0]}
+        yield {"prompt": _halves(row, None, system)[0], "rubric": []}
 
     return RowShape("prompts", tuple(name for name in pairs.used if name != "chosen_probability"), shape, distinct=True)
+
+
+def _with_rubric(row: Mapping[str, Any], prompt: PromptColumns) -> Iterator[dict[str, Any]]:
+    rubric = rubric_rows(read_rubric(row))
+    yield from ({**example, "rubric": rubric} for example in _prompt_alone(row, prompt))
 
 
 _SHAPES: Mapping[ExampleKind, Callable[[_Found], RowShape | None]] = {

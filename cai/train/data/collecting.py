@@ -36,6 +36,7 @@ ROWS_PER_BATCH = 500
 DUPLICATE = "duplicate"
 CONTRADICTED = "both good and bad"
 _PLAIN = {"text": "string", "label": "bool", "score": "float32", "chosen_probability": "float32"}
+_RUBRIC = List({"criterion": Value("string"), "points": Value("float64")})
 _ANSWERS = ("messages", "completion", "chosen", "rejected")
 
 
@@ -59,7 +60,8 @@ class Collected:
 def features(layout: Layout, reasoning: bool = False) -> Features:
     """Return the one set of features that all datasets of a layout have, so that they concatenate."""
     turns = List({name: Value("string") for name in ("role", "content", *((THINKING,) if reasoning else ()))})
-    return Features({name: Value(_PLAIN[name]) if name in _PLAIN else turns for name in COLUMNS[layout]})
+    kinds = {name: Value(kind) for name, kind in _PLAIN.items()} | {"rubric": _RUBRIC}
+    return Features({name: kinds.get(name, turns) for name in COLUMNS[layout]})
 
 
 def collect(
@@ -92,7 +94,7 @@ def collect(
                     left_out[item.cause.partition(" (")[0]] += 1
                     continue
                 given = item.values
-                plain = {name: _without_thoughts(value) for name, value in given.items()}
+                plain = {name: value if name == "rubric" else _without_thoughts(value) for name, value in given.items()}
                 thoughts += any(turn.get(THINKING) for name in _ANSWERS for turn in given.get(name, ()))
                 example = given if reasoning else plain
                 prompt = fingerprint(_prompt(plain, layout))

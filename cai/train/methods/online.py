@@ -14,7 +14,7 @@ nothing more, and its reward looked good.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cai.core.errors import UsageError
 from cai.models.spec import ModelSpec
@@ -35,6 +35,10 @@ class OnlineSettings:
     constitution: str | None = option(None, "Whose judge rewards; a YAML file or a shipped one's name.")
     judge: ModelSpec | None = option(None, "The model that judges (default: the model as it was before training).")
     reward_model: Path | None = option(None, "From `cai train reward`.")
+    reward: Literal["adherence", "rubric"] = option(
+        "adherence",
+        "What the judge rewards: principles kept, or points of the constitution's and the prompts' criteria.",
+    )
     group: int = option(8, "Responses a prompt.", least=2)
     temperature: float = option(1.0, "Of the responses that are drawn.", above=0)
     max_tokens: int = option(256, "Tokens a response.", least=1)
@@ -79,6 +83,8 @@ def choose_reward(context: "Context", device: "torch.device") -> "Reward":
     if (own.constitution is None) == (own.reward_model is None):
         raise UsageError(f"{settings.method} needs a reward: give either --constitution or --reward-model")
     if own.reward_model is not None:
+        if own.reward != "adherence":
+            raise UsageError(f"--reward {own.reward} goes with --constitution; a reward model scores by itself")
         if own.judge is not None:
             raise UsageError("--judge goes with --constitution; a reward model scores by itself")
         return ScoreReward(own.reward_model, device, end_tokens(context))
@@ -86,7 +92,17 @@ def choose_reward(context: "Context", device: "torch.device") -> "Reward":
     spec = own.judge or settings.model
     options = EngineOptions(device=str(device))
     judge = EngineThread(lambda: open_engine(spec, options))
-    return AdherenceReward(constitution, Templates.load(constitution.language), judge, end_tokens(context))
+    if own.reward == "rubric" and not constitution.rubric and not _have_criteria(context):
+        raise UsageError(
+            "--reward rubric needs criteria: give the constitution a `rubric`, or the prompts a column of that name"
+        )
+    templates = Templates.load(constitution.language)
+    return AdherenceReward(constitution, templates, judge, end_tokens(context), own.reward)
+
+
+def _have_criteria(context: "Context") -> bool:
+    prompts = context.examples.train
+    return "rubric" in prompts.column_names and any(prompts["rubric"])
 
 
 def end_tokens(context: "Context") -> frozenset[int]:

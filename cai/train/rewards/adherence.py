@@ -9,6 +9,8 @@ failed is one without an answer, and counted beside them; after `SUSPICIOUS` of 
 in it, training stops: a judge that answers nothing rewards nothing. `require_answers` tells of a shorter training that
 got no answer at all.
 
+The same judge rewards by a rubric, criterion by criterion, where that is asked for (`cai.method.rubric`).
+
 Constitutional AI trains on a preference model's scores (arXiv 2212.08073, section 4.1); asking the judge directly, each
 response on its own, is RLAIF's "direct" reward (2309.00267, section 2.2.2).
 
@@ -20,16 +22,16 @@ vagueness, and `cai evaluate`.
 import asyncio
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from cai.constitution import Constitution, Principle
+from cai.constitution import Constitution
 from cai.core.errors import ContextError, EngineGoneError, RequestError, UsageError
-from cai.core.records import Message
-from cai.method.adherence import weighted_mean
-from cai.method.gate import ask_gate
+from cai.core.records import Criterion, Message
+from cai.method.questions import Asking, CriterionQuestions, PrincipleQuestions, Questions
+from cai.method.rubric import clipped
 from cai.method.templates import Templates
 from cai.models.base import Engine
 from cai.pipeline.breaker import SUSPICIOUS
@@ -88,24 +90,34 @@ class EngineThread:
             await engine.close()
 
 
+RewardName = Literal["adherence", "rubric"]
+
+
 class AdherenceReward:
     """A TRL reward function; a context manager that keeps the judge open.
 
-    `log_metric`, which TRL passes, is given `kept/<principle>` (the mean probability, where half of the batch's
-    questions or more were answered), `judge/unanswered` (a share) and
-    `judge/failed` (the share of those whose request failed).
-    A column `tags` of the prompts, where there is one, selects principles as everywhere.
+    `log_metric`, which TRL passes, is given `kept/<principle>` or `met/<criterion>` (the mean probability, where half
+    of the batch's questions or more were answered; of criteria only the constitution's), `judge/unanswered` (a share)
+    and `judge/failed` (the share of those whose request failed).
+    The columns `tags` and `rubric` of the prompts, where there are such, select principles and add criteria as
+    everywhere. A rubric's score is clipped to [0, 1]: a response that is worth nothing is not worth less when it ends.
     """
 
     def __init__(
-        self, constitution: Constitution, templates: Templates, judge: EngineThread, ends: Collection[int]
+        self,
+        constitution: Constitution,
+        templates: Templates,
+        judge: EngineThread,
+        ends: Collection[int],
+        reward: RewardName = "adherence",
     ) -> None:
         """Take the token ids that end a response; raises UsageError when there is no principle to ask about."""
-        if not constitution.principles:
+        if reward == "adherence" and not constitution.principles:
             raise UsageError(f"the constitution {constitution.name} has no principles, so nothing can be rewarded")
-        self.__name__ = "adherence"  # TRL logs rewards under it
+        self.__name__ = reward  # TRL logs rewards under it
         self._constitution = constitution
-        self._templates = templates
+        self._asking = Asking(templates)
+        self._reward = reward
         self._judge = judge
         self._ends = ends
         self._failures = 0  # since the last batch with an answer in it
@@ -129,6 +141,7 @@ class AdherenceReward:
         completion_ids: Sequence[Sequence[int]],
         log_metric: LogMetric,
         tags: Sequence[Sequence[str]] | None = None,
+        rubric: Sequence[Sequence[Mapping[str, Any]]] | None = None,
         **_columns: Any,
     ) -> list[float | None]:
         """Return one reward a completion, None where the judge gave no answer.
@@ -140,18 +153,27 @@ class AdherenceReward:
             ids[-1] not in self._ends or not dialogue[-1]["content"].strip()
             for ids, dialogue in zip(completion_ids, dialogues, strict=True)
         ]
-        applicable = [
-            () if nothing else self._constitution.applicable(each)
-            for nothing, each in zip(worthless, tags or [()] * len(prompts), strict=True)
+        asked = [
+            self._questions(own, criteria, nothing=nothing)
+            for nothing, own, criteria in zip(
+                worthless, tags or [()] * len(prompts), rubric or [()] * len(prompts), strict=True
+            )
         ]
         errors: list[RequestError] = []
-        kept = self._judge.ask(lambda engine: self._ask(engine, dialogues, applicable, errors))
-        self._log(kept, applicable, errors, log_metric)
-        self._stop_if_all_fail(kept, errors)
+        found = self._judge.ask(lambda engine: self._ask(engine, dialogues, asked, errors))
+        self._log(found, asked, errors, log_metric)
+        self._stop_if_all_fail(found, errors)
         return [
-            0.0 if nothing else weighted_mean(answers, principles)
-            for nothing, answers, principles in zip(worthless, kept, applicable, strict=True)
+            0.0 if nothing else _clipped(questions.value(answers))
+            for nothing, answers, questions in zip(worthless, found, asked, strict=True)
         ]
+
+    def _questions(self, tags: Sequence[str], rubric: Sequence[Mapping[str, Any]], *, nothing: bool) -> Questions:
+        """Return what is asked about a response: of one that is worth nothing, nothing."""
+        if self._reward == "adherence":
+            return PrincipleQuestions(self._asking, () if nothing else self._constitution.applicable(tags))
+        own = tuple(Criterion(one["criterion"], one["points"]) for one in rubric)
+        return CriterionQuestions(self._asking, () if nothing else self._constitution.criteria(own))
 
     def _stop_if_all_fail(self, kept: Sequence[Sequence[float | None]], errors: Sequence[RequestError]) -> None:
         answered = sum(value is not None for row in kept for value in row)
@@ -173,55 +195,58 @@ class AdherenceReward:
         self,
         engine: Engine,
         dialogues: Sequence[tuple[Message, ...]],
-        applicable: Sequence[tuple[Principle, ...]],
+        asked: Sequence[Questions],
         errors: list[RequestError],
     ) -> list[list[float | None]]:
-        """Return the probability that each dialogue's last turn keeps each of its principles; gather what failed.
+        """Return how each question about each dialogue's last turn is answered; gather what failed.
 
         A dialogue's questions are asked side by side, so that an engine finds their common beginning cached.
         """
         room = asyncio.Semaphore(engine.concurrency)
 
-        async def ask(dialogue: tuple[Message, ...], principle: Principle) -> float | None:
+        async def ask(dialogue: tuple[Message, ...], questions: Questions, place: int) -> float | None:
             async with room:
                 try:
-                    gate = await ask_gate(engine.choose, self._templates, dialogue, principle)
+                    return (await questions.ask(engine.choose, dialogue, place, 0)).probability
                 except ContextError as error:
                     self._said = str(error)
-                    return None
                 except RequestError as error:
                     errors.append(error)
-                    return None
-            return None if gate.probability is None else 1.0 - gate.probability
+                return None
 
         rows = (
-            asyncio.gather(*(ask(dialogue, principle) for principle in principles))
-            for dialogue, principles in zip(dialogues, applicable, strict=True)
+            asyncio.gather(*(ask(dialogue, questions, place) for place in range(len(questions.names))))
+            for dialogue, questions in zip(dialogues, asked, strict=True)
         )
         return await asyncio.gather(*rows)
 
     def _log(
         self,
-        kept: Sequence[Sequence[float | None]],
-        applicable: Sequence[tuple[Principle, ...]],
+        found: Sequence[Sequence[float | None]],
+        about: Sequence[Questions],
         errors: Sequence[RequestError],
         log_metric: LogMetric,
     ) -> None:
         answers: defaultdict[str, list[float]] = defaultdict(list)
-        questions: Counter[str] = Counter()
+        known: Counter[str] = Counter()
         asked = unanswered = 0
-        for row, principles in zip(kept, applicable, strict=True):
-            for value, principle in zip(row, principles, strict=True):
+        for row, questions in zip(found, about, strict=True):
+            for value, name in zip(row, questions.names, strict=True):
                 asked += 1
-                questions[principle.id] += 1
+                known[name] += 1
                 if value is None:
                     unanswered += 1
                 else:
-                    answers[principle.id].append(value)
+                    answers[name].append(value)
+        shared = {one.criterion for one in self._constitution.rubric}
         for name, values in answers.items():
-            if 2 * len(values) < questions[name]:
+            if 2 * len(values) < known[name] or (self._reward == "rubric" and name not in shared):
                 continue
-            log_metric(f"kept/{name}", sum(values) / len(values))
+            log_metric(f"{'kept' if self._reward == 'adherence' else 'met'}/{name}", sum(values) / len(values))
         if asked:
             log_metric("judge/unanswered", unanswered / asked)
             log_metric("judge/failed", len(errors) / asked)
+
+
+def _clipped(value: float | None) -> float | None:
+    return None if value is None else clipped(value)
