@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cai.core.errors import ContextError, EngineGoneError, ModelError, RequestError, UsageError
 from cai.core.records import Message
-from cai.method.adherence import weighted_mean
+from cai.method.questions import weighted_mean
 from cai.method.templates import Templates
 from cai.models.scripted import ScriptedEngine
 from cai.train.rewards.adherence import AdherenceReward, EngineThread

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cai.constitution import Principle
+from cai.constitution import Principle, Severity
 from cai.core.identity import steady
 from cai.core.records import Criterion, Finding, Message
-from cai.method.adherence import weighted_mean
 from cai.method.choosing import Choose
 from cai.method.gate import ask_gate
 from cai.method.rubric import ask_criterion, rubric_score
 from cai.method.templates import Templates
 from cai.models.base import NOT_THINKING, Sampling, Thinking
+
+SEVERITY_WEIGHTS = {Severity.CRITICAL: 4.0, Severity.MAJOR: 2.0, Severity.MINOR: 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +91,14 @@ class CriterionQuestions:
     def value(self, answers: Sequence[float | None]) -> float | None:
         """Return the score of what was answered."""
         return rubric_score(self.criteria, answers).value
+
+
+def weighted_mean(kept: Sequence[float | None], principles: Sequence[Principle]) -> float | None:
+    """Return the mean of what was answered, by weight times severity; None when nothing was."""
+    total = weights = 0.0
+    for value, principle in zip(kept, principles, strict=True):
+        if value is not None:
+            weight = principle.weight * SEVERITY_WEIGHTS[principle.severity]
+            total += weight * value
+            weights += weight
+    return total / weights if weights else None
