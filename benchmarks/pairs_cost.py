@@ -218,13 +218,18 @@ def train(out: Path, evaluated: int) -> dict[str, Any]:
     sft, dpo = out / "sft", out / "dpo"
     run("train", "sft", "--data", str(out / "sft.jsonl"), "--model", "tiny", "--out", str(sft))
     run("train", "dpo", "--data", str(out / "pairs.jsonl"), "--model", str(sft), "--out", str(dpo), *DPO)
-    source = DataSource.parse(str(ROOT / "prompts/evaluation/tiny.jsonl"))
-    options = InputOptions(limit=evaluated, shuffle=True)
-    prompts = [item for item in open_prompts(source, options) if isinstance(item, Prompt)]
+    prompts = evaluation_prompts(evaluated)
     return {
         label: asyncio.run(read_answers(str(model), prompts))
         for label, model in (("base", TINY), ("sft", sft), ("dpo", dpo))
     }
+
+
+def evaluation_prompts(limit: int) -> list[Prompt]:
+    """Return prompts that no stage has seen, harmful and benign, in a drawn order."""
+    source = DataSource.parse(str(ROOT / "prompts/evaluation/tiny.jsonl"))
+    options = InputOptions(limit=limit, shuffle=True)
+    return [item for item in open_prompts(source, options) if isinstance(item, Prompt)]
 
 
 async def read_answers(model: str, prompts: Sequence[Prompt]) -> dict[str, Any]:
