@@ -1,8 +1,8 @@
 """`python -m benchmarks.filtering`: what quality filters do to what is learnt, on the embedded model, by its oracle.
 
-One run of `cai generate` is exported with the default filters, with the strict ones, and with none. From each export SFT
-and then DPO learn, with the loop's settings, and the oracle reads the models' answers to prompts that no stage has seen.
-What is finished in --out is not done again. Writes benchmarks/filtering.json.
+One run of `cai generate` is exported with the default filters, with the strict ones, and with none. From each export
+SFT and then DPO learn, with the loop's settings, and the oracle reads the models' answers to prompts that no stage has
+seen. What is finished in --out is not done again. Writes benchmarks/filtering.json.
 """
 
 import asyncio
