@@ -85,6 +85,8 @@ class RunDirectory:
         select: Literal["final", "judge", "gates", "rubric", "reward", "random"] | None = None,
         test_share: float = 0.05,
         quality: str = "default",
+        push_to_hub: str | None = None,
+        public: bool = False,
     ) -> "ExportSummary":
         """Write `sft/`, `preference/`, `ranking/` and their dataset card into the run, and return what they hold.
 
@@ -98,13 +100,18 @@ class RunDirectory:
         was made). `quality` is `default`, `strict`, `none` or a YAML file: which filters leave out, clean or list
         examples. All that is left out, cleaned or listed is in `quality/ledger.parquet`. `generate` and `judge` export
         at their end, without options.
-        Raises RunError when another process exports the run, StoreError when the disk refuses.
+        `push_to_hub` names a dataset of the Hugging Face hub that all but the ledger is sent to, private unless
+        `public`, with the token of `hf auth login` or HF_TOKEN.
+        Raises RunError when another process exports the run, UsageError where there is no token, StoreError when the
+        disk or the hub refuses.
         """
         from cai.data.export import ExportOptions, export_run  # noqa: PLC0415  (Arrow, which a reader may not need)
+        from cai.data.export.hub import hub_target  # noqa: PLC0415
         from cai.data.quality import load_quality  # noqa: PLC0415
 
         options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality), select)
-        return export_run(self.path, options, format)
+        hub = None if push_to_hub is None else hub_target(push_to_hub, public=public)
+        return export_run(self.path, options, format, hub=hub)
 
     def drop(self, ids: Iterable[str] | None = None, where: Iterable[str] = (), *, undo: bool = False) -> Dropped:
         """Leave rows out of all that reads the run, this object too, or with `undo` take them back.

@@ -11,6 +11,7 @@ from cai.cli.screen import Screen
 from cai.cli.tables import print_export
 from cai.cli.terminal import print_json
 from cai.data.export import ExportOptions, export_run
+from cai.data.export.hub import hub_target
 from cai.data.export.layouts.placing import FORMATS, TRL
 from cai.data.quality import load_quality
 
@@ -54,6 +55,12 @@ from cai.data.quality import load_quality
     metavar="default|strict|none|FILE",
     help="Which quality filters leave out, clean or list examples; FILE is a YAML file of your own.",
 )
+@click.option(
+    "--push-to-hub",
+    metavar="NAME",
+    help="Send the export with its card to this dataset of the Hugging Face hub: private.",
+)
+@click.option("--public", is_flag=True, help="With --push-to-hub: everybody may see it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def export(
     run: Path,
@@ -64,11 +71,14 @@ def export(
     select: Literal["final", "judge", "gates", "rubric", "reward", "random"] | None,
     test_share: float,
     quality: str,
+    push_to_hub: str | None,
+    public: bool,
     as_json: bool,
 ) -> None:
     """Write a run's SFT, preference and ranking datasets, as TRL or another tool reads them."""
     options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality), select)
-    summary = export_run(run, options, format)
+    hub = None if push_to_hub is None else hub_target(push_to_hub, public=public)
+    summary = export_run(run, options, format, hub=hub)
     if as_json:
         print_json(dataclasses.asdict(summary))
     else:

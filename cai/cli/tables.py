@@ -140,6 +140,10 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
         console.print(shown(line), style="yellow", soft_wrap=True)
     for line in export.remarks:
         console.print(shown(line), style="yellow", soft_wrap=True)
+    if export.pushed is not None:
+        console.print(
+            f"sent to {export.pushed.url} ({'private' if export.pushed.private else 'public'})", soft_wrap=True
+        )
     if export.layout is not None:
         folder = run / export.layout.name
         settings = "".join(f", {name}" for name in export.layout.settings)

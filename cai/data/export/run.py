@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from cai.data.export.card import dataset_card
 from cai.data.export.datasets import DATASETS, DatasetName, ExampleMaker
 from cai.data.export.earlier import look_at_export, tell_less
 from cai.data.export.explaining import explain
+from cai.data.export.hub import HubTarget, push
 from cai.data.export.layouts.placing import TRL, LayoutFiles, layout_named
 from cai.data.export.layouts.writing import LayoutWriter
 from cai.data.export.selecting import SelectionCounter, settled
@@ -32,13 +33,15 @@ from cai.rundir.owned import Owned
 _Writers: TypeAlias = Mapping[DatasetName, SplitWriter | LayoutWriter]
 
 
-def export_run(directory: Path, options: ExportOptions, layout: str = TRL) -> ExportSummary:
+def export_run(
+    directory: Path, options: ExportOptions, layout: str = TRL, *, hub: HubTarget | None = None
+) -> ExportSummary:
     """Write `sft/`, `preference/`, `ranking/` and README.md of a run and return what they hold.
 
     In a `layout` of another tool (`cai.data.export.layouts`) the files lie in a folder of its name instead. Each file
     is replaced in one step, and only once all are complete. The run may be open elsewhere: what it holds now is given.
     Raises RunError when the directory is no run or is being exported, UsageError when there is no such layout,
-    StoreError when the disk refuses. TRL's exports of a working copy are sent to the run's URL too.
+    StoreError when the disk or the hub refuses. With a `hub` it is sent there. TRL's exports of a working copy are sent to the run's URL too.
     """
     found = layout_named(layout)
     files = _OwnFiles() if found is None else LayoutFiles(found)
@@ -56,6 +59,11 @@ def export_run(directory: Path, options: ExportOptions, layout: str = TRL) -> Ex
                 remarks = files.remarks(directory, summary, options)
                 summary = replace(summary, remarks=remarks, explanations=explanations, layout=files.summary(ledger))
                 files.place(work, owned, dataset_card(reader.manifest, options, summary), summary)
+                if hub is not None:
+                    names = frozenset(files.names()) - {LEDGER}
+                    root = directory / files.folder
+                    there = {name: root / name for name in sorted(names) if (root / name).is_file()}
+                    summary = replace(summary, pushed=push(there, names, hub))
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
@@ -67,6 +75,11 @@ def export_run(directory: Path, options: ExportOptions, layout: str = TRL) -> Ex
 
 class _OwnFiles:
     """The files of an export in TRL's columns, as `LayoutFiles` are those of another format."""
+
+    folder = "."
+
+    def names(self) -> Sequence[str]:
+        return (CARD, *EXPORT_FILES)
 
     def take(self, owned: Owned) -> None:
         for kind in (*EXPORTS, QUALITY):

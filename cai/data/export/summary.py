@@ -6,6 +6,7 @@ from typing import Literal
 
 from cai.core.errors import UsageError
 from cai.core.shares import is_enough
+from cai.data.export.hub import Pushed
 from cai.data.export.standings import Standings
 from cai.data.quality import DEFAULT_QUALITY, Quality
 from cai.method.ranking import Triples
@@ -142,7 +143,8 @@ class ExportSummary:
     `verdicts` are all, those that abstained too; `texts` count `responses` and `revisions`; `explanations` are
     sentences on few pairs and cut answers, and what would change that. `triples` are those of answers in rankings
     that were compared in all ways, and how many of them are cycles. `standings` are of the models, where several
-    answered. `quality` names the filters' settings.
+    answered. `quality` names the filters' settings. `layout` is None where
+    the files are TRL's, `pushed` where they lie on the hub.
     """
 
     rows: int
@@ -165,3 +167,4 @@ class ExportSummary:
     triples: Triples = Triples()
     standings: Standings = Standings()
     layout: LayoutSummary | None = None
+    pushed: Pushed | None = None

@@ -4,7 +4,7 @@ It has the name of the format: the parts' files below it, the settings for the t
 replaced in one step; what an earlier export had and this one has not is removed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -37,12 +37,13 @@ class LayoutFiles:
     """The files of one export in a format; called in the order of its methods, which raise as `Owned` does."""
 
     def __init__(self, layout: ExportLayout) -> None:
+        self.folder = layout.name
         self._layout = layout
         self._writers: Mapping[DatasetName, LayoutWriter] = {}
 
     def take(self, owned: Owned) -> None:
         """Make the folders; raises RunError when a name in them is somebody else's."""
-        names = self._names()
+        names = [f"{self.folder}/{name}" for name in self.names()]
         folders = {folder for name in names for folder in accumulate(name.split("/")[:-1], "{}/{}".format)}
         for folder in sorted(folders):
             owned.folder(folder)
@@ -78,17 +79,17 @@ class LayoutFiles:
     def place(self, work: Path, owned: Owned, card: str, summary: ExportSummary) -> None:
         """Put all in place, the card last."""
         written = self._layout.fragments({} if summary.layout is None else summary.layout.parts)
-        for name in self._names():
-            below = name.removeprefix(f"{self._layout.name}/")
+        for below in self.names():
+            name = f"{self.folder}/{below}"
             if below in written:
                 owned.write(name, written[below].encode())
             elif (work / below).is_file():
                 owned.place(work / below, name)
             elif below != CARD:
                 owned.remove(name)
-        owned.write(f"{self._layout.name}/{CARD}", card.encode())
+        owned.write(f"{self.folder}/{CARD}", card.encode())
 
-    def _names(self) -> list[str]:
-        """Return the names of all files that there may be, in the run's directory, the data before its settings."""
+    def names(self) -> Sequence[str]:
+        """Return the names of all files that there may be in the folder, the data before its settings."""
         data = dict.fromkeys(file for part in self._layout.parts for file in part.files().values())
-        return [f"{self._layout.name}/{name}" for name in (*data, LEDGER, *self._layout.fragment_names, CARD)]
+        return (*data, LEDGER, *self._layout.fragment_names, CARD)
