@@ -42,7 +42,8 @@ def test_an_export_is_sent_with_its_card_and_without_what_was_left_out(run: Path
     assert set(files) >= {"README.md", "sft/train.parquet"}
     assert not any("ledger" in name or name.startswith("rows") for name in files)
     assert all((run / name).read_bytes() == data for name, data in files.items())
-    assert (hub.private, hub.commits, hub.keys) == ({"me/data": True}, 1, {f"Bearer {TOKEN}"})
+    # The library may ask the hub for what is nobody's secret, without a token.
+    assert (hub.private, hub.commits, hub.keys - {""}) == ({"me/data": True}, 1, {f"Bearer {TOKEN}"})
 
 
 def test_a_format_lies_at_the_top_of_its_dataset(run: Path, hub: Hub) -> None:
@@ -50,6 +51,7 @@ def test_a_format_lies_at_the_top_of_its_dataset(run: Path, hub: Hub) -> None:
     assert {"dataset_info.json", "kto/train.jsonl", "README.md"} <= set(hub.datasets["me/data"])
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of the library's own upload
 def test_large_files_go_the_way_that_the_hub_asks_for(run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub._commit_api.is_xet_available", lambda: False)  # no stand-in of its own
     hub.large = True
@@ -96,7 +98,7 @@ def test_a_refusal_is_one_sentence_without_the_token(
 def test_no_network_is_one_sentence(run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(
-        StoreError, match="http://127.0.0.1:1 cannot be reached for me/data: .*the same command sends it"
+        StoreError, match=r"http://127\.0\.0\.1:1 cannot be reached for me/data: .*the same command sends it"
     ):
         send(run)
 

@@ -155,7 +155,7 @@ def test_every_record_is_as_the_tool_documents_it(run: Path, exports: dict[str, 
             validator.validate(record)
 
 
-@pytest.mark.parametrize("name", set(LAYOUTS) - {"argilla"})
+@pytest.mark.parametrize("name", sorted(set(LAYOUTS) - {"argilla"}))
 def test_the_card_tells_datasets_what_to_load(run: Path, exports: dict[str, ExportSummary], name: str) -> None:
     layout = exports[name].layout
     assert layout is not None

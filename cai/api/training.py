@@ -71,6 +71,7 @@ def train(
     constitution: str | Path | None = None,
     judge: Model | None = None,
     reward_model: str | Path | None = None,
+    reward: Literal["adherence", "rubric"] = "adherence",
     group: CountOfTwo = 8,
     temperature: Positive = 1.0,
     max_tokens: Count = 256,
@@ -107,9 +108,10 @@ def train(
     model without one; of sft, dpo, kto and orpo: `reasoning` learns what was thought before answers, too.
 
     Of dpo, kto and orpo: `beta`, the reference's hold; of dpo and reward: `labels`; of dpo: `sft_term`. Of grpo and
-    rloo: `constitution` and `judge`, or `reward_model`, say who rewards; `group` responses a prompt, of `max_tokens`
-    tokens at most, are drawn at `temperature`, and `kl_penalty` is the reference's hold. Of sft: `packing`. `own` are
-    the options, by name, of a method of your own (`cai.register_method`).
+    rloo: `constitution` and `judge`, or `reward_model`, say who rewards, and `reward` whether for principles kept or for
+    criteria met; `group` responses a prompt, of `max_tokens` tokens at most, are drawn at `temperature`, and
+    `kl_penalty` is the reference's hold. Of sft: `packing`. `own` are the options, by name, of a method of your own
+    (`cai.register_method`).
 
     How long and how fast: `epochs` or `max_steps`, `learning_rate` at its peak, `batch_size` in examples a step over
     all devices, `max_length` in tokens, `evaluations` of the test split and `patience` in evaluations without a better

@@ -43,7 +43,7 @@ def hub_target(name: str, *, public: bool) -> HubTarget:
     """Return where to send an export; raises UsageError for what is no name, or when there is no token."""
     from huggingface_hub import get_token  # noqa: PLC0415  (it takes half a second to import)
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
-    from huggingface_hub.utils import validate_repo_id  # noqa: PLC0415
+    from huggingface_hub.utils._validators import validate_repo_id  # noqa: PLC0415
 
     try:
         validate_repo_id(name)
@@ -70,7 +70,7 @@ def push(files: Mapping[str, Path], obsolete: frozenset[str], target: HubTarget)
     api = HfApi(token=target.token.get_secret_value())
     with _one_sentence(api, target):
         made = api.create_repo(target.name, private=not target.public, repo_type="dataset", exist_ok=True)
-        found = api.repo_info(made.repo_id, repo_type="dataset")
+        found = api.dataset_info(made.repo_id)
     private = bool(found.private)
     if not private and not target.public:
         raise UsageError(f"{made.repo_id} is public on the hub; --public says that all may see this export too.")
@@ -93,7 +93,7 @@ def push(files: Mapping[str, Path], obsolete: frozenset[str], target: HubTarget)
 def _one_sentence(api: "HfApi", target: HubTarget) -> Iterator[None]:
     """Turn whatever the library raises into a StoreError with its first line; what it draws meanwhile is not shown."""
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
-    from huggingface_hub.utils import (  # noqa: PLC0415
+    from huggingface_hub.utils.tqdm import (  # noqa: PLC0415
         are_progress_bars_disabled,
         disable_progress_bars,
         enable_progress_bars,
@@ -115,8 +115,8 @@ def _one_sentence(api: "HfApi", target: HubTarget) -> Iterator[None]:
     except Exception as error:
         # The library does not list what it raises: its own, those of the HTTP client beneath, and of the uploader.
         raise StoreError(
-            f"{api.endpoint} cannot be reached for {target.name}: {_reason(error)}. The export lies in the run; the same "
-            "command sends it."
+            f"{api.endpoint} cannot be reached for {target.name}: {_reason(error)}. The export lies in the run; the "
+            "same command sends it."
         ) from error
     finally:
         if shown:

@@ -41,7 +41,8 @@ def export_run(
     In a `layout` of another tool (`cai.data.export.layouts`) the files lie in a folder of its name instead. Each file
     is replaced in one step, and only once all are complete. The run may be open elsewhere: what it holds now is given.
     Raises RunError when the directory is no run or is being exported, UsageError when there is no such layout,
-    StoreError when the disk or the hub refuses. With a `hub` it is sent there. TRL's exports of a working copy are sent to the run's URL too.
+    StoreError when the disk or the hub refuses. With a `hub` it is sent there. TRL's exports of a working copy are sent
+    to the run's URL too.
     """
     found = layout_named(layout)
     files = _OwnFiles() if found is None else LayoutFiles(found)
