@@ -52,8 +52,8 @@ SAMPLES, CANDIDATES, MOST_WALKS = 2, 4, 3
 SAMPLING = Sampling(max_tokens=128)
 JUDGING = JudgeSettings(judge_principles=4)
 ROWS_AT_ONCE = 32
-PAPER = RevisionPlan(schedule="sample", rounds=4, gate=False)
-WALK = RevisionPlan(schedule="walk", rounds=1, gate=True)
+PAPER = RevisionPlan(schedule="sample", rounds=4, gate=False, form="continued")
+WALK = RevisionPlan(schedule="walk", rounds=1, gate=True, form="continued")
 KINDS = ("harmful", "benign")
 DPO = ("--epochs", "2", "--learning-rate", "1e-4", "--sft-term", "0.2")
 

@@ -108,8 +108,8 @@ def train(
     model without one; of sft, dpo, kto and orpo: `reasoning` learns what was thought before answers, too.
 
     Of dpo, kto and orpo: `beta`, the reference's hold; of dpo and reward: `labels`; of dpo: `sft_term`. Of grpo and
-    rloo: `constitution` and `judge`, or `reward_model`, say who rewards, and `reward` whether for principles kept or for
-    criteria met; `group` responses a prompt, of `max_tokens` tokens at most, are drawn at `temperature`, and
+    rloo: `constitution` and `judge`, or `reward_model`, say who rewards, and `reward` whether for principles kept or
+    for criteria met; `group` responses a prompt, of `max_tokens` tokens at most, are drawn at `temperature`, and
     `kl_penalty` is the reference's hold. Of sft: `packing`. `own` are the options, by name, of a method of your own
     (`cai.register_method`).
 

@@ -1,0 +1,66 @@
+"""`python -m benchmarks.filters`: how far quality filters can be trusted, on texts that were labelled by reading.
+
+benchmarks/labelled.jsonl has 497 texts: revisions, rewrites and continuations by SmolLM2-135M-Instruct at temperature 1
+(Apache-2.0), and answers of HH-RLHF's harmless-base test set (Anthropic, MIT; `hh-0029 chosen` names the line and the
+side). `is` are the filters that ought to find the text, as one reader has it. Precision is of what a filter finds,
+recall of what it ought to; both with Wilson's interval.
+"""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from cai.data.quality import DEFAULT_QUALITY, FILTERS, Item, LedgerEntry, QualityPass
+from cai.method.judge_check import wilson
+
+LABELLED = Path(__file__).parent / "labelled.jsonl"
+LABELS = ("critique", "announcement", "copied-critique", "copied-prompt", "loop", "speakers", "template-tokens")
+
+
+def found_in(text: str, prompt: str, critique: str) -> set[str]:
+    """Return the filters that find something in an answer."""
+    entries: list[LedgerEntry] = []
+    everything = replace(DEFAULT_QUALITY, actions=dict.fromkeys(FILTERS, "report"))
+    critiques = {"completion": critique} if critique else {}
+    item = Item("labelled", ({"role": "user", "content": prompt},), {"completion": text}, critiques=critiques)
+    QualityPass(everything, "sft", entries.append).check(item)
+    return {entry.filter for entry in entries}
+
+
+def count() -> dict[str, Counter[str]]:
+    """Return for each filter how often it was right, wrong, and missed what it ought to find."""
+    counts: dict[str, Counter[str]] = {name: Counter() for name in LABELS}
+    for row in map(orjson.loads, LABELLED.read_bytes().splitlines()):
+        found = found_in(row["text"], row.get("prompt", "?"), row.get("critique", ""))
+        for name, counted in counts.items():
+            counted["right"] += name in found and name in row["is"]
+            counted["wrong"] += name in found and name not in row["is"]
+            counted["missed"] += name not in found and name in row["is"]
+    return counts
+
+
+def _share(right: int, total: int) -> str:
+    if not total:
+        return "none"
+    share = wilson(right, total)
+    return f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of {total}"
+
+
+@click.command()
+def main() -> None:
+    """Print precision and recall of each filter that was labelled."""
+    table = Table("filter", "by default", "precision", "recall", box=None)
+    for name, counted in count().items():
+        right = counted["right"]
+        shares = _share(right, right + counted["wrong"]), _share(right, right + counted["missed"])
+        table.add_row(name, FILTERS[name].default, *shares)
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()
