@@ -20,6 +20,7 @@ from cai.rundir import Run
 from cai.rundir import run as run_module
 from cai.rundir.documents import make_document
 from cai.rundir.layout import SERIES, journal_numbers, shard_numbers, shard_path
+from cai.rundir.manifest import FORMAT
 from cai.rundir.reader import merge
 from tests.storage import IDENTITY, fill, journal_line, make_failure, make_row, open_run, put
 
@@ -218,7 +219,7 @@ def test_another_format_is_told(tmp_path: Path) -> None:
     fill(tmp_path, [])
     manifest = orjson.loads((tmp_path / "run.json").read_bytes())
     (tmp_path / "run.json").write_bytes(make_document({**manifest, "format": 1}))
-    with pytest.raises(RunError, match="format 1, this cai reads format 5"):
+    with pytest.raises(RunError, match=f"format 1, this cai reads format {FORMAT}"):
         Run.read(tmp_path)
 
 

@@ -622,7 +622,7 @@ def test_a_run_labels_responses_by_verdicts_or_by_gates(tmp_path: Path) -> None:
         assert labels == {"kind": True, "rude": False}
         assert examples.left_out == left_out
     prompts = load("prompts", str(tmp_path / "run"))
-    assert prompts.train[0] == {"prompt": list(row.prompt.messages)}
+    assert prompts.train[0] == {"prompt": list(row.prompt.messages), "rubric": []}
 
 
 def test_runs_that_cannot_give_examples_are_told(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ COMMANDS = {
     "judge": ("cai.cli.judge", "Judge a run's pairs again with another constitution or model."),
     "check": (
         "cai.cli.check",
-        "Measure a dataset: what is missing, contradicts, repeats, leans to one side or is measured with.",
+        "Measure a dataset and look for what should not be in it: a run, a file, a saved or a hub dataset.",
     ),
     "export": ("cai.cli.export", "Write a run's SFT, preference and ranking datasets."),
     "show": ("cai.cli.show", "Print a run's chains: prompt, response, critique, revision, verdict."),
