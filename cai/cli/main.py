@@ -40,7 +40,10 @@ COMMANDS = {
         "cai.cli.check",
         "Measure a dataset and look for what should not be in it: a run, a file, a saved or a hub dataset.",
     ),
-    "export": ("cai.cli.export", "Write a run's SFT, preference and ranking datasets, as TRL or another tool reads them."),
+    "export": (
+        "cai.cli.export",
+        "Write a run's SFT, preference and ranking datasets, as TRL or another tool reads them.",
+    ),
     "show": ("cai.cli.show", "Print a run's chains: prompt, response, critique, revision, verdict."),
     "drop": ("cai.cli.drop", "Leave rows of a run out of all that reads it, and take them back."),
     "advise": ("cai.cli.advise", "Say which training suits data, why, who says so, and what it costs on this machine."),
