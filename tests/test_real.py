@@ -69,7 +69,7 @@ def test_twelve_dialogues_killed_in_the_middle_and_gone_on_with(tmp_path: Path, 
     words = [sys.executable, "-m", "cai", *GENERATE, "--out", str(out), "--concurrency", "2"]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True) as running:
         deadline = time.monotonic() + PATIENCE
-        while running.poll() is None and not any(path.stat().st_size > 2000 for path in out.glob("journal/*")):
+        while running.poll() is None and not any(path.stat().st_size > 2000 for path in out.glob("journal/0*")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         os.killpg(running.pid, signal.SIGKILL)
