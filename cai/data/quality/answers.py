@@ -146,7 +146,7 @@ ANSWERS = (
         "answer",
         "nearly all of it stands in the prompt's last turn",
         lambda read, name: _one(find_copy(read.text(name), read.question, ECHOED)),
-        default="drop",
+        default="report",
     ),
     QualityFilter(
         "speakers",
