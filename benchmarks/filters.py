@@ -1,10 +1,10 @@
 """`python -m benchmarks.filters`: how far quality filters can be trusted, on labelled texts.
 
-benchmarks/labelled.jsonl has 497 texts: revisions, rewrites and continuations by SmolLM2-135M-Instruct at temperatures of
-0.5 to 1 (Apache-2.0), and answers of HH-RLHF's harmless-base test set (Anthropic, MIT; `hh-0029 chosen` names the line and the
-side). `is` are the filters that ought to find the text, as one reader has it, who began with what
-the filters said, struck false finds and added misses: recall is optimistic. Precision is of what a filter finds,
-recall of what it ought to; both with Wilson's interval.
+benchmarks/labelled.jsonl has 497 texts: revisions, rewrites and continuations by SmolLM2-135M-Instruct at temperatures
+of 0.5 to 1 (Apache-2.0), and answers of HH-RLHF's harmless-base test set (Anthropic, MIT; `hh-0029 chosen` names the
+line and the side). `is` are the filters that ought to find the text, as one reader has it, who began with what the
+filters said, struck false finds and added misses: recall is optimistic. Precision is of what a filter finds, recall of
+what it ought to; both with Wilson's interval.
 """
 
 from collections import Counter
