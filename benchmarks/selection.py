@@ -170,7 +170,8 @@ def main(limit: int, samples: int, principles: int, train: int, reward: Path | N
     with tempfile.TemporaryDirectory() as directory:
         model = reward or train_reward(Path(directory), train)
         result = asyncio.run(measure(prompts, model, samples, principles))
-    settings = {"limit": limit, "samples": samples, "principles": principles, "train": train}
+    learned = train if reward is None else None  # of a model that was given it is not known
+    settings = {"limit": limit, "samples": samples, "principles": principles, "train": learned}
     result |= {"when": datetime.now(UTC).isoformat(timespec="seconds"), "settings": settings, "cpus": os.cpu_count()}
     RESULTS.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
     table = Table("selected by", "good answers", "nothing chosen", "tokens more a prompt", box=None)
