@@ -16,8 +16,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from cai.core.shares import wilson
 from cai.data.quality import DEFAULT_QUALITY, FILTERS, Item, LedgerEntry, QualityPass
-from cai.method.judge_check import wilson
 
 LABELLED = Path(__file__).parent / "labelled.jsonl"
 LABELS = ("critique", "announcement", "copied-critique", "copied-prompt", "loop", "speakers", "template-tokens")

@@ -27,6 +27,7 @@ from rich.table import Table
 from cai.constitution import RevisionPlan, load_constitution
 from cai.core.addresses import DataSource
 from cai.core.records import GATE, Message, Prompt, Provenance, Row, Trace, Usage
+from cai.core.shares import wilson
 from cai.data import InputOptions, open_prompts
 from cai.data.export.preference import preference_pairs
 from cai.data.export.sft import sft_examples
@@ -34,7 +35,6 @@ from cai.data.quality import count_left_out
 from cai.method.critique import CLEARLY_KEPT, Method, respond_and_revise
 from cai.method.gate import ask_gate
 from cai.method.judge import JudgeConfiguration
-from cai.method.judge_check import wilson
 from cai.method.row import Judging
 from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates

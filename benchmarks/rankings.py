@@ -24,11 +24,11 @@ from benchmarks.pairs_cost import SAMPLING, rank_truly
 from cai.constitution import RevisionPlan, load_constitution
 from cai.core.addresses import DataSource
 from cai.core.records import Prompt, Trace, Usage
+from cai.core.shares import wilson
 from cai.data import InputOptions, open_prompts
 from cai.method.comparing import Turns, comparisons
 from cai.method.critique import Method, respond_and_revise
 from cai.method.judge import JudgeConfiguration, judge
-from cai.method.judge_check import wilson
 from cai.method.ranking import Outcome, rank
 from cai.method.row import to_be_judged
 from cai.method.settings import JudgeSettings, RankingSettings

@@ -26,11 +26,11 @@ import cai
 from cai.constitution import RevisionPlan, load_constitution
 from cai.core.addresses import DataSource
 from cai.core.records import Prompt, Provenance, Row, Usage
+from cai.core.shares import wilson
 from cai.data import InputOptions, open_prompts
 from cai.data.export.selecting import preferred
 from cai.method.critique import Method, respond_and_revise
 from cai.method.judge import JudgeConfiguration
-from cai.method.judge_check import wilson
 from cai.method.row import Judging
 from cai.method.scoring import Scoring
 from cai.method.selectors import SelectorName

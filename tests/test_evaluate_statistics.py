@@ -14,7 +14,7 @@ from cai.evaluate.calibration import calibrate, check_detector
 from cai.evaluate.measures import distinct_shares, measures_of, repeated, repetition
 from cai.evaluate.measuring import tabulate
 from cai.evaluate.records import Answer, Gate, Truth
-from cai.evaluate.statistics import ELO_MEAN, differences, elo, exact_ends, mcnemar, ratios, strengths
+from cai.evaluate.statistics import ELO_MEAN, differences, elo, exact_ends, ratios, strengths
 
 SOME = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 
@@ -87,21 +87,6 @@ def test_exact_ends_are_clopper_and_pearson_s() -> None:
         for share in (0.0, 1.0):
             wanted = stats.binomtest(int(share * count), count).proportion_ci(0.95, "exact")
             assert exact_ends(share, count) == pytest.approx((wanted.low, wanted.high))
-
-
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemar_is_the_exact_binomial_test_and_symmetric(first: int, second: int) -> None:
-    p = mcnemar(first, second)
-    assert 0 < p <= 1
-    assert p == mcnemar(second, first)
-    if first + second:
-        assert p == pytest.approx(stats.binomtest(first, first + second, 0.5).pvalue)
-
-
-def test_mcnemar_of_large_counts() -> None:
-    assert mcnemar(0, 0) == 1
-    assert mcnemar(3000, 3000) == 1
-    assert mcnemar(0, 2000) < 1e-300
 
 
 def test_bradley_terry_recovers_known_strengths() -> None:

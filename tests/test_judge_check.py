@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cai.constitution import load_constitution, shipped_constitutions
 from cai.core.errors import ModelError, RequestError
 from cai.core.records import Message, Usage, Verdict
+from cai.core.shares import wilson
 from cai.generate.plan import plan_generate
 from cai.generate.run import generate
 from cai.generate.settings import GenerateSettings
@@ -21,7 +22,7 @@ from cai.judge_checking import Subject, check_judge, find_pairs
 from cai.judge_checking.pairs import KnownPairs
 from cai.method.gate import GateAnswer
 from cai.method.judge import JudgeConfiguration
-from cai.method.judge_check import JudgeCheck, wilson
+from cai.method.judge_check import JudgeCheck
 from cai.method.known_pairs import Circumstances, PairAnswers, conclude
 from cai.method.settings import CheckSettings, JudgeSettings
 from cai.method.templates import Templates

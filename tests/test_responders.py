@@ -16,12 +16,12 @@ import cai
 from cai.constitution import RevisionPlan
 from cai.core.errors import UsageError
 from cai.core.records import Message, Provenance, Row, Trace, Verdict
+from cai.core.shares import wilson
 from cai.data.export.ranking import ranked_answers
 from cai.data.export.standings import Standings, StandingsCounter
 from cai.data.quality import count_left_out
 from cai.generate.plan import plan_generate
 from cai.generate.settings import GenerateSettings
-from cai.method.judge_check import wilson
 from cai.method.row import Generation, Judging
 from cai.method.settings import RankingSettings
 from cai.models.base import Request

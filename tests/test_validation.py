@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cai.core.records import Prompt, Provenance, Round, Row, Trace, Usage, Verdict
+from cai.core.shares import sign_test
 from cai.data.examples.tables import Example
 from cai.data.rows import BrokenRow
 from cai.data.validation.collecting import CollectedSet, collect_set
 from cai.data.validation.contamination import Contamination, EvaluationPrompt
 from cai.data.validation.descriptor import Found, percent
 from cai.data.validation.run_facts import read_run_facts
-from cai.data.validation.shares import sign_test
 from cai.data.validation.statistics import auc, fit_odds, rank_correlation
 from cai.data.validation.table import MEASURES, documented, validate
 from cai.data.validation.texts import distinct, has_list, has_markup, script, self_bleu
@@ -262,6 +262,8 @@ def test_the_sign_test_is_the_binomial_one(more: int, less: int) -> None:
 
 
 def test_the_sign_test_of_many_is_near_the_binomial_one() -> None:
+    assert sign_test(0, 0) == sign_test(3000, 3000) == 1
+    assert sign_test(0, 2000) < 1e-300
     assert sign_test(5200, 4900) == pytest.approx(stats.binomtest(5200, 10100).pvalue, rel=0.02)
 
 

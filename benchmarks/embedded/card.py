@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cai.method.judge_check import wilson
+from cai.core.shares import wilson
 
 _CARD = """\
 ---

@@ -1,7 +1,51 @@
-"""When a share of what a judge answered may be told: gates and verdicts stay unanswered, and few answers say little."""
+"""Shares: their intervals and tests, and when one may be told, where gates and verdicts stay unanswered."""
+
+from dataclasses import dataclass
+from math import erfc, exp, lgamma, log, sqrt
 
 FEWEST = 10
 """Answers that a share needs."""
+
+NORMAL_95 = 1.959963984540054
+"""Of a normal distribution, 95 % lie within so many standard deviations."""
+
+
+_EXACT = 2000
+"""Differences from which the normal distribution stands for the binomial one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval95:
+    """A share with its 95 % interval (Wilson 1927)."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(right: float, count: int) -> Interval95:
+    """Return the share of `count` that `right` is, with its interval; the count is not zero."""
+    share, spread = right / count, NORMAL_95**2 / count
+    middle = (share + spread / 2) / (1 + spread)
+    width = NORMAL_95 / (1 + spread) * sqrt(share * (1 - share) / count + spread / (4 * count))
+    return Interval95(share, max(0.0, min(share, middle - width)), min(1.0, max(share, middle + width)))
+
+
+def sign_test(more: int, less: int) -> float:
+    """Return the two-sided p-value that so many differences each way are a fair coin's; 1 without any.
+
+    Exact up to 2,000 of them. Of prompts on which only the one or only the other of two models breaks something it is
+    McNemar's test (1947). Law: symmetric.
+    """
+    total, fewer = more + less, min(more, less)
+    if not total:
+        return 1.0
+    if total > _EXACT:
+        return erfc(max(0.0, abs(more - less) - 1) / sqrt(2 * total))
+    tail = sum(
+        exp(lgamma(total + 1) - lgamma(k + 1) - lgamma(total - k + 1) - total * log(2)) for k in range(fewer + 1)
+    )
+    return min(1.0, 2 * tail)
 
 
 def is_enough(answered: int, asked: int) -> bool:

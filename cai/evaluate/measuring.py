@@ -9,10 +9,11 @@ import numpy as np
 
 from cai.core.errors import UsageError
 from cai.core.records import Failure, PartFailure, Prompt
+from cai.core.shares import sign_test
 from cai.evaluate.measures import UNANSWERED, Answers, Measure, Term, Unanswered
 from cai.evaluate.records import Answer, Decision
 from cai.evaluate.results import Discordance, Measurement, ModelResult
-from cai.evaluate.statistics import Estimates, Numbers, differences, exact_ends, mcnemar, ratios
+from cai.evaluate.statistics import Estimates, Numbers, differences, exact_ends, ratios
 from cai.method.rubric import clipped
 
 
@@ -157,7 +158,7 @@ def _discordance(model: Answers, baseline: Answers) -> Discordance:
         if one is not None and other is not None
     ]
     only_model, only_baseline = pairs.count((True, False)), pairs.count((False, True))
-    return Discordance(only_model, only_baseline, mcnemar(only_model, only_baseline))
+    return Discordance(only_model, only_baseline, sign_test(only_model, only_baseline))
 
 
 def causes(failures: Iterable[Failure | PartFailure]) -> dict[str, int]:

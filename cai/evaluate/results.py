@@ -28,7 +28,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Discordance:
-    """Prompts on which only one of a model and the baseline breaks a principle, and McNemar's exact p-value."""
+    """Prompts on which only one of a model and the baseline breaks a principle, and McNemar's p-value."""
 
     only_model: int
     only_baseline: int

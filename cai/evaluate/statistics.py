@@ -1,16 +1,13 @@
-"""What evaluations compute: intervals by resampling, McNemar's test, and ratings from who won against whom.
+"""What evaluations compute: intervals by resampling, and ratings from who won against whom.
 
 - 95 % intervals by resampling prompts: the percentile bootstrap (Efron 1979; Efron and Tibshirani 1993, chapter 13).
   Every value is a ratio of two sums over prompts (a mean has ones below), so one set of resamples serves all values,
   and two models answer the same resampled prompts. A prompt to which a value does not apply has zeros in both sums.
-- Whether two models differ on paired yes-or-no outcomes: McNemar's test, exact (McNemar 1947).
 - How strong each of several models is: Bradley and Terry (1952), on Elo's scale. Model i beats model j with probability
   1 / (1 + exp(t_j - t_i)). A weak prior keeps a model that won (or lost) everything finite: each model also played one
   game against an opponent of average strength and won half of it.
 """
 
-from fractions import Fraction
-from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -96,17 +93,6 @@ def exact_ends(share: float, count: int) -> tuple[float, float]:
 
 def _divide(above: Numbers, below: Numbers) -> Numbers:
     return np.asarray(np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0))
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the two-sided exact p-value that outcomes differ as unevenly by chance (McNemar 1947).
-
-    The counts are those of prompts where only the one or only the other model breaks something; under the hypothesis
-    that both do so alike often, each such prompt is a fair coin. Prompts where both agree say nothing. Law: symmetric.
-    """
-    total = only_first + only_second
-    tail = sum(comb(total, count) for count in range(min(only_first, only_second) + 1))
-    return float(min(Fraction(1), Fraction(2 * tail, 2**total)))
 
 
 def strengths(wins: Numbers) -> Numbers:

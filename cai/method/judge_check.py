@@ -5,10 +5,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import sqrt
 from typing import Any
 
 from cai.core.records import Usage
+from cai.core.shares import Interval95, wilson
 from cai.method.choosing import MINIMUM_MASS
 from cai.method.verdicts import UNREADABLE
 
@@ -17,25 +17,6 @@ FEW = 10
 
 FEWEST_PAIRS = 4
 """Fewer pairs than this tell nothing."""
-
-_Z = 1.96  # of a normal distribution, 95 % lie within so many standard deviations
-
-
-@dataclass(frozen=True, slots=True)
-class Interval95:
-    """A share with its 95 % interval (Wilson 1927)."""
-
-    value: float
-    low: float
-    high: float
-
-
-def wilson(right: float, count: int) -> Interval95:
-    """Return the share of `count` that `right` is, with its interval; the count is not zero."""
-    share, spread = right / count, _Z**2 / count
-    middle = (share + spread / 2) / (1 + spread)
-    width = _Z / (1 + spread) * sqrt(share * (1 - share) / count + spread / (4 * count))
-    return Interval95(share, max(0.0, min(share, middle - width)), min(1.0, max(share, middle + width)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from cai.core.records import Row, Verdict
-from cai.core.shares import is_enough
-from cai.method.judge_check import Interval95, wilson
+from cai.core.shares import NORMAL_95, Interval95, is_enough, wilson
 from cai.method.ranking import Outcome, rank
 from cai.method.verdicts import ranked_outcome
-
-_Z = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +143,7 @@ def _strengths(pairs: list[ModelPair]) -> tuple[ModelStrength, ...]:
     )
     found = []
     for item in ranking.order:
-        value, width = ranking.strengths[item], _Z * ranking.errors[item]
+        value, width = ranking.strengths[item], NORMAL_95 * ranking.errors[item]
         found.append(ModelStrength(models[item], *(round(end, 6) for end in (value, value - width, value + width))))
     return tuple(found)
 

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+from cai.core.shares import sign_test
 from cai.data.validation.collecting import CollectedSet
 from cai.data.validation.descriptor import DataMeasure, Found, below, listed, percent
-from cai.data.validation.shares import share, sign_test
+from cai.data.validation.shares import share
 from cai.data.validation.texts import has_refusal, script
 
 _RATIO = 1.5

@@ -11,11 +11,12 @@ from math import exp, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from cai.core.shares import NORMAL_95
+
 Numbers = NDArray[np.float64]
 
 _STEPS = 60
 _SMALL = 1e-9
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def fit_odds(numbers: Numbers, good: Numbers, bad: Numbers, *, intercept: bool) 
         found += step * min(1.0, 1.0 / float(np.abs(step).max() or 1.0))
         if np.abs(step).max() < _SMALL:
             break
-    width = _Z * sqrt(np.linalg.inv(information)[0, 0])
+    width = NORMAL_95 * sqrt(np.linalg.inv(information)[0, 0])
     return Odds(*(exp(found[0] + side * width) for side in (0, -1, 1)))
 
 
