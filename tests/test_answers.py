@@ -89,6 +89,21 @@ def test_nothing_that_was_answered_is_asked_again(
     assert spent["usage"]["requests"] + spent["lost_usage"]["requests"] == undisturbed[0]
 
 
+def test_however_often_it_is_killed_nothing_is_asked_twice(
+    tmp_path: Path, undisturbed: tuple[int, dict[str, bytes]]
+) -> None:
+    out, asked = tmp_path / "run", 0
+    for most in (5, 7, 3, 11):
+        engine = Counted(most)
+        with pytest.raises(EngineGoneError):
+            generate(out, engine)
+        asked += engine.asked
+    last = Counted()
+    generate(out, last)
+    assert asked + last.asked == undisturbed[0]
+    assert exports(out) == undisturbed[1]
+
+
 def test_retrying_what_failed_asks_everything_of_it_anew(tmp_path: Path) -> None:
     out, first, second = tmp_path / "run", Counted(17), Counted()
     with pytest.raises(EngineGoneError):

@@ -28,7 +28,7 @@ def test_the_table_has_the_oracle_beside_the_judge(measured: Path) -> None:
         assert row in text
     assert "base (baseline)" in text.split("other")[0], "the baseline is the first column"
     assert "other over base" in text
-    assert "McNemar's exact p" in text
+    assert "McNemar's p" in text
     assert "judge's gates beside the oracle" in text
     assert "no-certain-diagnosis (certainty)" in text
     assert errors == "cai: judged by tiny, the baseline; choose with --judge\n"

@@ -1,8 +1,9 @@
 """Answers of rows that are not finished: whoever opens a killed run again is given them, and asks for the rest.
 
-They lie in files of lines beside the journal, `journal/answers-1.jsonl`, each with the prompt that it is for. A file
-that is full is followed by the next, and the one before it removed: what is in neither is asked for again, which loses
-time and no row. A run that is done needs none. A damaged line is an answer less. One thread uses an AnswerFile.
+They lie in files of lines beside the journal, `journal/answers-1.jsonl`, each with the prompt that it is for. Each
+process that opens the run begins a file, and another when that is full. The oldest go when there is more than a file
+holds: what they had is asked for again, which loses time and no row. A run that is done needs none. A damaged line is
+an answer less. One thread uses an AnswerFile.
 """
 
 import re
@@ -83,12 +84,12 @@ class AnswerFile:
             self._file.append(orjson.dumps(entry))
 
     def _begin(self) -> None:
-        """Begin the next file, and remove those before the one that was full."""
+        """Begin the next file, and remove the oldest while there is more than fits one that is full."""
         if self._file is not None:
             self._file.close()
+        while len(self._files) > 1 and sum(path.stat().st_size for path in self._files.values()) > BYTES:
+            remove(self._files.pop(min(self._files)))
         number = max(self._files, default=0) + 1
-        for old in [old for old in self._files if old < number - 1]:
-            remove(self._files.pop(old))
         path = self._owned.path / JOURNAL / f"answers-{number}.jsonl"
         self._owned.own_paths((path,))
         self._file = LineFile(path, self._salt)
