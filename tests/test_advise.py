@@ -18,8 +18,8 @@ from cai.advice.run import cost_of
 from cai.cli.main import cai as command_line
 from cai.core.errors import InputError
 from cai.data.examples.shaping import ExampleKind
-from cai.train.hardware import Workload
 from cai.train.machine import Machine
+from cai.train.model import ModelShape
 
 MACHINE = Machine("cpu", "2 CPU cores", 12 * 10**9, 2, False, False, 1, False)
 PAIRS = DataFacts("pairs", False, 5_000, 5_000, 800.0, False, 0.0, 0.0, {})
@@ -27,7 +27,7 @@ CHAT = ModelFacts("chat", 135_000_000, True, 0.25)
 
 
 def advised(counted: DataFacts, shape: ModelFacts = CHAT) -> list[str]:
-    facts = Facts("DATA", "MODEL", counted, shape, MACHINE)
+    facts = Facts("DATA", "MODEL", True, counted, shape, MACHINE)
     return [found.method for rule in RULES if (found := rule(facts)) is not None]
 
 
@@ -38,8 +38,8 @@ def advised(counted: DataFacts, shape: ModelFacts = CHAT) -> list[str]:
         ({"examples": FEW - 1}, ["generate", "dpo"]),
         ({"examples": MANY - 1}, ["dpo"]),
         ({"examples": MANY}, ["dpo", "reward"]),
-        ({"soft": True, "uncertain": 0.7}, ["dpo", "generate"]),
-        ({"uncertain": 0.7}, ["dpo"]),
+        ({"soft": True, "uncertain": 0.7}, ["dpo", "judge"]),
+        ({"soft": True, "uncertain": 0.3}, ["dpo"]),
         ({"kind": "prompts"}, ["generate", "grpo"]),
         ({"kind": "labelled", "good": 0.9}, ["kto"]),
         ({"kind": "scored"}, ["reward"]),
@@ -60,7 +60,7 @@ def test_a_base_model_is_not_told_to_learn_preferences_before_it_answers() -> No
 def test_every_recommendation_has_a_source_and_a_reason() -> None:
     kinds: tuple[ExampleKind, ...] = ("pairs", "labelled", "scored", "supervised", "prompts")
     cases = [replace(PAIRS, kind=kind, examples=size) for kind in kinds for size in (FEW - 1, FEW, MANY)]
-    found = [rule(Facts("DATA", "MODEL", counted, CHAT, MACHINE)) for counted in cases for rule in RULES]
+    found = [rule(Facts("DATA", "MODEL", True, counted, CHAT, MACHINE)) for counted in cases for rule in RULES]
     assert all(each.source and each.reason for each in found if each is not None)
 
 
@@ -95,23 +95,30 @@ def test_the_command_says_the_same_and_its_commands_exist(tmp_path: Path) -> Non
     assert methods == ["generate", "kto"]
 
 
+def test_only_a_run_can_be_judged_again_and_a_name_with_a_space_is_one_word(tmp_path: Path) -> None:
+    rows = [{"prompt": "Q", "chosen": "one", "rejected": "two", "chosen_probability": 0.55}]
+    advice = cai.advise(write(tmp_path / "my pairs.jsonl", rows))
+    assert [each.recommendation.method for each in advice.advised] == ["generate", "dpo"]
+    assert f"--data '{tmp_path}/my pairs.jsonl' --model" in advice.advised[1].command
+
+
 def test_data_without_an_example_is_refused_with_the_causes(tmp_path: Path) -> None:
     path = write(tmp_path / "pairs.jsonl", [{"prompt": "Q", "chosen": "one", "rejected": "one"}])
     with pytest.raises(InputError, match="holds no example to advise on"):
         cai.advise(path)
 
 
-def workload(trained: int, parameters: int = 1_000_000) -> Workload:
-    return Workload(parameters, trained, 2, 64, 1000, 0, None, 1, logits=False, quantized=False)
+def shape_of(adapter: int, parameters: int = 1_000_000) -> ModelShape:
+    return ModelShape(parameters, adapter, 2, 64, 1000, None)
 
 
 def test_costs_follow_parameters_tokens_and_the_machine() -> None:
-    whole = cost_of(MACHINE, workload(1_000_000), 1e6, 1e12)
+    whole = cost_of(MACHINE, shape_of(0), 1e6, 1e12)
     assert (whole.memory, whole.fits) == (16_000_000, True)
     assert whole.seconds == pytest.approx(6 * 1e6 * 1e6 / (1e12 * 0.33))
-    adapter = cost_of(MACHINE, workload(10_000), 1e6, 1e12)
-    assert adapter.seconds == pytest.approx(whole.seconds * 4 / 6)
+    adapter = cost_of(MACHINE, shape_of(10_000), 1e6, 1e12)
+    assert adapter.seconds == pytest.approx(whole.seconds * 4 / 6 * 1.01)
     assert adapter.memory < whole.memory
-    assert not cost_of(replace(MACHINE, memory=16_000_000), workload(1_000_000), 1e6, 1e12).fits
+    assert not cost_of(replace(MACHINE, memory=16_000_000), shape_of(0), 1e6, 1e12).fits
     assert "more than this machine has" in Cost(10**12, fits=False, seconds=60).sentence(draws=False)
     assert "drawing" in Cost(1, fits=True, seconds=60).sentence(draws=True)

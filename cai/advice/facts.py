@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 UNCERTAIN = (0.4, 0.6)
 """Between them a soft label hardly says which answer is better (the clamp of 2212.08073, section 4.1)."""
 
-_ANSWERS = ("completion", "chosen", "rejected", "messages", "text")
-
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
@@ -51,10 +49,14 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a rule looks at; `data` is how a command names the data, `model` how it names the model."""
+    """All that a rule looks at; `data` is how a command names the data, `model` how it names the model.
+
+    `is_run`: the data is a run of cai's, whose pairs can be judged again.
+    """
 
     data: str
     model: str
+    is_run: bool
     counted: DataFacts
     shape: ModelFacts
     machine: "Machine"

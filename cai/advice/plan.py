@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from cai.advice.facts import Facts, ModelFacts, count
 from cai.advice.settings import AdviseSettings
 from cai.data.examples.opening import open_examples
+from cai.data.examples.runs import is_run
 from cai.train.machine import find_machine
 from cai.train.model import ModelShape, find_source, load_tokenizer, measure
 from cai.train.quiet import silent_libraries
@@ -36,5 +37,5 @@ def plan_advise(settings: AdviseSettings) -> AdvisePlan:
         whole, adapted = (measure(source, adapter) for adapter in (AdapterSettings(), ADAPTER))
     rate = len(tokenizer.encode(_SAMPLE, add_special_tokens=False)) / len(_SAMPLE)
     shape = ModelFacts(source.name, whole.parameters, tokenizer.chat_template is not None, rate)
-    facts = Facts(str(settings.data), str(settings.model), counted, shape, machine)
+    facts = Facts(str(settings.data), str(settings.model), is_run(settings.data), counted, shape, machine)
     return AdvisePlan(settings, facts, whole, adapted, tuple(opened.remarks))

@@ -6,6 +6,7 @@ first is what to do first. Thresholds are the field's rules of thumb, or our own
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from shlex import quote
 from typing import Literal
 
 from cai.advice.facts import Facts
@@ -16,7 +17,7 @@ MANY = 10_000
 """Pairs from which a reward model and reinforcement learning are worth their trouble."""
 MOSTLY = 0.5
 
-Method = Literal["generate", "sft", "dpo", "kto", "orpo", "reward", "grpo"]
+Method = Literal["generate", "judge", "sft", "dpo", "kto", "orpo", "reward", "grpo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def _generate_from_prompts(facts: Facts) -> Recommendation | None:
         "generate",
         "there are prompts, and nothing says which answer is better: let the model answer, revise and judge first",
         "Constitutional AI, arXiv 2212.08073",
-        f"--constitution YOURS.yaml --prompts {facts.data}",
+        f"--constitution YOURS.yaml --prompts {quote(facts.data)}",
         trains=False,
     )
 
@@ -141,14 +142,14 @@ def _model_rewards(facts: Facts) -> Recommendation | None:
 
 def _judge_more(facts: Facts) -> Recommendation | None:
     counted = facts.counted
-    if counted.kind != "pairs" or not counted.soft or counted.uncertain < MOSTLY:
+    if not facts.is_run or counted.kind != "pairs" or counted.uncertain < MOSTLY:
         return None
     return Recommendation(
-        "generate",
+        "judge",
         f"{counted.uncertain:.0%} of the labels lie between 40 and 60 %, which hardly decides: judge each pair under "
         "more principles, or with a larger judge",
         "RLAIF, 2309.00267: agreement with people grows with the judge, 62.7 to 78.0 %",
-        f"--constitution YOURS.yaml --judge LARGER --judge-principles 4 --prompts {facts.data}",
+        f"{quote(facts.data)} --judge LARGER --judge-principles 4",
         trains=False,
     )
 

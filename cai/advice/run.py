@@ -7,13 +7,14 @@ a matrix product; training is taken to reach a third of that, so that a time is 
 """
 
 import time
+from shlex import quote
 
 import torch
 
 from cai.advice.outcome import Advice, Advised, Cost
 from cai.advice.plan import AdvisePlan
 from cai.advice.rules import RULES, Recommendation
-from cai.train.hardware import Workload, state_bytes
+from cai.train.hardware import state_bytes
 from cai.train.machine import Machine
 from cai.train.methods import find_method
 from cai.train.model import ModelShape
@@ -34,10 +35,11 @@ def advise(plan: AdvisePlan) -> Advice:
 def _advised(plan: AdvisePlan, recommendation: Recommendation, speed: float) -> Advised:
     method, facts = recommendation.method, plan.facts
     if not recommendation.trains:
-        return Advised(recommendation, f"cai {method} {recommendation.options} --model {facts.model}", None, "none")
+        model = [] if method == "judge" else ["--model", quote(facts.model)]
+        return Advised(recommendation, " ".join(["cai", method, recommendation.options, *model]), None, "none")
     whole, adapted = (_cost(plan, method, shape, speed) for shape in (plan.whole, plan.adapted))
     cost, adapter = (whole, "none") if whole.fits else (adapted, "lora")
-    words = ["cai train", method, "--data", facts.data, "--model", facts.model, recommendation.options]
+    words = ["cai train", method, "--data", quote(facts.data), "--model", quote(facts.model), recommendation.options]
     for option, value in (("--split", plan.settings.split), ("--shape", plan.settings.shape)):
         words += [] if value is None else [option, value]
     words += [] if adapter == "none" else ["--adapter", adapter]
@@ -48,20 +50,8 @@ def _advised(plan: AdvisePlan, recommendation: Recommendation, speed: float) -> 
 def _cost(plan: AdvisePlan, name: str, shape: ModelShape, speed: float) -> Cost:
     """Return what a method costs; of methods that draw responses the time of drawing is not in it."""
     method, counted = find_method(name), plan.facts.counted
-    workload = Workload(
-        parameters=shape.parameters + shape.adapter_parameters,
-        trained=shape.adapter_parameters or shape.parameters,
-        layers=shape.layers,
-        hidden=shape.hidden,
-        vocabulary=shape.vocabulary,
-        longest=0,
-        context=shape.context,
-        sequences=1,
-        logits=False,
-        quantized=False,
-    )
     tokens = counted.examples * counted.characters * plan.facts.shape.tokens_per_character * method.epochs
-    return cost_of(plan.facts.machine, workload, tokens, speed)
+    return cost_of(plan.facts.machine, shape, tokens, speed)
 
 
 def _facts(plan: AdvisePlan) -> list[str]:
@@ -80,11 +70,10 @@ def _facts(plan: AdvisePlan) -> list[str]:
     return told
 
 
-def cost_of(machine: Machine, workload: Workload, tokens: float, speed: float) -> Cost:
+def cost_of(machine: Machine, shape: ModelShape, tokens: float, speed: float) -> Cost:
     """Return what training on so many tokens costs; `speed` are the operations a second that were measured."""
-    memory = state_bytes(workload, "float32")
-    frozen = workload.trained < workload.parameters
-    operations = (4 if frozen else 6) * workload.parameters * workload.sequences * tokens
+    memory = state_bytes(shape.held, shape.trained, "float32", quantized=False)
+    operations = (4 if shape.adapter_parameters else 6) * shape.held * tokens
     return Cost(int(memory), memory <= machine.memory * _USABLE, operations / (speed * REACHED))
 
 

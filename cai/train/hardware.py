@@ -39,6 +39,10 @@ class Workload:
     logits: bool
     quantized: bool
 
+    def state(self, weights: Precision) -> float:
+        """Return the bytes that stay while it is trained, whatever the batch: see `state_bytes`."""
+        return state_bytes(self.parameters, self.trained, weights, quantized=self.quantized)
+
 
 @dataclass(frozen=True, slots=True)
 class Choices:
@@ -103,7 +107,7 @@ def settle(machine: Machine, workload: Workload, choices: Choices) -> Hardware:
     packing = _packing(machine, choices.packing)
     halved = bfloat16 and machine.kind == "cuda" and not _float32_fits(machine, workload)
     weights: Precision = "bfloat16" if halved else "float32"
-    free = machine.memory * _USABLE - state_bytes(workload, weights) / (machine.processes if machine.sharded else 1)
+    free = machine.memory * _USABLE - workload.state(weights) / (machine.processes if machine.sharded else 1)
     share = choices.batch // machine.processes
     plain = _micro_batch(
         share, length * workload.sequences, free, _token_bytes(workload, bfloat16, checkpointing=False)
@@ -162,16 +166,16 @@ def _float32_fits(machine: Machine, workload: Workload) -> bool:
     if workload.quantized or workload.trained < workload.parameters:
         return False
     room = machine.memory * _FULL_SHARE * (machine.processes if machine.sharded else 1)
-    return state_bytes(workload, "float32") <= room
+    return workload.state("float32") <= room
 
 
-def state_bytes(workload: Workload, weights: Precision) -> float:
-    """Return the bytes of weights, gradients and optimiser."""
-    frozen = workload.parameters - workload.trained if workload.trained < workload.parameters else 0
+def state_bytes(parameters: int, trained: int, weights: Precision, *, quantized: bool) -> float:
+    """Return the bytes of weights, gradients and optimiser; `parameters` are all, the trained ones among them."""
+    frozen = parameters - trained
     if frozen:
-        per_frozen = 0.6 if workload.quantized else 2 if weights == "bfloat16" else 4
-        return frozen * per_frozen + workload.trained * 16
-    return workload.trained * (16 if weights == "float32" else 8)
+        per_frozen = 0.6 if quantized else 2 if weights == "bfloat16" else 4
+        return frozen * per_frozen + trained * 16
+    return trained * (16 if weights == "float32" else 8)
 
 
 def _token_bytes(workload: Workload, bfloat16: bool, *, checkpointing: bool) -> float:

@@ -57,6 +57,16 @@ class ModelShape:
     vocabulary: int
     context: int | None
 
+    @property
+    def held(self) -> int:
+        """All parameters, the adapter's among them."""
+        return self.parameters + self.adapter_parameters
+
+    @property
+    def trained(self) -> int:
+        """The parameters that are trained: the adapter's, or all."""
+        return self.adapter_parameters or self.parameters
+
 
 def find_source(model: ModelSpec, adapter: AdapterSettings) -> ModelSource:
     """Return where the model lies."""

@@ -193,8 +193,8 @@ def _resolve(
     if context is not None and adapter.adapter == "prefix":
         context -= adapter.rank  # virtual tokens take places of their own
     workload = Workload(
-        parameters=shape.parameters + shape.adapter_parameters,
-        trained=shape.adapter_parameters or shape.parameters,
+        parameters=shape.held,
+        trained=shape.trained,
         layers=shape.layers,
         hidden=shape.hidden,
         vocabulary=shape.vocabulary,
