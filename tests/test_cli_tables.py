@@ -47,7 +47,7 @@ def test_only_what_was_exported_is_there_to_load(
     sft: SplitCounts, preference: SplitCounts, load: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = printed(capsys, (print_export, Path("r"), replace(EXPORT, sft=sft, preference=preference)))
-    assert out.splitlines()[-1] == f"{load}read: cai show r"
+    assert out.splitlines()[-1] == f"{load}read: cai show r{'; train: cai advise r' if load else ''}"
 
 
 def test_how_a_run_ended(capsys: pytest.CaptureFixture[str]) -> None:

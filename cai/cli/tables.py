@@ -155,9 +155,9 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
         if counts.size
     ]
     names = " and ".join([f'datasets.load_dataset("{run}", {written[0]})', *written[1:]]) if written else ""
-    load = f"load: {names}; " if written else ""
+    load, train = (f"load: {names}; ", f"; train: cai advise {location(run)}") if written else ("", "")
     # Soft-wrapped, because these lines are there to be copied.
-    console.print(f"{load}read: cai show {location(run)}", soft_wrap=True)
+    console.print(f"{load}read: cai show {location(run)}{train}", soft_wrap=True)
 
 
 def _print_standings(console: Console, export: "ExportSummary") -> None:
