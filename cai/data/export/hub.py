@@ -43,7 +43,7 @@ def hub_target(name: str, *, public: bool) -> HubTarget:
     """Return where to send an export; raises UsageError for what is no name, or when there is no token."""
     from huggingface_hub import get_token  # noqa: PLC0415  (it takes half a second to import)
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
-    from huggingface_hub.utils._validators import validate_repo_id  # noqa: PLC0415
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # noqa: PLC0415
 
     try:
         validate_repo_id(name)
@@ -115,8 +115,8 @@ def _one_sentence(api: "HfApi", target: HubTarget) -> Iterator[None]:
     except Exception as error:
         # The library does not list what it raises: its own, those of the HTTP client beneath, and of the uploader.
         raise StoreError(
-            f"{api.endpoint} cannot be reached for {target.name}: {_reason(error)}. The export lies in the run; the "
-            "same command sends it."
+            f"{target.name} did not come to {api.endpoint} ({_reason(error)}). The export lies in the run; the same "
+            "command sends it."
         ) from error
     finally:
         if shown:
