@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: install lock demo loop loop-check test test-slow test-docs test-chaos test-ray test-vllm test-real lint bench bench-peers bench-engines bench-training gpu-check tiny tiny-card clean
+.PHONY: install lock demo loop loop-check test test-slow test-docs test-tools test-chaos test-ray test-vllm test-real lint bench bench-peers bench-engines bench-training gpu-check tiny tiny-card clean
 
 install: $(STAMP)
 
@@ -62,6 +62,15 @@ test-slow: install
 # What the pages in docs/ say to type, typed; the first pages that people read are typed by `make test`.
 test-docs: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs
+
+# Exports read by the code of the tools that they are for (65 MB, without their own needs).
+test-tools: .venv/.tools
+	PYTHONPATH=.venv/tools OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m tools
+
+.venv/.tools: $(STAMP) requirements/tools.txt
+	rm -rf .venv/tools
+	$(PIP) install --quiet --no-deps --target .venv/tools -r requirements/tools.txt
+	touch .venv/.tools
 
 # Fuzzed inputs, a misbehaving server, damaged files, kills at random, and a search for secrets; the seed is fixed.
 # `make test-chaos CASES=20000` is the long lane.

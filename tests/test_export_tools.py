@@ -1,8 +1,7 @@
-"""Exports read by the tools' own code, each in a process of its own, where the tool is installed.
+"""Exports read by the tools' own code, each in a process of its own: `make test-tools`, which installs them.
 
-`pip install --no-deps llamafactory==0.9.5 axolotl==0.19.0 openrlhf==0.11.2 verl==0.9.1 argilla==2.8.0`, NeMo-RL from
-its repository, and what their imports miss, into a directory on PYTHONPATH: their models and trainers are not needed.
-What each demands of the columns is in `test_export_layouts.py` in any case.
+NeMo-RL is on no package index: its reader is tried where its repository is on PYTHONPATH. The tools' models and
+trainers are not needed. What each demands of the columns is in `test_export_layouts.py` in any case.
 """
 
 import json
@@ -17,6 +16,8 @@ import pytest
 from cai.data.export import ExportOptions, export_run
 from tests.layouts import make_run, records
 from tests.templates import SHIPPED
+
+pytestmark = pytest.mark.tools
 
 COMMON = """
 import json, os, sys
