@@ -37,7 +37,7 @@ def test_a_run_is_called_by_its_url_from_beginning_to_end(
     code, told, err = cai(*GENERATE, "6", "--out", url)
     assert code == 0, err
     assert f"done: 6 rows in {url} (" in " ".join(told.split())
-    assert f"read: cai show {url}\n" in told
+    assert f"read: cai show {url}; train: cai advise {url}\n" in told
     assert orjson.loads(contents(url)["run.json"])["settings"]["out"] == url
     machines.use("b")
     again = cai.told(*GENERATE, "8", "--out", url)
