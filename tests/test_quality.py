@@ -14,9 +14,12 @@ from cai.core.errors import InputError, UsageError
 from cai.core.records import Prompt, Row, Trace, Usage
 from cai.data.export import ExportOptions, export_run
 from cai.data.quality import FILTERS, Item, LedgerEntry, Quality, QualityPass, load_quality, read_ledger
+from cai.data.quality.items import ReadItem
+from cai.data.quality.personal import _ADDRESS, _CARD, _EMAIL, _IBAN, _PHONE, _RESIDENT
 from cai.rundir.layout import LEDGER
 from tests.storage import PROVENANCE, fill, make_row, user, verdict
 
+WRITTEN = {"email": _EMAIL, "card": _CARD, "iban": _IBAN, "resident-number": _RESIDENT, "phone": _PHONE, "address": _ADDRESS}
 EVERYTHING = replace(load_quality("strict"), actions=dict.fromkeys(FILTERS, "report"))
 QUESTION = "How do I get a red wine stain out of a white wool rug before my landlord comes by tomorrow?"
 
@@ -278,3 +281,11 @@ def test_what_is_no_ledger_is_told(tmp_path: Path) -> None:
     for name in ("ledger.parquet", "absent.parquet"):
         with pytest.raises(InputError, match="cannot be read as a ledger"):
             list(read_ledger(tmp_path / name))
+
+
+@given(st.data())
+def test_a_hint_is_in_everything_that_its_filter_finds(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(name for name, one in FILTERS.items() if one.hint is not None)))
+    text = data.draw(st.from_regex(WRITTEN[name]))
+    spans = FILTERS[name].find(ReadItem(example(text)), "completion")
+    assert not spans or name in found(example(text))

@@ -196,7 +196,11 @@ def _derivatives(strengths: Sequence[float], outcomes: Iterable[Outcome]) -> tup
 
 
 def _inverse(matrix: Matrix) -> Matrix:
-    """Return the inverse of a matrix that has one: precisions on its diagonal see to that."""
+    """Return the inverse of a symmetric matrix that has one: precisions on its diagonal see to that."""
+    if len(matrix) == 2:  # two answers are what most rows have, and numpy takes ten times as long for them
+        (first, shared), (_, second) = matrix
+        determinant = first * second - shared * shared
+        return [[second / determinant, -shared / determinant], [-shared / determinant, first / determinant]]
     import numpy as np  # noqa: PLC0415  (who ranks nothing does not wait for it)
 
     inverse: Matrix = np.linalg.inv(matrix).tolist() if matrix else []

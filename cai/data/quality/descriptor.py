@@ -1,5 +1,6 @@
 """What a quality filter is: its name, what it looks at, what is done about what it finds, and how it finds it."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -26,8 +27,8 @@ Clean: TypeAlias = Callable[[str, Spans], str | None]
 class QualityFilter:
     """One filter; `default` and `strict` are its actions under the settings of these names.
 
-    `find` is asked only of texts that have one of the `words` (in lower case), or one of the `marks` in their
-    characters as they are; of all texts where a filter has neither. `reason` goes on from "left out because". With a
+    `find` is asked only of texts that have one of the `words` (in lower case), one of the `marks` in their characters
+    as they are, or what `hint` finds; of all texts where a filter has none of these. `reason` goes on from "left out because". With a
     `mask` what is found is private: cleaning puts the mask in its place, and no file repeats what stood there. A
     filter of a set is only counted (`closers.py`), and its `find` finds nothing.
     """
@@ -40,6 +41,7 @@ class QualityFilter:
     strict: Action = "drop"
     words: frozenset[str] = frozenset()
     marks: tuple[str, ...] = ()
+    hint: re.Pattern[str] | None = None
     clean: Clean | None = None
     mask: str | None = None
 

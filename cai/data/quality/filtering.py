@@ -15,6 +15,10 @@ from cai.data.quality.ledger import LedgerEntry, Outcome, Record, excerpt, maske
 from cai.data.quality.settings import Quality
 
 
+_TURNS = 64
+"""Turns whose findings are kept at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Finding:
     filter: QualityFilter
@@ -29,11 +33,14 @@ class _Lookup:
     def __init__(self, filters: Iterable[QualityFilter]) -> None:
         filters = list(filters)
         self._order = {one.name: number for number, one in enumerate(filters)}
-        self._always = [one for one in filters if not (one.words or one.marks)]
+        self._always = [one for one in filters if not (one.words or one.marks or one.hint)]
+        self._by_hint: defaultdict[re.Pattern[str], list[QualityFilter]] = defaultdict(list)
         self._by_word: defaultdict[str, list[QualityFilter]] = defaultdict(list)
         for one in filters:
             for word in one.words:
                 self._by_word[word].append(one)
+            if one.hint is not None:
+                self._by_hint[one.hint].append(one)
         self._words = frozenset(self._by_word)
         marks = [(mark, one) for one in filters for mark in one.marks]
         self._marks = _Marks((mark, one) for mark, one in marks if mark.isascii())
@@ -43,6 +50,7 @@ class _Lookup:
         """Return the filters that have to look, in their order."""
         found = [one for word in self._words & text.vocabulary for one in self._by_word[word]]
         found += self._marks.of(text.text)
+        found += [one for hint, filters in self._by_hint.items() if hint.search(text.text) for one in filters]
         if not text.text.isascii():
             found += self._other_marks.of(text.text)
         if not found:
@@ -86,6 +94,7 @@ class QualityPass:
         self._pairs = [one for one in active if one.scope == "pair"]
         self._closers = Closers() if any(one.scope == "set" for one in active) else None
         self._order = {one.name: number for number, one in enumerate(active)}
+        self._read_turns: dict[str, list[tuple[QualityFilter, Spans]]] = {}
         self.is_off = not active
 
     def keep(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -147,9 +156,8 @@ class QualityPass:
         if self._looks_at_turns:
             found += [
                 _Finding(one, self._action(one, name), name, spans)
-                for name, text in read.turns.items()
-                for one in self._turns.of(text)
-                if (spans := one.find(read, name))
+                for name in read.turns
+                for one, spans in self._in_turn(read, name)
             ]
         if REJECTED in read.answers:
             found += [
@@ -158,6 +166,16 @@ class QualityPass:
                 if (spans := one.find(read, CHOSEN))
             ]
         return found
+
+    def _in_turn(self, read: ReadItem, name: str) -> list[tuple[QualityFilter, Spans]]:
+        """Return what is found in a turn of the prompt. Answers to one prompt come together: it is read for the first."""
+        text = read.turns[name]
+        if text.text not in self._read_turns:
+            if len(self._read_turns) >= _TURNS:
+                self._read_turns.clear()
+            looked = ((one, one.find(read, name)) for one in self._turns.of(text))
+            self._read_turns[text.text] = [(one, spans) for one, spans in looked if spans]
+        return self._read_turns[text.text]
 
     def _action(self, one: QualityFilter, name: str) -> Action:
         action = self._quality.actions[one.name]

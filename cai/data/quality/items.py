@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from cai.core.records import Message
 from cai.core.words import Text
@@ -10,6 +10,9 @@ from cai.core.words import Text
 COMPLETION, CHOSEN, REJECTED = "completion", "chosen", "rejected"
 PROMPT = "prompt"
 """The field of a prompt's turn is `prompt.N`, counted from 0."""
+
+_read = lru_cache(maxsize=64)(Text)
+"""A prompt and its answers come again in each dataset of a run: their words are found once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +39,21 @@ class ReadItem:
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.answers = {name: Text(text) for name, text in item.answers.items()}
+        self.answers = {name: _read(text) for name, text in item.answers.items()}
 
     @cached_property
     def turns(self) -> dict[str, Text]:
         """The prompt's turns, by field."""
-        return {f"{PROMPT}.{number}": Text(turn["content"]) for number, turn in enumerate(self.item.messages)}
+        return {f"{PROMPT}.{number}": _read(turn["content"]) for number, turn in enumerate(self.item.messages)}
 
     @cached_property
     def question(self) -> Text:
         """The last turn of the prompt, empty where it has none."""
-        return Text(self.item.messages[-1]["content"] if self.item.messages else "")
+        return _read(self.item.messages[-1]["content"] if self.item.messages else "")
 
     def critique(self, name: str) -> Text:
         """Return the critique that came before an answer, empty where none is known."""
-        return Text(self.item.critiques.get(name, ""))
+        return _read(self.item.critiques.get(name, ""))
 
     def text(self, name: str) -> Text:
         """Return the text of a field."""

@@ -66,11 +66,14 @@ def _matching(pattern: re.Pattern[str], is_one: Callable[[str], bool] = bool) ->
     return find
 
 
-def _masked(name: str, reason: str, find: Find, marks: tuple[str, ...], mask: str) -> QualityFilter:
-    return QualityFilter(name, "text", reason, find, default="report", strict="clean", marks=marks, mask=mask)
+def _masked(name: str, reason: str, find: Find, hint: re.Pattern[str], mask: str) -> QualityFilter:
+    return QualityFilter(name, "text", reason, find, default="report", strict="clean", hint=hint, mask=mask)
 
 
-_DIGITS = tuple("0123456789")
+_AT = re.compile("@")
+_NUMBER = re.compile(r"\d(?:[ .()-]{0,2}[\dA-Z]){8}")
+"""What each of the numbers has in it: nine digits or letters with little between them."""
+_HOUSE = re.compile(r"\d(?: [A-Z]|(?<=[로길]\d)|(?<=[로길] \d))")
 
 PERSONAL = (
     QualityFilter(
@@ -87,24 +90,24 @@ PERSONAL = (
         "email",
         "it has an e-mail address in it",
         _matching(_EMAIL, lambda text: not _NOBODY.search(text)),
-        ("@",),
+        _AT,
         "[email]",
     ),
-    _masked("card", "it has the number of a payment card in it", _matching(_CARD, is_card), _DIGITS, "[card]"),
-    _masked("iban", "it has the number of a bank account in it", _matching(_IBAN, is_iban), _DIGITS, "[iban]"),
+    _masked("card", "it has the number of a payment card in it", _matching(_CARD, is_card), _NUMBER, "[card]"),
+    _masked("iban", "it has the number of a bank account in it", _matching(_IBAN, is_iban), _NUMBER, "[iban]"),
     _masked(
         "resident-number",
         "it has a resident number of Korea in it",
         _matching(_RESIDENT, is_resident_number),
-        _DIGITS,
+        _NUMBER,
         "[resident number]",
     ),
     _masked(
         "phone",
         "it has a telephone number in it",
         _matching(_PHONE, lambda text: not _FREE.search(text) and sum(map(str.isdecimal, text)) >= 9),
-        _DIGITS,
+        _NUMBER,
         "[phone]",
     ),
-    _masked("address", "it has what looks like an address in it", _matching(_ADDRESS), _DIGITS, "[address]"),
+    _masked("address", "it has what looks like an address in it", _matching(_ADDRESS), _HOUSE, "[address]"),
 )
