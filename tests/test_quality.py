@@ -19,7 +19,14 @@ from cai.data.quality.personal import _ADDRESS, _CARD, _EMAIL, _IBAN, _PHONE, _R
 from cai.rundir.layout import LEDGER
 from tests.storage import PROVENANCE, fill, make_row, user, verdict
 
-WRITTEN = {"email": _EMAIL, "card": _CARD, "iban": _IBAN, "resident-number": _RESIDENT, "phone": _PHONE, "address": _ADDRESS}
+WRITTEN = {
+    "email": _EMAIL,
+    "card": _CARD,
+    "iban": _IBAN,
+    "resident-number": _RESIDENT,
+    "phone": _PHONE,
+    "address": _ADDRESS,
+}
 EVERYTHING = replace(load_quality("strict"), actions=dict.fromkeys(FILTERS, "report"))
 QUESTION = "How do I get a red wine stain out of a white wool rug before my landlord comes by tomorrow?"
 

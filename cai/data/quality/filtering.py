@@ -14,7 +14,6 @@ from cai.data.quality.items import CHOSEN, COMPLETION, PROMPT, REJECTED, Item, R
 from cai.data.quality.ledger import LedgerEntry, Outcome, Record, excerpt, masked_excerpt
 from cai.data.quality.settings import Quality
 
-
 _TURNS = 64
 """Turns whose findings are kept at once."""
 
@@ -168,7 +167,7 @@ class QualityPass:
         return found
 
     def _in_turn(self, read: ReadItem, name: str) -> list[tuple[QualityFilter, Spans]]:
-        """Return what is found in a turn of the prompt. Answers to one prompt come together: it is read for the first."""
+        """Return what is found in a turn of the prompt; answers to one prompt come together, and it is read for one."""
         text = read.turns[name]
         if text.text not in self._read_turns:
             if len(self._read_turns) >= _TURNS:
