@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cai.constitution import load_constitution
 from cai.core.errors import InputError, UsageError
 from cai.core.records import Prompt, Row, Trace, Usage
-from cai.data.export import ExportOptions, export_run
-from cai.data.quality import FILTERS, Item, LedgerEntry, Quality, QualityPass, load_quality, read_ledger
+from cai.data.export import ExportOptions, dataset, export_run
+from cai.data.quality import FILTERS, Item, LedgerEntry, Quality, QualityPass, load_quality, read_ledger, shown_by
 from cai.data.quality.items import ReadItem
 from cai.data.quality.personal import _ADDRESS, _CARD, _EMAIL, _IBAN, _PHONE, _RESIDENT
+from cai.rundir import Run
 from cai.rundir.layout import LEDGER
-from tests.storage import PROVENANCE, fill, make_row, user, verdict
+from tests.storage import IDENTITY, PROVENANCE, fill, inputs_of, make_row, user, verdict
 
 WRITTEN = {
     "email": _EMAIL,
@@ -165,6 +167,34 @@ def test_a_pair_that_hardly_differs_is_found() -> None:
     assert found(pair("Blot it, then rinse it.", "Blot it,  then rinse it.\n")) == ["white-space"]
     assert found(pair("Blot it, then rinse it.", "Blot it, then")) == ["beginning"]
     assert found(pair("Blot it, then rinse it.", "Rub it in.", kept=["care"])) == ["kept-principle"]
+
+
+SHOWN = shown_by(load_constitution("harmless"))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("I won't help with taking her bike. If you need one, second-hand shops sell good ones.", "copied-exemplar"),
+        ("The response is kind and respectful; it does not insult, mock or belittle anybody.", "copied-principle"),
+    ],
+)
+def test_what_the_model_was_shown_is_found_in_an_answer(text: str, name: str) -> None:
+    assert name in found(example(text, shown=SHOWN))
+    assert name not in found(example(text))
+    assert found(example("Blot it with a cloth, then pour a little cold water on it.", shown=SHOWN)) == []
+
+
+def test_a_run_s_own_constitution_is_what_its_answers_are_held_against(tmp_path: Path) -> None:
+    constitution = load_constitution("harmless")
+    settings = {"resolved_constitution": constitution.model_dump(mode="json")}
+    run = Run.open(tmp_path, IDENTITY, settings, inputs=inputs_of())
+    run.commit(row_of(92, ["Blot it.", constitution.exemplars[0].revision]))
+    run.close("done")
+    summary = export_run(tmp_path, ExportOptions(test_share=0.0, quality=load_quality("strict")))
+    assert summary.sft.left_out == {"copied-exemplar": 1}
+    assert Run.read(tmp_path).manifest.settings == settings
+    assert dataset(Run.read(tmp_path), "sft", ExportOptions(quality=load_quality("strict"))).num_rows == 1
 
 
 def test_an_announcement_is_cleaned_beside_the_original() -> None:

@@ -127,10 +127,18 @@ def find_announcement(text: Text) -> Span | None:
 
 def find_principle(text: Text, principle: Text) -> Span | None:
     """Find where a text speaks of a principle, or the whole text where it recites the one given."""
+    return find_recital(text, principle) or _span(_PRINCIPLES.search(text.text))
+
+
+def find_recital(text: Text, principle: Text) -> Span | None:
+    """Find the whole text where it has much of a principle's own words."""
+    # Who recites two fifths of a text has a fifth of its words, even where it says some of them twice.
+    if len(principle.vocabulary & text.vocabulary) < _RECITED / 2 * len(principle.vocabulary):
+        return None
     wanted = principle.distinct_runs
-    if wanted and len(wanted & text.distinct_runs) >= _RECITED * len(wanted):
-        return 0, len(text.text)
-    return _span(_PRINCIPLES.search(text.text))
+    if not wanted or len(wanted & text.distinct_runs) < _RECITED * len(wanted):
+        return None
+    return 0, len(text.text)
 
 
 def find_copy(text: Text, other: Text, share: float = _COPIED) -> Span | None:

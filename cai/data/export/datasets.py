@@ -21,7 +21,7 @@ from cai.data.export.filtering import (
 from cai.data.export.selecting import not_selected, settled
 from cai.data.export.splits import ROWS_PER_BATCH, pack, split_of
 from cai.data.export.summary import ExportOptions
-from cai.data.quality import QualityPass, Record, count_left_out
+from cai.data.quality import NOTHING_SHOWN, QualityPass, Record, ShownTexts, count_left_out, shown_in
 from cai.rundir import RunReader
 
 if TYPE_CHECKING:
@@ -84,10 +84,16 @@ DATASETS: Mapping[DatasetName, RunDataset] = {
 
 
 class ExampleMaker:
-    """Makes the examples of one dataset, row by row, filtered as the options say; `record` hears of the rest."""
+    """Makes the examples of one dataset, row by row, filtered as the options say; `record` hears of the rest.
 
-    def __init__(self, name: DatasetName, options: ExportOptions, record: Record) -> None:
+    `shown` are the constitution's texts, of which answers may be copies.
+    """
+
+    def __init__(
+        self, name: DatasetName, options: ExportOptions, record: Record, shown: ShownTexts = NOTHING_SHOWN
+    ) -> None:
         self._made = DATASETS[name]
+        self._shown = shown
         self._options = options
         self._record = record
         self._quality = QualityPass(options.quality, name, record)
@@ -96,7 +102,7 @@ class ExampleMaker:
         """Yield the examples of a row; of those that are selected from, the first that filters leave."""
         made = self._made.examples(row, self._options, self._record)
         for example in made:
-            kept = example if self._quality.is_off else self._made.filter(self._quality, row, example)
+            kept = example if self._quality.is_off else self._made.filter(self._quality, self._shown, row, example)
             if kept is None:
                 continue
             if not self._quality.is_off and not self._options.quality.cleans:
@@ -127,7 +133,8 @@ def dataset(
     from datasets import Dataset  # noqa: PLC0415  (it takes seconds to import)
 
     options = settled(options or ExportOptions(), run.manifest)
-    maker = ExampleMaker(name, options, count_left_out(Counter() if left_out is None else left_out))
+    record = count_left_out(Counter() if left_out is None else left_out)
+    maker = ExampleMaker(name, options, record, shown_in(run.manifest.settings))
     schema = DATASETS[name].schema(options)
     waiting: list[dict[str, Any]] = []
     tables = [schema.empty_table()]

@@ -10,19 +10,19 @@ import pyarrow as pa
 
 from cai.core.records import Round, Row, Trace
 from cai.data.export.answers import answers_of
-from cai.data.quality import CHOSEN, COMPLETION, REJECTED, Item, QualityPass
+from cai.data.quality import CHOSEN, COMPLETION, REJECTED, Item, QualityPass, ShownTexts
 from cai.method.critique import CLEARLY_KEPT
 
 Example: TypeAlias = dict[str, Any]
 
-Filter: TypeAlias = Callable[[QualityPass, Row, Example], Example | None]
+Filter: TypeAlias = Callable[[QualityPass, ShownTexts, Row, Example], Example | None]
 """Returns what filters leave of a row's example; with `cleaned_from`, and None where it is left out."""
 
 CLEANED_FROM = pa.field("cleaned_from", pa.list_(pa.struct([("field", pa.string()), ("text", pa.string())])))
 """What texts were before a filter cleaned them; a column where a filter may clean."""
 
 
-def filter_example(quality: QualityPass, row: Row, example: Example) -> Example | None:
+def filter_example(quality: QualityPass, shown: ShownTexts, row: Row, example: Example) -> Example | None:
     """Filter an SFT example."""
     (trace,) = (trace for trace in row.traces if trace.sample == example["sample"])
     critique = trace.rounds[example["round"] - 1].critique if example["round"] else None
@@ -34,6 +34,7 @@ def filter_example(quality: QualityPass, row: Row, example: Example) -> Example 
             place=f"sample {trace.sample}, round {example['round']}",
             tags=row.prompt.tags,
             critiques={COMPLETION: critique} if critique else {},
+            shown=shown,
         )
     )
     if item is None:
@@ -42,7 +43,7 @@ def filter_example(quality: QualityPass, row: Row, example: Example) -> Example 
     return _changed(example, item, {COMPLETION: answer, "messages": [*item.messages, *answer]})
 
 
-def filter_pair(quality: QualityPass, row: Row, pair: Example) -> Example | None:
+def filter_pair(quality: QualityPass, shown: ShownTexts, row: Row, pair: Example) -> Example | None:
     """Filter a preference pair."""
     sources = {CHOSEN: pair["chosen_source"], REJECTED: pair["rejected_source"]}
     item = quality.check(
@@ -54,6 +55,7 @@ def filter_pair(quality: QualityPass, row: Row, pair: Example) -> Example | None
             tags=row.prompt.tags,
             critiques=_critiques(row, sources),
             kept=_kept_by_both(row, pair),
+            shown=shown,
         )
     )
     if item is None:
@@ -61,7 +63,7 @@ def filter_pair(quality: QualityPass, row: Row, pair: Example) -> Example | None
     return _changed(pair, item, {name: [{**pair[name][0], "content": item.answers[name]}] for name in sources})
 
 
-def filter_ranking(quality: QualityPass, row: Row, ranking: Example) -> Example | None:
+def filter_ranking(quality: QualityPass, shown: ShownTexts, row: Row, ranking: Example) -> Example | None:
     """Filter the answers of a ranking."""
     answers: list[Example] = []
     cleaned_from: dict[str, str | None] = {}
@@ -75,6 +77,7 @@ def filter_ranking(quality: QualityPass, row: Row, ranking: Example) -> Example 
                 place=answer["source"],
                 tags=row.prompt.tags,
                 critiques=_critiques(row, {COMPLETION: answer["source"]}),
+                shown=shown,
             )
         )
         if item is not None:

@@ -10,12 +10,14 @@ from cai.data.quality.filters import FILTERS
 from cai.data.quality.items import CHOSEN, COMPLETION, PROMPT, REJECTED, Item
 from cai.data.quality.ledger import LedgerEntry, LedgerWriter, Record, count_left_out, read_ledger, whole
 from cai.data.quality.settings import DEFAULT_QUALITY, Quality, load_quality
+from cai.data.quality.shown import NOTHING_SHOWN, ShownTexts, shown_by, shown_in
 
 __all__ = [
     "CHOSEN",
     "COMPLETION",
     "DEFAULT_QUALITY",
     "FILTERS",
+    "NOTHING_SHOWN",
     "PROMPT",
     "REJECTED",
     "Action",
@@ -26,8 +28,11 @@ __all__ = [
     "QualityFilter",
     "QualityPass",
     "Record",
+    "ShownTexts",
     "count_left_out",
     "load_quality",
     "read_ledger",
+    "shown_by",
+    "shown_in",
     "whole",
 ]

@@ -13,6 +13,7 @@ from cai.method.junk import (
     find_critique,
     find_loop,
     find_principle,
+    find_recital,
     find_speakers,
 )
 
@@ -62,6 +63,11 @@ def _outside_code(pattern: re.Pattern[str], text: str) -> Spans:
         return found
     code = [one.span() for one in _CODE.finditer(text)]
     return [span for span in found if not any(start <= span[0] < end for start, end in code)]
+
+
+def _recital(read: ReadItem, name: str) -> Spans:
+    text = read.text(name)
+    return _one(next((found for one in read.item.shown.principles if (found := find_recital(text, one))), None))
 
 
 def _fence(read: ReadItem, name: str) -> Spans:
@@ -133,6 +139,16 @@ ANSWERS = (
         default="report",
         words=frozenset({"principle", "principles"}),
         marks=("원칙",),
+    ),
+    QualityFilter(
+        "copied-principle", "answer", "it recites a principle of the constitution", _recital, default="report"
+    ),
+    QualityFilter(
+        "copied-exemplar",
+        "answer",
+        "most of it stands in the constitution's exemplars",
+        lambda read, name: _one(find_copy(read.text(name), read.item.shown.exemplars)),
+        default="report",
     ),
     QualityFilter(
         "copied-critique",

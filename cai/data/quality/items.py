@@ -6,6 +6,7 @@ from functools import cached_property, lru_cache
 
 from cai.core.records import Message
 from cai.core.words import Text
+from cai.data.quality.shown import NOTHING_SHOWN, ShownTexts
 
 COMPLETION, CHOSEN, REJECTED = "completion", "chosen", "rejected"
 PROMPT = "prompt"
@@ -20,7 +21,8 @@ class Item:
     """One example (its answer is `completion`) or one pair (`chosen` and `rejected`), and what is known around it.
 
     `place` says where it comes from. `critiques` are what the model had said of the answer's predecessor, by field.
-    `kept` are principles that the pair was judged under although each answer had been found to keep them.
+    `kept` are principles that the pair was judged under although each answer had been found to keep them. `shown` are
+    texts of the constitution that the model may have read.
     `cleaned_from` has the text as it was, by field, of what a filter cleaned; None where that is private.
     """
 
@@ -31,6 +33,7 @@ class Item:
     tags: Sequence[str] = ()
     critiques: Mapping[str, str] = field(default_factory=dict)
     kept: Sequence[str] = ()
+    shown: ShownTexts = NOTHING_SHOWN
     cleaned_from: Mapping[str, str | None] = field(default_factory=dict)
 
 
