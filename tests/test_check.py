@@ -104,6 +104,26 @@ def test_findings_are_listed_from_data_and_from_the_ledger_that_a_check_left(
     assert "there is no filter 'nothing'; there are " in err
 
 
+def test_what_training_at_a_length_cuts_is_counted_and_listed(tmp_path: Path, cai: Cai) -> None:
+    long = "word " * 60
+    rows = [
+        {"prompt": "Short?", "chosen": "Yes.", "rejected": "No."},
+        {"prompt": "Same?", "chosen": f"{long}a", "rejected": f"{long}b"},
+        {"prompt": "Other?", "chosen": f"a {long}", "rejected": f"b {long}"},
+        {"prompt": long, "chosen": f"{long}a", "rejected": f"{long}b"},
+    ]
+    path = tmp_path / "long.jsonl"
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    result = package.check(path, tokenizer="tiny", max_length=48, progress=False)
+    assert result.measurement("answers that do not fit").found.value == 3 / 4
+    assert result.measurement("pairs alike once cut").found.value == 1 / 4
+    assert [entry.place for entry in result.findings("alike-once-cut")] == ["long.jsonl:2"]
+    assert "the answers of 1 pairs are the same in their first 48 tokens" in result.sentences
+    assert not package.check(path, tokenizer="tiny", max_length=4096, progress=False).findings("alike-once-cut")
+    code, _, err = cai("check", str(path), "--max-length", "48")
+    assert (code, err) == (2, "cai: --tokenizer and --max-length belong together: give both, or neither\n")
+
+
 def test_a_directory_holds_the_check_of_one_dataset(pairs: Path, tmp_path: Path) -> None:
     out, other = tmp_path / "checked", tmp_path / "other.jsonl"
     other.write_bytes(pairs.read_bytes())

@@ -42,12 +42,18 @@ def examples(kind: ExampleKind, rows: list[dict[str, Any]]) -> Examples:
         ("supervised", [{"messages": user(SHORT) + assistant(LONG)}], (1, 0)),
         ("supervised", [{"text": LONG}, {"text": SHORT}], (1, 0)),
         ("pairs", [{"prompt": user(SHORT), "chosen": assistant(SHORT), "rejected": assistant(LONG)}], (1, 0)),
-        ("pairs", [{"prompt": user(SHORT), "chosen": assistant(LONG), "rejected": assistant(LONG)}], (1, 0)),
+        ("pairs", [{"prompt": user(SHORT), "chosen": assistant(LONG), "rejected": assistant(LONG)}], (1, 0, 1)),
+        (
+            "pairs",
+            [{"prompt": user(SHORT), "chosen": assistant(LONG), "rejected": assistant(f"Well, {LONG}")}],
+            (1, 0, 0),
+        ),
+        ("pairs", [{"prompt": user(LONG), "chosen": assistant(LONG), "rejected": assistant(LONG)}], (0, 1, 0)),
         ("labelled", [{"prompt": user(SHORT), "completion": assistant(LONG), "label": True}], (1, 0)),
         ("prompts", [{"prompt": user(LONG)}], (0, 0)),
     ],
 )
-def test_what_does_not_fit_is_counted(kind: ExampleKind, rows: list[dict[str, Any]], expected: tuple[int, int]) -> None:
+def test_what_does_not_fit_is_counted(kind: ExampleKind, rows: list[dict[str, Any]], expected: tuple[int, ...]) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
     assert count_cut(tokenizer, examples(kind, rows), 48) == Cut(48, *expected)
 
@@ -56,7 +62,7 @@ def test_cut_answers_are_said_in_the_plan_the_summary_and_the_card(tmp_path: Pat
     rows = [{"prompt": f"{i}?", "completion": LONG if i < 3 else SHORT} for i in range(10)]
     rows.append({"prompt": LONG, "completion": SHORT})
     settings = settings_for(tmp_path, "sft", rows)
-    assert plan_train(settings).as_json()["data"]["cut"] == {"length": 48, "answers": 3, "prompts": 1}
+    assert plan_train(settings).as_json()["data"]["cut"] == {"length": 48, "answers": 3, "prompts": 1, "same": 0}
     told: list[str] = []
     summary = train(settings, told.append)
     assert "3 answers are cut at 48 tokens; raise --max-length" in told

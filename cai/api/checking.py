@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cai.api.given import Data, data_sources, optional_directory
-from cai.api.options import checked
+from cai.api.given import Data, checkpoint_spec, data_sources, optional_directory
+from cai.api.options import CountOfTwo, checked
 from cai.api.showing import Showing
 from cai.check.results import DataCheck
 from cai.check.settings import CheckedKind, DataCheckSettings
@@ -20,6 +20,8 @@ def check(
     shape: str | None = None,
     against: Sequence[str | Path] = (),
     near_duplicates: bool = True,
+    tokenizer: str | Path | None = None,
+    max_length: CountOfTwo | None = None,
     quality: str = "default",
     out: str | Path | None = None,
     fresh: bool = False,
@@ -31,7 +33,9 @@ def check(
     of), `split` the split of a dataset with several, `shape` the layout of a public one where its columns do not tell.
     `against` are evaluation prompts that should not be in it, files
     or names of shipped sets (none: all of these). `near_duplicates=False` leaves out the comparison of all rows, which
-    takes most of the time. `quality` is `default`, `strict`, `none` or a YAML file: which filters look for what.
+    takes most of the time. With `tokenizer`, a model, and `max_length` tokens it counts what training at this length
+    cuts off, and pairs that are then the same. `quality` is `default`, `strict`, `none` or a YAML file: which filters
+    look for what.
     `out` is a directory for the table and the ledger of all findings, `fresh` discards the check that is in it.
     `progress=False` tells nothing.
 
@@ -53,6 +57,8 @@ def check(
         shape=shape,
         against=tuple(DataSource.parse(str(one)) for one in against),
         near_duplicates=near_duplicates,
+        tokenizer=None if tokenizer is None else checkpoint_spec(tokenizer),
+        max_length=max_length,
         quality=quality,
         out=optional_directory(out, "out"),
         fresh=fresh,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from cai.check.settings import DataCheckSettings
 from cai.core.addresses import DataSource
@@ -16,18 +17,24 @@ from cai.data.examples.tables import Example, TableExamples
 from cai.data.quality import Quality, load_quality
 from cai.data.quality.settings import NAMED, NONE
 from cai.data.validation.contamination import EvaluationPrompt
+from cai.models.backends import installed
+from cai.models.checkpoint.resolve import Checkpoint
 from cai.rundir import Run, RunReader, checkout
 
 
 @dataclass(frozen=True, slots=True)
 class DataCheckPlan:
-    """A check with everything opened that it reads; `run` is the run that the data is, None where it is none."""
+    """A check with everything opened that it reads; `run` is the run that the data is, None where it is none.
+
+    `tokenizer` is what examples are cut with, transformers' own; None where they are not.
+    """
 
     settings: DataCheckSettings
     examples: TableExamples | RunExamples
     run: RunReader | None
     quality: Quality
     evaluation_prompts: tuple[EvaluationPrompt, ...]
+    tokenizer: Any
     remarks: tuple[str, ...]
 
     @property
@@ -37,13 +44,14 @@ class DataCheckPlan:
 
 
 def plan_check(settings: DataCheckSettings) -> DataCheckPlan:
-    """Open all that a check reads; raises UsageError or RunError in one sentence."""
+    """Open all that a check reads; raises UsageError, RunError or ModelError in one sentence."""
     quality = load_quality(settings.quality)
+    tokenizer = _tokenizer(settings)
     prompts = tuple(prompt for source in _sets(settings.against) for prompt in _read(source))
     if not is_run(settings.data):
         examples = open_examples(settings.data, settings.kind, split=settings.split, shape=settings.shape)
         told = (f"{examples.name} is read as {examples.kind}", *examples.remarks)
-        return DataCheckPlan(settings, examples, None, quality, prompts, told)
+        return DataCheckPlan(settings, examples, None, quality, prompts, tokenizer, told)
     for name, given in (("--split", settings.split), ("--shape", settings.shape)):
         if given is not None:
             raise UsageError(f"{name} is for files and datasets, and {settings.data} is a run.")
@@ -51,7 +59,20 @@ def plan_check(settings: DataCheckSettings) -> DataCheckPlan:
     reader = Run.read(checkout(str(place)) if place.is_url else expand(place.reveal()))
     run = _of_run(settings)
     told = (f"{run.name} is read as {run.kind}, before filters",)
-    return DataCheckPlan(settings, run, reader, quality, prompts, told)
+    return DataCheckPlan(settings, run, reader, quality, prompts, tokenizer, told)
+
+
+def _tokenizer(settings: DataCheckSettings) -> Any:
+    """Return the tokenizer that examples are cut with, None where none is named; raises UsageError, ModelError."""
+    spec = settings.tokenizer
+    if (spec is None) != (settings.max_length is None):
+        raise UsageError("--tokenizer and --max-length belong together: give both, or neither")
+    if spec is None:
+        return None
+    with installed(spec):
+        from cai.models.checkpoint.pretrained import open_tokenizer  # noqa: PLC0415  (optional, and seconds to import)
+
+        return open_tokenizer(Checkpoint.resolve(spec.weights).tokenizer)
 
 
 def _of_run(settings: DataCheckSettings) -> TableExamples | RunExamples:

@@ -20,6 +20,7 @@ from cai.data.validation.items import BESIDE, CheckedItem, item_of
 from cai.data.validation.run_facts import read_run_facts
 from cai.data.validation.set_findings import identity, record_set_findings, rows_of
 from cai.data.validation.table import validate
+from cai.data.validation.truncation import Truncator
 from cai.rundir import RunReader
 from cai.rundir.files import refusal
 
@@ -64,6 +65,7 @@ def _collect(plan: DataCheckPlan, record: Record, say: Say) -> CollectedSet:
         examples.layout,
         near_duplicates=plan.settings.near_duplicates,
         contamination=Contamination(plan.evaluation_prompts),
+        truncator=_truncator(plan),
         tell=_telling(say),
     )
     if plan.run is not None:
@@ -74,6 +76,11 @@ def _collect(plan: DataCheckPlan, record: Record, say: Say) -> CollectedSet:
     most = SHOWN if plan.settings.out is None else None
     record_set_findings(again, found, plan.evaluation_prompts, record, most)
     return found
+
+
+def _truncator(plan: DataCheckPlan) -> Truncator | None:
+    length = plan.settings.max_length
+    return None if length is None else Truncator(plan.tokenizer, length)
 
 
 def _filtered(plan: DataCheckPlan, record: Record) -> Iterator[Example | BrokenRow]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from cai.core.addresses import DataSource
+from cai.models.spec import ModelSpec
 
 CheckedKind = Literal["supervised", "pairs", "labelled", "scored", "prompts"]
 """What examples are read as; ranked answers are read as pairs."""
@@ -14,6 +15,7 @@ CheckedKind = Literal["supervised", "pairs", "labelled", "scored", "prompts"]
 class DataCheckSettings:
     """One `cai check DATA`; None for `kind` means what the data says most of, for `shape` what its columns tell.
 
+    `tokenizer` and `max_length` say how training would cut its examples; neither: nobody looks.
     `against` are the sets that prompts are compared with, by file or name; none means those that ship with cai.
     """
 
@@ -23,6 +25,8 @@ class DataCheckSettings:
     shape: str | None = None
     against: tuple[DataSource, ...] = ()
     near_duplicates: bool = True
+    tokenizer: ModelSpec | None = None
+    max_length: int | None = None
     quality: str = "default"
     out: Path | None = None
     fresh: bool = False

@@ -15,11 +15,12 @@ from cai.check.plan import plan_check
 from cai.check.results import SHOWN, DataCheck
 from cai.check.run import check as run_check
 from cai.check.settings import CheckedKind, DataCheckSettings
-from cai.cli.options import LOCAL_FOLDER, QUIET, confirm_fresh
+from cai.cli.options import LOCAL_FOLDER, QUIET, Count, confirm_fresh
 from cai.cli.screen import Screen, assembled, shown
 from cai.cli.terminal import print_json, remark
 from cai.core.addresses import DataSource
 from cai.data.quality import LedgerEntry, read_ledger
+from cai.models.spec import ModelSpec
 
 
 @click.command()
@@ -43,6 +44,13 @@ from cai.data.quality import LedgerEntry, read_ledger
     help="Compare every row with every other by MinHash: most of the time of a large set.",
 )
 @click.option(
+    "--tokenizer",
+    type=ModelSpec.checkpoint,
+    metavar="MODEL",
+    help="Count what training cuts off with this model's tokenizer and template, at --max-length.",
+)
+@click.option("--max-length", type=Count(2), help="Tokens an example at most, as in `cai train`.")
+@click.option(
     "--quality",
     default="default",
     show_default=True,
@@ -65,6 +73,8 @@ def check(
     shape: str | None,
     against: tuple[DataSource, ...],
     near_duplicates: bool,
+    tokenizer: ModelSpec | None,
+    max_length: int | None,
     quality: str,
     show: str | None,
     out: Path | None,
@@ -83,7 +93,20 @@ def check(
         entries = list(islice(read_ledger(ledger, show), SHOWN))
         _print_found(entries, sum(1 for _ in read_ledger(ledger, show)), show, as_json=as_json)
         return
-    plan = plan_check(DataCheckSettings(data, kind, split, shape, against, near_duplicates, quality, out, fresh))
+    settings = DataCheckSettings(
+        data=data,
+        kind=kind,
+        split=split,
+        shape=shape,
+        against=against,
+        near_duplicates=near_duplicates,
+        tokenizer=tokenizer,
+        max_length=max_length,
+        quality=quality,
+        out=out,
+        fresh=fresh,
+    )
+    plan = plan_check(settings)
     say = (lambda _: None) if quiet else remark
     for line in plan.remarks:
         say(line)

@@ -146,13 +146,13 @@ def model_forms(*, trainable: bool = False) -> str:
 
 async def open_engine(spec: "ModelSpec", options: EngineOptions | None = None) -> Engine:
     """Open the engine that `spec` names, or raise ModelError saying what is wrong with it."""
-    with _installed(spec):
+    with installed(spec):
         return await spec.backend.open(spec, options or EngineOptions())
 
 
 def open_counter(spec: "ModelSpec", options: EngineOptions | None = None) -> "TokenCounter":
     """Return the counter for the model that `spec` names; raises ModelError when its tokenizer cannot be opened."""
-    with _installed(spec):
+    with installed(spec):
         return spec.backend.count_tokens(spec, options or EngineOptions())
 
 
@@ -192,7 +192,7 @@ def check_sampling(specs: Iterable["ModelSpec"], sampling: Sampling) -> None:
 
 
 @contextmanager
-def _installed(spec: "ModelSpec") -> Iterator[None]:
+def installed(spec: "ModelSpec") -> Iterator[None]:
     """Say what to install when a package is missing inside the block."""
     try:
         yield

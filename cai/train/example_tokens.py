@@ -5,6 +5,7 @@ longest by characters are put through the tokenizer; all of them are only when t
 """
 
 import heapq
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,17 +25,26 @@ Text = str | list[dict[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What did not fit into `length` tokens: examples with an answer that is cut, and those whose prompt fills it."""
+    """What did not fit into `length` tokens: examples with an answer that is cut, and those whose prompt fills it.
+
+    `same` of the examples are pairs whose answers differ only behind the cut.
+    """
 
     length: int
     answers: int
     prompts: int
+    same: int = 0
 
     def sentences(self) -> list[str]:
         """Return what there is to say, for people."""
         said = []
         if self.answers:
             said.append(f"{self.answers:,} answers are cut at {self.length:,} tokens; raise --max-length")
+        if self.same:
+            said.append(
+                f"the answers of {self.same:,} pairs are the same in their first {self.length:,} tokens and teach "
+                "nothing; raise --max-length"
+            )
         if self.prompts:
             said.append(f"{self.prompts:,} prompts fill {self.length:,} tokens and teach nothing; raise --max-length")
         return said
@@ -57,19 +67,25 @@ def longest_example(tokenizer: PreTrainedTokenizerBase, examples: Examples) -> i
 
 def count_cut(tokenizer: PreTrainedTokenizerBase, examples: Examples, length: int) -> Cut:
     """Return what training at this length cuts; raises InputError when the template refuses a conversation."""
-    answers = prompts = 0
+    answers = prompts = same = 0
     for split in (examples.train, examples.test):
         if split is None:
             continue
         for rows in _rows(split):
             wholes = [text for row in rows for text in _wholes(tokenizer, row)]
             owners = [number for number, row in enumerate(rows) for _ in _answers(row)]
-            sizes = zip(owners, _lengths(tokenizer, wholes), strict=True)
-            long = sorted({owner for owner, size in sizes if size > length})
-            before = _lengths(tokenizer, [_prompt(tokenizer, rows[number]) for number in long])
-            full = sum(count >= length for count in before)
-            answers, prompts = answers + len(long) - full, prompts + full
-    return Cut(length, answers, prompts)
+            cut: defaultdict[int, list[list[int]]] = defaultdict(list)
+            for owner, ids in zip(owners, _encoded(tokenizer, wholes), strict=True):
+                if len(ids) > length:
+                    cut[owner].append(ids[:length])
+            before = _encoded(tokenizer, [_prompt(tokenizer, rows[number]) for number in cut])
+            full = [len(ids) >= length for ids in before]
+            answers, prompts = answers + len(cut) - sum(full), prompts + sum(full)
+            same += sum(
+                not is_full and len(both) > 1 and both[0] == both[1]
+                for is_full, both in zip(full, cut.values(), strict=True)
+            )
+    return Cut(length, answers, prompts, same)
 
 
 def rendered(tokenizer: PreTrainedTokenizerBase, chat: Sequence[Any], *, prompt: bool = False) -> str:
@@ -113,11 +129,9 @@ def _prompt(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> str:
     return rendered(tokenizer, row["prompt"], prompt=True) if "prompt" in row else ""
 
 
-def _lengths(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[int]:
+def _encoded(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
     """Return the texts' tokens."""
-    if not texts:
-        return []
-    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
 
 
 def _sequences(split: Dataset | None) -> Iterator[Text]:

@@ -25,6 +25,7 @@ from cai.data.validation.near_duplicates import NearDuplicates
 from cai.data.validation.repeats import RepeatFinder, Repeats
 from cai.data.validation.run_facts import Orders, RunFacts
 from cai.data.validation.shingles import mix
+from cai.data.validation.truncation import Truncation, Truncator
 
 Thing = TypeVar("Thing")
 
@@ -96,7 +97,7 @@ class CollectedSet:
 
     `left_out` counts rows that give no example by reason. `empty_turns` examples have a turn without text. `names` are
     counts of what stands beside examples, by column. `certainty` counts pairs by how certain their label is, `soft` of
-    them are neither 1 nor 0, `undecided` one half. `near` is None where nobody looked.
+    them are neither 1 nor 0, `undecided` one half. `near` and `truncation` are None where nobody looked.
     """
 
     kind: ExampleKind
@@ -117,6 +118,7 @@ class CollectedSet:
     repeats: Repeats = field(default_factory=Repeats)
     near: Overlap | None = None
     contamination: Overlap | None = None
+    truncation: Truncation | None = None
     run: RunFacts | None = None
 
     @property
@@ -132,6 +134,7 @@ def collect_set(
     *,
     near_duplicates: bool = True,
     contamination: Contamination | None = None,
+    truncator: Truncator | None = None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> CollectedSet:
     """Read a set once and return what is kept of it; `tell` hears now and then how many examples were read.
@@ -152,6 +155,8 @@ def collect_set(
             repeats.add(batch)
             if near is not None:
                 near.add(batch.texts)
+            if truncator is not None:
+                truncator.add(some, found.examples)
             if contamination is not None and found.contamination is not None:
                 _count_contaminated(batch, contamination, found.examples, found.contamination)
             _count(batch, found)
@@ -159,6 +164,7 @@ def collect_set(
         found.repeats = repeats.find()
         if near is not None:
             found.near = _near(near)
+        found.truncation = None if truncator is None else truncator.found
     found.sample, found.is_whole = sample.things(), sample.is_whole
     return found
 

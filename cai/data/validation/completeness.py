@@ -5,6 +5,7 @@ from collections import Counter
 from cai.data.validation.collecting import CollectedSet
 from cai.data.validation.descriptor import DataMeasure, Found, below, listed, percent
 from cai.data.validation.shares import share
+from cai.data.validation.truncation import cut_share
 
 _ABSTAINS = 0.5
 _CUT = 0.05
@@ -79,4 +80,11 @@ COMPLETENESS = (
         usual=below(_ABSTAINS),
     ),
     DataMeasure("texts cut", "completeness", "of a run: at the token limit", _cut, usual=below(_CUT)),
+    DataMeasure(
+        "answers that do not fit",
+        "completeness",
+        "with --max-length: examples with an answer whose end training cuts off, or whose prompt leaves no room",
+        lambda found: cut_share(found.truncation),
+        usual="0 %",
+    ),
 )

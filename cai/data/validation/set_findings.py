@@ -5,6 +5,7 @@
 | `exact-duplicate` | prompt, answers and label stand in an earlier row |
 | `near-duplicate` | prompt and answers are nearly those of an earlier row |
 | `contradicted` | the same answers to the same prompt are labelled the other way elsewhere |
+| `alike-once-cut` | the answers of a pair are the same as far as training at a length reads them |
 | `contaminated` | the prompt holds one that models are measured with |
 
 What they find is known by row numbers (`CollectedSet`), so the rows are read once more for their places and texts.
@@ -21,11 +22,13 @@ from cai.data.validation.items import CheckedItem
 
 DUPLICATE, NEAR_DUPLICATE = "exact-duplicate", "near-duplicate"
 CONTRADICTED, CONTAMINATED = "contradicted", "contaminated"
+ALIKE_ONCE_CUT = "alike-once-cut"
 
 SET_FILTERS: Mapping[str, str] = {
     DUPLICATE: "it stands in an earlier row word for word",
     NEAR_DUPLICATE: "it is nearly the same as an earlier row",
     CONTRADICTED: "the same answers are labelled the other way elsewhere",
+    ALIKE_ONCE_CUT: "its answers are the same once they are cut at the length",
     CONTAMINATED: "its prompt holds one that models are measured with",
 }
 """By name, with their reasons; an entry goes on with what an item is like."""
@@ -69,10 +72,12 @@ def rows_of(found: CollectedSet) -> dict[str, dict[int, int]]:
     duplicates = {number: number for number in sorted(found.repeats.duplicate_rows)}
     near = {number: like for number, like in _pairs(found.near).items() if number not in duplicates}
     contradicted = {number: number for number in sorted(found.repeats.contradicted_rows)}
+    alike = {number: number for number in (found.truncation.same if found.truncation is not None else ())}
     return {
         DUPLICATE: duplicates,
         NEAR_DUPLICATE: near,
         CONTRADICTED: contradicted,
+        ALIKE_ONCE_CUT: alike,
         CONTAMINATED: _pairs(found.contamination),
     }
 
