@@ -197,6 +197,39 @@ def test_a_run_s_own_constitution_is_what_its_answers_are_held_against(tmp_path:
     assert dataset(Run.read(tmp_path), "sft", ExportOptions(quality=load_quality("strict"))).num_rows == 1
 
 
+LONG = (
+    "Is this how it is done: you take the rug out to the yard, lay it flat on clean boards, and wait until it is dry?"
+)
+
+
+def test_near_duplicates_go_where_prompt_and_answers_are_nearly_an_earlier_row_s(tmp_path: Path) -> None:
+    said = "No, blot it first with a cloth and cold water, then rinse it twice, and lay it out to dry in the shade."
+    refusal = "I am sorry, but I do not know enough about rugs to say anything of use here; please do ask a cleaner."
+
+    def asked(number: int, question: str, *responses: str) -> Row:
+        row = row_of(number, responses)
+        return replace(row, verdicts=(), prompt=replace(row.prompt, messages=(user(question),)))
+
+    fill(
+        tmp_path,
+        [
+            asked(1, LONG, said, refusal),  # two answers to one long prompt
+            asked(2, f"{LONG} Please.", f"{said} Bye."),  # nearly the first
+            asked(3, "How do I wash a car?", refusal),  # one refusal of two questions
+        ],
+    )
+    strict, mine = ExportOptions(test_share=0.0, quality=load_quality("strict")), tmp_path / "mine.yaml"
+    assert export_run(tmp_path, strict).sft.left_out == {"near-duplicate": 1}
+    (entry,) = read_ledger(tmp_path / LEDGER, "near-duplicate")
+    assert (entry.id, entry.place, entry.outcome) == ("junk-2", "sample 0, round 0", "left out")
+    assert entry.reason == "it is nearly the same as an earlier row: junk-1, sample 0, round 0"
+    assert dataset(Run.read(tmp_path), "sft", strict).num_rows == 3
+    mine.write_text("filters:\n  near-duplicate: report\n")
+    summary = export_run(tmp_path, ExportOptions(test_share=0.0, quality=load_quality(str(mine))))
+    assert (summary.sft.train, summary.sft.reported) == (4, {"near-duplicate": 1})
+    assert export_run(tmp_path, ExportOptions(test_share=0.0)).sft.left_out == {}
+
+
 def test_an_announcement_is_cleaned_beside_the_original() -> None:
     text = 'Here is a better answer:\n\n"Blot it with a cloth."'
     kept, (entry,) = looked_at(example(text), load_quality("default"))

@@ -82,7 +82,9 @@ class DataCheck:
         from cai.data.validation.set_findings import SET_FILTERS  # noqa: PLC0415
 
         if name not in FILTERS and name not in SET_FILTERS and name not in self.first:
-            raise UsageError(f"there is no filter {name!r}; there are {', '.join((*FILTERS, *SET_FILTERS))}")
+            raise UsageError(
+                f"there is no filter {name!r}; there are {', '.join(dict.fromkeys((*FILTERS, *SET_FILTERS)))}"
+            )
         return tuple(self.first.get(name, ()))
 
     @property
@@ -136,7 +138,7 @@ def filter_counts(findings: FilterFindings, of_set: Mapping[str, int]) -> tuple[
 
     reasons = {name: entries[0].reason for name, entries in findings.first.items()}
     reasons |= SET_FILTERS
-    names = [*(name for name in (*FILTERS, *SET_FILTERS) if name in findings.first)]
+    names = [name for name in dict.fromkeys((*FILTERS, *SET_FILTERS)) if name in findings.first]
     names = [*(name for name in findings.first if name not in names), *names]
     counts = findings.counts
     return tuple(

@@ -12,7 +12,7 @@ from cai.check.results import SHOWN, DataCheck, FilterFindings, filter_counts
 from cai.data.examples.tables import Example
 from cai.data.export.datasets import DATASETS, ExampleMaker
 from cai.data.export.summary import ExportOptions
-from cai.data.quality import CHOSEN, COMPLETION, REJECTED, Item, LedgerEntry, Quality, QualityPass, Record, shown_in
+from cai.data.quality import CHOSEN, COMPLETION, REJECTED, Item, LedgerEntry, Quality, QualityPass, Record
 from cai.data.rows import BrokenRow
 from cai.data.validation.collecting import CollectedSet, collect_set
 from cai.data.validation.contamination import Contamination
@@ -95,8 +95,7 @@ def _filtered(plan: DataCheckPlan, record: Record) -> Iterator[Example | BrokenR
 def _filter_run(run: RunReader, quality: Quality, record: Record) -> None:
     """Record what an export of the run would leave out, clean and report: filters know more of rows than of pairs."""
     options = ExportOptions(quality=quality)
-    shown = shown_in(run.manifest.settings)
-    makers = [ExampleMaker(name, options, record, shown) for name in DATASETS]
+    makers = [ExampleMaker.of_run(run, name, options, record) for name in DATASETS]
     for row in run.rows():
         for maker in makers:
             for _ in maker.examples(row):

@@ -31,7 +31,7 @@ from cai.data.export.selecting import settled
 from cai.data.export.sft import answer_message
 from cai.data.export.splits import SALT
 from cai.data.export.summary import ExportOptions
-from cai.data.quality import DEFAULT_QUALITY, Quality, count_left_out, shown_in
+from cai.data.quality import DEFAULT_QUALITY, Quality, count_left_out
 from cai.data.rows import BrokenRow, broken
 from cai.data.rubrics import rubric_rows
 from cai.rundir import Run, checkout
@@ -101,8 +101,8 @@ class RunExamples:
         left_out: Counter[str] = Counter()
         options = ExportOptions(self._choices.revisions == "all", reasoning=True, quality=self._choices.quality)
         options = settled(options, self._reader.manifest)
-        shown_texts = shown_in(self._reader.manifest.settings)
-        maker = ExampleMaker(_DATASETS.get(self.kind, "preference"), options, count_left_out(left_out), shown_texts)
+        name = _DATASETS.get(self.kind, "preference")
+        maker = ExampleMaker.of_run(self._reader, name, options, count_left_out(left_out))
         for row in self._reader.rows():
             place = draw(SALT, "split", row.prompt.id)
             held_out = place <= self._last_test_draw or place < self._choices.test_share

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import pyarrow as pa
 
@@ -17,11 +17,14 @@ from cai.data.export.filtering import (
     filter_example,
     filter_pair,
     filter_ranking,
+    place_of,
 )
+from cai.data.export.repeated import answer_of, example_key, find_repeated
 from cai.data.export.selecting import not_selected, settled
 from cai.data.export.splits import ROWS_PER_BATCH, pack, split_of
 from cai.data.export.summary import ExportOptions
-from cai.data.quality import NOTHING_SHOWN, QualityPass, Record, ShownTexts, count_left_out, shown_in
+from cai.data.quality import NOTHING_SHOWN, QualityPass, Record, ShownTexts, count_left_out, shown_in, whole
+from cai.data.quality.filters import NEAR_DUPLICATE
 from cai.rundir import RunReader
 
 if TYPE_CHECKING:
@@ -86,20 +89,56 @@ DATASETS: Mapping[DatasetName, RunDataset] = {
 class ExampleMaker:
     """Makes the examples of one dataset, row by row, filtered as the options say; `record` hears of the rest.
 
-    `shown` are the constitution's texts, of which answers may be copies.
+    `shown` are the constitution's texts, of which answers may be copies. Near-duplicates are left to `of_run`.
     """
 
     def __init__(
         self, name: DatasetName, options: ExportOptions, record: Record, shown: ShownTexts = NOTHING_SHOWN
     ) -> None:
+        self._name = name
         self._made = DATASETS[name]
         self._shown = shown
         self._options = options
         self._record = record
         self._quality = QualityPass(options.quality, name, record)
+        self._repeated: Mapping[int, int] = {}
+        self._firsts: dict[int, str] = {}
+
+    @classmethod
+    def of_run(cls, run: RunReader, name: DatasetName, options: ExportOptions, record: Record) -> Self:
+        """Return a maker that knows what a whole run shows: its constitution, and near-duplicates if these matter.
+
+        For the latter all rows are read once more.
+        """
+        shown = shown_in(run.manifest.settings)
+        maker = cls(name, options, record, shown)
+        if options.quality.actions[NEAR_DUPLICATE.name] != "off":
+            first = cls(name, options, lambda _entry: None, shown)
+            made = ((row.prompt.id, number, one) for row in run for number, one in enumerate(first.examples(row)))
+            maker._repeated = find_repeated((example_key(prompt, number), one) for prompt, number, one in made)
+            maker._firsts = dict.fromkeys(maker._repeated.values(), "")
+        return maker
 
     def examples(self, row: Row) -> Iterator[Example]:
         """Yield the examples of a row; of those that are selected from, the first that filters leave."""
+        for number, example in enumerate(self._filtered(row)):
+            if not self._repeated or self._is_kept(example, example_key(row.prompt.id, number)):
+                yield example
+
+    def _is_kept(self, example: Example, key: int) -> bool:
+        """Tell whether an example stays; one that is nearly as an earlier one is recorded with that one's place."""
+        if key in self._firsts:
+            self._firsts[key] = f"{example['id']}, {place_of(example)}"
+        if key not in self._repeated:
+            return True
+        action = self._options.quality.actions[NEAR_DUPLICATE.name]
+        reason = f"{NEAR_DUPLICATE.reason}: {self._firsts[self._repeated[key]]}"
+        field, text = answer_of(example)
+        entry = whole(self._name, example["id"], place_of(example), NEAR_DUPLICATE.name, reason, field, text)
+        self._record(entry if action == "drop" else replace(entry, outcome="reported"))
+        return action != "drop"
+
+    def _filtered(self, row: Row) -> Iterator[Example]:
         made = self._made.examples(row, self._options, self._record)
         for example in made:
             kept = example if self._quality.is_off else self._made.filter(self._quality, self._shown, row, example)
@@ -133,8 +172,7 @@ def dataset(
     from datasets import Dataset  # noqa: PLC0415  (it takes seconds to import)
 
     options = settled(options or ExportOptions(), run.manifest)
-    record = count_left_out(Counter() if left_out is None else left_out)
-    maker = ExampleMaker(name, options, record, shown_in(run.manifest.settings))
+    maker = ExampleMaker.of_run(run, name, options, count_left_out(Counter() if left_out is None else left_out))
     schema = DATASETS[name].schema(options)
     waiting: list[dict[str, Any]] = []
     tables = [schema.empty_table()]

@@ -22,6 +22,15 @@ CLEANED_FROM = pa.field("cleaned_from", pa.list_(pa.struct([("field", pa.string(
 """What texts were before a filter cleaned them; a column where a filter may clean."""
 
 
+def place_of(example: Mapping[str, Any]) -> str:
+    """Return where in its row an example comes from."""
+    if "completion" in example:
+        return f"sample {example['sample']}, round {example['round']}"
+    if "chosen" in example:
+        return f"{example['chosen_source']} over {example['rejected_source']}"
+    return "ranking"
+
+
 def filter_example(quality: QualityPass, shown: ShownTexts, row: Row, example: Example) -> Example | None:
     """Filter an SFT example."""
     (trace,) = (trace for trace in row.traces if trace.sample == example["sample"])
@@ -31,7 +40,7 @@ def filter_example(quality: QualityPass, shown: ShownTexts, row: Row, example: E
             id=row.prompt.id,
             messages=row.prompt.messages,
             answers={COMPLETION: example[COMPLETION][0]["content"]},
-            place=f"sample {trace.sample}, round {example['round']}",
+            place=place_of(example),
             tags=row.prompt.tags,
             critiques={COMPLETION: critique} if critique else {},
             shown=shown,
@@ -51,7 +60,7 @@ def filter_pair(quality: QualityPass, shown: ShownTexts, row: Row, pair: Example
             id=row.prompt.id,
             messages=row.prompt.messages,
             answers={name: pair[name][0]["content"] for name in sources},
-            place=f"{sources[CHOSEN]} over {sources[REJECTED]}",
+            place=place_of(pair),
             tags=row.prompt.tags,
             critiques=_critiques(row, sources),
             kept=_kept_by_both(row, pair),

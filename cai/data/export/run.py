@@ -20,7 +20,7 @@ from cai.data.export.selecting import SelectionCounter, settled
 from cai.data.export.splits import SplitWriter
 from cai.data.export.standings import StandingsCounter
 from cai.data.export.summary import Adherence, ExportOptions, ExportSummary, SplitCounts, TextCounts
-from cai.data.quality import LedgerWriter, shown_in
+from cai.data.quality import LedgerWriter
 from cai.data.quality.ledger import OUTCOMES
 from cai.method.ranking import Triples
 from cai.rundir import Run, RunReader
@@ -112,8 +112,7 @@ class _OwnFiles:
 
 
 def _write(reader: RunReader, writers: _Writers, ledger: LedgerWriter, options: ExportOptions) -> ExportSummary:
-    shown = shown_in(reader.manifest.settings)
-    makers = {name: ExampleMaker(name, options, ledger.record, shown) for name in DATASETS}
+    makers = {name: ExampleMaker.of_run(reader, name, options, ledger.record) for name in DATASETS}
     abstentions: Counter[str] = Counter()
     failed_parts: Counter[str] = Counter()
     thoughts: Counter[str] = Counter()

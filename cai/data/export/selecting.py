@@ -16,6 +16,7 @@ from cai.core.errors import RunError
 from cai.core.identity import draw
 from cai.core.records import Row, Trace
 from cai.data.export.answers import DUPLICATE, NOT_SCORED, NOT_SELECTED, REASONS, answers_of, rank_row, spoiled
+from cai.data.export.filtering import place_of
 from cai.data.export.summary import ExportOptions, Selected
 from cai.data.quality import COMPLETION, LedgerEntry, Record, whole
 from cai.method.selectors import SELECTORS, SelectorName
@@ -80,9 +81,8 @@ def preferred(row: Row, by: SelectorName, record: Record) -> list[Chosen]:
 
 def not_selected(example: Mapping[str, Any]) -> LedgerEntry:
     """Return the entry of an example that another one was preferred to."""
-    place = f"sample {example['sample']}, round {example['round']}"
     text = example[COMPLETION][0]["content"]
-    return whole(SFT, example["id"], place, NOT_SELECTED, REASONS[NOT_SELECTED], COMPLETION, text)
+    return whole(SFT, example["id"], place_of(example), NOT_SELECTED, REASONS[NOT_SELECTED], COMPLETION, text)
 
 
 def _left_out(row: Row, trace: Trace, step: Step, reason: str) -> LedgerEntry:

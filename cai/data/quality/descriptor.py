@@ -30,7 +30,7 @@ class QualityFilter:
     `find` is asked only of texts that have one of the `words` (in lower case), one of the `marks` in their characters
     as they are, or what `hint` finds; of all texts where a filter has none of these. `reason` goes on from "left out
     because". With a `mask` what is found is private: cleaning puts the mask in its place, and no file repeats what
-    stood there. A filter of a set is only counted (`closers.py`), and its `find` finds nothing.
+    stood there. A filter of a set is asked elsewhere, and its `find` finds nothing.
     """
 
     name: str

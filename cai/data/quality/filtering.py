@@ -91,7 +91,7 @@ class QualityPass:
         self._turns = _Lookup(one for one in active if one.scope == "text")
         self._looks_at_turns = any(one.scope == "text" for one in active)
         self._pairs = [one for one in active if one.scope == "pair"]
-        self._closers = Closers() if any(one.scope == "set" for one in active) else None
+        self._closers = Closers() if quality.actions["closers"] != "off" else None
         self._order = {one.name: number for number, one in enumerate(active)}
         self._read_turns: dict[str, list[tuple[QualityFilter, Spans]]] = {}
         self.is_off = not active

@@ -15,5 +15,17 @@ CLOSERS = QualityFilter(
 )
 """Only counted, over the whole set (`closers.py`): no one answer is at fault."""
 
-FILTERS: dict[str, QualityFilter] = {one.name: one for one in (*PERSONAL, *ANSWERS, *AGAINST_PROMPT, *PAIRS, CLOSERS)}
+NEAR_DUPLICATE = QualityFilter(
+    "near-duplicate",
+    "set",
+    "it is nearly the same as an earlier row",
+    lambda _read, _name: (),
+    default="off",
+    strict="drop",
+)
+"""Found by who makes the examples of a run (`cai.data.export.repeated`), in a pass over all of them."""
+
+FILTERS: dict[str, QualityFilter] = {
+    one.name: one for one in (*PERSONAL, *ANSWERS, *AGAINST_PROMPT, *PAIRS, CLOSERS, NEAR_DUPLICATE)
+}
 """By name, in the order in which they are asked."""
