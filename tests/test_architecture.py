@@ -17,7 +17,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("method",),
     ("rundir",),
     ("data",),
-    ("pipeline",),
+    ("pipeline", "annotation"),
     ("cluster", "judge_checking", "tiny"),
     ("generate", "judging", "train", "evaluate", "check"),
     ("loop", "advice"),

@@ -12,6 +12,9 @@ from types import FrameType
 import orjson
 import pytest
 
+from cai.annotation.places import find_place
+from cai.annotation.store import AnnotationStore
+from cai.core.addresses import DataSource
 from cai.core.errors import InterruptError, RunError, StoreError, UsageError
 from cai.core.records import Row
 from cai.core.urls import RemoteFolder, is_url
@@ -22,6 +25,7 @@ from cai.rundir.documents import make_document
 from cai.rundir.layout import SERIES, journal_numbers, shard_numbers, shard_path
 from cai.rundir.origin import copy_path
 from cai.rundir.remote import remote_of
+from tests.annotating import make_pair, say
 from tests.remote import BUCKET, S3, Machines, contents, kill, open_at
 from tests.storage import IDENTITY, fill, make_failure, make_row
 
@@ -709,3 +713,28 @@ def test_what_arrives_otherwise_than_it_was_sent_is_sent_again(
     assert spoilt == 2
     machines.use("b")
     assert read(share) == ROWS
+
+
+def test_what_people_said_reaches_the_url_and_the_next_machine_and_is_not_started_over(
+    url: str, machines: Machines
+) -> None:
+    run = open_at(url)
+    commit(run, ROWS[:2])
+    run.close("done")
+    for machine, annotator in (("a", "kim"), ("b", "kim"), ("c", "lee")):
+        machines.use(machine)
+        store = AnnotationStore(find_place(DataSource.parse(url)))
+        store.append(say(make_pair(), "a", annotator=annotator, id=f"said-on-{machine}"), make_pair())
+        store.place.publish()
+    machines.use("a")
+    checkout(url)
+    assert {line.id for line in AnnotationStore(find_place(DataSource.parse(url))).read().lines} == {
+        "said-on-a",
+        "said-on-b",
+        "said-on-c",
+    }
+    with pytest.raises(RunError, match="what people said"):
+        open_at(url, fresh=True)
+    machines.use("d")
+    with pytest.raises(RunError, match="what people said of the run"):
+        open_at(url, fresh=True)

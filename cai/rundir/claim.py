@@ -19,6 +19,7 @@ from cai.core.errors import RunError
 from cai.core.mark import FOLDER, RECORD, Kind, kind_of, mark, open_record
 from cai.rundir.documents import DocumentError, Fields, parse_document, read_bounded
 from cai.rundir.files import refusal, sync_folder
+from cai.rundir.layout import ANNOTATIONS, annotation_files
 from cai.rundir.origin import location
 from cai.rundir.owned import Owned
 from cai.rundir.record import DirectoryRecord
@@ -51,9 +52,19 @@ def claim(path: Path, kind: Kind, *, fresh: bool = False) -> Owned:
         record.read()
         owned = Owned(path, record, holds=True)
         if fresh:
+            _refuse_annotations(path)
             owned.require_only_ours()
         owned.tidy()
     return owned
+
+
+def _refuse_annotations(path: Path) -> None:
+    """Raise RunError when people said something of what is in a directory: nobody could make that again."""
+    if files := annotation_files(path / ANNOTATIONS):
+        raise RunError(
+            f"{location(path)} holds what people said of it ({ANNOTATIONS}/{files[0].name}), so nothing was removed; "
+            f"move {ANNOTATIONS}/ away, or give --out another directory."
+        )
 
 
 @contextmanager

@@ -1,10 +1,12 @@
-"""Making files and names durable, and what it is called when the disk refuses."""
+"""Making files and names durable, and what it is called when the disk refuses, or a person does not wait."""
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from cai.core.errors import StoreError
+from cai.core.errors import InterruptError, StoreError
 
 REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -24,6 +26,15 @@ def refusal(path: Path, error: OSError) -> StoreError:
     """
     reason = REASONS.get(error.errno or 0) or error.strerror or str(error)
     return StoreError(f"{path} cannot be written: {reason}; mend that, and the same command goes on where it stopped.")
+
+
+@contextmanager
+def interruptible(sentence: str) -> Iterator[None]:
+    """Raise InterruptError with the sentence when Ctrl-C comes inside the block, which only waits, reads or sends."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptError(sentence) from None
 
 
 def remove(path: Path) -> None:

@@ -10,6 +10,7 @@ left-out.jsonl       rows that were dropped, or whose prompts are not asked any 
 origin.json          only in the working copy of a run at a URL: which (`origin.py`)
 sft/ preference/ …    exports, and README.md, their dataset card (`cai/data/export`)
 quality/             the ledger of what an export left out, cleaned or lists (`cai/data/quality`)
+annotations/         what people said, a file an annotator (`cai/annotation`); nothing of cai's removes it
 """
 
 import re
@@ -20,6 +21,7 @@ JOURNAL = "journal"
 ROWS = "rows"
 FAILURES = "failures.jsonl"
 LEFT_OUT = "left-out.jsonl"
+ANNOTATIONS = "annotations"
 ORIGIN = "origin.json"
 SFT = "sft"
 PREFERENCE = "preference"
@@ -40,9 +42,10 @@ SERIES = 10**6
 """Numbers in a series. Local runs number from series 0, each working copy of a run at a URL from one of its own."""
 
 _LINES = re.compile(r"(failures|left-out)(-\d+)?\.jsonl")
+_ANNOTATIONS = re.compile(rf"{ANNOTATIONS}/[a-z0-9-]+(?:\.(\d+))?\.jsonl")
 _SHARD = re.compile(rf"{ROWS}/(\d{{6,}})\.parquet")
 _AT_URL = re.compile(
-    rf"({MANIFEST}|{CARD}|{_LINES.pattern}|{_SHARD.pattern}"
+    rf"({MANIFEST}|{CARD}|{_LINES.pattern}|{_ANNOTATIONS.pattern}|{_SHARD.pattern}"
     rf"|{'|'.join(map(re.escape, EXPORT_FILES))})({re.escape(DAMAGED)})?"
 )
 
@@ -133,5 +136,24 @@ def shard_number(name: str) -> int | None:
 
 
 def is_of_lines(name: str) -> bool:
-    """Tell whether a file of this name holds failures, or what is left out: a copy has its own, which only grow."""
-    return _LINES.fullmatch(name) is not None
+    """Tell whether a file of this name holds failures, what is left out, or annotations.
+
+    A copy has its own, which only grow.
+    """
+    return _LINES.fullmatch(name) is not None or is_of_annotations(name)
+
+
+def is_of_annotations(name: str) -> bool:
+    """Tell whether a file of this name, relative to the run, holds annotations."""
+    return _ANNOTATIONS.fullmatch(name) is not None
+
+
+def annotations_name(stem: str, series: int) -> str:
+    """Return the name of the file of annotations that a copy of this series writes; `stem`: a-z, 0-9 and dashes."""
+    return f"{stem}.{series}.jsonl" if series else f"{stem}.jsonl"
+
+
+def annotation_files(folder: Path, series: int | None = None) -> list[Path]:
+    """Return the files of annotations in a folder, all or those that a copy of this series writes, by name."""
+    found = ((path, _ANNOTATIONS.fullmatch(f"{ANNOTATIONS}/{path.name}")) for path in folder.glob("*.jsonl"))
+    return sorted(path for path, match in found if match and series in (None, int(match[1] or 0)))

@@ -27,9 +27,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from cai.core.digest import is_whole
-from cai.core.errors import InterruptError, RunError, StoreError
-from cai.rundir.files import refusal
+from cai.core.errors import RunError, StoreError
+from cai.rundir.files import interruptible, refusal
 from cai.rundir.layout import (
+    ANNOTATIONS,
     CARD,
     DAMAGED,
     EXPORT_FILES,
@@ -38,8 +39,10 @@ from cai.rundir.layout import (
     ORIGIN,
     ROWS,
     SERIES,
+    annotation_files,
     damaged_shard_numbers,
     failures_path,
+    is_of_annotations,
     is_of_lines,
     is_written_at_url,
     left_out_path,
@@ -127,11 +130,12 @@ class RemoteRun:
 
     def _is_newer(self, name: str, size: int) -> bool:
         """Tell whether a file that is no shard is to be fetched: it only ever grows, or says what is held out."""
-        is_others = is_of_lines(name) and name not in {path.name for path in self._own_lines()}
+        is_others = is_of_lines(name) and self.directory / name not in self._own_lines()
         return (is_others or name in _HELD_OUT) and _size(self.directory / name) != size
 
-    def _own_lines(self) -> tuple[Path, Path]:
-        return failures_path(self.directory, self.series), left_out_path(self.directory, self.series)
+    def _own_lines(self) -> tuple[Path, ...]:
+        annotations = annotation_files(self.directory / ANNOTATIONS, self.series)
+        return failures_path(self.directory, self.series), left_out_path(self.directory, self.series), *annotations
 
     def _fetch(self, name: str, size: int, owned: Owned) -> None:
         temporary = owned.temporary()
@@ -186,7 +190,7 @@ class RemoteRun:
             self._folder.write(MANIFEST, (self.directory / MANIFEST).read_bytes())
 
     def push_lines(self) -> None:
-        """Send the copy's own failures, which nobody may be writing to any more, and what it left out.
+        """Send the copy's own failures, which nobody may be writing to any more, what it left out, and annotations.
 
         Raises as `push_rows` does.
         """
@@ -197,13 +201,18 @@ class RemoteRun:
         """Send what the copy left out; raises as `push_rows` does."""
         self._push_lines(left_out_path(self.directory, self.series))
 
+    def push_annotations(self) -> None:
+        """Send what was said of the copy; raises as `push_rows` does."""
+        for path in annotation_files(self.directory / ANNOTATIONS, self.series):
+            self._push_lines(path)
+
     def _push_lines(self, path: Path) -> None:
         if _size(path):
             self._require_still_ours()
             with self._recording():
-                self._there.own([path.name])
+                self._there.own([name := path.relative_to(self.directory).as_posix()])
             with self._writing():
-                self._folder.put(path.name, path)
+                self._folder.put(name, path)
 
     def push_exports(self) -> None:
         """Send the exports, the card last, and remove those that are no longer made; raises as `push_rows` does."""
@@ -231,6 +240,8 @@ class RemoteRun:
         self._refuse_foreign()
         if data is not None:
             parse_manifest(data, self.url)
+        if said := next(filter(is_of_annotations, self._there.sizes), None):
+            raise RunError(f"{self.url}/{said} is what people said of the run; move it away, or give another --out.")
         for name in self._there.others():
             if is_written_at_url(name):
                 with self._reading():
@@ -282,11 +293,11 @@ class RemoteRun:
             raise (RunError if users_own else StoreError)(f"{self.url} cannot be read: {error}.") from error
 
     def _answering(self) -> AbstractContextManager[None]:
-        return _interruptible(f"interrupted before {self.url} answered; the same command goes on.")
+        return interruptible(f"interrupted before {self.url} answered; the same command goes on.")
 
     def sending(self) -> AbstractContextManager[None]:
         """Let Ctrl-C raise InterruptError inside a block that waits until the URL has what it is owed."""
-        return _interruptible(
+        return interruptible(
             f"interrupted before {self.url} had everything; what is done is safe in {self.directory}, and the same "
             "command goes on where it stopped."
         )
@@ -326,15 +337,6 @@ class RemoteRun:
             yield
         finally:
             os.close(descriptor)
-
-
-@contextmanager
-def _interruptible(sentence: str) -> Iterator[None]:
-    """Raise InterruptError with the sentence when Ctrl-C comes inside the block, which only waits, reads or sends."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise InterruptError(sentence) from None
 
 
 def remote_of(directory: Path) -> RemoteRun | None:
