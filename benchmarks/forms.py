@@ -9,6 +9,7 @@ nothing is asked for again. Results and texts are written to benchmarks/forms.js
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from cai.method.critique import Method, respond_and_revise
 from cai.method.junk import KINDS, Asked, find_junk
 from cai.method.templates import Templates
 from cai.models import open_engine
-from cai.models.base import Sampling
+from cai.models.base import Choice, Completion, Engine, ForwardingEngine, Request, Sampling
 from cai.models.meter import Meter, UsageCounter
 from cai.models.spec import ModelSpec
 
@@ -43,9 +44,37 @@ def read_dialogues(path: Path, limit: int) -> list[Prompt]:
     return [Prompt(row["id"], number, tuple(row["prompt"])) for number, row in enumerate(rows)]
 
 
-async def measure(model: str, prompts: list[Prompt], method: Method) -> dict[str, Any]:
+class PrefilledRevisions(ForwardingEngine):
+    """An engine whose revisions begin with a given text: those are the requests that a method's critiques precede."""
+
+    def __init__(self, engine: Engine, method: Method, prefill: str) -> None:
+        super().__init__(engine)
+        self._prefill = prefill
+        principles, templates = method.constitution.principles, method.templates
+        self._asking = {templates.revision(principle) for principle in principles}
+
+    async def complete(self, request: Request) -> Completion:
+        """Complete; a revision's text has its beginning."""
+        first, last = request.messages[0], request.messages[-1]
+        if last["content"] not in self._asking and first["role"] != "system":
+            return await self._engine.complete(request)
+        answer = await self._engine.complete(replace(request, prefill=self._prefill))
+        return replace(answer, text=self._prefill + answer.text)
+
+    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
+        """Choose as the engine does."""
+        return await self._engine.choose(request, options)
+
+    async def close(self) -> None:
+        """Close the engine."""
+        await self._engine.close()
+
+
+async def measure(model: str, prompts: list[Prompt], method: Method, prefill: str) -> dict[str, Any]:
     """Revise responses to the prompts, and return what came out and what it cost."""
-    engine = await open_engine(ModelSpec.parse(model))
+    engine: Engine = await open_engine(ModelSpec.parse(model))
+    if prefill:
+        engine = PrefilledRevisions(engine, method, prefill)
     first, whole = UsageCounter(), UsageCounter()
     unrevised = replace(method, plan=RevisionPlan(rounds=0))
     asked = [(prompt, sample) for prompt in prompts for sample in range(SAMPLES)]
@@ -118,6 +147,7 @@ def show(console: Console, measured: dict[str, dict[str, Any]]) -> None:
 @click.option("--revise-temperature", type=float, default=1.0, show_default=True)
 @click.option("--tries", type=click.IntRange(1), default=critique.REVISION_TRIES, show_default=True)
 @click.option("--few-shot", is_flag=True)
+@click.option("--prefill", default="", help="How a revision begins; dialogues must have no system turn.")
 @click.option("--results", type=click.Path(dir_okay=False, path_type=Path), default=RESULTS, show_default=True)
 def main(
     model: str,
@@ -127,6 +157,7 @@ def main(
     revise_temperature: float,
     tries: int,
     few_shot: bool,
+    prefill: str,
     results: Path,
 ) -> None:
     """Measure forms of asking on MODEL with the dialogues of a file."""
@@ -139,7 +170,11 @@ def main(
         method = Method(constitution, templates, plan, sampling, few_shot, 0)
         method = replace(method, revising=replace(sampling, temperature=revise_temperature))
         name = f"{form}{', few-shot' if few_shot else ''}, temperature {revise_temperature}, {tries} tries"
-        measured[name] = asyncio.run(measure(model, prompts, method)) | {"model": model, "dialogues": len(prompts)}
+        name += f", begun with {prefill!r}" if prefill else ""
+        measured[name] = asyncio.run(measure(model, prompts, method, prefill)) | {
+            "model": model,
+            "dialogues": len(prompts),
+        }
         results.write_bytes(orjson.dumps(measured, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     show(Console(width=200), measured)
 
