@@ -3,7 +3,7 @@
 import asyncio
 import pickle
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cai import __version__
 from cai.cluster import check_cluster, open_cluster
 from cai.cluster.pool import FAILED_STARTS, LOSSES_A_ROW, LostError, Pool
-from cai.cluster.replica import PackedError, Placement, Replica, ReplicaInfo, RowResult
+from cai.cluster.replica import PackedError, Placement, Replica, ReplicaInfo, Role, RowResult
 from cai.constitution import RevisionPlan
 from cai.core.errors import (
     CaiError,
@@ -27,18 +27,26 @@ from cai.core.errors import (
 from cai.core.records import Failure, Prompt, Provenance, Row, Usage
 from cai.generate.maker import GenerationSpec
 from cai.method.templates import Templates
+from cai.models import open_engine
+from cai.models.base import Choice, Completion, Request
 from cai.models.meter import UsageCounter
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.pipeline import Pipeline
 from tests.building import make_judge_configuration, make_method, make_prompt
+from tests.storage import user
 
 PROVENANCE = Provenance("m", "m", "c", "c", "t", "t", "i", 0, 0)
 USAGE = Usage(2, 30, 10, 5)
-OPENED = ReplicaInfo("m", "m", 8)
-Answer = Callable[[Prompt], Awaitable[Row | CaiError | LostError]]
+OPENED = ReplicaInfo("m", "j", 8)
+DYING = 3
+"""The concurrency of replicas that are lost once they are asked a question."""
+Makes = Callable[[Prompt], Awaitable[Row | CaiError | LostError]]
 
 SCRIPTED = ModelSpec.parse("scripted")
+
+
+QUESTION = Request((user("A or B?"),))
 
 
 async def good(prompt: Prompt) -> Row:
@@ -50,7 +58,7 @@ async def good(prompt: Prompt) -> Row:
 class Actor:
     """A replica in memory, which answers as it is told to."""
 
-    answer: Answer = good
+    makes: Makes = good
     opened: ReplicaInfo | CaiError | LostError = OPENED
     version: str = __version__
     fits: bool = True
@@ -75,12 +83,20 @@ class Actor:
         self.peak = max(self.peak, self.flying)
         self.asked += 1
         try:
-            result = await self.answer(prompt)
+            result = await self.makes(prompt)
         finally:
             self.flying -= 1
         if isinstance(result, LostError):
             raise result
         return RowResult(result if isinstance(result, Row) else PackedError.of(result), USAGE)
+
+    async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Completion | Choice:
+        self.asked += 1
+        if isinstance(self.opened, ReplicaInfo) and self.opened.concurrency == DYING:
+            raise LostError("its node died")
+        if options is None:
+            return Completion(role, "stop", 1, 0, 1)
+        return Choice((0.75, 0.25), 1.0, 1, 0)
 
     async def close(self) -> None:
         self.ended.append("closed")
@@ -124,7 +140,7 @@ async def _run(actors: list[Actor], replicas: int, rows: int, placing_seconds: f
 
     def start() -> Actor:
         model = actors[min(len(started), len(actors) - 1)]
-        started.append(Actor(model.answer, model.opened, model.version, model.fits))
+        started.append(Actor(model.makes, model.opened, model.version, model.fits))
         return started[-1]
 
     async def disconnect() -> None:
@@ -194,6 +210,48 @@ def test_whatever_dies_nothing_is_lost_or_doubled(
     assert sorted(done + owed) == sorted(f"p{number}" for number in range(rows))
     assert not owed or len(lifetimes) >= LOSSES_A_ROW
     assert all(failure.retryable for failure in ended.sink.failures)
+
+
+def test_single_questions_go_to_the_replicas_and_outlive_them() -> None:
+    async def ask() -> tuple[list[Completion | Choice], tuple[str, str]]:
+        started: list[Actor] = []
+
+        def start() -> Actor:
+            started.append(Actor(opened=ReplicaInfo("m", "j", DYING) if not started else OPENED))
+            return started[-1]
+
+        async def disconnect() -> None:
+            pass
+
+        pool = Pool(start, 2, disconnect)
+        await pool.open()
+        gate, judge = pool.engine("gate"), pool.engine("judge")
+        answers: list[Completion | Choice] = [await gate.complete(QUESTION)]
+        answers += [await judge.choose(QUESTION, ("A", "B")) for _ in range(20)]
+        await pool.close()
+        assert started[0].asked == 1, "it died of its first question"
+        return answers, (gate.name, judge.name)
+
+    answers, names = asyncio.run(asyncio.wait_for(ask(), 30))
+    assert answers == [Completion("gate", "stop", 1, 0, 1), *[Choice((0.75, 0.25), 1.0, 1, 0)] * 20]
+    assert names == ("m", "j")
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_pool_closes_while_it_lets_go_of_a_replica(turns: int) -> None:
+    async def disconnect() -> None:
+        pass
+
+    async def close() -> None:
+        pool = Pool(lambda: Actor(opened=ReplicaInfo("m", "j", DYING)), 1, disconnect)
+        await pool.open()
+        asking = asyncio.ensure_future(pool.engine("judge").complete(QUESTION))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait_for(pool.close(), 10)
+
+    asyncio.run(close())
 
 
 def test_one_that_is_lost_is_replaced_and_its_rows_go_to_others() -> None:
@@ -333,12 +391,15 @@ def test_the_spec_is_pickled_and_a_replica_makes_the_same_row_as_the_driver() ->
     spec = GenerationSpec(SCRIPTED, SCRIPTED, EngineSettings(), make_method(plan), make_judge_configuration(), 2)
 
     async def there() -> RowResult:
-        replica = Replica()
+        replica, default = Replica(), await open_engine(SCRIPTED)
         assert (await replica.place()).version == __version__
         opened = await replica.open(pickle.loads(pickle.dumps(spec.revealed())), "/nowhere", {})
         assert opened == ReplicaInfo("scripted", "scripted", 64)
         outcome = await replica.make(make_prompt(), PROVENANCE)
+        assert await replica.answer("judge", QUESTION, ("A", "B")) == await default.choose(QUESTION, ("A", "B"))
+        assert await replica.answer("gate", QUESTION, None) == await default.complete(QUESTION)
         await replica.close()
+        assert isinstance(await replica.answer("judge", QUESTION, None), PackedError)
         gone = await replica.make(make_prompt(), PROVENANCE)
         assert isinstance(gone.result, PackedError)
         assert isinstance(gone.result.unpack(), EngineGoneError)

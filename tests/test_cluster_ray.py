@@ -95,6 +95,19 @@ def test_exports_do_not_depend_on_the_replicas(
     assert exports(out) == alone
 
 
+def test_the_judge_is_tested_there_and_found_the_same(machines: Machines, tmp_path: Path) -> None:
+    options = ["--constitution", "medical", "--limit", "2", "--max-tokens", "32", "--model", "tiny", "--json"]
+    told = {}
+    for name, cluster in (("there", ("--cluster", machines.address)), ("here", ())):
+        code, _, err = finish(start([sys.executable, "-m", "cai", "generate", *options], tmp_path / name, *cluster))
+        assert code == 0, err
+        told[name] = orjson.loads((tmp_path / name / "run.json").read_bytes())["judge_check"]
+    for check in told.values():
+        del check["seconds"], check["usage"]  # what is found in the cache depends on what came first
+        assert check["verdicts"] > 0
+    assert told["there"] == told["here"]
+
+
 def test_a_node_killed_in_mid_run_loses_nothing_and_doubles_nothing(
     machines: Machines, tmp_path: Path, alone: dict[str, bytes]
 ) -> None:

@@ -18,11 +18,11 @@ to be in Ray's store before it starts, where ours is read as it is needed, and i
 from dataclasses import replace
 
 from cai.cluster.pool import Pool
-from cai.cluster.replica import MakerSpec, RowMaker
+from cai.cluster.replica import MakerSpec, Role, RowMaker
 from cai.cluster.settings import ClusterSettings
 from cai.core.errors import UsageError
 
-__all__ = ["MakerSpec", "Pool", "RowMaker", "check_cluster", "cluster_settings", "open_cluster"]
+__all__ = ["MakerSpec", "Pool", "Role", "RowMaker", "check_cluster", "cluster_settings", "open_cluster"]
 
 
 def check_cluster(address: str) -> None:

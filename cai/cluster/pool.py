@@ -8,14 +8,15 @@ caller's coroutine waits for its row, and that is why a row made twice still arr
 import asyncio
 import contextlib
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cai import __version__
-from cai.cluster.replica import PackedError, Placement, ReplicaInfo, RowResult
+from cai.cluster.replica import Answer, PackedError, Placement, ReplicaInfo, Role, RowResult
 from cai.core.errors import CaiError, EngineError, EngineGoneError, ModelError, RequestError
 from cai.core.records import Prompt, Provenance, Row
+from cai.models.base import Choice, Completion, Engine, Request
 from cai.models.meter import UsageCounter
 from cai.pipeline.pipeline import ROWS_PER_SLOT
 
@@ -30,6 +31,9 @@ PLACING_SECONDS = 600.0
 
 CLOSING_SECONDS = 10.0
 """How long a replica has to release its models before it is killed."""
+
+
+_Result = TypeVar("_Result")
 
 
 class LostError(Exception):
@@ -47,6 +51,9 @@ class ReplicaHandle(Protocol):
 
     async def make(self, prompt: Prompt, provenance: Provenance) -> RowResult:
         """Make a row."""
+
+    async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Answer | PackedError:
+        """Complete a request, or choose among options."""
 
     async def close(self) -> None:
         """Release the models."""
@@ -142,15 +149,38 @@ class Pool:
         Raises RequestError, retryable, when replica after replica was lost over this row; EngineGoneError when none
         is left and none can be had.
         """
+
+        async def make(replica: _OpenReplica) -> Row:
+            outcome = await replica.handle.make(prompt, provenance)
+            tally.add(outcome.usage)
+            if isinstance(outcome.result, PackedError):
+                raise outcome.result.unpack()
+            replica.finished += 1
+            return outcome.result
+
+        return await self._given(make)
+
+    def engine(self, role: Role) -> Engine:
+        """Return an engine that is asked in a role, by whichever replica has most room."""
+        return _PooledEngine(self, role)
+
+    async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Answer:
+        """Have a request completed, or options chosen among; raises as `make` does."""
+
+        async def ask(replica: _OpenReplica) -> Answer:
+            answer = await replica.handle.answer(role, request, options)
+            if isinstance(answer, PackedError):
+                raise answer.unpack()
+            return answer
+
+        return await self._given(ask)
+
+    async def _given(self, work: Callable[[_OpenReplica], Awaitable[_Result]]) -> _Result:
+        """Give work to a replica, and to another where that one is lost over it."""
         for _ in range(LOSSES_A_ROW):
             replica = await self._take()
             try:
-                outcome = await replica.handle.make(prompt, provenance)
-                tally.add(outcome.usage)
-                if isinstance(outcome.result, Row):
-                    replica.finished += 1
-                    return outcome.result
-                raise outcome.result.unpack()
+                return await work(replica)
             except (LostError, EngineGoneError) as error:
                 replica.lose(str(error))
             finally:
@@ -253,10 +283,43 @@ class Pool:
             self._room.release()
 
 
+class _PooledEngine:
+    """The judge, or the model that gates are put to, of every replica."""
+
+    context_length: int | None = None  # each replica refuses what is too long for its own
+
+    def __init__(self, pool: Pool, role: Role) -> None:
+        self._pool = pool
+        self._role = role
+
+    @property
+    def name(self) -> str:
+        return self._pool.judge if self._role == "judge" else self._pool.model
+
+    @property
+    def concurrency(self) -> int:
+        return self._pool.concurrency
+
+    async def complete(self, request: Request) -> Completion:
+        answer = await self._pool.answer(self._role, request, None)
+        assert isinstance(answer, Completion), "what completes gives a completion"  # noqa: S101
+        return answer
+
+    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
+        answer = await self._pool.answer(self._role, request, options)
+        assert isinstance(answer, Choice), "what chooses gives a choice"  # noqa: S101
+        return answer
+
+    async def close(self) -> None:
+        """Leave the replicas open: the pool closes them."""
+
+
 async def _release(handle: ReplicaHandle) -> None:
     """Let a replica release its models, if it still can."""
     with contextlib.suppress(LostError, TimeoutError):
-        await asyncio.wait_for(handle.close(), CLOSING_SECONDS)
+        # Not wait_for: until Python 3.12 it may swallow a cancellation, and the pool's closing would wait for ever.
+        async with asyncio.timeout(CLOSING_SECONDS):
+            await handle.close()
 
 
 def _load(replica: _OpenReplica) -> float:

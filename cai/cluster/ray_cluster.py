@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,9 +24,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from cai.cluster.pool import LostError
-from cai.cluster.replica import MakerSpec, PackedError, Placement, Replica, ReplicaInfo, RowResult
+from cai.cluster.replica import Answer, MakerSpec, PackedError, Placement, Replica, ReplicaInfo, Role, RowResult
 from cai.core.errors import ModelError, UsageError
 from cai.core.records import Prompt, Provenance
+from cai.models.base import Request
 
 CONNECTING_SECONDS = 5.0
 CALLS_AT_ONCE = 65_536
@@ -35,7 +36,7 @@ CALLS_AT_ONCE = 65_536
 _FORWARDED = ("OPENAI_API_KEY", "HF_TOKEN")
 """Secrets of the person who runs the driver, which models on other nodes are opened with."""
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class RayCluster:
@@ -112,6 +113,10 @@ class RayHandle:
         """Make a row there."""
         return await _answer(self._actor.make.remote, prompt, provenance)
 
+    async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Answer | PackedError:
+        """Ask a single question there."""
+        return await _answer(self._actor.answer.remote, role, request, options)
+
     async def close(self) -> None:
         """Release the models there."""
         await _answer(self._actor.close.remote)
@@ -122,7 +127,7 @@ class RayHandle:
             ray.kill(self._actor)
 
 
-async def _answer(call: Callable[..., Awaitable[Answer]], *arguments: object) -> Answer:
+async def _answer(call: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
     """Call an actor; raises LostError when it is gone, and what it raised when that was nothing we foresaw."""
     try:
         return await call(*arguments)

@@ -1,18 +1,26 @@
 """A replica: the models opened once more, in a process of their own, making whole rows for a driver elsewhere.
 
-What crosses between the two is here: the spec goes out, `ReplicaInfo` and a `RowResult` a row come back.
+What crosses between the two is here: the spec goes out, `ReplicaInfo` and a `RowResult` a row come back. Before the
+first row the driver also asks single questions, to learn what the judge is worth.
 """
 
 import contextlib
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from cai import __version__
 from cai.core.errors import CaiError
 from cai.core.records import Prompt, Provenance, Row, Usage
+from cai.models.base import Choice, Completion, Engine, Request
 from cai.models.meter import UsageCounter
+
+Role = Literal["gate", "judge"]
+"""What an engine of the run is asked for: to tell whether an answer keeps a principle, or which of two is better."""
+
+Answer: TypeAlias = Completion | Choice
 
 
 class RowMaker(Protocol):
@@ -29,6 +37,9 @@ class RowMaker(Protocol):
     @property
     def concurrency(self) -> int:
         """How many requests they can usefully hold at once."""
+
+    def engine(self, role: Role) -> Engine:
+        """Return what is asked in a role; it lives as long as this does."""
 
     async def make(self, prompt: Prompt, provenance: Provenance, tally: UsageCounter) -> Row:
         """Make a row; raises RowError or what an engine raises. `tally` counts its tokens, whatever becomes of it."""
@@ -122,6 +133,15 @@ class Replica:
         except CaiError as error:
             result = PackedError.of(error)
         return RowResult(result, tally.usage)
+
+    async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Answer | PackedError:
+        """Complete a request, or choose among options."""
+        assert self._maker is not None, "a replica is opened before it is asked"  # noqa: S101
+        engine = self._maker.engine(role)
+        try:
+            return await (engine.complete(request) if options is None else engine.choose(request, options))
+        except CaiError as error:
+            return PackedError.of(error)
 
     async def close(self) -> None:
         """Release the models, as far as they still can be; the process ends next."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import NamedTuple
 
-from cai.cluster import RowMaker, open_cluster
+from cai.cluster import Role, RowMaker, open_cluster
 from cai.cluster.settings import ClusterSettings
 from cai.core.errors import ModelError
 from cai.core.records import Prompt, Provenance, Row
@@ -131,6 +131,10 @@ class LocalMaker:
     def concurrency(self) -> int:
         """How many requests the models that answer can usefully hold at once, of those that hold most."""
         return max(ordered.engine.concurrency for ordered in self.answering)
+
+    def engine(self, role: Role) -> Engine:
+        """Return the judge, or the model that answers, which gates are put to."""
+        return (self.judging if role == "judge" else self.answering[0]).engine
 
     async def make(
         self, prompt: Prompt, provenance: Provenance, tally: UsageCounter, answers: Answers | None = None

@@ -108,14 +108,10 @@ async def _check(plan: GeneratePlan, maker: RowMaker, run: Run, watch: Watch) ->
     """Return what is known of the judge, and of the model as a gate, before the first row; raises as `check_first`."""
     spec, rounds = plan.spec, plan.method.plan.rounds
     a_prompt = spec.ranking.comparisons(spec.responses, revised=bool(rounds))
-    if not isinstance(maker, LocalMaker):
-        if plan.settings.checking.judge_check:
-            watch.say("the judge is not tested on a cluster; cai models check --judge tests one")
-        return None
     return await check_first(
         Subject(
-            judge=maker.judging.engine if a_prompt else None,
-            gate=maker.answering[0].engine if plan.method.plan.gate and rounds else None,
+            judge=maker.engine("judge") if a_prompt else None,
+            gate=maker.engine("gate") if plan.method.plan.gate and rounds else None,
             configuration=plan.judge_configuration,
         ),
         Checked(
