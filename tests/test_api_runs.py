@@ -305,6 +305,33 @@ def test_a_run_is_judged_again_by_a_function(tmp_path: Path) -> None:
         cai.judge(judged, out=tmp_path / "again")
 
 
+def test_a_judge_reads_texts_as_filters_clean_them_and_the_rows_keep_what_was_written(tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def reads(messages: list[Message]) -> str:
+        shown.append(messages[-1]["content"])
+        return "A"
+
+    numbers = iter(range(100))
+    run = cai.generate(
+        model=lambda _: f"Here is a better answer: Rest, and write {next(numbers)} times to jo.lee@mail.kr.",
+        prompts=PROMPTS,
+        rounds=0,
+        out=tmp_path / "run",
+        **BY_TEXT,
+    )
+    asked: dict[str, Any] = {"judge": reads, "judge_by": "text", "judge_check": False, "progress": False}
+    judged = cai.judge(run, quality="strict", out=tmp_path / "cleaned", **asked)
+    assert shown
+    assert not any("better answer" in text or "jo.lee" in text for text in shown)
+    assert [row.traces for row in judged] == [row.traces for row in run]
+    assert [row.prompt for row in judged] == [row.prompt for row in run]
+    pairs = judged.dataset("preference", quality="strict")
+    assert all("[email]" in chosen[0]["content"] for chosen in pairs["chosen"])
+    with pytest.raises(cai.errors.RunError, match="judge-quality"):
+        cai.judge(run, out=tmp_path / "cleaned", **asked)
+
+
 def test_a_backend_of_ones_own_is_named_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def open_echo(spec: ModelSpec, _options: EngineOptions) -> Engine:
         return ScriptedEngine(lambda _request: spec.model, lambda _messages, _options: (0.9, 0.1), name=str(spec))

@@ -157,6 +157,7 @@ def judge(
     *,
     constitution: str | Path | None = None,
     judge: Model | None = None,
+    quality: str | None = None,
     seed: Seed = 0,
     max_tokens: Count = 512,
     judge_principles: Count = 1,
@@ -184,6 +185,8 @@ def judge(
     """Judge a run's pairs again, and return a new run with the same traces and new verdicts; `run` stays as it is.
 
     `constitution` and `judge` are by default the run's own; a judge that was a Python object has to be given again.
+    With `quality` (`default`, `strict` or a YAML file) the judge reads the texts as these filters clean them, and they
+    are exported so; the rows keep what was written.
     `max_tokens` limits what the judge writes before it decides. `out` is by default the run's directory with
     `-judged-NAME` behind it. `seed`, `judge_principles`, `judge_orders`, `judge_by`, `judge_reasoning`,
     `judge_thinking`, `rank`, `rank_budget`, `judge_check`, `strict`, `thinking_budget`, `device`, `dtype`,
@@ -205,16 +208,16 @@ class _Filling(AsynchronousCall[Run]):
 
     async def work(self, watch: Watch) -> Run:
         """Fill the run and export it."""
-        summary, all_revisions = await self.fill(watch)
+        summary, options = await self.fill(watch)
         run = Run(summary.out, summary)
-        await finished(in_thread(partial(run.export, all_revisions=all_revisions)))
+        await finished(in_thread(partial(run.export, **options)))
         if summary.status == "interrupted":
             raise InterruptedWork
         return run
 
     @abstractmethod
-    async def fill(self, watch: Watch) -> tuple[Summary, bool]:
-        """Fill the run; return how that ended, and whether every revision is exported."""
+    async def fill(self, watch: Watch) -> tuple[Summary, dict[str, Any]]:
+        """Fill the run; return how that ended, and how it is exported."""
 
 
 class GenerateCall(_Filling):
@@ -230,7 +233,7 @@ class GenerateCall(_Filling):
             told = {"prompts": str(plan.source), "out": location(plan.out), "judge": str(judge)}
             return Plan(settings | told, plan.prompts.remarks, estimate)
 
-    async def fill(self, watch: Watch) -> tuple[Summary, bool]:
+    async def fill(self, watch: Watch) -> tuple[Summary, dict[str, Any]]:
         """Generate."""
         with ExitStack() as stack:
             plan = await in_thread(partial(stack.enter_context, self._planned()))
@@ -238,7 +241,7 @@ class GenerateCall(_Filling):
                 watch.say(line)
             if plan.settings.model.kind == "tiny":
                 watch.say("using the embedded miniature, which knows only its micro-world; choose another with model=")
-            return await fill_run(plan, watch), plan.settings.all_revisions
+            return await fill_run(plan, watch), {"all_revisions": plan.settings.all_revisions}
 
     @contextmanager
     def _planned(self) -> Iterator[GeneratePlan]:
@@ -283,10 +286,10 @@ class JudgeCall(_Filling):
         """Return what would be done."""
         return Plan(self._plan().recorded())
 
-    async def fill(self, watch: Watch) -> tuple[Summary, bool]:
+    async def fill(self, watch: Watch) -> tuple[Summary, dict[str, Any]]:
         """Judge."""
         plan = await in_thread(self._plan)
-        return await judge_again(plan, watch), False
+        return await judge_again(plan, watch), {"quality": plan.settings.quality or "default"}
 
     def _plan(self) -> JudgePlan:
         options = dict(self._options)

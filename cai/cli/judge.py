@@ -30,6 +30,7 @@ from cai.cli.screen import Screen
 from cai.cli.tables import exit_code, print_export, print_hints, print_summary
 from cai.cli.terminal import print_json
 from cai.data.export import ExportOptions, export_run
+from cai.data.quality import DEFAULT_QUALITY
 from cai.judging.plan import plan_judge
 from cai.judging.run import judge_again
 from cai.judging.settings import RejudgeSettings
@@ -42,6 +43,11 @@ from cai.models.spec import ModelSpec
 @click.option("--constitution", help="Judge under this constitution (default: the run's own).")
 @click.option(
     "--judge", type=ModelSpec.parse, metavar="MODEL", help="The model that judges (default: the run's own judge)."
+)
+@click.option(
+    "--quality",
+    metavar="default|strict|FILE",
+    help="Judge, and export, the texts as these filters clean them (default: judge them as they were written).",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a reasoning at most.")
@@ -74,7 +80,7 @@ def judge(quiet: bool, as_json: bool, **options: Any) -> None:
     if settings.fresh:
         confirm_fresh(plan.out)
     summary = run_watched(lambda watch: judge_again(plan, watch), quiet=quiet)
-    exported = export_run(summary.out, ExportOptions())
+    exported = export_run(summary.out, ExportOptions(quality=plan.quality or DEFAULT_QUALITY))
     if as_json:
         print_json(summary.as_json() | {"export": asdict(exported)})
     else:

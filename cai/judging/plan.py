@@ -9,6 +9,8 @@ from cai.constitution import Constitution, load_constitution
 from cai.core.errors import ModelError, RunError
 from cai.core.paths import resolve
 from cai.core.settings import plain
+from cai.data.quality import Quality, load_quality
+from cai.data.quality.settings import NONE
 from cai.judging.settings import RejudgeSettings
 from cai.method.judge import JudgeConfiguration
 from cai.method.settings import identity
@@ -22,12 +24,16 @@ from cai.rundir.origin import location
 
 @dataclass(frozen=True, slots=True)
 class JudgePlan:
-    """A judgement with its files read and its defaults filled in; no model is open yet."""
+    """A judgement with its files read and its defaults filled in; no model is open yet.
+
+    `quality` is None where texts are judged as they are.
+    """
 
     settings: RejudgeSettings
     source: RunReader
     judge_configuration: JudgeConfiguration
     judge: ModelSpec
+    quality: Quality | None
     out: Path
 
     def identity(self, judge: str) -> dict[str, str]:
@@ -40,6 +46,7 @@ class JudgePlan:
             "judge-templates": f"{templates.language} {templates.fingerprint}",
             "judge-seed": str(settings.seed),
             "judge-thinking-budget": str(settings.thinking_budget),
+            "judge-quality": str(self.quality or NONE),
             **settings.judging.identity(),
             **identity(asdict(settings.ranking)),
         }
@@ -80,7 +87,8 @@ def plan_judge(settings: RejudgeSettings) -> JudgePlan:
     sampling = Sampling(max_tokens=settings.max_tokens)
     thinking = Thinking(settings.judging.judge_thinking, settings.thinking_budget)
     configuration = JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed, thinking)
-    return JudgePlan(settings, source, configuration, judge, out)
+    quality = None if settings.quality is None else load_quality(settings.quality)
+    return JudgePlan(settings, source, configuration, judge, quality, out)
 
 
 def _check_budget(settings: RejudgeSettings, source: RunReader) -> None:

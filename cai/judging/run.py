@@ -6,6 +6,8 @@ from functools import partial
 
 from cai.core.records import Row
 from cai.core.threads import in_thread
+from cai.data.export.filtering import cleaned_row
+from cai.data.quality import Quality
 from cai.judge_checking import Checked, Subject, check_first
 from cai.judging.plan import JudgePlan
 from cai.method.judge_check import JudgeCheck
@@ -35,7 +37,12 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
             retry_failed=settings.retry_failed,
         )
         pipeline = Pipeline(
-            partial(_judge_row, Judging(engine, plan.judge_configuration, watch.tally, settings.ranking), run.answers),
+            partial(
+                _judge_row,
+                Judging(engine, plan.judge_configuration, watch.tally, settings.ranking),
+                run.answers,
+                plan.quality,
+            ),
             run,
             engine.concurrency,
             watch.progress,
@@ -45,9 +52,14 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
         return await fill(run, pipeline, plan.source.rows(), watch, lambda: 0, check)
 
 
-async def _judge_row(judging: Judging, answers: Answers, row: Row) -> Row:
-    """Return the row judged anew; what was answered before the run was killed is not asked again."""
-    return await replace(judging, engine=RememberingEngine(judging.engine, answers, row.prompt.id)).row(row)
+async def _judge_row(judging: Judging, answers: Answers, quality: Quality | None, row: Row) -> Row:
+    """Return the row judged anew; what was answered before the run was killed is not asked again.
+
+    With a `quality` the judge reads what its filters make of the texts; the row keeps the texts as they were written.
+    """
+    asking = replace(judging, engine=RememberingEngine(judging.engine, answers, row.prompt.id))
+    judged = await asking.row(row if quality is None else cleaned_row(quality, row))
+    return replace(judged, prompt=row.prompt, traces=row.traces)
 
 
 async def _check(plan: JudgePlan, engine: Engine, run: Run, watch: Watch) -> JudgeCheck | None:

@@ -10,7 +10,10 @@ from cai.models.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class RejudgeSettings:
-    """One `cai judge RUN`; None for `constitution` or `judge` means the ones the run was made with."""
+    """One `cai judge RUN`; None for `constitution` or `judge` means the ones the run was made with.
+
+    `quality` names filters; what they make of the texts is judged, and exported. None: texts are judged as they are.
+    """
 
     run: Path
     engine: EngineSettings = EngineSettings()
@@ -19,6 +22,7 @@ class RejudgeSettings:
     checking: CheckSettings = CheckSettings()
     judge: ModelSpec | None = None
     constitution: str | None = None
+    quality: str | None = None
     seed: int = 0
     max_tokens: int = 512
     thinking_budget: int | None = None

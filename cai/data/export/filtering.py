@@ -4,13 +4,14 @@ An answer of a ranking is looked at by itself: without it the others keep their 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 from cai.core.records import Round, Row, Trace
 from cai.data.export.answers import answers_of
-from cai.data.quality import CHOSEN, COMPLETION, REJECTED, Item, QualityPass, ShownTexts
+from cai.data.quality import CHOSEN, COMPLETION, REJECTED, Item, Quality, QualityPass, ShownTexts
 from cai.method.critique import CLEARLY_KEPT
 
 Example: TypeAlias = dict[str, Any]
@@ -98,6 +99,33 @@ def filter_ranking(quality: QualityPass, shown: ShownTexts, row: Row, ranking: E
         return None
     last = Item(row.prompt.id, messages, {}, cleaned_from=cleaned_from)
     return {**_changed(ranking, last, {}), "answers": answers}
+
+
+def cleaned_row(quality: Quality, row: Row) -> Row:
+    """Return a row as a judge should read it whose verdicts are exported with these filters: with cleaned texts.
+
+    Only what is cleaned changes, not what is left out: a text of which nothing would be left stays as it is.
+    """
+    cleaning = replace(
+        quality, actions={name: "clean" if one == "clean" else "off" for name, one in quality.actions.items()}
+    )
+    filters = QualityPass(cleaning, "", lambda _entry: None)
+    if filters.is_off:
+        return row
+
+    def cleaned(text: str) -> Item:
+        item = Item(row.prompt.id, row.prompt.messages, {COMPLETION: text})
+        return filters.check(item) or item
+
+    traces = tuple(
+        replace(
+            trace,
+            response=cleaned(trace.response).answers[COMPLETION],
+            final=cleaned(trace.final).answers[COMPLETION],
+        )
+        for trace in row.traces
+    )
+    return replace(row, prompt=replace(row.prompt, messages=tuple(cleaned("").messages)), traces=traces)
 
 
 def _changed(example: Example, item: Item, texts: Mapping[str, Any]) -> Example:
