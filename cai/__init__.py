@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cai.api import (
         DataCheck,
         Evaluation,
+        JudgeBench,
         LoopResult,
         Message,
         Plan,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         evaluate,
         generate,
         judge,
+        judge_bench,
         load_constitution,
         loop,
         open_run,
@@ -51,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DataCheck",
     "Evaluation",
+    "JudgeBench",
     "LoopResult",
     "Message",
     "Plan",
@@ -68,6 +71,7 @@ __all__ = [
     "evaluate",
     "generate",
     "judge",
+    "judge_bench",
     "load_constitution",
     "loop",
     "open_run",

@@ -20,6 +20,7 @@ from tests.test_architecture import HEAVY
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "generate": cai.generate,
     "judge": cai.judge,
+    "judge bench": cai.judge_bench,
     "evaluate": cai.evaluate,
     "loop": cai.loop,
     "advise": cai.advise,
@@ -59,6 +60,8 @@ def commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
+        if isinstance(command, click.Group) and command.params:  # `cai judge RUN`, which has commands beside it
+            yield f"{before}{name}", command
         if isinstance(command, click.Group) and name != "train":
             yield from commands(command, f"{before}{name} ")
         elif isinstance(command, click.Group):
@@ -163,7 +166,8 @@ def test_what_an_option_takes_is_what_the_command_line_takes(name: str) -> None:
     }
     checked(function, given)
     for option, parameter in options_of(name):
-        for value, taken in limits(parameter):
+        for one, taken in limits(parameter):
+            value = (one,) if getattr(parameter, "multiple", False) else one
             if taken:
                 checked(function, given | {option: value})
             else:

@@ -4,6 +4,7 @@
 imports them: what the API and the command line share lies below both, in the verbs' settings, plans and runs.
 """
 
+from cai.api.benching import judge_bench
 from cai.api.checking import check
 from cai.api.evaluation import evaluate, register_measure
 from cai.api.generation import generate, judge
@@ -17,6 +18,7 @@ from cai.api.working import Plan
 from cai.check.results import DataCheck
 from cai.core.records import Message, Row
 from cai.evaluate.results import Evaluation
+from cai.judge_bench.results import JudgeBench
 from cai.models import register_backend
 from cai.models.function import engine_from
 from cai.train.methods import register as register_method
@@ -24,6 +26,7 @@ from cai.train.methods import register as register_method
 __all__ = [
     "DataCheck",
     "Evaluation",
+    "JudgeBench",
     "LoopResult",
     "Message",
     "Plan",
@@ -39,6 +42,7 @@ __all__ = [
     "evaluate",
     "generate",
     "judge",
+    "judge_bench",
     "load_constitution",
     "loop",
     "open_run",

@@ -1,4 +1,4 @@
-"""`cai judge RUN`: new verdicts on old traces."""
+"""`cai judge RUN`: new verdicts on old traces; and `cai judge bench`, the command beside it."""
 
 from dataclasses import asdict
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from cai.cli.config import config_option
+from cai.cli.judge_bench import bench
 from cai.cli.options import (
     EXISTING_FOLDER,
     EXISTING_RUN,
@@ -38,7 +39,36 @@ from cai.models import check_engine_options
 from cai.models.spec import ModelSpec
 
 
-@click.command()
+class JudgeGroup(click.Group):
+    """The command `cai judge RUN`, and a group too where the first word is one of its commands."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the words as a command of the group, or as those of `cai judge RUN`."""
+        if args and args[0] in self.commands:
+            ctx._protected_args, ctx.args = args[:1], args[1:]  # as click's own groups do
+            return ctx.args
+        ctx.allow_interspersed_args = True
+        return click.Command.parse_args(self, ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Do what was asked for: the command of the group alone, without `cai judge RUN`."""
+        if not ctx._protected_args:
+            return click.Command.invoke(self, ctx)
+        name, command, args = self.resolve_command(ctx, [*ctx._protected_args, *ctx.args])
+        assert command is not None  # noqa: S101  (parse_args has looked)
+        # Beside this context and not below it, or the usage would name RUN.
+        with command.make_context(f"{ctx.info_name} {name}", args, parent=ctx.parent) as own:
+            return command.invoke(own)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write both ways to call it."""
+        pieces = click.Command.collect_usage_pieces(self, ctx)
+        formatter.write_usage(ctx.command_path, " ".join(pieces))
+        for name in self.commands:
+            formatter.write_usage(ctx.command_path, f"{name} --help", prefix="       ")
+
+
+@click.group(cls=JudgeGroup)
 @click.argument("run", type=EXISTING_RUN)
 @click.option("--constitution", help="Judge under this constitution (default: the run's own).")
 @click.option(
@@ -66,7 +96,8 @@ from cai.models.spec import ModelSpec
 def judge(quiet: bool, as_json: bool, **options: Any) -> None:
     """Judge a run's pairs again with another constitution or model.
 
-    Nothing is generated: RUN stays as it is, and a new run directory gets its traces with new verdicts.
+    Nothing is generated: RUN stays as it is, and a new run directory gets its traces with new verdicts. What judges
+    are worth says `cai judge bench`.
     """
     settings = RejudgeSettings(
         engine=take_engine_settings(options),
@@ -89,3 +120,6 @@ def judge(quiet: bool, as_json: bool, **options: Any) -> None:
         print_export(console, summary.out, exported)
         print_hints(console, summary, exported)
     raise click.exceptions.Exit(exit_code(summary))
+
+
+judge.add_command(bench)

@@ -35,7 +35,10 @@ COMMANDS = {
         "cai.cli.loop",
         "Generate, train on revisions, train on the judge's preferences, and measure what changed.",
     ),
-    "judge": ("cai.cli.judge", "Judge a run's pairs again with another constitution or model."),
+    "judge": (
+        "cai.cli.judge",
+        "Judge a run's pairs again with another model; `judge bench` measures judges on labelled pairs.",
+    ),
     "check": (
         "cai.cli.check",
         "Measure a dataset and look for what should not be in it: a run, a file, a saved or a hub dataset.",

@@ -28,6 +28,8 @@ from cai.core.records import PartFailure, Row, Trace, Verdict
 from cai.core.text import visible
 from cai.evaluate.directory import DOCUMENT as EVALUATION
 from cai.evaluate.directory import FORMAT as EVALUATION_FORMAT
+from cai.judge_bench.directory import DOCUMENT as BENCH
+from cai.judge_bench.directory import FORMAT as BENCH_FORMAT
 from cai.loop.stage_records import look
 from cai.method.verdicts import LOW_MASS
 from cai.rundir import Run
@@ -149,11 +151,23 @@ def _check(directory: Path) -> tuple[Mapping[str, Any], list[str]]:
     ]
 
 
+def _bench(directory: Path) -> tuple[Mapping[str, Any], list[str]]:
+    found = parse_document(read_bounded(directory / BENCH), BENCH_FORMAT)
+    identity, status = found.fields("identity"), found.text("status")
+    done = status == "done"
+    return found.values, [
+        f"{directory}: a bench of judges under {identity.text('constitution')}: {status}",
+        *(f"  {label}: {engine}" for label, engine in found.words("judges").items()),
+        f"look at {directory}/README.md" if done else "the same `cai judge bench` goes on",
+    ]
+
+
 _TOLD: dict[Kind | None, Callable[[Path], tuple[Mapping[str, Any], list[str]]]] = {
     "evaluation": _evaluation,
     "training": _training,
     "loop": _loop,
     "check": _check,
+    "judge-bench": _bench,
 }
 
 

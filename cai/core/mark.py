@@ -18,7 +18,7 @@ FOLDER = ".cai"
 RECORD = "record.jsonl"
 FORMAT = 1
 
-Kind = Literal["run", "training", "evaluation", "loop", "check"]
+Kind = Literal["run", "training", "evaluation", "loop", "check", "judge-bench"]
 KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 
 LONGEST = 4096

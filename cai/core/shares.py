@@ -23,6 +23,25 @@ class Interval95:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Proportion:
+    """`part` of `of` things, in halves where a thing may count half."""
+
+    part: float
+    of: int
+
+    @property
+    def interval(self) -> Interval95 | None:
+        """The share with its interval; None of nothing."""
+        return wilson(self.part, self.of) if self.of else None
+
+    def as_json(self) -> dict[str, float | None]:
+        """Return the counts, the share and the ends of its interval."""
+        found = self.interval
+        ends = (None, None, None) if found is None else (found.value, found.low, found.high)
+        return {"part": self.part, "of": self.of, **dict(zip(("value", "low", "high"), ends, strict=True))}
+
+
 def wilson(right: float, count: int) -> Interval95:
     """Return the share of `count` that `right` is, with its interval; the count is not zero."""
     share, spread = right / count, NORMAL_95**2 / count

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cai.constitution import Principle
+from cai.core.reliability import BINS, bin_of
 from cai.evaluate.records import CLEARLY_BROKEN, Answer
 from cai.evaluate.results import Calibration, Measurement
 from cai.evaluate.statistics import Numbers, ratios
 from cai.tiny import oracle
 
-BINS = 10
 _RATIOS = ("Brier score", "sensitivity", "specificity", "base rate")
 
 Answers = Sequence[Sequence[Answer | None]]
@@ -57,7 +57,7 @@ def _tally(answers: Answers, kinds: Mapping[str, str]) -> Numbers:
                     not truth,
                     not truth and not says,
                 )
-                row[6 + min(int(gate.probability * BINS), BINS - 1)] += gate.probability - truth
+                row[6 + bin_of(gate.probability)] += gate.probability - truth
     return tally
 
 

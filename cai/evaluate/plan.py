@@ -1,8 +1,7 @@
 """An evaluation before any model is open: files read, defaults filled in, mistakes told."""
 
-import re
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from cai import __version__
@@ -19,8 +18,6 @@ from cai.method.settings import identity
 from cai.method.templates import Templates
 from cai.models import check_engine_options, check_sampling
 from cai.models.spec import LabelledModel, ModelSpec
-
-_LABEL = re.compile(r"[\w][\w.+-]{0,79}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +122,10 @@ def label_models(
 
     A baseline that is among the models is not evaluated twice. Raises UsageError when two models have one label.
     """
-    found = [_labelled(model) for model in models]
+    found = [EvaluatedModel(model.title, model.spec) for model in models]
     first = None
     if baseline is not None:
-        first = _labelled(baseline)
+        first = EvaluatedModel(baseline.title, baseline.spec)
         same = next((one for one in found if one.spec == first.spec), None)
         if same is not None:
             found.remove(same)
@@ -139,19 +136,3 @@ def label_models(
         if twin is not None:
             raise UsageError(f"two models are called {one.label}; name one of them: NAME={one.spec}")
     return tuple(found), first.label if first is not None else None
-
-
-def _labelled(model: LabelledModel) -> EvaluatedModel:
-    if model.label is None:
-        return EvaluatedModel(_label(model.spec), model.spec)
-    if not _LABEL.fullmatch(model.label):
-        raise UsageError(
-            f"model name {model.label!r} may hold letters, digits and . + - _ only, and begins with no sign"
-        )
-    return EvaluatedModel(model.label, model.spec)
-
-
-def _label(spec: ModelSpec) -> str:
-    """Return a short name for a model: the last part of its path, or what kind it is."""
-    name = PurePath(spec.model or spec.kind).name
-    return re.sub(r"[^\w.+-]+", "-", name).lstrip(".+-")[:80] or "model"

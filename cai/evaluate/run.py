@@ -13,7 +13,6 @@ from cai.evaluate.answering import Answering, make_answer
 from cai.evaluate.calibration import calibrate, check_detector
 from cai.evaluate.comparing import Comparing, make_decision
 from cai.evaluate.directory import EvaluationDirectory
-from cai.evaluate.entries import Entry, EntryFile
 from cai.evaluate.measuring import ModelAnswers, align, causes, measure_models
 from cai.evaluate.pairs import PairDecisions, measure_pairs, pairs_of, rate
 from cai.evaluate.plan import EvaluatedModel, EvaluatePlan
@@ -25,6 +24,7 @@ from cai.models.base import Engine
 from cai.pipeline.filling import open_closing
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
+from cai.rundir.entries import Entry, EntryFile
 
 EntryType = TypeVar("EntryType", bound=Entry)
 

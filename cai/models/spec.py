@@ -4,15 +4,17 @@ Its text is without what the servers' addresses carry beside host, port and path
 """
 
 import re
+from pathlib import PurePath
 from typing import NamedTuple, Self
 
 from cai.core.addresses import Redacted, address_secrets
-from cai.core.errors import ModelError
+from cai.core.errors import ModelError, UsageError
 from cai.core.redaction import know, redact
 from cai.models.backends import Backend, SpecParts, find_backend, model_forms
 
 _KIND = re.compile(r"[^:?]*")
 _LABELLED = re.compile(r"([^=:/@?]+)=(.+)", re.DOTALL)
+_LABEL = re.compile(r"[\w][\w.+-]{0,79}")
 
 
 class ModelSpec(Redacted):
@@ -91,6 +93,21 @@ class LabelledModel(NamedTuple):
         """Take it apart; raises as `ModelSpec.parse` does."""
         named = _LABELLED.fullmatch(typed)
         return cls(None, ModelSpec.parse(typed)) if named is None else cls(named[1], ModelSpec.parse(named[2]))
+
+    @property
+    def title(self) -> str:
+        """Its name in tables and of files: the one it was given, else the last part of its path, or what kind it is.
+
+        Raises UsageError where the name that was given is none.
+        """
+        if self.label is None:
+            name = PurePath(self.spec.model or self.spec.kind).name
+            return re.sub(r"[^\w.+-]+", "-", name).lstrip(".+-")[:80] or "model"
+        if not _LABEL.fullmatch(self.label):
+            raise UsageError(
+                f"model name {self.label!r} may hold letters, digits and . + - _ only, and begins with no sign"
+            )
+        return self.label
 
     def __str__(self) -> str:
         """Return it as it is typed, as far as it may be shown."""

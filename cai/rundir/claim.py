@@ -32,6 +32,7 @@ _CALLED: dict[Kind, str] = {
     "evaluation": "an evaluation",
     "loop": "a loop's directory",
     "check": "a check of data",
+    "judge-bench": "a bench of judges",
 }
 
 

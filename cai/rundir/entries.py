@@ -1,8 +1,8 @@
-"""One file of an evaluation: a line for each prompt that is finished, or that could not be done and why.
+"""One file of an evaluation or a bench: a line for each prompt that is finished, or that could not be done and why.
 
 For one prompt the last line counts, a failure only where there is nothing else. A line is appended whole the moment its
 prompt is done, so a killed process loses no more than a torn last one, which is cut off when the file is opened again.
-Lines that are damaged, or that were written for another file of the evaluation, are set aside then, and their prompts
+Lines that are damaged, or that were written for another such file, are set aside then, and their prompts
 are owed again. All lines are in memory: evaluations have thousands of prompts, not millions.
 """
 

@@ -1,0 +1,72 @@
+"""One item to one judge: its verdicts, under principles drawn as `cai generate` draws them, and how long they took."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cai.core.errors import RowError
+from cai.core.evidence import part_failure
+from cai.core.records import PartFailure, Prompt, Provenance, Row, Verdict
+from cai.judge_bench.items import LabelledItem
+from cai.judge_bench.records import BenchEntry
+from cai.method.judge import JudgeConfiguration, draw_principles, failed_verdict, judge
+from cai.models.base import Engine
+from cai.models.meter import Meter, UsageCounter
+
+
+@dataclass(frozen=True, slots=True)
+class BenchAsking:
+    """A judge at its configuration and the items by id.
+
+    `inputs` is the fingerprint of the data, `tally` counts the tokens of all rows.
+    """
+
+    engine: Engine
+    judge_configuration: JudgeConfiguration
+    items: Mapping[str, LabelledItem]
+    inputs: str
+    tally: UsageCounter
+    _times: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    async def row(self, prompt: Prompt) -> Row:
+        """Return the item's row with a verdict a principle, some of which may have failed.
+
+        Raises RowError when all did, or one that may be had later, and what else an engine raises.
+        """
+        began, tally = time.time(), UsageCounter()
+        engine = Meter(self.engine, tally, self.tally)
+        comparison = self.items[prompt.id].comparison
+        sources = comparison.a_source, comparison.b_source
+        principles = draw_principles(self.judge_configuration, prompt.id, prompt.tags, sources)
+        verdicts: list[Verdict] = []
+        failed: list[PartFailure] = []
+        for principle in principles:
+            try:
+                verdicts.append(await judge(engine, self.judge_configuration, comparison, principle, prompt.id))
+            except RowError as error:
+                failed.append(part_failure(f"verdict:{principle.id}", error))
+                if error.retryable or len(failed) == len(principles):
+                    raise
+                verdicts.append(failed_verdict(comparison, principle))
+        self._times[prompt.id] = began, time.time()
+        return Row(prompt, (), tuple(verdicts), tally.usage, self._provenance(), tuple(failed))
+
+    def entry(self, row: Row) -> BenchEntry:
+        """Return what is kept of a row that was made here."""
+        began, ended = (round(moment, 3) for moment in self._times.pop(row.prompt.id))
+        return BenchEntry(row.prompt.id, row.prompt.ordinal, row.verdicts, row.usage, row.failed, began, ended)
+
+    def _provenance(self) -> Provenance:
+        """Return where a row comes from: no model wrote anything for it."""
+        constitution, templates = self.judge_configuration.constitution, self.judge_configuration.templates
+        return Provenance(
+            model="",
+            judge=self.engine.name,
+            constitution=constitution.fingerprint,
+            judge_constitution=constitution.fingerprint,
+            templates=templates.fingerprint,
+            judge_templates=templates.fingerprint,
+            inputs=self.inputs,
+            seed=self.judge_configuration.seed,
+            judge_seed=self.judge_configuration.seed,
+        )

@@ -1,0 +1,139 @@
+"""A bench before any model is open: data, constitution and templates read, judges and their variants named."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cai import __version__
+from cai.constitution import Constitution, load_constitution
+from cai.core.errors import InputError, UsageError
+from cai.core.settings import plain
+from cai.data.examples.opening import open_examples
+from cai.data.examples.runs import is_run
+from cai.data.finding import printable
+from cai.judge_bench.items import BESIDE, LabelledItems, read_items
+from cai.judge_bench.settings import BenchSettings, JudgeVariant
+from cai.method.judge import JudgeConfiguration
+from cai.method.settings import JudgeSettings, identity
+from cai.method.templates import Templates
+from cai.models import check_engine_options
+from cai.models.base import Sampling, Thinking
+from cai.models.spec import LabelledModel, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class BenchedJudge:
+    """A judge in one of its variants: its name in tables and of its file, what to open, how it is asked."""
+
+    label: str
+    spec: ModelSpec
+    configuration: JudgeConfiguration
+
+    @property
+    def how(self) -> str:
+        """How it is asked, as far as it is not as usual."""
+        usual = JudgeSettings()
+        given = {name: getattr(self.configuration.settings, name) for name in JudgeSettings.__dataclass_fields__}
+        differing = {name: value for name, value in given.items() if value != getattr(usual, name)}
+        return ", ".join(f"{name} {value}" for name, value in identity(differing).items())
+
+
+@dataclass(frozen=True, slots=True)
+class BenchPlan:
+    """A bench with its files read and its defaults filled in; no model is open yet."""
+
+    settings: BenchSettings
+    constitution: Constitution
+    templates: Templates
+    data: LabelledItems
+    judges: tuple[BenchedJudge, ...]
+    remarks: tuple[str, ...]
+    out: Path
+
+    def identity(self) -> dict[str, str]:
+        """Return what must stay the same while one directory is filled, in words a person can compare.
+
+        Neither `--limit` nor the judges are among it: more items and more judges go on from fewer. Each label's judge
+        has to stay the same, which the directory sees to.
+        """
+        settings = self.settings
+        values = {
+            "cai": __version__,
+            "data": self.data.fingerprint,
+            "constitution": self.constitution.label,
+            "templates": f"{self.templates.language} {self.templates.fingerprint}",
+            "seed": settings.seed,
+            "max-tokens": settings.max_tokens,
+            "thinking-budget": settings.thinking_budget,
+        }
+        return {name: str(value) for name, value in values.items()}
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings for readers, without passwords and without what does not last."""
+        return {
+            **plain(self.settings),
+            "judge": {one.label: str(one.spec) for one in self.judges},
+            "fresh": False,
+            "retry_failed": False,
+            "resolved_constitution": self.constitution.model_dump(mode="json"),
+        }
+
+
+def plan_bench(settings: BenchSettings) -> BenchPlan:
+    """Read the data, the constitution and the templates; raises UsageError, in one sentence."""
+    constitution = load_constitution(settings.constitution)
+    templates = Templates.load(constitution.language, settings.prompts_dir)
+    if is_run(settings.data):
+        raise InputError(
+            f"{settings.data} is a run, whose labels are its judge's own; give pairs that people labelled, or whose "
+            "better answer is known."
+        )
+    examples = open_examples(settings.data, "pairs", split=settings.split, shape=settings.shape)
+    configuration = JudgeConfiguration(
+        constitution,
+        templates,
+        settings.judging,
+        Sampling(max_tokens=settings.max_tokens),
+        settings.seed,
+        Thinking(settings.judging.judge_thinking, settings.thinking_budget),
+    )
+    judges = name_judges(settings.judge, settings.variant, configuration)
+    specs = [judge.spec for judge in judges]
+    check_engine_options(specs, settings.engine.engine_option, settings.engine.template_option)
+    name = printable(Path(str(settings.data)).stem)
+    return BenchPlan(
+        settings=settings,
+        constitution=constitution,
+        templates=templates,
+        data=read_items(examples.examples(BESIDE), settings.limit, settings.seed, str(settings.data)),
+        judges=judges,
+        remarks=tuple(examples.remarks),
+        out=settings.out if settings.out is not None else Path("judge-benches") / name,
+    )
+
+
+def name_judges(
+    models: tuple[LabelledModel, ...], variants: tuple[JudgeVariant, ...], configuration: JudgeConfiguration
+) -> tuple[BenchedJudge, ...]:
+    """Return every judge in every variant; raises UsageError when two have one name, or there is none."""
+    if not models:
+        raise UsageError("there is no judge: name one with --judge, or several")
+    found = [
+        BenchedJudge(
+            model.title if variant == "plain" else f"{model.title}~{variant}",
+            model.spec,
+            replace(configuration, settings=_asked(configuration, variant)),
+        )
+        for model in models
+        for variant in dict.fromkeys(variants)
+    ]
+    for place, one in enumerate(found):
+        if any(other.label == one.label for other in found[:place]):
+            raise UsageError(f"two judges are called {one.label}; name one of them: NAME={one.spec}")
+    return tuple(found)
+
+
+def _asked(configuration: JudgeConfiguration, variant: JudgeVariant) -> JudgeSettings:
+    if variant == "averaged":
+        return replace(configuration.settings, judge_principles=len(configuration.constitution.principles))
+    return replace(configuration.settings, judge_reasoning=True) if variant == "reasoning" else configuration.settings

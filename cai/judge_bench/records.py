@@ -1,0 +1,53 @@
+"""What a bench keeps of each item and judge: a `BenchEntry`, from which every number is computed."""
+
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from cai.core.records import PartFailure, Usage, Verdict, read_part_failures, read_verdict
+
+
+@dataclass(frozen=True, slots=True)
+class BenchEntry:
+    """What one judge said of one item, in the frame of its first answer; `began` and `ended` are seconds since 1970.
+
+    Without a verdict no principle of the constitution applies to the item.
+    """
+
+    id: str
+    ordinal: int
+    verdicts: tuple[Verdict, ...]
+    usage: Usage
+    failed: tuple[PartFailure, ...]
+    """The verdicts that could not be had."""
+    began: float
+    ended: float
+
+    @property
+    def probability(self) -> float | None:
+        """How likely the judge finds the first answer better, whether or not its verdicts abstain; None: it is mute.
+
+        The mean over both orders, then over the principles (arXiv 2309.00267, section 2.1.1).
+        """
+        found = [mean for verdict in self.verdicts if (mean := mean_of_orders(verdict)) is not None]
+        return fmean(found) if found else None
+
+
+def mean_of_orders(verdict: Verdict) -> float | None:
+    """Return the mean of the orders that a verdict has; None where one that was asked gave no probability."""
+    if verdict.unreadable:
+        return None
+    known = [value for value in (verdict.first, verdict.second) if value is not None]
+    return fmean(known) if known else None
+
+
+def read_entry(value: dict[str, Any]) -> BenchEntry:
+    """Return an entry from what JSON says; raises KeyError or TypeError when it is none."""
+    return BenchEntry(
+        **{
+            **value,
+            "verdicts": tuple(map(read_verdict, value["verdicts"])),
+            "usage": Usage(**value["usage"]),
+            "failed": read_part_failures(value["failed"]),
+        }
+    )
