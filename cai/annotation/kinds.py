@@ -13,9 +13,10 @@
 An answer is in the item's own frame: `a` is the item's first answer, wherever it was shown.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from itertools import combinations
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
 
@@ -77,39 +78,105 @@ class CommentAnswer(KindAnswer):
     text: Words
 
 
-def _fits(_answer: KindAnswer, _answers: int) -> str | None:
+class VotePart(NamedTuple):
+    """One thing that an answer says: of which `part` of the item ("": all of it), by which criterion, what."""
+
+    part: str
+    criterion: str
+    value: str
+
+
+OVERALL = "overall"
+PRINCIPLE = ""
+"""The criterion that is the item's principle, and not said again in the answer."""
+
+CANNOT_SAY = "cannot say"
+"""The value of who looked and does not decide; it is no vote."""
+
+
+def _no_votes(_answer: Any) -> Iterable[VotePart]:
+    return ()
+
+
+def _of_comparison(answer: ComparisonAnswer) -> Iterable[VotePart]:
+    yield VotePart("", OVERALL, answer.overall)
+    yield from (VotePart("", name, choice) for name, choice in answer.criteria.items())
+
+
+def _of_ranking(answer: RankingAnswer) -> Iterable[VotePart]:
+    """Yield the C(k, 2) pairs that a ranking of k answers is (arXiv 2203.02155, section 3.5)."""
+    for (one, rank), (other, next_rank) in combinations(enumerate(answer.ranks), 2):
+        value = "tie" if rank == next_rank else "a" if rank < next_rank else "b"
+        yield VotePart(f"{one}-{other}", "ranking", value)
+
+
+def _misfit_of_ranking(answer: Any, answers: int) -> str | None:
+    return None if len(answer.ranks) == answers else f"it ranks {len(answer.ranks)} answers of {answers}"
+
+
+def _fits(_answer: Any, _answers: int) -> str | None:
     return None
-
-
-def _has_a_rank_each(answer: KindAnswer, answers: int) -> str | None:
-    ranks = answer.ranks if isinstance(answer, RankingAnswer) else ()
-    return None if len(ranks) == answers else f"it ranks {len(ranks)} answers of {answers}"
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotationKind:
     """A kind: `item` says what it is about, `answer` what is said; `misfit` why an answer is none to so many answers.
 
-    `counted`: whether it says something that agreement is computed of.
+    `votes` are what an answer says, in `values`, from the one end to the other where these are in an order. A kind
+    without values says nothing countable.
     """
 
     name: str
     item: ItemKind
     answer: type[KindAnswer]
     about: str
-    counted: bool = True
-    misfit: Callable[[KindAnswer, int], str | None] = _fits
+    values: tuple[str, ...] = ()
+    votes: Callable[[Any], Iterable[VotePart]] = _no_votes
+    misfit: Callable[[Any, int], str | None] = _fits
 
+
+_SIDES = ("a", "tie", "b")
 
 KINDS: Mapping[str, AnnotationKind] = {
     kind.name: kind
     for kind in (
-        AnnotationKind("comparison", "pair", ComparisonAnswer, "which of two answers is better"),
-        AnnotationKind("adherence", "gate", AdherenceAnswer, "whether an answer keeps a principle"),
-        AnnotationKind("ranking", "ranking", RankingAnswer, "several answers, the best first", misfit=_has_a_rank_each),
-        AnnotationKind("rating", "answer", RatingAnswer, "how good an answer is, 1 to 5"),
-        AnnotationKind("thumb", "answer", ThumbAnswer, "whether an answer is good"),
-        AnnotationKind("edit", "answer", EditAnswer, "a better response", counted=False),
-        AnnotationKind("comment", "answer", CommentAnswer, "words about an answer", counted=False),
+        AnnotationKind(
+            "comparison", "pair", ComparisonAnswer, "which of two answers is better", _SIDES, _of_comparison
+        ),
+        AnnotationKind(
+            "adherence",
+            "gate",
+            AdherenceAnswer,
+            "whether an answer keeps a principle",
+            ("breaks", "keeps"),
+            lambda answer: [VotePart("", PRINCIPLE, answer.says)],
+        ),
+        AnnotationKind(
+            "ranking",
+            "ranking",
+            RankingAnswer,
+            "several answers, the best first",
+            _SIDES,
+            _of_ranking,
+            _misfit_of_ranking,
+        ),
+        AnnotationKind(
+            "rating",
+            "answer",
+            RatingAnswer,
+            "how good an answer is, 1 to 5",
+            ("1", "2", "3", "4", "5"),
+            lambda answer: [VotePart("", "rating", str(answer.rating))],
+        ),
+        AnnotationKind(
+            "thumb",
+            "answer",
+            ThumbAnswer,
+            "whether an answer is good",
+            ("down", "up"),
+            lambda answer: [VotePart("", "thumb", "up" if answer.up else "down")],
+        ),
+        AnnotationKind("edit", "answer", EditAnswer, "a better response"),
+        AnnotationKind("comment", "answer", CommentAnswer, "words about an answer"),
     )
 }
