@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from cai.cli.main import COMMANDS, cai, main
+from cai.core.addresses import DataSource
 from cai.judging.plan import plan_judge
 from cai.judging.run import judge_again
 from cai.judging.settings import RejudgeSettings
@@ -81,7 +82,7 @@ def test_no_command_imports_another_command_s_file() -> None:
         (["generate", "--constitution", "medical", "--model", "gpt"], "transformers:MODEL"),
         (["generate", "--constitution", "medical", "--model", "transformers:/nowhere"], "/nowhere"),
         (["generate", "--constitution", "medical", "--few-shots"], "--few-shot"),
-        (["judge", "."], "not a run"),
+        (["judge", "."], "neither a run nor"),
         (["show", "."], "not a run"),
         (["export", "."], "not a run"),
         (["exprt"], "export"),
@@ -225,7 +226,7 @@ def test_judge_s_total_is_the_rows_that_are_there(run_directory: Path, tmp_path:
     manifest = orjson.loads((source / "run.json").read_bytes())
     # As a run that was killed before its first seal left it: the rows are there, and run.json does not know.
     (source / "run.json").write_bytes(make_document(manifest | {"rows": 0, "status": "running"}))
-    settings, watch = RejudgeSettings(source, out=tmp_path / "again"), Watch()
+    settings, watch = RejudgeSettings(DataSource.parse(str(source)), out=tmp_path / "again"), Watch()
     summary = asyncio.run(judge_again(plan_judge(settings), watch))
     assert (watch.total, summary.rows) == (12, 12)
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import cai
 from cai.cli.models import models
+from cai.core.addresses import DataSource
 from cai.core.errors import ModelError
 from cai.core.records import Message
 from cai.data.export import ExportOptions, export_run
@@ -104,7 +105,7 @@ def test_a_run_that_is_judged_again_tests_the_new_judge_and_the_card_tells_it(tm
     export_run(tmp_path / "run", ExportOptions())
     assert "The judge was not tested before it labelled." in (tmp_path / "run" / "README.md").read_text()
     judge = Counted()
-    wanted = RejudgeSettings(tmp_path / "run", judge=GivenModel(judge), out=tmp_path / "again")
+    wanted = RejudgeSettings(DataSource.parse(str(tmp_path / "run")), judge=GivenModel(judge), out=tmp_path / "again")
     said: list[str] = []
     summary = asyncio.run(judge_again(plan_judge(wanted), Watch(say=said.append)))
     assert summary.judge_check is not None

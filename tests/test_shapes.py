@@ -17,6 +17,7 @@ from cai.core.records import Prompt
 from cai.data import InputOptions, open_prompts
 from cai.data.examples.opening import open_examples
 from cai.data.examples.shaping import choose_shape
+from cai.data.examples.tables import Example
 from cai.data.rows import BadRowError, BrokenRow, RawRow
 from cai.data.shapes import SHAPES, recognising
 from cai.data.shapes.descriptor import Shape
@@ -78,6 +79,8 @@ DISTILABEL = {"instruction": "Why?", "generations": ["Bad.", "Good."], "generati
 HF_CAI = {"init_prompt": "Why?", "init_response": "Bad.", "critic_prompt": "c", "revision_response": "Good."}
 VERL = {"data_source": "d", "prompt": USER, "ability": "math", "reward_model": {"style": "rule", "ground_truth": "4"}}
 ICAI = {"text_a": "Bad.", "text_b": "Good.", "input": "Why?", "model_a": "m", "model_b": "n"}
+ANNOTATED = {"id": "1f", "prompt": "Why?", "metadata": {"index": "0"}}
+VOTES = {"ba751e7b": {"pref": "text_b"}, "c0ffee00": {"pref": "text_a"}}
 LABELLED = {"prompt": USER, "completion": GOOD, "label": True}
 ANSWERED = {"prompt": USER, "completion": GOOD}
 
@@ -175,6 +178,18 @@ CASES: list[tuple[str, str, dict[str, Any], list[dict[str, Any]]]] = [
     ("argilla", "supervised", {"fields": {"prompt": USER, "response": "Good."}, "suggestions": {}}, [ANSWERED]),
     ("verl", "prompts", VERL, [{"prompt": USER, "rubric": []}]),
     ("icai", "pairs", {**ICAI, "preferred_text": "text_b"}, [FIRST]),
+    ("icai", "pairs", {**ANNOTATED, "text_a": "Bad.", "text_b": "Good.", "annotations": VOTES}, [FIRST]),
+    (
+        "icai",
+        "pairs",
+        {
+            **ANNOTATED,
+            "response_a": {"text": "Good.", "model": "m"},
+            "response_b": {"text": "Bad."},
+            "annotations": {"ba751e7b": {"pref": "a"}},
+        },
+        [FIRST],
+    ),
 ]
 
 
@@ -285,6 +300,25 @@ def test_a_layout_more_is_one_descriptor(tmp_path: Path, monkeypatch: pytest.Mon
     opened = open_examples(write(tmp_path / "rows.jsonl", {"riddle": "Why?", "solution": "Good.", "by": "me"}))
     assert [item.values for item in opened.examples() if not isinstance(item, BrokenRow)] == [ANSWERED]
     assert opened.remarks == ("rows.jsonl is read as my quiz (quiz): riddle, solution; not used: by",)
+
+
+def test_icai_s_file_is_read_as_it_is(tmp_path: Path) -> None:
+    comparisons = [
+        {**ANNOTATED, "text_a": "Bad.", "text_b": "Good.", "annotations": VOTES},
+        {**ANNOTATED, "text_a": "Bad.", "text_b": "Good.", "annotations": {"ba751e7b": {"pref": None}}},
+        {**ANNOTATED, "text_a": "Bad.", "text_b": "Good.", "annotations": {"c0": VOTES["c0ffee00"], "c1": {}}},
+    ]
+    annotators = {"ba751e7b": {"type": "unknown"}, "c0ffee00": {"type": "principle", "description": "Be short."}}
+    whole = {"metadata": {"version": "1.0"}, "annotators": annotators, "comparisons": comparisons}
+    (tmp_path / "pairs.json").write_bytes(orjson.dumps(whole))
+    opened = open_examples(DataSource.parse(str(tmp_path / "pairs.json")), "pairs")
+    first, *others = opened.examples()
+    assert isinstance(first, Example)
+    assert first.values == FIRST
+    assert [item.cause for item in others if isinstance(item, BrokenRow)] == [
+        "the annotation prefers none of a, b and tie (None)",
+        "it is not clear which annotation is the data set's own",
+    ]
 
 
 def test_turns_that_are_not_to_be_learnt_are_not_learnt(tmp_path: Path) -> None:

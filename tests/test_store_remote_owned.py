@@ -17,10 +17,9 @@ from cai.core.errors import CaiError, InputError, RunError
 from cai.core.mark import mark
 from cai.core.urls import RemoteFolder
 from cai.data import InputOptions, open_prompts
-from cai.data.examples.runs import is_run
 from cai.data.export import ExportOptions, export_run
 from cai.rundir import Run, checkout, uploader
-from cai.rundir.checkout import has_run, publish
+from cai.rundir.checkout import has_run, is_run, publish
 from cai.rundir.layout import SERIES, shard_numbers
 from cai.train.data.examples import load_examples
 from cai.train.settings import DataSettings

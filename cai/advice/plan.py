@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cai.advice.facts import Facts, ModelFacts, count
 from cai.advice.settings import AdviseSettings
 from cai.data.examples.opening import open_examples
-from cai.data.examples.runs import is_run
+from cai.rundir.checkout import is_run
 from cai.train.machine import find_machine
 from cai.train.model import ModelShape, find_source, load_tokenizer, measure
 from cai.train.quiet import silent_libraries

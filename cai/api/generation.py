@@ -11,6 +11,7 @@ from typing import Any, Literal
 from cai.api.given import (
     Model,
     Prompts,
+    data_source,
     existing_directory,
     lent_prompts,
     model_spec,
@@ -34,7 +35,6 @@ from cai.api.options import (
     take,
 )
 from cai.api.runs import RunDirectory as Run
-from cai.api.runs import open_run
 from cai.api.working import AsynchronousCall, InterruptedWork, Plan
 from cai.cluster import cluster_settings
 from cai.core.settings import plain
@@ -153,11 +153,13 @@ def generate(
 
 
 def judge(
-    run: str | Path | Run,
+    data: str | Path | Run,
     *,
     constitution: str | Path | None = None,
     judge: Model | None = None,
     quality: str | None = None,
+    split: str | None = None,
+    shape: str | None = None,
     seed: Seed = 0,
     max_tokens: Count = 512,
     judge_principles: Count = 1,
@@ -182,16 +184,17 @@ def judge(
     retry_failed: bool = False,
     progress: bool = True,
 ) -> Run:
-    """Judge a run's pairs again, and return a new run with the same traces and new verdicts; `run` stays as it is.
+    """Judge the answers of a run again, or those of a file or dataset; return a run of them with new verdicts.
 
-    `constitution` and `judge` are by default the run's own; a judge that was a Python object has to be given again.
-    With `quality` (`default`, `strict` or a YAML file) the judge reads the texts as these filters clean them, and they
-    are exported so; the rows keep what was written.
-    `max_tokens` limits what the judge writes before it decides. `out` is by default the run's directory with
-    `-judged-NAME` behind it. `seed`, `judge_principles`, `judge_orders`, `judge_by`, `judge_reasoning`,
-    `judge_thinking`, `rank`, `rank_budget`, `judge_check`, `strict`, `thinking_budget`, `device`, `dtype`,
-    `concurrency`, `timeout`, `engine_option`, `template_option`, `prompts_dir`, `fresh`, `retry_failed`, `progress`
-    and the errors are as for `generate`.
+    `data` stays as it is; of a dataset every row of two answers or more becomes one, and its labels are not looked at
+    (`split` and `shape` as for `check`). `constitution` and `judge` are by default a run's own, and have to be given
+    for a dataset; so has a judge that was a Python object. With `quality` (`default`, `strict` or a YAML file) the
+    judge reads the texts as these filters clean them, and they are exported so; the rows keep what was written.
+    `max_tokens` limits what the judge writes before it decides.
+    `out` is by default the run's directory with `-judged-NAME` behind it, or, of a dataset, such a one in `runs/`.
+    `seed`, `judge_principles`, `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`, `rank`, `rank_budget`,
+    `judge_check`, `strict`, `thinking_budget`, `device`, `dtype`, `concurrency`, `timeout`, `engine_option`,
+    `template_option`, `prompts_dir`, `fresh`, `retry_failed`, `progress` and the errors are as for `generate`.
     """
     return JudgeCall(checked(_JUDGE, locals())).run()
 
@@ -293,9 +296,9 @@ class JudgeCall(_Filling):
 
     def _plan(self) -> JudgePlan:
         options = dict(self._options)
-        run, constitution = options.pop("run"), options.pop("constitution")
+        constitution = options.pop("constitution")
         settings = RejudgeSettings(
-            run=run.path if isinstance(run, Run) else open_run(run).path,
+            data=data_source(options.pop("data")),
             constitution=None if constitution is None else str(constitution),
             judge=optional_model(options.pop("judge")),
             out=new_run(options.pop("out")),

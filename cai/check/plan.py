@@ -12,7 +12,7 @@ from cai.core.records import Prompt
 from cai.core.resources import shipped
 from cai.data import InputOptions, open_prompts
 from cai.data.examples.opening import open_examples
-from cai.data.examples.runs import RunChoices, RunExamples, is_run
+from cai.data.examples.runs import RunChoices, RunExamples
 from cai.data.examples.tables import Example, TableExamples
 from cai.data.quality import Quality, load_quality
 from cai.data.quality.settings import NAMED, NONE
@@ -20,6 +20,7 @@ from cai.data.validation.contamination import EvaluationPrompt
 from cai.models.backends import installed
 from cai.models.checkpoint.resolve import Checkpoint
 from cai.rundir import Run, RunReader, checkout
+from cai.rundir.checkout import is_run
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`cai judge RUN`: new verdicts on old traces; and `cai judge bench`, the command beside it."""
+"""`cai judge DATA`: new verdicts on the answers of a run, or of any data set; `cai judge bench`, the command beside it."""
 
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +9,6 @@ from cai.cli.config import config_option
 from cai.cli.judge_bench import bench
 from cai.cli.options import (
     EXISTING_FOLDER,
-    EXISTING_RUN,
     NEW_RUN,
     QUIET,
     RETRY_FAILED,
@@ -30,6 +29,7 @@ from cai.cli.running import run_watched
 from cai.cli.screen import Screen
 from cai.cli.tables import exit_code, print_export, print_hints, print_summary
 from cai.cli.terminal import print_json
+from cai.core.addresses import DataSource
 from cai.data.export import ExportOptions, export_run
 from cai.data.quality import DEFAULT_QUALITY
 from cai.judging.plan import plan_judge
@@ -40,10 +40,10 @@ from cai.models.spec import ModelSpec
 
 
 class JudgeGroup(click.Group):
-    """The command `cai judge RUN`, and a group too where the first word is one of its commands."""
+    """The command `cai judge DATA`, and a group too where the first word is one of its commands."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the words as a command of the group, or as those of `cai judge RUN`."""
+        """Take the words as a command of the group, or as those of `cai judge DATA`."""
         if args and args[0] in self.commands:
             ctx._protected_args, ctx.args = args[:1], args[1:]  # as click's own groups do
             return ctx.args
@@ -51,12 +51,12 @@ class JudgeGroup(click.Group):
         return click.Command.parse_args(self, ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Do what was asked for: the command of the group alone, without `cai judge RUN`."""
+        """Do what was asked for: the command of the group alone, without `cai judge DATA`."""
         if not ctx._protected_args:
             return click.Command.invoke(self, ctx)
         name, command, args = self.resolve_command(ctx, [*ctx._protected_args, *ctx.args])
         assert command is not None  # noqa: S101  (parse_args has looked)
-        # Beside this context and not below it, or the usage would name RUN.
+        # Beside this context and not below it, or the usage would name DATA.
         with command.make_context(f"{ctx.info_name} {name}", args, parent=ctx.parent) as own:
             return command.invoke(own)
 
@@ -69,16 +69,18 @@ class JudgeGroup(click.Group):
 
 
 @click.group(cls=JudgeGroup)
-@click.argument("run", type=EXISTING_RUN)
-@click.option("--constitution", help="Judge under this constitution (default: the run's own).")
+@click.argument("data", type=DataSource.parse)
+@click.option("--constitution", help="Judge under this constitution (default: a run's own).")
 @click.option(
-    "--judge", type=ModelSpec.parse, metavar="MODEL", help="The model that judges (default: the run's own judge)."
+    "--judge", type=ModelSpec.parse, metavar="MODEL", help="The model that judges (default: a run's own judge)."
 )
 @click.option(
     "--quality",
     metavar="default|strict|FILE",
     help="Judge, and export, the texts as these filters clean them (default: judge them as they were written).",
 )
+@click.option("--split", help="The split of a saved or hub dataset with several.")
+@click.option("--shape", help="The layout of a public data set, where it cannot be told from its columns.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a reasoning at most.")
 @judge_options
@@ -87,17 +89,19 @@ class JudgeGroup(click.Group):
 @check_options
 @engine_options
 @click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
-@click.option("--out", type=NEW_RUN, help="Run directory, or its URL (default: RUN-judged-<constitution>).")
+@click.option("--out", type=NEW_RUN, help="Run directory, or its URL (default: DATA-judged-<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the run directory holds and start over.")
 @RETRY_FAILED
 @QUIET
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @config_option
 def judge(quiet: bool, as_json: bool, **options: Any) -> None:
-    """Judge a run's pairs again with another constitution or model.
+    """Judge the answers of a run again, or of any data set; `judge bench` measures judges.
 
-    Nothing is generated: RUN stays as it is, and a new run directory gets its traces with new verdicts. What judges
-    are worth says `cai judge bench`.
+    DATA is a run, which can be judged with another constitution or model, or a file or dataset with two answers or more
+    to a prompt, which needs --constitution and --judge and whose own labels are not looked at. Nothing is generated:
+    DATA stays as it is, and a new run directory gets its answers with new verdicts. What judges are worth says
+    `cai judge bench`.
     """
     settings = RejudgeSettings(
         engine=take_engine_settings(options),

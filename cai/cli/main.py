@@ -37,7 +37,7 @@ COMMANDS = {
     ),
     "judge": (
         "cai.cli.judge",
-        "Judge a run's pairs again with another model; `judge bench` measures judges on labelled pairs.",
+        "Judge the answers of a run again, or of any data set; `judge bench` measures judges.",
     ),
     "check": (
         "cai.cli.check",

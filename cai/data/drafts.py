@@ -40,7 +40,7 @@ def parse(row: RawRow | BrokenRow, columns: PromptColumns) -> Draft | BrokenRow:
     values = row.values
     try:
         messages = _messages(columns.value(values))
-        name, tags = _identifier(values.get("id")), _tags(values.get("tags"))
+        name, tags = read_identifier(values.get("id")), read_tags(values.get("tags"))
         return Draft(row.place, name, messages, tags, read_rubric(values))
     except BadRowError as error:
         return broken(row.place, str(error), text_of(values.get(columns.main)))
@@ -77,7 +77,7 @@ def _message(turn: object, number: int) -> Message:
     return {"role": role, "content": read_content(fields, f"message {number}")}
 
 
-def _identifier(value: object) -> str | None:
+def read_identifier(value: object) -> str | None:
     """Return a row's own id; whole numbers that pandas made floats for want of a missing value are whole again."""
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -92,7 +92,7 @@ def _identifier(value: object) -> str | None:
     raise BadRowError(f"the id is neither a string nor a whole number, but {reprlib.repr(value)}")
 
 
-def _tags(value: object) -> tuple[str, ...]:
+def read_tags(value: object) -> tuple[str, ...]:
     """Return a row's tags: a list of strings, or a string in which commas part them."""
     if value is None:
         return ()

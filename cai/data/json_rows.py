@@ -19,7 +19,10 @@ from cai.data import encodings
 from cai.data.encodings import TextLine, Utf8File, line_fault, read_lines
 from cai.data.rows import BrokenRow, RawRow, broken
 
-WRAPPERS = ("data", "rows", "examples", "items", "records", "samples", "instances", "prompts", "train", "test")
+WRAPPERS = (
+    *("data", "rows", "examples", "items", "records", "samples", "instances", "prompts", "train", "test"),
+    "comparisons",  # ICAI's
+)
 """Keys under which a file that is one object may have its rows; a row's own lists have other names."""
 
 _CHUNK = 1 << 18

@@ -1,1 +1,1 @@
-"""`cai judge`: a run's pairs judged again."""
+"""`cai judge`: a run's pairs, or anybody's, judged (again)."""

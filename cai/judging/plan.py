@@ -1,6 +1,5 @@
-"""A run to be judged again before any model is open: what was left open is settled from what the run recorded."""
+"""A judgement before any model is open: what was left open is settled from what a run recorded."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from cai.core.settings import plain
 from cai.data.quality import Quality, load_quality
 from cai.data.quality.settings import NONE
 from cai.judging.settings import RejudgeSettings
+from cai.judging.sources import Judged, RunRows, open_judged
 from cai.method.judge import JudgeConfiguration
 from cai.method.settings import identity
 from cai.method.templates import Templates
 from cai.models.base import Sampling, Thinking
 from cai.models.spec import ModelSpec
-from cai.rundir import Run, RunReader
-from cai.rundir.checkout import beside, refresh
+from cai.rundir.checkout import refresh
 from cai.rundir.origin import location
 
 
@@ -30,7 +29,7 @@ class JudgePlan:
     """
 
     settings: RejudgeSettings
-    source: RunReader
+    source: Judged
     judge_configuration: JudgeConfiguration
     judge: ModelSpec
     quality: Quality | None
@@ -40,7 +39,7 @@ class JudgePlan:
         """Return what must stay the same while one run directory is filled, in words a person can compare."""
         settings, templates = self.settings, self.judge_configuration.templates
         return {
-            **self.source.manifest.identity,
+            **self.source.identity,
             "judge": judge,
             "judge-constitution": self.judge_configuration.constitution.label,
             "judge-templates": f"{templates.language} {templates.fingerprint}",
@@ -55,9 +54,9 @@ class JudgePlan:
         """Return the source's settings with what is judged otherwise, so that this run too can be judged again."""
         settings = self.settings
         return {
-            **self.source.manifest.settings,
+            **self.source.settings,
             **plain(settings),
-            "run": location(settings.run.absolute()),
+            "data": self.source.place,
             "out": location(self.out.absolute()),
             "judge": str(self.judge),
             "constitution": self.judge_configuration.constitution.name,
@@ -66,21 +65,21 @@ class JudgePlan:
 
 
 def plan_judge(settings: RejudgeSettings) -> JudgePlan:
-    """Settle what was left open from what the run itself recorded; raises UsageError."""
-    source = Run.read(settings.run)
-    recorded = source.manifest.settings
+    """Settle what was left open from what a run itself recorded; raises UsageError."""
+    source = open_judged(settings.data, settings.split, settings.shape)
+    recorded = source.settings
     _check_budget(settings, source)
     constitution = (
         load_constitution(settings.constitution)
         if settings.constitution is not None
-        else _recorded_constitution(settings.run, recorded)
+        else _recorded_constitution(source)
     )
     kept = recorded.get("prompts_dir")
     directory = settings.prompts_dir or (Path(kept) if isinstance(kept, str) else None)
-    judge = settings.judge or _recorded_judge(settings.run, recorded)
+    judge = settings.judge or _recorded_judge(source)
     templates = Templates.load(constitution.language, directory)
-    out = settings.out or beside(settings.run, f"judged-{constitution.name}")
-    if resolve(out) == resolve(settings.run):
+    out = settings.out or source.out(f"judged-{constitution.name}")
+    if isinstance(source, RunRows) and resolve(out) == resolve(source.reader.directory):
         raise RunError(f"{location(out)} is the run to be judged; name another directory with --out")
     if not settings.fresh:
         refresh(out)
@@ -91,33 +90,33 @@ def plan_judge(settings: RejudgeSettings) -> JudgePlan:
     return JudgePlan(settings, source, configuration, judge, quality, out)
 
 
-def _check_budget(settings: RejudgeSettings, source: RunReader) -> None:
-    """Raise UsageError where a budget cannot connect the answers of the run, as far as the run says how many it has."""
-    samples, rounds = (source.manifest.identity.get(name, "") for name in ("samples", "rounds"))
-    responders = source.manifest.settings.get("responders")
+def _check_budget(settings: RejudgeSettings, source: Judged) -> None:
+    """Raise UsageError where a budget cannot connect the answers of a run, as far as the run says how many it has."""
+    samples, rounds = (source.identity.get(name, "") for name in ("samples", "rounds"))
+    responders = source.settings.get("responders")
     models = 1 + (len(responders) if isinstance(responders, list) else 0)
     if samples.isdecimal():
         settings.ranking.require_enough(int(samples) * models, revised=rounds not in ("", "0"))
 
 
-def _recorded_judge(run: Path, recorded: Mapping[str, Any]) -> ModelSpec:
+def _recorded_judge(source: Judged) -> ModelSpec:
     """Return the model that a run was judged by; raises RunError when it was not written down, or was no named one."""
-    named = recorded.get("judge") or recorded.get("model")
+    named = source.settings.get("judge") or source.settings.get("model")
     if not isinstance(named, str):
-        raise RunError(f"{location(run)} does not say who judged it; name a model with --judge")
+        raise RunError(f"{source.name} does not say who judged it; name a model with --judge")
     try:
         return ModelSpec.parse(named)
     except ModelError as error:
         raise RunError(
-            f"{location(run)} was judged by {named}, which cannot be opened by its name; give --judge"
+            f"{source.name} was judged by {named}, which cannot be opened by its name; give --judge"
         ) from error
 
 
-def _recorded_constitution(run: Path, recorded: Mapping[str, Any]) -> Constitution:
+def _recorded_constitution(source: Judged) -> Constitution:
     """Return the constitution that a run was made under; raises RunError when it was not written down, or not so."""
     try:
-        return Constitution.model_validate(recorded.get("resolved_constitution"))
+        return Constitution.model_validate(source.settings.get("resolved_constitution"))
     except ValueError as error:  # pydantic's are of that kind
         raise RunError(
-            f"{location(run)} does not say which constitution it was made under; name one with --constitution"
+            f"{source.name} does not say which constitution it was made under; name one with --constitution"
         ) from error

@@ -1,10 +1,11 @@
-"""`judge_again`: copy a run's traces into a new run directory with new verdicts."""
+"""`judge_again`: the answers of a run, or of any data set, in a new run directory with new verdicts."""
 
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 
-from cai.core.records import Row
+from cai.core.records import Failure, Prompt, Row
 from cai.core.threads import in_thread
 from cai.data.export.filtering import cleaned_row
 from cai.data.quality import Quality
@@ -23,7 +24,9 @@ from cai.rundir import Inputs, Run
 async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
     """Judge every row of the source anew and leave the source untouched; raises as `generate` does."""
     settings = plan.settings
-    watch.total = plan.source.count()
+    for line in plan.source.remarks:
+        watch.say(line)
+    watch.total = plan.source.size()
     watch.stage = "loading the model"
     async with AsyncExitStack() as stack:
         engine = await open_closing(plan.judge, settings.engine, stack, watch.say)
@@ -31,7 +34,7 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
             plan.out,
             plan.identity(engine.name),
             plan.recorded(),
-            Inputs(plan.source.inputs, lambda: (row.prompt for row in plan.source)),
+            Inputs(plan.source.inputs, lambda: _prompts(plan)),
             watch,
             fresh=settings.fresh,
             retry_failed=settings.retry_failed,
@@ -49,7 +52,11 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
             watch.stop,
         )
         check = partial(_check, plan, engine, run, watch)
-        return await fill(run, pipeline, plan.source.rows(), watch, lambda: 0, check)
+        return await fill(run, pipeline, plan.source.rows(), watch, lambda: plan.source.duplicates, check)
+
+
+def _prompts(plan: JudgePlan) -> Iterator[Prompt | Failure]:
+    return (item if isinstance(item, Failure) else item.prompt for item in plan.source.rows())
 
 
 async def _judge_row(judging: Judging, answers: Answers, quality: Quality | None, row: Row) -> Row:

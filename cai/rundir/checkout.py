@@ -9,8 +9,10 @@ from pathlib import Path
 
 import orjson
 
+from cai.core.addresses import DataSource
 from cai.core.errors import RunError
-from cai.core.paths import resolve
+from cai.core.mark import kind_of_any
+from cai.core.paths import expand, resolve
 from cai.rundir.claim import is_claimed, join
 from cai.rundir.layout import MANIFEST, ORIGIN
 from cai.rundir.origin import Origin, copy_path, new_origin, read_origin
@@ -21,6 +23,14 @@ from cai.rundir.uploader import persist
 def has_run(url: str) -> bool:
     """Tell whether there is a run at a URL."""
     return RemoteRun(copy_path(url), Origin(url, 0)).holds_run()
+
+
+def is_run(source: DataSource) -> bool:
+    """Return whether `source` names a run directory, or the URL of a run; raises as `checkout` does."""
+    if source.is_url:
+        # A web address can be read only, so no run was written there; one may be signed for a single file.
+        return not source.is_web and has_run(str(source))
+    return kind_of_any(expand(source.reveal())) == "run"
 
 
 def working_copy(url: str) -> Path:

@@ -12,10 +12,11 @@ from dataclasses import replace
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError
 from cai.data.columns import listed
-from cai.data.examples.runs import RunChoices, RunExamples, is_run
+from cai.data.examples.runs import RunChoices, RunExamples
 from cai.data.examples.shaping import NEEDS, ExampleKind, RowShape, as_completion, choose_shape
 from cai.data.examples.tables import ExampleTable, TableExamples, open_table
 from cai.data.shapes.recognising import check_shape
+from cai.rundir.checkout import is_run
 
 _RICHEST: tuple[ExampleKind, ...] = ("pairs", "scored", "labelled", "supervised", "prompts")
 """The kinds, those that say most first; ranked answers give pairs, if nobody asks for them as they are."""

@@ -17,8 +17,6 @@ import pyarrow.parquet as pq
 from cai.core.addresses import DataSource
 from cai.core.digest import check_digest
 from cai.core.errors import InputError, RunError
-from cai.core.identity import draw
-from cai.core.mark import kind_of_any
 from cai.core.paths import expand
 from cai.core.records import Row
 from cai.data.examples.conversations import read_prompt
@@ -29,13 +27,12 @@ from cai.data.examples.tables import Example
 from cai.data.export.datasets import DatasetName, ExampleMaker
 from cai.data.export.selecting import settled
 from cai.data.export.sft import answer_message
-from cai.data.export.splits import SALT
+from cai.data.export.splits import place_of
 from cai.data.export.summary import ExportOptions
 from cai.data.quality import DEFAULT_QUALITY, Quality, count_left_out
 from cai.data.rows import BrokenRow, broken
 from cai.data.rubrics import rubric_rows
 from cai.rundir import Run, checkout
-from cai.rundir.checkout import has_run
 from cai.rundir.layout import EXPORTS, split_path
 
 UNCLEAR = "the gates do not say whether it is good"
@@ -62,14 +59,6 @@ class RunChoices:
     labels_from: Literal["verdicts", "gates"] = "verdicts"
     test_share: float = 0.0
     quality: Quality = DEFAULT_QUALITY
-
-
-def is_run(source: DataSource) -> bool:
-    """Return whether `source` names a run directory, or the URL of a run; raises as `checkout` does."""
-    if source.is_url:
-        # A web address can be read only, so no run was written there; one may be signed for a single file.
-        return not source.is_web and has_run(str(source))
-    return kind_of_any(expand(source.reveal())) == "run"
 
 
 class RunExamples:
@@ -104,7 +93,7 @@ class RunExamples:
         name = _DATASETS.get(self.kind, "preference")
         maker = ExampleMaker.of_run(self._reader, name, options, count_left_out(left_out))
         for row in self._reader.rows():
-            place = draw(SALT, "split", row.prompt.id)
+            place = place_of(row.prompt.id)
             held_out = place <= self._last_test_draw or place < self._choices.test_share
             shown = f"{self.name}:{row.prompt.id}"
             left_out.clear()
@@ -152,7 +141,7 @@ def _last_test_draw(directory: Path) -> float:
             if check_digest(path) != "whole":
                 raise RunError(f"{path} is damaged; write it again with `cai export {directory}`.")
             for batch in pq.ParquetFile(path).iter_batches(columns=["id"]):
-                last = max(last, *(draw(SALT, "split", name) for name in batch.column("id").to_pylist()))
+                last = max(last, *(place_of(name) for name in batch.column("id").to_pylist()))
         except (OSError, pa.ArrowException, KeyError) as error:
             raise RunError(f"{path} cannot be read: {error}; write it again with `cai export {directory}`.") from error
     return last

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError
+from cai.core.identity import fingerprint
 from cai.core.paths import expand
 from cai.data.columns import tell_columns
 from cai.data.examples.shaping import PLAIN_COLUMNS, ExampleKind, Layout, RowShape
@@ -61,6 +62,17 @@ class TableExamples:
         self.distinct = any(shape.distinct for shape in shapes)
         self._table = table
         self._shapes = shapes
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that name the content and the layout, wherever it lies."""
+        return fingerprint([source.fingerprint for source in self._table.sources])
+
+    @property
+    def size(self) -> int | None:
+        """How many rows there are, or None when nobody counted."""
+        sizes = [source.size for source in self._table.sources]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
 
     @property
     def remarks(self) -> tuple[str, ...]:

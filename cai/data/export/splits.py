@@ -5,6 +5,7 @@ examples give the same bytes: row groups have a fixed size and nothing in the fi
 its digest (`cai.core.digest`), which whoever trains on it compares.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,9 +31,22 @@ SALT = 0
 """The seed of the split; one for all runs, so that a prompt is a test prompt everywhere."""
 
 
+_FURTHER = re.compile(r" pair \d+$")
+
+
+def further_pair(prompt_id: str, number: int) -> str:
+    """Return the id of the second, third, … row that a data set has of one prompt."""
+    return f"{prompt_id} pair {number}"
+
+
+def place_of(prompt_id: str) -> float:
+    """Return where in [0, 1) a prompt is drawn to; further pairs of a prompt stay beside the first."""
+    return draw(SALT, "split", _FURTHER.sub("", prompt_id) if " pair " in prompt_id else prompt_id)
+
+
 def split_of(prompt_id: str, test_share: float) -> Literal["train", "test"]:
     """Return which split all that is made from a prompt lies in."""
-    return "test" if draw(SALT, "split", prompt_id) < test_share else "train"
+    return "test" if place_of(prompt_id) < test_share else "train"
 
 
 def pack(examples: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -6,6 +6,7 @@ PKU-SafeRLHF does, each is a layout of its own, and a person says which is meant
 
 import reprlib
 from collections.abc import Iterator
+from functools import partial
 
 from cai.data.examples.conversations import read_whole_pair
 from cai.data.examples.labels import read_number
@@ -97,6 +98,30 @@ def _icai(row: Row) -> Iterator[Canonical]:
     yield pair(text(row, "text_a"), text(row, "text_b"), places[preferred])
 
 
+def _annotated(one: str, other: str, row: Row) -> Iterator[Canonical]:
+    """Yield ICAI's comparison under the label that its data set came with; those of principles are not read."""
+    said = row.get("annotations")
+    found = [said[name] for name in _DEFAULT_ANNOTATORS if name in said] if isinstance(said, dict) else []
+    if isinstance(said, dict) and not found and len(said) == 1:
+        found = list(said.values())
+    if len(found) != 1 or not isinstance(found[0], dict):
+        raise BadRowError("it is not clear which annotation is the data set's own")
+    preferred = found[0].get("pref")
+    places = {"a": 0, "text_a": 0, "b": 1, "text_b": 1, "tie": None}
+    if not isinstance(preferred, str) or preferred not in places:
+        raise BadRowError(f"the annotation prefers none of a, b and tie ({reprlib.repr(preferred)})")
+    yield pair(_annotated_text(row, one), _annotated_text(row, other), places[preferred])
+
+
+def _annotated_text(row: Row, column: str) -> str:
+    """Return an answer: a text in the format's version 1, an object with text and model in version 2."""
+    value = row.get(column)
+    return text(value if isinstance(value, dict) else row, "text" if isinstance(value, dict) else column)
+
+
+_DEFAULT_ANNOTATORS = ("ba751e7b", "d36860d4")
+"""What ICAI names the annotator whose preferences a data set came with, now and in its first version."""
+
 _ASKING = ("prompt", "instruction", "question", "messages", "text")
 _SOFT = ("chosen", "rejected", "chosen_probability")
 _PKU = ("prompt", "response_0", "response_1")
@@ -184,5 +209,16 @@ PAIRS = (
         _icai_prompt,
         _icai,
         reads=("prompt", "input", "instruction"),
+    ),
+    *(
+        Shape(
+            "icai",
+            "ICAI's annotated pairs",
+            ("prompt", one, other, "annotations"),
+            _SOFT,
+            _prompt,
+            partial(_annotated, one, other),
+        )
+        for one, other in (("text_a", "text_b"), ("response_a", "response_b"))
     ),
 )

@@ -22,10 +22,11 @@ from datasets import Dataset, concatenate_datasets
 from cai.core.errors import InputError
 from cai.core.identity import derive_seed, fingerprint
 from cai.data.examples.opening import can_give, open_parts
-from cai.data.examples.runs import RunChoices, RunExamples, is_run
+from cai.data.examples.runs import RunChoices, RunExamples
 from cai.data.examples.shaping import ExampleKind
 from cai.data.examples.tables import TableExamples, has_splits, open_table
 from cai.data.shapes.recognising import check_shape
+from cai.rundir.checkout import is_run
 from cai.train.data.collecting import Collected, collect, distinct
 from cai.train.data.mixing import Indices, WeightedSource, choose, mixture_sizes, parse_parts, shuffle
 from cai.train.quiet import silent_libraries
