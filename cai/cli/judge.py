@@ -1,4 +1,4 @@
-"""`cai judge DATA`: new verdicts on the answers of a run, or of any data set; `cai judge bench`, the command beside it."""
+"""`cai judge DATA`: new verdicts on the answers of a run, or of any data set; and beside it `cai judge bench`."""
 
 from dataclasses import asdict
 from typing import Any

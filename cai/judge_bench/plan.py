@@ -9,7 +9,6 @@ from cai.constitution import Constitution, load_constitution
 from cai.core.errors import InputError, UsageError
 from cai.core.settings import plain
 from cai.data.examples.opening import open_examples
-from cai.data.examples.runs import is_run
 from cai.data.finding import printable
 from cai.judge_bench.items import BESIDE, LabelledItems, read_items
 from cai.judge_bench.settings import BenchSettings, JudgeVariant
@@ -19,6 +18,7 @@ from cai.method.templates import Templates
 from cai.models import check_engine_options
 from cai.models.base import Sampling, Thinking
 from cai.models.spec import LabelledModel, ModelSpec
+from cai.rundir.checkout import is_run
 
 
 @dataclass(frozen=True, slots=True)
