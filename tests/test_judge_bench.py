@@ -315,6 +315,6 @@ def test_the_command_and_the_one_beside_it(tmp_path: Path) -> None:
     assert "accuracy by principle" in shown.output
     assert "a bench of judges under medical" in CliRunner().invoke(cai, ["show", str(out)]).output
     usage = CliRunner().invoke(cai, ["judge", "--help"]).output
-    assert "cai judge [OPTIONS] RUN" in usage
+    assert "cai judge [OPTIONS] DATA" in usage
     assert "cai judge bench" in usage
     assert "Directory 'nosuch' does not exist" in CliRunner().invoke(cai, ["judge", "nosuch"]).output

@@ -191,9 +191,10 @@ def judge(
     for a dataset; so has a judge that was a Python object. With `quality` (`default`, `strict` or a YAML file) the
     judge reads the texts as these filters clean them, and they are exported so; the rows keep what was written.
     `max_tokens` limits what the judge writes before it decides. `out` is by default the run's directory with
-    `-judged-NAME` behind it, or, of a dataset, such a one in `runs/`. `seed`, `judge_principles`, `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`, `rank`, `rank_budget`,
-    `judge_check`, `strict`, `thinking_budget`, `device`, `dtype`, `concurrency`, `timeout`, `engine_option`,
-    `template_option`, `prompts_dir`, `fresh`, `retry_failed`, `progress` and the errors are as for `generate`.
+    `-judged-NAME` behind it, or, of a dataset, such a one in `runs/`. `seed`, `judge_principles`, `judge_orders`,
+    `judge_by`, `judge_reasoning`, `judge_thinking`, `rank`, `rank_budget`, `judge_check`, `strict`, `thinking_budget`,
+    `device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `template_option`, `prompts_dir`, `fresh`,
+    `retry_failed`, `progress` and the errors are as for `generate`.
     """
     return JudgeCall(checked(_JUDGE, locals())).run()
 

@@ -2,14 +2,12 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cai.constitution import Constitution, load_constitution
 from cai.core.errors import ModelError, RunError
 from cai.core.paths import resolve
 from cai.core.settings import plain
-from cai.data.quality import Quality, load_quality
-from cai.data.quality.settings import NONE
 from cai.judging.settings import RejudgeSettings
 from cai.judging.sources import Judged, RunRows, open_judged
 from cai.method.judge import JudgeConfiguration
@@ -19,6 +17,9 @@ from cai.models.base import Sampling, Thinking
 from cai.models.spec import ModelSpec
 from cai.rundir.checkout import refresh
 from cai.rundir.origin import location
+
+if TYPE_CHECKING:
+    from cai.data.quality import Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class JudgePlan:
     source: Judged
     judge_configuration: JudgeConfiguration
     judge: ModelSpec
-    quality: Quality | None
+    quality: "Quality | None"
     out: Path
 
     def identity(self, judge: str) -> dict[str, str]:
@@ -45,7 +46,7 @@ class JudgePlan:
             "judge-templates": f"{templates.language} {templates.fingerprint}",
             "judge-seed": str(settings.seed),
             "judge-thinking-budget": str(settings.thinking_budget),
-            "judge-quality": str(self.quality or NONE),
+            "judge-quality": str(self.quality or "none"),
             **settings.judging.identity(),
             **identity(asdict(settings.ranking)),
         }
@@ -86,8 +87,15 @@ def plan_judge(settings: RejudgeSettings) -> JudgePlan:
     sampling = Sampling(max_tokens=settings.max_tokens)
     thinking = Thinking(settings.judging.judge_thinking, settings.thinking_budget)
     configuration = JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed, thinking)
-    quality = None if settings.quality is None else load_quality(settings.quality)
+    quality = None if settings.quality is None else _load_quality(settings.quality)
     return JudgePlan(settings, source, configuration, judge, quality, out)
+
+
+def _load_quality(name: str) -> "Quality":
+    # Only here, because filters take pyarrow with them, and `import cai` waits for none.
+    from cai.data.quality import load_quality  # noqa: PLC0415
+
+    return load_quality(name)
 
 
 def _check_budget(settings: RejudgeSettings, source: Judged) -> None:

@@ -1,14 +1,12 @@
 """`judge_again`: the answers of a run, or of any data set, in a new run directory with new verdicts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 
 from cai.core.records import Failure, Prompt, Row
 from cai.core.threads import in_thread
-from cai.data.export.filtering import cleaned_row
-from cai.data.quality import Quality
 from cai.judge_checking import Checked, Subject, check_first
 from cai.judging.plan import JudgePlan
 from cai.method.judge_check import JudgeCheck
@@ -44,7 +42,7 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
                 _judge_row,
                 Judging(engine, plan.judge_configuration, watch.tally, settings.ranking),
                 run.answers,
-                plan.quality,
+                _reading(plan),
             ),
             run,
             engine.concurrency,
@@ -59,13 +57,23 @@ def _prompts(plan: JudgePlan) -> Iterator[Prompt | Failure]:
     return (item if isinstance(item, Failure) else item.prompt for item in plan.source.rows())
 
 
-async def _judge_row(judging: Judging, answers: Answers, quality: Quality | None, row: Row) -> Row:
-    """Return the row judged anew; what was answered before the run was killed is not asked again.
+def _reading(plan: JudgePlan) -> Callable[[Row], Row]:
+    """Return what makes of a row what the judge reads of it: the row itself, or with its texts as filters clean them."""
+    if plan.quality is None:
+        return lambda row: row
+    # Only here, because filters take pyarrow with them, and `import cai` waits for none.
+    from cai.data.export.filtering import cleaned_row  # noqa: PLC0415
 
-    With a `quality` the judge reads what its filters make of the texts; the row keeps the texts as they were written.
+    return partial(cleaned_row, plan.quality)
+
+
+async def _judge_row(judging: Judging, answers: Answers, read: Callable[[Row], Row], row: Row) -> Row:
+    """Return the row judged anew, its texts as they were written, whatever the judge read of them.
+
+    What was answered before the run was killed is not asked again.
     """
     asking = replace(judging, engine=RememberingEngine(judging.engine, answers, row.prompt.id))
-    judged = await asking.row(row if quality is None else cleaned_row(quality, row))
+    judged = await asking.row(read(row))
     return replace(judged, prompt=row.prompt, traces=row.traces)
 
 
