@@ -317,4 +317,4 @@ def test_the_command_and_the_one_beside_it(tmp_path: Path) -> None:
     usage = CliRunner().invoke(cai, ["judge", "--help"]).output
     assert "cai judge [OPTIONS] DATA" in usage
     assert "cai judge bench" in usage
-    assert "Directory 'nosuch' does not exist" in CliRunner().invoke(cai, ["judge", "nosuch"]).output
+    assert "no file, directory or run nosuch" in str(CliRunner().invoke(cai, ["judge", "nosuch"]).exception)

@@ -58,7 +58,7 @@ def _prompts(plan: JudgePlan) -> Iterator[Prompt | Failure]:
 
 
 def _reading(plan: JudgePlan) -> Callable[[Row], Row]:
-    """Return what makes of a row what the judge reads of it: the row itself, or with its texts as filters clean them."""
+    """Return what makes of a row what the judge reads of it: the row itself, or its texts as filters clean them."""
     if plan.quality is None:
         return lambda row: row
     # Only here, because filters take pyarrow with them, and `import cai` waits for none.

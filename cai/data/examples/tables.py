@@ -129,12 +129,12 @@ def open_table(
             splits = saved_splits(path, source) if found == "saved" else downloaded_splits(place)
             table = _choose_splits(splits, split, source)
         else:
-            raise InputError(f"There is no file, directory or run {source} to learn from.")
+            raise InputError(f"There is no file, directory or run {source}.")
     except OSError as error:
         # Sources say their own; this is about names: too long, in a directory that is closed.
         raise InputError(f"{source[:200]} cannot be opened: {error.strerror}.") from error
     if all(opened.size == 0 for number, opened in enumerate(table.sources) if number not in table.held_out):
-        raise InputError(f"{source} is empty: it holds no rows to learn from.")
+        raise InputError(f"{source} is empty: it holds no rows.")
     filled = [number for number, opened in enumerate(table.sources) if opened.size != 0]
     held_out = frozenset(place for place, number in enumerate(filled) if number in table.held_out)
     sources = [shaped(table.sources[number], shape, kind) for number in filled]
