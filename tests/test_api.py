@@ -26,8 +26,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "advise": cai.advise,
     "train": cai.train,
     "check": cai.check,
-    "abtest plan": cai.plan_abtest,
-    "abtest read": cai.read_abtest,
+    "review": cai.review,
     "export": cai.Run.export,
     "drop": cai.Run.drop,
     "models check": cai.check_model,
@@ -43,6 +42,7 @@ OTHERWISE = {
 }
 LEFT_OUT = {
     "as_json": "about the terminal",
+    "agreement": "cai.agreement",
     "config": "a Python program is its own file",
     "dry_run": "cai.plan",
     "show": "DataCheck.findings",
@@ -161,7 +161,6 @@ def limits(option: click.Parameter) -> Iterator[tuple[Any, bool]]:
 def test_what_an_option_takes_is_what_the_command_line_takes(name: str) -> None:
     function = FUNCTIONS[name]
     needed = {"constitution": "medical", "data": "x", "file": "x", "out": "x", "models": "tiny", "run": "x"}
-    needed |= {"feedback": "x", "new": "x", "old": "y"}
     needed["method"] = "sft"
     given = {
         parameter.name: needed.get(parameter.name) if parameter.default is parameter.empty else parameter.default

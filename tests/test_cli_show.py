@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from cai.cli.main import main
-from cai.cli.show import are_alike, print_row, word_diff
+from cai.cli.show import print_row, word_diff
+from cai.core.difference import are_alike
 from cai.core.records import PartFailure, Prompt, Provenance, Round, Row, Trace, Usage, Verdict
 from cai.evaluate.directory import FORMAT as EVALUATION_FORMAT
 from cai.rundir.claim import claim

@@ -18,6 +18,7 @@ ALLOWED = (
     "cai/*.py",
     "cai/py.typed",
     "cai/launch/*.yaml",
+    "cai/review/page/*",
     "cai/train/template/*.jinja",
     "cai/tiny/checkpoint/*",
     "cai/tiny/data/*.yaml",

@@ -6,12 +6,12 @@ imports them: what the API and the command line share lies below both, in the ve
 
 from cai.api.benching import judge_bench
 from cai.api.checking import check
-from cai.api.deploying import plan_abtest, read_abtest
 from cai.api.evaluation import evaluate, register_measure
 from cai.api.generation import generate, judge
 from cai.api.looking import check_constitution, check_model, convert_model, load_constitution, read_examples
 from cai.api.looping import LoopResult, loop
 from cai.api.planning import plan, run_async
+from cai.api.reviewing import agreement, review
 from cai.api.runs import RunDirectory as Run
 from cai.api.runs import open_run
 from cai.api.training import Training, advise, train
@@ -35,6 +35,7 @@ __all__ = [
     "Run",
     "Training",
     "advise",
+    "agreement",
     "check",
     "check_constitution",
     "check_model",
@@ -48,12 +49,11 @@ __all__ = [
     "loop",
     "open_run",
     "plan",
-    "plan_abtest",
-    "read_abtest",
     "read_examples",
     "register_backend",
     "register_measure",
     "register_method",
+    "review",
     "run_async",
     "train",
 ]

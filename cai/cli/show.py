@@ -5,8 +5,6 @@ the words alone.
 """
 
 import dataclasses
-import difflib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -22,6 +20,7 @@ from cai.check.directory import FORMAT as CHECK_FORMAT
 from cai.cli.options import EXISTING_RUN, Count
 from cai.cli.screen import Screen, assembled, shown
 from cai.cli.terminal import print_json, remark
+from cai.core.difference import are_alike, word_changes
 from cai.core.errors import RunError
 from cai.core.mark import Kind, kind_of
 from cai.core.records import PartFailure, Row, Trace, Verdict
@@ -38,10 +37,6 @@ from cai.rundir.origin import location
 from cai.rundir.reader import Which
 from cai.train.folder import FORMAT as TRAINING_FORMAT
 from cai.train.folder import MANIFEST as TRAINING
-
-ALIKE = 0.5
-"""Share of the words of both texts that a word diff leaves alone. With fewer it is a riddle, as the embedded model's
-revisions show: at 0.43 one sentence is woven into another, at 0.51 one of three sentences is another."""
 
 
 @click.command()
@@ -265,22 +260,14 @@ def _labelled(label: str, content: Text, style: str, note: str = "") -> Text:
     return assembled(head, shown(": "), content)
 
 
-def are_alike(old: str, new: str) -> bool:
-    """Tell whether a word diff of two texts can be read: most of the words are the same, in the same order."""
-    return difflib.SequenceMatcher(None, old.split(), new.split(), autojunk=False).ratio() >= ALIKE
-
-
 def word_diff(old: str, new: str, *, colours: bool) -> Text:
     """Return `new` with what went from `old` struck out and what came set off, word by word."""
-    before, after = (re.findall(r"\s+|\S+", visible(text)) for text in (old, new))
     text = Text()
-    for change, i, j, k, m in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        gone, come = "".join(before[i:j]), "".join(after[k:m])
-        if change == "equal":
-            text.append(come)
-            continue
-        if gone.strip():
-            text.append(gone if colours else f"[-{gone}-]", style="red strike")
-        if come:
-            text.append(come if colours or not come.strip() else f"{{+{come}+}}", style="green")
+    for change, piece in word_changes(visible(old), visible(new)):
+        if change == "same":
+            text.append(piece)
+        elif change == "come":
+            text.append(piece if colours or not piece.strip() else f"{{+{piece}+}}", style="green")
+        elif piece.strip():
+            text.append(piece if colours else f"[-{piece}-]", style="red strike")
     return text

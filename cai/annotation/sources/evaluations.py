@@ -25,19 +25,19 @@ def items_of_evaluation(directory: Path, kinds: Collection[ItemKind]) -> Iterato
     """Yield the items of each answer, then of each comparison; raises RunError when a file cannot be read."""
     answers: dict[str, Mapping[str, dict[str, Any]]] = {}
     for path in sorted((directory / RESPONSES).glob("*.jsonl")):
-        answers[path.stem] = _entries(path)
+        answers[path.stem] = entries_of(path)
         for entry in answers[path.stem].values():
             yield list(_of_answer(entry, path.stem, directory, kinds))
     if "pair" in kinds:
         for path in sorted((directory / COMPARISONS).glob("*.jsonl")):
             first, _, second = path.stem.partition(_BETWEEN)
             if first in answers and second in answers:
-                for name, entry in _entries(path).items():
+                for name, entry in entries_of(path).items():
                     pair = answers[first].get(name), answers[second].get(name)
                     yield list(_of_comparison(entry, pair, (first, second), directory))
 
 
-def _entries(path: Path) -> dict[str, dict[str, Any]]:
+def entries_of(path: Path) -> dict[str, dict[str, Any]]:
     """Return the entries of a file by prompt, of each the last; failures are none."""
     found: dict[str, dict[str, Any]] = {}
     start = salt(f"{path.parent.name}/{path.name}")

@@ -1,0 +1,293 @@
+"""What people are asked and say: the items of each question, who has which before them, and every line that is kept.
+
+Methods may be called from any thread and block: items are read in a thread of their own the first time that a question
+is chosen, a line counts once it is on the disk. What other processes append to the same files is seen.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from threading import RLock, Thread
+from time import monotonic
+from typing import Any, get_args
+
+from cai.annotation.agreement import Agreement, measure_agreement
+from cai.annotation.assignment import Assigned, Assignment
+from cai.annotation.index import ItemIndex, open_items
+from cai.annotation.items import ReviewItem
+from cai.annotation.kinds import KINDS, ItemKind
+from cai.annotation.places import AnnotatedPlace
+from cai.annotation.reading import CountingAnnotations, what_counts
+from cai.annotation.records import Annotation, parse_annotation
+from cai.annotation.store import SALT, AnnotationStore, StoredAnnotations
+from cai.core.errors import CaiError, UsageError
+from cai.review.guidelines import Guidelines
+from cai.review.settings import ReviewSettings
+from cai.review.shown import HIDDEN, drawn_order, hidden_of, shown_item, to_item, to_shown
+from cai.rundir.layout import annotation_files
+from cai.rundir.lines import make_line
+
+TASKS: Mapping[str, str] = {
+    "comparison": "Which answer is better?",
+    "adherence": "Does the answer keep a principle?",
+    "ranking": "Rank several answers",
+    "rating": "How good is an answer, 1 to 5?",
+    "thumb": "Is an answer good?",
+    "edit": "Write a better response",
+}
+"""The questions that the page can ask, by the kind of annotation that they give."""
+
+HELD_SECONDS = 1800.0
+"""How long an item that somebody opened is shown to nobody else."""
+
+_SAID = ("id", "when", "annotator", "item", "reason", "confidence", "flags", "seconds", "chosen_by")
+_SENT = "what the page sent"
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An item that lies before somebody, in one of their tabs, since when."""
+
+    task: str
+    assigned: Assigned
+    since: float
+
+
+class Annotating:
+    """The questions of one review."""
+
+    def __init__(
+        self, place: AnnotatedPlace, settings: ReviewSettings, annotators: Sequence[str], guidelines: Guidelines
+    ) -> None:
+        """Look at what was said before; raises InputError when it cannot be read."""
+        self._place = place
+        self._settings = settings
+        self._annotators = tuple(annotators)
+        self._guidelines = guidelines
+        self._store = AnnotationStore(place)
+        self._lock = RLock()
+        self._opening: dict[ItemKind, Thread] = {}
+        self._items: dict[ItemKind, ItemIndex] = {}
+        self._failed: dict[ItemKind, CaiError] = {}
+        self._assignments: dict[str, Assignment] = {}
+        self._held: dict[tuple[str, str], _Held] = {}
+        self._stored = StoredAnnotations(())
+        self._counting = CountingAnnotations(())
+        self._seen: dict[Path, int] = {}
+        self._said()
+
+    def about(self) -> dict[str, Any]:
+        """Return who may annotate, and what can be asked."""
+        with self._lock:
+            known = self._annotators or self._said().annotators
+        tasks = [{"name": name, "title": title} for name, title in TASKS.items()]
+        return {"annotators": list(known), "closed": bool(self._annotators), "tasks": tasks}
+
+    def next(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the next item of an annotator in a tab: the one that lies there already, if it is not answered."""
+        annotator, tab, task = self._who(body)
+        with self._lock:
+            assignment = self._assignment(task)
+            if assignment is None:
+                return {"reading": True}
+            return self._next(annotator, tab, task, assignment)
+
+    def annotate(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep what was said, durably, and return what was hidden of the item, and the next one."""
+        annotator, tab, task = self._who(body)
+        with self._lock:
+            assignment = self._assignment(task)
+            if assignment is None:
+                raise UsageError("the items are still being read; send it again in a moment")
+            item = self._item(task, body.get("item"))
+            order = drawn_order(self._settings.seed, annotator, item)
+            line = {name: body[name] for name in _SAID if body.get(name) is not None}
+            line |= {
+                "annotator": annotator,
+                "kind": task,
+                "answer": to_item(body.get("answer"), task, order),
+                "shown": {"order": order, "hidden": HIDDEN},
+            }
+            self._keep(parse_annotation(line, _SENT), item)
+            self._held.pop((annotator, tab), None)
+            return {"hidden": hidden_of(item, order), "next": self._next(annotator, tab, task, assignment)}
+
+    def undo(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the annotator's last answer to a question back, and return its item with what was said of it."""
+        annotator, tab, task = self._who(body)
+        with self._lock:
+            assignment = self._assignment(task)
+            taken = self._to_take_back(annotator, task, body.get("id"))
+            if assignment is None or taken is None:
+                return {"item": None}
+            line = {
+                "id": body.get("id"),
+                "when": body.get("when"),
+                "annotator": annotator,
+                "item": taken.item,
+                "kind": task,
+                "answer": None,
+                "chosen_by": taken.chosen_by,
+                "replaces": taken.id,
+            }
+            self._keep(parse_annotation(line, _SENT), self._item(task, taken.item))
+            self._held[annotator, tab] = _Held(task, Assigned(taken.item, taken.chosen_by), monotonic())
+            return self._shown(annotator, task, assignment, self._held[annotator, tab].assigned, to_shown(taken))
+
+    def people(self) -> dict[str, Any]:
+        """Return who said how much of what, and what is to be said of lines that do not count."""
+        with self._lock:
+            said = self._said()
+            counts: defaultdict[tuple[str, str], list[Annotation]] = defaultdict(list)
+            for annotation in said.counting:
+                counts[annotation.annotator, annotation.kind].append(annotation)
+            back = Counter((line.annotator, line.kind) for line in self._stored.lines if line.answer is None)
+            remarks = list(self._stored.remarks)
+        rows = []
+        for name, kind in sorted({*counts, *back}):
+            times = [one.seconds for one in counts[name, kind] if one.seconds is not None]
+            row = {"name": name, "task": kind, "done": len(counts[name, kind]), "taken_back": back[name, kind]}
+            rows.append({**row, "seconds": median(times) if times else None})
+        return {"people": rows, "remarks": remarks}
+
+    def agreement(self) -> Agreement:
+        """Return how far people agree in what was said until now; reads the items that it is about first."""
+        with self._lock:
+            self._said()
+            stored = self._stored
+        for kind in {KINDS[line.kind].item for line in stored.lines}:
+            with self._lock:
+                opening = self._start_opening(kind)
+            opening.join()
+            if kind in self._failed:
+                raise self._failed[kind]
+        return measure_agreement(stored, self._find, judge="labels" if self._place.kind == "data" else "judge")
+
+    def _find(self, name: str) -> ReviewItem | None:
+        kind = next((kind for kind in get_args(ItemKind) if name.startswith(f"{kind}:")), None)
+        return self._items[kind].find(name) if kind in self._items else None
+
+    def close(self) -> None:
+        """Let go of the items, and send what was said to the run's URL, if it has one; raises StoreError."""
+        with self._lock:
+            for index in self._items.values():
+                index.close()
+        if self._place.folder.is_dir():
+            self._place.publish()
+
+    def _who(self, body: Mapping[str, Any]) -> tuple[str, str, str]:
+        """Return annotator, tab and question of a request; raises UsageError."""
+        annotator, tab, task = (body.get(name) for name in ("annotator", "tab", "task"))
+        if not isinstance(annotator, str) or not annotator.strip():
+            raise UsageError("say who you are first")
+        if self._annotators and annotator not in self._annotators:
+            raise UsageError(f"{annotator!r} is not among the annotators: {', '.join(self._annotators)}")
+        if not isinstance(tab, str) or not isinstance(task, str) or task not in TASKS:
+            raise UsageError(f"{_SENT} names no question; load the page again")
+        return annotator.strip(), tab, task
+
+    def _assignment(self, task: str) -> Assignment | None:
+        """Return who is asked what in a question, None while its items are read; raises what reading them raised."""
+        kind = KINDS[task].item
+        if kind in self._failed:
+            raise self._failed[kind]
+        if kind not in self._items:
+            self._start_opening(kind)
+            return None
+        if task not in self._assignments:
+            entries, chosen = self._items[kind].entries(kind), self._settings
+            self._assignments[task] = Assignment(
+                entries, task, strategy=chosen.order, overlap=chosen.overlap, seed=chosen.seed
+            )
+        return self._assignments[task]
+
+    def _start_opening(self, kind: ItemKind) -> Thread:
+        if kind not in self._opening:
+            self._opening[kind] = Thread(target=self._open, args=(kind,), name="cai items", daemon=True)
+            self._opening[kind].start()
+        return self._opening[kind]
+
+    def _open(self, kind: ItemKind) -> None:
+        try:
+            index = open_items(self._place, [kind], shape=self._settings.shape, more=self._stored.items)
+        except CaiError as error:
+            with self._lock:
+                self._failed[kind] = error
+        else:
+            with self._lock:
+                self._items[kind] = index
+
+    def _next(self, annotator: str, tab: str, task: str, assignment: Assignment) -> dict[str, Any]:
+        said = self._said()
+        answered = {one.item for one in said.of(annotator) if one.kind == task}
+        held = self._held.get((annotator, tab))
+        if held is not None and held.task == task and held.assigned.key not in answered:
+            return self._shown(annotator, task, assignment, held.assigned)
+        self._held.pop((annotator, tab), None)
+        since = monotonic() - HELD_SECONDS
+        others = {who: one.assigned.key for who, one in self._held.items() if one.task == task and one.since > since}
+        assigned = assignment.next(annotator, said, set(others.values()))
+        if assigned is None:  # rather one that somebody else looks at than nothing, but not in two tabs of one person
+            own = {key for (name, _), key in others.items() if name == annotator}
+            assigned = assignment.next(annotator, said, own)
+        if assigned is None:
+            return {"item": None, "progress": self._progress(annotator, assignment)}
+        self._held[annotator, tab] = _Held(task, assigned, monotonic())
+        return self._shown(annotator, task, assignment, assigned)
+
+    def _shown(
+        self,
+        annotator: str,
+        task: str,
+        assignment: Assignment,
+        assigned: Assigned,
+        previous: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        item = self._item(task, assigned.key)
+        order = drawn_order(self._settings.seed, annotator, item)
+        told = shown_item(item, order, task, self._guidelines)
+        told |= {"chosen_by": assigned.chosen_by, "previous": previous}
+        return {"item": told, "progress": self._progress(annotator, assignment)}
+
+    def _progress(self, annotator: str, assignment: Assignment) -> dict[str, Any]:
+        for one in assignment.progress(self._said()):
+            if one.annotator == annotator:
+                return {"done": one.done, "of": one.owed, "seconds": one.seconds}
+        return {"done": 0, "of": None, "seconds": None}
+
+    def _item(self, task: str, name: object) -> ReviewItem:
+        item = self._items[KINDS[task].item].find(name) if isinstance(name, str) else None
+        if item is None:
+            raise UsageError("there is no such item here; load the page again")
+        return item
+
+    def _to_take_back(self, annotator: str, task: str, name: object) -> Annotation | None:
+        """Return the last that counts, or what a line of this name took back already."""
+        lines = {line.id: line for line in self._stored.lines}
+        if isinstance(name, str) and name in lines:
+            return lines.get(lines[name].replaces or "")
+        own = [one for one in self._said().of(annotator) if one.kind == task and not one.settles]
+        return own[-1] if own else None
+
+    def _keep(self, annotation: Annotation, item: ReviewItem) -> None:
+        """Append a line; where nothing else was appended meanwhile, files need not be read again for it."""
+        path = self._place.file_of(annotation.annotator)
+        expected = {**self._files(), path: self._files().get(path, 0) + len(make_line(annotation.as_json(), SALT))}
+        known = self._files() == self._seen
+        if self._store.append(annotation, item) and known and self._files() == expected:
+            self._seen = expected
+            self._stored = replace(self._stored, lines=(*self._stored.lines, annotation))
+            self._counting = what_counts(self._stored)
+
+    def _said(self) -> CountingAnnotations:
+        """Return what counts now; files are read again when one of them is of another size."""
+        files = self._files()
+        if files != self._seen:
+            self._stored, self._seen = self._store.read(), files
+            self._counting = what_counts(self._stored)
+        return self._counting
+
+    def _files(self) -> dict[Path, int]:
+        return {path: path.stat().st_size for path in annotation_files(self._place.folder)}

@@ -1,0 +1,86 @@
+"""`review`: serve the page on 127.0.0.1 until it is stopped; everything it reads is read in threads of their own."""
+
+import asyncio
+import tempfile
+import webbrowser
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from threading import Thread
+
+from aiohttp import web
+
+from cai.annotation.agreement import Agreement
+from cai.core.errors import CaiError, UsageError
+from cai.review.annotating import Annotating
+from cai.review.guard import new_token
+from cai.review.guidelines import Guidelines
+from cai.review.index import ChainIndex
+from cai.review.plan import ReviewPlan
+from cai.review.reading import read_chains
+from cai.review.server import ReviewServer
+
+HOST = "127.0.0.1"
+
+
+async def review(plan: ReviewPlan, opened: Callable[[str], None]) -> None:
+    """Serve a review until the task is cancelled; `opened` is called with the page's address once it answers.
+
+    Raises UsageError when the port is taken, StoreError when what was said cannot be sent to the run's URL at the end.
+    """
+    async with serving(plan) as address:
+        opened(address)
+        if plan.settings.open_browser:  # in a thread, because a browser in a terminal takes it until it is closed
+            Thread(target=webbrowser.open, args=(address,), name="cai browser", daemon=True).start()
+        await asyncio.Event().wait()
+
+
+def agreement(plan: ReviewPlan) -> Agreement:
+    """Return how far people agree in what they said so far, without a page; raises as reading the place does."""
+    annotating = Annotating(plan.place, plan.settings, plan.annotators, Guidelines(plan.constitution))
+    try:
+        return annotating.agreement()
+    finally:
+        annotating.close()
+
+
+@asynccontextmanager
+async def serving(plan: ReviewPlan) -> AsyncIterator[str]:
+    """Serve a review while the block runs, which gets the page's address; raises as `review` does."""
+    token = new_token()
+    guidelines = Guidelines(plan.constitution)
+    annotating = await asyncio.to_thread(Annotating, plan.place, plan.settings, plan.annotators, guidelines)
+    with tempfile.TemporaryDirectory(prefix="cai-review-") as folder:
+        index = ChainIndex(Path(folder))
+        server = ReviewServer(str(plan.place.source), index, annotating, guidelines)
+        reader = Thread(target=_read, args=(plan, index, server), name="cai review", daemon=True)
+        runner = web.AppRunner(server.application(token), access_log=None)
+        try:
+            await runner.setup()
+            port = await _listen(runner, plan.settings.port)
+            reader.start()
+            yield f"http://{HOST}:{port}/{token}/"
+        finally:
+            await runner.cleanup()
+            index.close()
+            if reader.ident is not None:
+                await asyncio.to_thread(reader.join)
+            await asyncio.to_thread(annotating.close)
+
+
+async def _listen(runner: web.AppRunner, wanted: int) -> int:
+    """Listen on a port of 127.0.0.1, any that is free for 0, and return which; raises UsageError when it is taken."""
+    site = web.TCPSite(runner, HOST, wanted)
+    try:
+        await site.start()
+    except OSError as error:
+        raise UsageError(f"port {wanted} cannot be listened on ({error.strerror}); give --port another one") from error
+    port: int = runner.addresses[0][1]
+    return port
+
+
+def _read(plan: ReviewPlan, index: ChainIndex, server: ReviewServer) -> None:
+    try:
+        index.fill(read_chains(plan.place, plan.settings.shape))
+    except CaiError as error:
+        server.failure = str(error)

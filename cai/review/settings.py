@@ -1,0 +1,29 @@
+"""What a person may decide about a review, under the options' names."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cai.core.addresses import DataSource
+
+Order = Literal["random", "uncertainty", "disagreement"]
+"""Which item is next: any; the one that the judge is least sure of; the one that people or judges disagree on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewSettings:
+    """One `cai review DATA`.
+
+    With names in `annotator` nobody else may say anything; without, people name themselves on the page. `overlap` is
+    the share of items in [0, 1] that every annotator is asked. `constitution` None means the run's own, or general
+    criteria. `port` 0 means any that is free.
+    """
+
+    data: DataSource
+    annotator: tuple[str, ...] = ()
+    overlap: float = 0.0
+    order: Order = "random"
+    seed: int = 0
+    constitution: str | None = None
+    shape: str | None = None
+    port: int = 0
+    open_browser: bool = True
