@@ -45,9 +45,9 @@ def test_the_lines_say_what_how_much_and_where(tmp_path: Path) -> None:
     )
     lines = {name: rest for name, *rest in plan_loop(settings).lines()}
     assert lines["generate"] == ["tiny answers, critiques and revises", "20 prompts, 2 samples each", f"{out}/generate"]
-    assert lines["sft"] == ["sft of tiny", "up to 40 examples", f"{out}/sft"]
+    assert lines["sft"] == ["sft of tiny", "up to 40 examples; filters: default", f"{out}/sft"]
     assert lines["pairs-2"][:2] == ["dpo-1 answers, tiny judges the pairs", "20 prompts, 4 samples each"]
-    assert lines["dpo-2"][:2] == ["dpo of dpo-1", "up to 120 pairs, 40 steps"]
+    assert lines["dpo-2"][:2] == ["dpo of dpo-1", "up to 120 pairs, 40 steps; filters: default"]
     assert lines["evaluation"][:2] == ["tiny, sft, dpo-1, dpo-2, judged by tiny", "30 prompts, 4 models"]
     online_plan = plan_loop(LoopSettings("medical", method="grpo", limit=20, out=out))
     online = {name: rest for name, *rest in online_plan.lines()}
@@ -77,6 +77,7 @@ def own_constitution(tmp_path: Path) -> str:
         ),
         ({"adapter": AdapterSettings(quantize=True)}, "--quantize"),
         ({"template": "no-such-template"}, "no-such-template"),
+        ({"quality": "stict"}, "there is no quality 'stict'; name default, strict, none or a YAML file"),
     ],
 )
 def test_the_plan_refuses_what_the_run_would_refuse(changes: dict[str, object], says: str, tmp_path: Path) -> None:

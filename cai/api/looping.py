@@ -78,6 +78,7 @@ def loop(
     limit: Count | None = None,
     evaluation_prompts: Prompts | None = None,
     evaluation_limit: Count | None = None,
+    quality: str = "default",
     seed: Seed = 0,
     samples: Samples = 2,
     pair_samples: PairSamples = 4,
@@ -132,7 +133,8 @@ def loop(
     to give log-probabilities. `method` is the second stage's, `iterations` the rounds of AI feedback. `prompts` and
     `limit` are what is trained on, `evaluation_prompts` and `evaluation_limit` what is measured with. A prompt gets
     `samples` revised responses, and `pair_samples` responses to make pairs of, judged under `judge_principles`
-    principles. How texts are drawn where the loop generates and measures (`temperature`, `top_p`, `top_k`, `min_p`,
+    principles. What is exported and trained on goes through the filters of `quality` (`default`, `strict`, `none` or a
+    YAML file). How texts are drawn where the loop generates and measures (`temperature`, `top_p`, `top_k`, `min_p`,
     `repetition_penalty`, `stop`, `revise_temperature`, `revise_top_p`) and whether models think (`thinking`,
     `critique_thinking`, `judge_thinking`, `thinking_budget`) are as for `generate`. `sft_epochs`, `sft_max_steps`,
     `sft_learning_rate` and `sft_batch_size` are the supervised stage's, the four of `second_epochs`,

@@ -57,6 +57,7 @@ def train(
     mixing_temperature: Positive = 1.0,
     revisions: Literal["final", "all"] = "final",
     labels_from: Literal["verdicts", "gates"] = "verdicts",
+    quality: str = "default",
     split: str | None = None,
     shape: str | None = None,
     limit: Count | None = None,
@@ -103,7 +104,8 @@ def train(
     refused with a UsageError, unless it has its default.
 
     Of the data: `mixing_temperature` evens several parts' sizes out, `revisions` and `labels_from` say what is taken
-    of a run, `split` of a dataset with several, `shape` is the layout of a public one where it cannot be told, `limit`
+    of a run, `quality` (`default`, `strict`, `none` or a YAML file) what filters leave of it, `split` of a dataset with
+    several, `shape` is the layout of a public one where it cannot be told, `limit`
     is a number of examples, `test_share` in [0, 1) is kept for measuring, `template` is a chat template for a base
     model without one; of sft, dpo, kto and orpo: `reasoning` learns what was thought before answers, too.
 

@@ -104,6 +104,13 @@ def _stage_options(command: Command) -> Command:
     help="Prompts to measure with: a file, or a shipped set (default: the constitution's evaluation set).",
 )
 @click.option("--evaluation-limit", type=Count(), help="Measure with only so many prompts.")
+@click.option(
+    "--quality",
+    default="default",
+    show_default=True,
+    metavar="default|strict|none|FILE",
+    help="Which quality filters leave out or clean what is exported and trained on.",
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @click.option("--samples", type=SAMPLES, default=2, show_default=True, help="Revised responses a prompt.")
 @click.option(

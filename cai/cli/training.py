@@ -46,6 +46,13 @@ common_options = option_group(
         show_default=True,
         help="Of a run: what says which response is good.",
     ),
+    click.option(
+        "--quality",
+        default="default",
+        show_default=True,
+        metavar="default|strict|none|FILE",
+        help="Of a run: which quality filters leave out or clean examples.",
+    ),
     click.option("--split", help="The split of a dataset with several."),
     click.option("--shape", help="The layout of a public data set, where it cannot be told from its columns."),
     click.option("--limit", type=Count(), help="Use only so many examples, to train on and to measure with."),

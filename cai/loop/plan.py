@@ -16,6 +16,7 @@ from cai.core.errors import UsageError
 from cai.core.paths import expand
 from cai.core.settings import plain
 from cai.data.prompt_sets import prompt_source
+from cai.data.quality import load_quality
 from cai.evaluate.plan import plan_evaluate
 from cai.evaluate.settings import EvaluateSettings
 from cai.generate.plan import GeneratePlan, plan_generate
@@ -87,7 +88,8 @@ class LoopPlan:
             size = f"up to {_count(self.prompts, samples)} examples"
         else:
             size = f"up to {_count(self.prompts, pairs)} pairs"
-        return size if settings.fit.max_steps is None else f"{size}, {settings.fit.max_steps:,} steps"
+        size = size if settings.fit.max_steps is None else f"{size}, {settings.fit.max_steps:,} steps"
+        return size if method.draws_responses else f"{size}; filters: {settings.data.quality}"
 
     def _name(self, model: str) -> str:
         """Return a model as the stage that makes it, or as it was typed."""
@@ -104,6 +106,7 @@ def plan_loop(settings: LoopSettings) -> LoopPlan:
         settings.engine.engine_option,
         settings.engine.template_option,
     )
+    load_quality(settings.quality)
     constitution = load_constitution(settings.constitution)
     prompt_source(settings.prompts, constitution, "sets")
     prompt_source(settings.evaluation_prompts, constitution, "evaluation", option="--evaluation-prompts")

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from cai.core.paths import expand
 from cai.data.export import ExportOptions, export_run
+from cai.data.quality import load_quality
 from cai.evaluate.plan import plan_evaluate
 from cai.evaluate.results import Evaluation
 from cai.evaluate.run import evaluate
@@ -105,9 +107,12 @@ def _run(settings: Settings, reporter: Reporter) -> Evaluation | str:
     if isinstance(settings, GenerateSettings):
         plan = plan_generate(settings)
         summary = reporter.watched(lambda watch: generate(plan, watch))
-        export_run(summary.out, ExportOptions())
         return summary.status
     if isinstance(settings, TrainSettings):
+        # What is trained on lies beside its run, with the card and the ledger of what filters left out. Only now: other
+        # filters are no reason to generate again.
+        for run in settings.data.data:
+            export_run(expand(run.reveal()), ExportOptions(quality=load_quality(settings.data.quality)))
         return train(plan_train(settings), reporter.say, quiet=reporter.quiet).status
     evaluation_plan = plan_evaluate(settings)
     return reporter.watched(lambda watch: evaluate(evaluation_plan, watch))

@@ -18,7 +18,8 @@ class LoopSettings:
 
     `method` is the second stage's, one of `cai.train.methods.loop_methods`; it takes of `preference` what it has. `sft`
     and `second` say how long and how fast each stage trains; `pair_samples` are the responses a prompt that pairs are
-    made of, `judge_principles` the principles that each pair is judged under. `sampling`, `revising` and `thinking` are
+    made of, `judge_principles` the principles that each pair is judged under. `quality` names the filters
+    that all data goes through before it is exported and trained on. `sampling`, `revising` and `thinking` are
     for generating and measuring; training that draws responses has its own.
     """
 
@@ -31,6 +32,7 @@ class LoopSettings:
     limit: int | None = None
     evaluation_prompts: DataSource | None = None
     evaluation_limit: int | None = None
+    quality: str = "default"
     seed: int = 0
     samples: int = 2
     pair_samples: int = 4

@@ -12,9 +12,11 @@ from typing import Literal, get_args
 from cai.core.errors import RunError
 from cai.core.identity import fingerprint
 from cai.core.settings import plain
+from cai.data.quality import load_quality
 from cai.loop.stages import Stage
 from cai.rundir.documents import DocumentError, make_document, parse_document, read_bounded
 from cai.rundir.owned import Owned
+from cai.train.settings import TrainSettings
 
 _FOLDER = "stages"
 _AFTER = "after "
@@ -36,6 +38,8 @@ class StageRecord:
 def identity(stage: Stage, content: Mapping[str, str], needed: Mapping[str, StageRecord]) -> dict[str, str]:
     """Return what shapes a stage: its settings, the files it reads, and what shaped the stages before it."""
     settings = {name: str(value) for name, value in plain(stage.settings).items() if value is not None}
+    if isinstance(stage.settings, TrainSettings):
+        settings["quality"] = str(load_quality(stage.settings.data.quality))  # of a file, what it says
     before = {f"{_AFTER}{name}": fingerprint(dict(record.identity)) for name, record in needed.items()}
     return {**settings, **content, **before}
 

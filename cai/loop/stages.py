@@ -58,7 +58,7 @@ def stages_of(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
         method="sft",
         model=settings.model,
         out=out / "sft",
-        data=_all_of(out / "generate"),
+        data=_all_of(out / "generate", settings.quality),
         adapter=_merged(settings.adapter),
         fit=settings.sft,
         template=settings.template,
@@ -125,7 +125,7 @@ def _iteration(
         method=method.name,
         model=_trained(out / newest),
         out=out / f"{method.name}-{iteration}",
-        data=_all_of(data),
+        data=_all_of(data, settings.quality),
         adapter=_merged(settings.adapter),
         fit=settings.second,
         own=method.take_own(own),
@@ -138,7 +138,7 @@ def _iteration(
             method="reward",
             own=find_method("reward").take_own(own),
             out=reward_model,
-            data=_all_of(out / f"pairs-{iteration}"),
+            data=_all_of(out / f"pairs-{iteration}", settings.quality),
             fit=settings.sft,
         )
         found.append(Stage(f"reward-{iteration}", reward, (newest, f"pairs-{iteration}")))
@@ -152,10 +152,10 @@ def _merged(adapter: AdapterSettings) -> AdapterSettings:
     return replace(adapter, merge=adapter.adapter != "none")
 
 
-def _all_of(run: Path) -> DataSettings:
+def _all_of(run: Path, quality: str) -> DataSettings:
     # Nothing is held out: the evaluation has prompts of its own, and a best checkpoint chosen by the loss on a handful
     # of examples is chosen by luck.
-    return DataSettings((DataSource.parse(str(run)),), test_share=0.0)
+    return DataSettings((DataSource.parse(str(run)),), quality=quality, test_share=0.0)
 
 
 def _trained(directory: Path) -> ModelSpec:

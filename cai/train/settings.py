@@ -16,14 +16,16 @@ class DataSettings:
 
     `data`: run directories, files, saved datasets, URLs of these, or hub names, each perhaps with `:WEIGHT`.
     `mixing_temperature` evens the parts' sizes out where no weights are given. `revisions`, `labels_from`: what is
-    taken from a run; `shape`: the layout of tables where it cannot be told. `limit` bounds the examples to train on,
-    and those to measure with. `reasoning`: what was thought before answers is learned, too.
+    taken from a run; `quality`: what filters leave of that, a name or a file; `shape`: the layout of tables where it
+    cannot be told. `limit` bounds the examples to train on, and those to measure with. `reasoning`: what was thought
+    before answers is learned, too.
     """
 
     data: tuple[DataSource, ...]
     mixing_temperature: float = 1.0
     revisions: Literal["final", "all"] = "final"
     labels_from: Literal["verdicts", "gates"] = "verdicts"
+    quality: str = "default"
     split: str | None = None
     shape: str | None = None
     limit: int | None = None

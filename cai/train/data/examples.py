@@ -25,6 +25,7 @@ from cai.data.examples.opening import can_give, open_parts
 from cai.data.examples.runs import RunChoices, RunExamples
 from cai.data.examples.shaping import ExampleKind
 from cai.data.examples.tables import TableExamples, has_splits, open_table
+from cai.data.quality import load_quality
 from cai.data.shapes.recognising import check_shape
 from cai.rundir.checkout import is_run
 from cai.train.data.collecting import Collected, collect, distinct
@@ -136,7 +137,8 @@ def _open(
         if not is_run(part.path)
     }
     check_shape(settings.shape, [source for table in tables.values() for source in table.sources])
-    choices = RunChoices(settings.revisions, settings.labels_from, settings.test_share)
+    quality = load_quality(settings.quality)
+    choices = RunChoices(settings.revisions, settings.labels_from, settings.test_share, quality)
     return open_parts([part.path for part in named], kind, tables, choices)
 
 
@@ -212,6 +214,7 @@ def _fingerprint(
     """Return what names the examples; paths and the split's name are not among it, content is."""
     unnamed = ("data", "split", *(() if settings.reasoning else ("reasoning",)))
     options = {name: value for name, value in asdict(settings).items() if name not in unnamed}
+    options["quality"] = str(load_quality(settings.quality))  # of a file, what it says
     contents = [[part.fingerprint, item.weight] for item, part in zip(named, parts, strict=True)]
     return fingerprint([kind, options, seed, contents])
 
