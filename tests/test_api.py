@@ -26,6 +26,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "advise": cai.advise,
     "train": cai.train,
     "check": cai.check,
+    "abtest plan": cai.plan_abtest,
+    "abtest read": cai.read_abtest,
     "review": cai.review,
     "export": cai.Run.export,
     "drop": cai.Run.drop,
@@ -161,6 +163,7 @@ def limits(option: click.Parameter) -> Iterator[tuple[Any, bool]]:
 def test_what_an_option_takes_is_what_the_command_line_takes(name: str) -> None:
     function = FUNCTIONS[name]
     needed = {"constitution": "medical", "data": "x", "file": "x", "out": "x", "models": "tiny", "run": "x"}
+    needed |= {"feedback": "x", "new": "x", "old": "y"}
     needed["method"] = "sft"
     given = {
         parameter.name: needed.get(parameter.name) if parameter.default is parameter.empty else parameter.default

@@ -6,6 +6,7 @@ imports them: what the API and the command line share lies below both, in the ve
 
 from cai.api.benching import judge_bench
 from cai.api.checking import check
+from cai.api.deploying import plan_abtest, read_abtest
 from cai.api.evaluation import evaluate, register_measure
 from cai.api.generation import generate, judge
 from cai.api.looking import check_constitution, check_model, convert_model, load_constitution, read_examples
@@ -49,6 +50,8 @@ __all__ = [
     "loop",
     "open_run",
     "plan",
+    "plan_abtest",
+    "read_abtest",
     "read_examples",
     "register_backend",
     "register_measure",

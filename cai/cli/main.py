@@ -54,6 +54,7 @@ COMMANDS = {
     ),
     "drop": ("cai.cli.drop", "Leave rows of a run out of all that reads it, and take them back."),
     "advise": ("cai.cli.advise", "Say which training suits data, why, who says so, and what it costs on this machine."),
+    "abtest": ("cai.cli.abtest", "Plan a test of two models on real users, and read what they did."),
     "constitution": ("cai.cli.constitution", "List, show and check constitutions."),
     "models": ("cai.cli.models", "Check what a model can do and how fast, and convert GGUF files."),
     "completion": ("cai.cli.completion", "Print the script that completes cai's words in your shell."),

@@ -1,5 +1,6 @@
 """Shares: their intervals and tests, and when one may be told, where gates and verdicts stay unanswered."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import erfc, exp, lgamma, log, sqrt
 
@@ -73,3 +74,16 @@ def is_enough(answered: int, asked: int) -> bool:
     Where it does not, the counts are told in its place.
     """
     return answered >= FEWEST and 2 * answered >= asked
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values that hold for all of several tests at once, in their order (Holm 1979, step-down).
+
+    Laws: none falls, their order stays, and a single one is as it was.
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    found, most = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        most = max(most, min(1.0, (len(p_values) - rank) * p_values[place]))
+        found[place] = most
+    return found
