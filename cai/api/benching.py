@@ -5,14 +5,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cai.api.given import Data, Models, data_sources, existing_directory, labelled_models, optional_directory
+from cai.api.given import (
+    Data,
+    Models,
+    data_sources,
+    existing_directory,
+    labelled_models,
+    optional_directory,
+    take_judging,
+)
 from cai.api.options import Count, Positive, Seed, ThinkingMode, checked, take
 from cai.api.working import AsynchronousCall, InterruptedWork, Plan
 from cai.core.errors import UsageError
 from cai.core.threads import in_thread
 from cai.judge_bench.results import JudgeBench
 from cai.judge_bench.settings import BenchSettings, JudgeVariant
-from cai.method.settings import JudgeSettings
 from cai.models.settings import EngineSettings
 from cai.pipeline.watch import Watch
 
@@ -29,6 +36,7 @@ def judge_bench(
     split: str | None = None,
     shape: str | None = None,
     limit: Count | None = None,
+    calibrate: bool = False,
     seed: Seed = 0,
     max_tokens: Count = 512,
     judge_principles: Count = 1,
@@ -36,6 +44,7 @@ def judge_bench(
     judge_by: Literal["logprobs", "text"] = "logprobs",
     judge_reasoning: bool = False,
     judge_thinking: ThinkingMode = "off",
+    judge_calibration: str | Path | None = None,
     thinking_budget: Count | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -54,11 +63,12 @@ def judge_bench(
     `data` is a file or a dataset of pairs as after `cai judge bench`, `judge` a model, a list of them (a text may be
     `NAME=MODEL`), or a mapping from names to models. Every judge is asked in each `variant`: `plain`, `averaged` under
     all principles that apply, `reasoning` with reasons first. `split` and `shape` say which part and which layout of
-    the data is meant, `limit` of its pairs are drawn from `seed`. `out` is a directory (None:
+    the data is meant, `limit` of its pairs are drawn from `seed`. With `calibrate` how sure each judge may be is
+    fitted on one half, tested on the other, and written to `calibration.json`. `out` is a directory (None:
     `judge-benches/NAME`). The other options, `constitution`, `judge_principles`, `judge_orders`, `judge_by`,
-    `judge_reasoning`, `judge_thinking`, `thinking_budget`, `max_tokens`, how models are opened (`device`, `dtype`,
-    `concurrency`, `timeout`, `engine_option`, `template_option`), `prompts_dir`, `fresh`, `retry_failed` and
-    `progress`, are as for `judge`.
+    `judge_reasoning`, `judge_thinking`, `judge_calibration`, `thinking_budget`, `max_tokens`, how models are opened
+    (`device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `template_option`), `prompts_dir`, `fresh`,
+    `retry_failed` and `progress`, are as for `judge`.
 
     Returns what was measured: `result.of("tiny").accuracy.interval` has a share in [0, 1] with the ends of its 95 %
     interval, `result.pairs` the judges side by side, `result.problems` what makes one unfit. The same call again goes
@@ -107,7 +117,7 @@ class JudgeBenchCall(AsynchronousCall[JudgeBench]):
                 prompts_dir=existing_directory(options.pop("prompts_dir"), "prompts_dir"),
                 out=optional_directory(options.pop("out"), "out"),
                 engine=take(EngineSettings, options),
-                judging=take(JudgeSettings, options),
+                judging=take_judging(options),
                 **options,
             )
         )

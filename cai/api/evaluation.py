@@ -17,6 +17,7 @@ from cai.api.given import (
     optional_directory,
     optional_model,
     require_log_probabilities,
+    take_judging,
 )
 from cai.api.options import Count, MinP, NotNegative, Positive, Seed, ThinkingMode, TopP, checked, take
 from cai.api.working import AsynchronousCall, InterruptedWork, Plan
@@ -25,7 +26,7 @@ from cai.evaluate.measures import Measure, each, register
 from cai.evaluate.records import Answer
 from cai.evaluate.results import Evaluation
 from cai.evaluate.settings import EvaluateSettings
-from cai.method.settings import CheckSettings, JudgeSettings, take_writing
+from cai.method.settings import CheckSettings, take_writing
 from cai.models.settings import EngineSettings
 from cai.pipeline.watch import Watch
 
@@ -56,6 +57,7 @@ def evaluate(
     judge_by: Literal["logprobs", "text"] = "logprobs",
     judge_reasoning: bool = False,
     judge_thinking: ThinkingMode = "off",
+    judge_calibration: str | Path | None = None,
     judge_check: bool = True,
     strict: bool = False,
     device: str = "auto",
@@ -78,9 +80,10 @@ def evaluate(
     (`harmless`, `medical`, `tiny`); `limit` of them are drawn from `seed`. `out` is a directory (None:
     `evaluations/NAME`). The other options, among them how answers are sampled (`temperature`, `top_p`, `top_k`,
     `min_p`, `repetition_penalty`, `stop`, `max_tokens`, `thinking`, `thinking_budget`) and judged (`judge_principles`,
-    `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`), whether the judge is tested first (`judge_check`,
-    `strict`), how models are opened (`device`, `dtype`, `concurrency`, `timeout`, `engine_option`,
-    `template_option`), `constitution`, `prompts_dir`, `fresh`, `retry_failed` and `progress`, are as for `generate`.
+    `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`, `judge_calibration`), whether the judge is tested
+    first (`judge_check`, `strict`), how models are opened (`device`, `dtype`, `concurrency`, `timeout`,
+    `engine_option`, `template_option`), `constitution`, `prompts_dir`, `fresh`, `retry_failed` and `progress`, are as
+    for `generate`.
 
     Returns what was measured, by model and by pair: `result.measurement("breaks any principle", "base").value` is a
     share in [0, 1] of `count` prompts, with the interval's ends `low` and `high`. The same call again goes on, also
@@ -154,7 +157,7 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
                 prompts_dir=existing_directory(options.pop("prompts_dir"), "prompts_dir"),
                 out=optional_directory(options.pop("out"), "out"),
                 engine=take(EngineSettings, options),
-                judging=take(JudgeSettings, options),
+                judging=take_judging(options),
                 checking=take(CheckSettings, options),
                 **take_writing(options),
                 **options,

@@ -20,6 +20,7 @@ from cai.api.given import (
     require_here,
     require_log_probabilities,
     several_models,
+    take_judging,
 )
 from cai.api.options import (
     Count,
@@ -47,7 +48,7 @@ from cai.judging.plan import JudgePlan, plan_judge
 from cai.judging.run import judge_again
 from cai.judging.settings import RejudgeSettings
 from cai.method.selectors import Selection
-from cai.method.settings import CheckSettings, JudgeSettings, RankingSettings, take_writing
+from cai.method.settings import CheckSettings, RankingSettings, take_writing
 from cai.models import check_engine_options
 from cai.models.settings import EngineSettings
 from cai.pipeline.filling import Summary
@@ -90,6 +91,7 @@ def generate(
     judge_by: Literal["logprobs", "text"] = "logprobs",
     judge_reasoning: bool = False,
     judge_thinking: ThinkingMode = "off",
+    judge_calibration: str | Path | None = None,
     rank: bool = False,
     rank_budget: Count | None = None,
     judge_check: bool = True,
@@ -128,7 +130,8 @@ def generate(
     at `revise_temperature` and `revise_top_p` (None: the same). `schedule` and `rounds` say under which principles they
     are revised, `gate` whether a principle is asked for first, `form` how a revision is asked for, `few_shot` whether
     exemplars precede a critique; None is what the constitution says. Pairs are judged under `judge_principles`
-    principles, in `judge_orders`, `judge_by` probabilities or text, with `judge_reasoning` first. With `rank` every
+    principles, in `judge_orders`, `judge_by` probabilities or text, with `judge_reasoning` first, as sure as the file
+    `judge_calibration` says. With `rank` every
     answer of a prompt is compared with every other, in `rank_budget` comparisons at most (None: all). Before the first
     row the judge is tested, for a minute at most, on pairs whose better answer is known (`judge_check`); an unfit one
     is told of, and with `strict` refused.
@@ -167,6 +170,7 @@ def judge(
     judge_by: Literal["logprobs", "text"] = "logprobs",
     judge_reasoning: bool = False,
     judge_thinking: ThinkingMode = "off",
+    judge_calibration: str | Path | None = None,
     rank: bool = False,
     rank_budget: Count | None = None,
     judge_check: bool = True,
@@ -192,9 +196,9 @@ def judge(
     judge reads the texts as these filters clean them, and they are exported so; the rows keep what was written.
     `max_tokens` limits what the judge writes before it decides. `out` is by default the run's directory with
     `-judged-NAME` behind it, or, of a dataset, such a one in `runs/`. `seed`, `judge_principles`, `judge_orders`,
-    `judge_by`, `judge_reasoning`, `judge_thinking`, `rank`, `rank_budget`, `judge_check`, `strict`, `thinking_budget`,
-    `device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `template_option`, `prompts_dir`, `fresh`,
-    `retry_failed`, `progress` and the errors are as for `generate`.
+    `judge_by`, `judge_reasoning`, `judge_thinking`, `judge_calibration`, `rank`, `rank_budget`, `judge_check`,
+    `strict`, `thinking_budget`, `device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `template_option`,
+    `prompts_dir`, `fresh`, `retry_failed`, `progress` and the errors are as for `generate`.
     """
     return JudgeCall(checked(_JUDGE, locals())).run()
 
@@ -317,7 +321,7 @@ def _common(options: dict[str, Any]) -> Mapping[str, Any]:
     options |= {name: tuple(options[name]) for name in ("engine_option", "stop") if name in options}
     groups = {
         "engine": take(EngineSettings, options),
-        "judging": take(JudgeSettings, options),
+        "judging": take_judging(options),
         "ranking": take(RankingSettings, options),
         "checking": take(CheckSettings, options),
     }

@@ -18,11 +18,13 @@ from typing import Any
 
 import orjson
 
+from cai.api.options import take
 from cai.api.runs import RunDirectory as Run
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError, ModelError, UsageError
 from cai.core.paths import expand
 from cai.core.urls import is_almost_url, is_url
+from cai.method.settings import JudgeSettings
 from cai.models.base import Engine
 from cai.models.function import AsyncFunction, PlainFunction
 from cai.models.given import GivenModel
@@ -162,6 +164,17 @@ def local_directory(place: str | Path, name: str) -> Path:
 def optional_directory(place: str | Path | None, name: str) -> Path | None:
     """Return a directory on this machine, where one is given; raises as `local_directory` does."""
     return None if place is None else local_directory(place, name)
+
+
+def optional_path(place: str | Path | None) -> Path | None:
+    """Return a file's path, where one is given; whoever reads it says what is wrong with it."""
+    return None if place is None else expand(str(place))
+
+
+def take_judging(options: dict[str, Any]) -> JudgeSettings:
+    """Move how pairs are judged out of the options."""
+    options["judge_calibration"] = optional_path(options["judge_calibration"])
+    return take(JudgeSettings, options)
 
 
 def existing_directory(place: str | Path | None, name: str) -> Path | None:

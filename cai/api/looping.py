@@ -17,6 +17,7 @@ from cai.api.given import (
     lent_prompts,
     optional_directory,
     optional_model,
+    optional_path,
     require_log_probabilities,
 )
 from cai.api.options import (
@@ -84,6 +85,7 @@ def loop(
     pair_samples: PairSamples = 4,
     judge_principles: Count = 1,
     judge_thinking: ThinkingMode = "off",
+    judge_calibration: str | Path | None = None,
     temperature: NotNegative = 1.0,
     top_p: TopP = 1.0,
     top_k: Count | None = None,
@@ -136,7 +138,8 @@ def loop(
     principles. What is exported and trained on goes through the filters of `quality` (`default`, `strict`, `none` or a
     YAML file). How texts are drawn where the loop generates and measures (`temperature`, `top_p`, `top_k`, `min_p`,
     `repetition_penalty`, `stop`, `revise_temperature`, `revise_top_p`) and whether models think (`thinking`,
-    `critique_thinking`, `judge_thinking`, `thinking_budget`) are as for `generate`. `sft_epochs`, `sft_max_steps`,
+    `critique_thinking`, `judge_thinking`, `thinking_budget`), and `judge_calibration`, are as for `generate`.
+    `sft_epochs`, `sft_max_steps`,
     `sft_learning_rate` and `sft_batch_size` are the supervised stage's, the four of `second_epochs`,
     `second_max_steps`, `second_learning_rate` and `second_batch_size` the second's; `beta`, `labels`, `sft_term`,
     `group`, `adapter`, `rank`, `quantize` and `template` are as for `train`, `constitution`, `seed`, `max_tokens`,
@@ -215,6 +218,7 @@ class LoopCall(Call[LoopResult]):
                 evaluation_prompts=evaluation_prompts,
                 prompts_dir=existing_directory(options.pop("prompts_dir"), "prompts_dir"),
                 out=optional_directory(options.pop("out"), "out"),
+                judge_calibration=optional_path(options.pop("judge_calibration")),
                 engine=engine,
                 checking=checking,
                 adapter=adapter,

@@ -56,6 +56,9 @@ from cai.models.spec import LabelledModel
 @click.option("--split", help="The split of a saved or hub dataset with several.")
 @click.option("--shape", help="The layout of a public data set, where it cannot be told from its columns.")
 @click.option("--limit", type=Count(), help="Ask about only so many, drawn from the seed.")
+@click.option(
+    "--calibrate", is_flag=True, help="Fit how sure each judge may be on one half and test it: calibration.json."
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @click.option("--max-tokens", type=Count(), default=512, show_default=True, help="Tokens a reasoning at most.")
 @judge_options
@@ -110,7 +113,9 @@ def print_bench(console: Console, result: JudgeBench) -> None:
         for cause, count in judge.failures.items():
             console.print(shown(f"{count:,} of {judge.label} failed in {cause}"), soft_wrap=True)
     drawn = any(judge.labels is not None for judge in result.judges)
-    files = ("bench.json", "README.md", *(("reliability.png",) if drawn else ()), "items.jsonl", "verdicts/")
+    fitted = any(judge.calibrated is not None for judge in result.judges)
+    beside = (*(("reliability.png",) if drawn else ()), *(("calibration.json",) if fitted else ()))
+    files = ("bench.json", "README.md", *beside, "items.jsonl", "verdicts/")
     console.print(shown(f"written: {result.out}/{', '.join(files)}"), soft_wrap=True)
 
 

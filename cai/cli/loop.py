@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from cai.cli.config import config_option
 from cai.cli.options import (
     EXISTING_FOLDER,
+    JUDGE_CALIBRATION,
     JUDGE_THINKING,
     LOCAL_FOLDER,
     QUIET,
@@ -118,6 +119,7 @@ def _stage_options(command: Command) -> Command:
 )
 @click.option("--judge-principles", type=Count(), default=1, show_default=True, help="Principles a pair.")
 @JUDGE_THINKING
+@JUDGE_CALIBRATION
 @sampling_options
 @revision_options
 @thinking_options

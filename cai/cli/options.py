@@ -132,6 +132,13 @@ JUDGE_THINKING = click.option(
     help="Think before gates and judgements; labels are clamped to 40-60 %.",
 )
 
+JUDGE_CALIBRATION = click.option(
+    "--judge-calibration",
+    type=WrittenPath(dir_okay=False, exists=True, path_type=Path),
+    metavar="FILE",
+    help="Soft labels as sure as the judge may be: what `cai judge bench --calibrate` wrote of it.",
+)
+
 THINKING_BUDGET = click.option(
     "--thinking-budget", type=Count(), help="Tokens of thought beside those of a text (default: of the same)."
 )
@@ -209,6 +216,7 @@ judge_options = option_group(
         help="Let the judge write down reasons first; labels are clamped to 40-60 %.",
     ),
     JUDGE_THINKING,
+    JUDGE_CALIBRATION,
 )
 """The options that say how pairs are judged."""
 

@@ -61,7 +61,7 @@ class EvaluatePlan:
             **identity(asdict(settings.sampling)),
             "max-tokens": settings.max_tokens,
             **identity(asdict(settings.thinking)),
-            **settings.judging.identity(),
+            **self.judge_configuration.identity(),
         }
         return {name: str(value) for name, value in values.items()}
 
@@ -98,7 +98,7 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
         method=Method(
             constitution, templates, RevisionPlan(rounds=0), sampling, False, settings.seed, thinking=thinking
         ),
-        judge_configuration=JudgeConfiguration(
+        judge_configuration=JudgeConfiguration.load(
             constitution,
             templates,
             settings.judging,

@@ -56,6 +56,7 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
     watch.stage = "loading the judge"
     async with AsyncExitStack() as stack:
         judge = await open_closing(plan.judge, plan.settings.engine, stack, watch.say)
+        plan.judge_configuration.calibration(judge)  # one of another judge's is told before any work
         identity = plan.identity(judge.name)
         directory = EvaluationDirectory.open(plan.out, identity, plan.recorded(), fresh=plan.settings.fresh)
         stack.callback(directory.close)

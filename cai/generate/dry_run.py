@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from cai.core.errors import RowError
@@ -239,10 +239,11 @@ class DryRun:
     async def _verdicts(self, prompt: Prompt, comparison: Comparison) -> Demands:
         """Return what the judge is asked about one comparison."""
         demands = Demands()
-        for shown, principle in to_be_judged(self.judge_configuration, prompt, [comparison]):
+        configuration = replace(self.judge_configuration, calibrations=None)  # which asks for nothing
+        for shown, principle in to_be_judged(configuration, prompt, [comparison]):
             engine = _CountingEngine(self.judge_counter)
             try:
-                await judge(engine, self.judge_configuration, shown, principle, prompt.id)
+                await judge(engine, configuration, shown, principle, prompt.id)
             except RowError:
                 continue
             demands.most.add(engine.again)

@@ -86,7 +86,7 @@ class GeneratePlan:
             "max-tokens": settings.max_tokens,
             **identity(asdict(settings.revising.resolved(settings.sampling, settings.thinking.thinking))),
             **identity(asdict(settings.thinking)),
-            **settings.judging.identity(),
+            **self.judge_configuration.identity(),
             **identity(asdict(settings.ranking)),
             "select": _asked_to_select(settings),
         }
@@ -129,7 +129,7 @@ def plan_generate(settings: GenerateSettings) -> GeneratePlan:
             settings.revising.of_texts(settings.sampling, settings.max_tokens),
             thinking,
         ),
-        judge_configuration=JudgeConfiguration(
+        judge_configuration=JudgeConfiguration.load(
             constitution,
             templates,
             settings.judging,

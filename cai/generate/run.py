@@ -64,6 +64,7 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
     watch.stage = "loading the model"
     async with AsyncExitStack() as stack:
         maker = await open_maker(plan.spec, settings.cluster, stack, watch.say)
+        plan.judge_configuration.calibration(maker.engine("judge"))  # one of another judge's is told before any work
         watch.stage = "estimating"
         foreseen, items = await in_thread(partial(_foresee, plan))
         responders = maker.responders if isinstance(maker, LocalMaker) else ()

@@ -4,10 +4,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cai.constitution import Principle
 from cai.core.errors import RowError
 from cai.core.evidence import part_failure
 from cai.core.records import PartFailure, Prompt, Provenance, Row, Verdict
-from cai.judge_bench.items import LabelledItem
+from cai.judge_bench.items import FIRST, SECOND, LabelledItem
 from cai.judge_bench.records import BenchEntry
 from cai.method.judge import JudgeConfiguration, draw_principles, failed_verdict, judge
 from cai.models.base import Engine
@@ -36,8 +37,7 @@ class BenchAsking:
         began, tally = time.time(), UsageCounter()
         engine = Meter(self.engine, tally, self.tally)
         comparison = self.items[prompt.id].comparison
-        sources = comparison.a_source, comparison.b_source
-        principles = draw_principles(self.judge_configuration, prompt.id, prompt.tags, sources)
+        principles = self._principles(self.items[prompt.id])
         verdicts: list[Verdict] = []
         failed: list[PartFailure] = []
         for principle in principles:
@@ -50,6 +50,13 @@ class BenchAsking:
                 verdicts.append(failed_verdict(comparison, principle))
         self._times[prompt.id] = began, time.time()
         return Row(prompt, (), tuple(verdicts), tally.usage, self._provenance(), tuple(failed))
+
+    def _principles(self, item: LabelledItem) -> tuple[Principle, ...]:
+        """Return the principle that the item's label is about, or those that are drawn for it."""
+        configuration = self.judge_configuration
+        if item.principle is not None:
+            return tuple(one for one in configuration.constitution.principles if one.id == item.principle)
+        return draw_principles(configuration, item.id, item.tags, (FIRST, SECOND))
 
     def entry(self, row: Row) -> BenchEntry:
         """Return what is kept of a row that was made here."""

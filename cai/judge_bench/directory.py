@@ -3,6 +3,7 @@
 bench.json                identity and settings from the start, everything that was found when it is done
 README.md                 the same as a page
 reliability.png, .svg     how often a judge is right beside how sure it is
+calibration.json          how sure each judge may be, with --calibrate (`cai.method.label_calibration`)
 items.jsonl               a line an item: prompt, answers, label
 verdicts/<judge>.jsonl    a line an item: what the judge said of it, its tokens, when
 .cai/                     the record of what cai wrote here (`cai.rundir.claim`)
@@ -24,6 +25,7 @@ from cai.rundir.owned import Owned
 FORMAT = 1
 DOCUMENT = "bench.json"
 ITEMS, VERDICTS = "items.jsonl", "verdicts"
+CALIBRATION = "calibration.json"
 PICTURES = ("reliability.png", "reliability.svg")
 
 
@@ -48,7 +50,7 @@ class BenchDirectory:
             document = read_recorded(owned, [DOCUMENT], FORMAT, _parse)
             if document is not None:
                 require_identity(path, document["identity"], identity)
-            owned.require_free(ITEMS, CARD, *PICTURES)  # before any work is done
+            owned.require_free(ITEMS, CARD, CALIBRATION, *PICTURES)  # before any work is done
             owned.folder(VERDICTS)
             begun = {"format": FORMAT, "status": "running", "started": now(), "judges": {}}
             directory = cls(path, owned, document or begun)
@@ -72,11 +74,11 @@ class BenchDirectory:
         self._owned.write(ITEMS, b"".join(orjson.dumps(item) + b"\n" for item in items))
 
     def finish(
-        self, settings: Mapping[str, Any], result: Mapping[str, Any], page: str, pictures: Mapping[str, bytes]
+        self, settings: Mapping[str, Any], result: Mapping[str, Any], page: str, files: Mapping[str, bytes]
     ) -> None:
-        """Write the result, the page and the pictures by their file names; raises StoreError."""
-        self._owned.remove(*(name for name in PICTURES if name not in pictures))
-        for name, data in pictures.items():
+        """Write the result, the page, and the files beside it by their names; raises StoreError."""
+        self._owned.remove(*(name for name in (CALIBRATION, *PICTURES) if name not in files))
+        for name, data in files.items():
             self._owned.write(name, data)
         self._owned.write(CARD, page.encode())
         self._write({**self._document, "status": "done", "settings": dict(settings), "result": dict(result)})

@@ -5,7 +5,7 @@ is better: 1, less where people were not of one mind, and 0.5 for a tie, which s
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from typing import Any
@@ -23,7 +23,10 @@ from cai.data.rows import BrokenRow
 MODEL_COLUMNS = ("chosen_model", "rejected_model")
 """Columns that name who wrote the better and the worse answer."""
 
-BESIDE = (*ABOUT, "tags", *MODEL_COLUMNS)
+PRINCIPLE = "principle"
+"""Column that names the principle, by its id, under which the label holds; without it one is drawn."""
+
+BESIDE = (*ABOUT, "tags", PRINCIPLE, *MODEL_COLUMNS)
 """Columns beside pairs that a bench reads."""
 
 FIRST, SECOND = "answer:0", "answer:1"
@@ -34,7 +37,8 @@ class LabelledItem:
     """A prompt and its answers; `target` is the probability, by its label, that the first answer is the better one.
 
     `id` is the item's place in the data (`pairs.jsonl:12`), `ordinal` its place among the items that are drawn.
-    `subset` is the part of the data that it is of, `models` who wrote the answers, as far as the data says so.
+    `subset` is the part of the data that it is of, `models` who wrote the answers, `principle` which one the label is
+    about, as far as the data says so.
     """
 
     id: str
@@ -45,6 +49,7 @@ class LabelledItem:
     subset: str | None = None
     models: tuple[str | None, ...] = (None, None)
     tags: tuple[str, ...] = ()
+    principle: str | None = None
 
     @property
     def is_tie(self) -> bool:
@@ -84,16 +89,21 @@ class LabelledItems:
     subset_column: str | None
 
 
-def read_items(examples: Iterator[Example | BrokenRow], limit: int | None, seed: int, name: str) -> LabelledItems:
+def read_items(
+    examples: Iterator[Example | BrokenRow], principles: Collection[str], limit: int | None, seed: int, name: str
+) -> LabelledItems:
     """Return the items of pairs, in an order drawn from the seed, so that a larger limit goes on from a smaller one.
 
-    Raises InputError where there is none, or none of them has a label that prefers one of the answers.
+    Those about a principle that is not among `principles` are left out. Raises InputError where there is none, or none
+    of them has a label that prefers one of the answers.
     """
     found: list[Example] = []
     left_out: Counter[str] = Counter()
     for example in examples:
         if isinstance(example, BrokenRow):
             left_out[example.cause.partition(" (")[0]] += 1
+        elif (about := _word(example.about.get(PRINCIPLE))) is not None and about not in principles:
+            left_out[f"the constitution has no principle {about}"] += 1
         else:
             found.append(example)
     column = _subset_column(found)
@@ -142,6 +152,7 @@ def _item(example: Example, name: str, column: str | None) -> LabelledItem:
         subset=None if column is None else _word(about.get(column)) or "none",
         models=models,
         tags=tuple(str(tag) for tag in tags) if isinstance(tags, list | tuple) else (),
+        principle=_word(about.get(PRINCIPLE)),
     )
 
 

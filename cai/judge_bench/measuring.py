@@ -8,7 +8,7 @@ from statistics import fmean, median
 
 from cai.core.identity import steady
 from cai.core.records import Failure, Usage, Verdict
-from cai.core.reliability import Reliability, reliability
+from cai.core.reliability import reliability
 from cai.core.shares import Proportion, sign_test
 from cai.judge_bench.items import LabelledItem
 from cai.judge_bench.records import BenchEntry, mean_of_orders
@@ -41,6 +41,7 @@ def measure_judge(items: Sequence[LabelledItem], answers: JudgeAnswers) -> Judge
     labels = [(item, combine(entry.verdicts).probability) for item, entry in clear]
     decided = [(item, probability) for item, probability in labels if probability is not None]
     masses = [mass for _, one in verdicts for mass in (one.first_mass, one.second_mass) if mass is not None]
+    longer, own = _longer(clear), _own(clear, (answers.label, answers.judge))
     failures = [answers.failures[item.id] for item in items if item.id in answers.failures]
     return JudgeMeasures(
         label=answers.label,
@@ -56,10 +57,12 @@ def measure_judge(items: Sequence[LabelledItem], answers: JudgeAnswers) -> Judge
         position=Proportion(len(winners), len(shown)),
         first_place=winners.count(0),
         constant=len(winners) == len(shown) > 1 and len(set(winners)) == 1,
-        **_lengths(clear),
-        **_own(clear, (answers.label, answers.judge)),
+        longer=longer[0],
+        longer_by_label=longer[1],
+        own=own[0],
+        own_by_label=own[1],
         ties=_ties([(item, entry) for item, entry in entries if item.is_tie]),
-        labels=label_reliability(entries),
+        labels=reliability(label_points(entries)),
         mass=steady(median(masses)) if masses else None,
         by_subset=_by_subset(scores),
         by_principle=_by_principle([(item, one) for item, one in verdicts if not item.is_tie]),
@@ -88,8 +91,8 @@ def item_score(item: LabelledItem, entry: BenchEntry | None) -> float | None:
     return _points(entry.probability, item.target)
 
 
-def label_reliability(entries: Answered) -> Reliability | None:
-    """Return whether the labels of the judge mean what they say: how sure of the answer it prefers, and how often so.
+def label_points(entries: Answered) -> list[tuple[float, float]]:
+    """Return how sure each label of the judge's is of the answer that it prefers, and how often people prefer that one.
 
     Ties in the labels count, with one half.
     """
@@ -99,7 +102,7 @@ def label_reliability(entries: Answered) -> Reliability | None:
         if probability is not None:
             prefers_first = probability > 0.5
             points.append((max(probability, 1 - probability), item.target if prefers_first else 1 - item.target))
-    return reliability(points)
+    return points
 
 
 def _points(probability: float, target: float) -> float:
@@ -135,17 +138,17 @@ def _both_orders(entries: Answered) -> Proportion:
     return Proportion(right, asked)
 
 
-def _lengths(entries: Answered) -> dict[str, Proportion]:
+def _longer(entries: Answered) -> tuple[Proportion, Proportion]:
     """Return how often the longer answer is preferred: by the judge, and by the labels of the same items."""
     judged, labelled = [], []
     for item, entry in entries:
         if entry.probability is not None and (longer := item.longer) is not None:
             judged.append(_preferred(entry.probability, longer))
             labelled.append(_preferred(item.target, longer))
-    return {"longer": _share(judged), "longer_by_label": _share(labelled)}
+    return _share(judged), _share(labelled)
 
 
-def _own(entries: Answered, names: tuple[str, str]) -> dict[str, Proportion]:
+def _own(entries: Answered, names: tuple[str, str]) -> tuple[Proportion, Proportion]:
     """Return how often the judge's own answer is preferred where one is: by the judge, and by the labels."""
     judged, labelled = [], []
     for item, entry in entries:
@@ -153,7 +156,7 @@ def _own(entries: Answered, names: tuple[str, str]) -> dict[str, Proportion]:
         if entry.probability is not None and len(own) == 1:
             judged.append(_preferred(entry.probability, own[0]))
             labelled.append(_preferred(item.target, own[0]))
-    return {"own": _share(judged), "own_by_label": _share(labelled)}
+    return _share(judged), _share(labelled)
 
 
 def _preferred(probability: float, place: int) -> float:

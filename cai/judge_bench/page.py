@@ -101,6 +101,15 @@ def _calibration(judge: JudgeMeasures) -> str:
     return "" if judge.labels is None else f"{judge.labels.error:.3f} / {judge.labels.brier:.3f}"
 
 
+def _calibrated(judge: JudgeMeasures) -> str:
+    found = judge.calibrated
+    if found is None:
+        return ""
+    error = f"{found.error_before:.3f} → {found.error_after:.3f}"
+    brier = f"{found.brier_before:.3f} → {found.brier_after:.3f}"
+    return f"{error} / {brier} of {found.tested:,}; T {found.temperature:.2f} from {found.fitted:,} others"
+
+
 def _subsets(judge: JudgeMeasures) -> str:
     mean = judge.mean_of_subsets
     return "" if mean is None else f"{100 * mean:.1f}"
@@ -127,6 +136,7 @@ _LINES: Sequence[tuple[str, Callable[[JudgeMeasures], str]]] = (
     ("the same place won", _position),
     ("verdicts that abstain", _abstained),
     ("labels: calibration error / Brier", _calibration),
+    ("calibrated: error / Brier", _calibrated),
     ("prefers the longer answer", lambda judge: _beside(judge.longer, judge.longer_by_label)),
     ("prefers its own answer", lambda judge: _beside(judge.own, judge.own_by_label)),
     ("ties by the labels", _ties),

@@ -13,7 +13,7 @@ from cai.data.finding import printable
 from cai.judge_bench.items import BESIDE, LabelledItems, read_items
 from cai.judge_bench.settings import BenchSettings, JudgeVariant
 from cai.method.judge import JudgeConfiguration
-from cai.method.settings import JudgeSettings, identity
+from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
 from cai.models import check_engine_options
 from cai.models.base import Sampling, Thinking
@@ -32,10 +32,9 @@ class BenchedJudge:
     @property
     def how(self) -> str:
         """How it is asked, as far as it is not as usual."""
-        usual = JudgeSettings()
-        given = {name: getattr(self.configuration.settings, name) for name in JudgeSettings.__dataclass_fields__}
-        differing = {name: value for name, value in given.items() if value != getattr(usual, name)}
-        return ", ".join(f"{name} {value}" for name, value in identity(differing).items())
+        usual = JudgeSettings().identity()
+        differing = {name: value for name, value in self.configuration.identity().items() if value != usual.get(name)}
+        return ", ".join(f"{name} {value}" for name, value in differing.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ def plan_bench(settings: BenchSettings) -> BenchPlan:
             "better answer is known."
         )
     examples = open_examples(settings.data, "pairs", split=settings.split, shape=settings.shape)
-    configuration = JudgeConfiguration(
+    configuration = JudgeConfiguration.load(
         constitution,
         templates,
         settings.judging,
@@ -105,7 +104,13 @@ def plan_bench(settings: BenchSettings) -> BenchPlan:
         settings=settings,
         constitution=constitution,
         templates=templates,
-        data=read_items(examples.examples(BESIDE), settings.limit, settings.seed, str(settings.data)),
+        data=read_items(
+            examples.examples(BESIDE),
+            [principle.id for principle in constitution.principles],
+            settings.limit,
+            settings.seed,
+            str(settings.data),
+        ),
         judges=judges,
         remarks=tuple(examples.remarks),
         out=settings.out if settings.out is not None else Path("judge-benches") / name,

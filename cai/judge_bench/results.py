@@ -8,6 +8,7 @@ from typing import Any
 from cai.core.records import Usage
 from cai.core.reliability import Reliability
 from cai.core.shares import FEWEST, Proportion
+from cai.method.label_calibration import JudgeCalibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ class JudgeMeasures:
     abstained: Mapping[str, int]
     failures: Mapping[str, int]
     cost: JudgeCost
+    calibrated: JudgeCalibration | None = None
+    """What was fitted on one half of the items and tested on the other, where that was asked for."""
 
     @property
     def mean_of_subsets(self) -> float | None:

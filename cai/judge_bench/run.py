@@ -1,18 +1,21 @@
 """`bench_judges`: every judge is asked about every item, one judge after the other, and numbers come out."""
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Literal
 
 from cai.core.threads import in_thread
 from cai.judge_bench.asking import BenchAsking
-from cai.judge_bench.directory import BenchDirectory
+from cai.judge_bench.calibrating import calibrate_labels
+from cai.judge_bench.directory import CALIBRATION, BenchDirectory
 from cai.judge_bench.measuring import JudgeAnswers, compare_judges, measure_judge
 from cai.judge_bench.page import bench_page
 from cai.judge_bench.plan import BenchedJudge, BenchPlan
 from cai.judge_bench.records import read_entry
-from cai.judge_bench.results import JudgeBench
+from cai.judge_bench.results import JudgeBench, JudgeMeasures
+from cai.method.label_calibration import write_calibrations
 from cai.models.base import Engine
 from cai.pipeline.filling import open_closing
 from cai.pipeline.pipeline import Pipeline
@@ -50,6 +53,7 @@ async def _ask(
     plan: BenchPlan, directory: BenchDirectory, judge: BenchedJudge, engine: Engine, watch: Watch
 ) -> JudgeAnswers:
     """Ask one judge about every item that it has not answered yet."""
+    judge.configuration.calibration(engine)  # one of another judge's is told before any work
     await in_thread(partial(directory.require_judge, judge.label, " ".join(filter(None, (engine.name, judge.how)))))
     watch.stage = f"working: {judge.label} judges"
     items = {item.id: item for item in plan.data.items}
@@ -86,8 +90,22 @@ def _conclude(plan: BenchPlan, directory: BenchDirectory, answers: list[JudgeAns
         found=data.found,
         left_out=data.left_out,
         subset_column=data.subset_column,
-        judges=tuple(measure_judge(data.items, one) for one in answers),
+        judges=tuple(_measured(plan, judge, one) for judge, one in zip(plan.judges, answers, strict=True)),
         pairs=compare_judges(data.items, answers),
     )
-    directory.finish(plan.recorded(), bench.as_json(), bench_page(bench), draw_reliability(bench.judges))
+    files = draw_reliability(bench.judges)
+    if known := [judge.calibrated for judge in bench.judges if judge.calibrated is not None]:
+        files |= {CALIBRATION: write_calibrations(known)}
+    directory.finish(plan.recorded(), bench.as_json(), bench_page(bench), files)
     return bench
+
+
+def _measured(plan: BenchPlan, judge: BenchedJudge, answers: JudgeAnswers) -> JudgeMeasures:
+    """Return what a judge is worth, with its calibration where that is asked for."""
+    items = plan.data.items
+    measured = measure_judge(items, answers)
+    if not plan.settings.calibrate:
+        return measured
+    entries = [(item, answers.entries[item.id]) for item in items if item.id in answers.entries]
+    found = calibrate_labels(entries, (answers.judge,), judge.configuration.asked, plan.settings.seed)
+    return replace(measured, calibrated=found)

@@ -17,7 +17,8 @@ JudgeVariant = Literal["plain", "averaged", "reasoning"]
 class BenchSettings:
     """One `cai judge bench DATA`; None for `split` and `shape` means what the data says itself.
 
-    Every judge is asked in each of the `variant`s. `limit` items are drawn from the seed.
+    Every judge is asked in each of the `variant`s. `limit` items are drawn from the seed. `calibrate`: write down how
+    sure each judge may be.
     """
 
     data: DataSource
@@ -29,6 +30,7 @@ class BenchSettings:
     split: str | None = None
     shape: str | None = None
     limit: int | None = None
+    calibrate: bool = False
     seed: int = 0
     max_tokens: int = 512
     thinking_budget: int | None = None

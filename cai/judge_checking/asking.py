@@ -107,7 +107,8 @@ class _Asking:
         self._pairs = known.pairs
         self._subject = subject
         both = replace(subject.configuration.settings, judge_orders="both")
-        self._configuration = replace(subject.configuration, settings=both)
+        # A calibration is of the orders that a run asks, and changes neither who is right nor what the place does.
+        self._configuration = replace(subject.configuration, settings=both, calibrations=None)
         self._room = asyncio.Semaphore(FIRST_AT_ONCE)
         self._at_once = FIRST_AT_ONCE
 

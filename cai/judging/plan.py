@@ -46,8 +46,10 @@ class JudgePlan:
             "judge-templates": f"{templates.language} {templates.fingerprint}",
             "judge-seed": str(settings.seed),
             "judge-thinking-budget": str(settings.thinking_budget),
-            "judge-quality": str(self.quality or "none"),
-            **settings.judging.identity(),
+    configuration = JudgeConfiguration.load(
+        constitution, templates, settings.judging, sampling, settings.seed, thinking
+    )
+    quality = None if settings.quality is None else _load_quality(settings.quality)
             **identity(asdict(settings.ranking)),
         }
 
@@ -86,8 +88,15 @@ def plan_judge(settings: RejudgeSettings) -> JudgePlan:
         refresh(out)
     sampling = Sampling(max_tokens=settings.max_tokens)
     thinking = Thinking(settings.judging.judge_thinking, settings.thinking_budget)
+<<<<<<< HEAD
     configuration = JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed, thinking)
     quality = None if settings.quality is None else _load_quality(settings.quality)
+=======
+    configuration = JudgeConfiguration.load(
+        constitution, templates, settings.judging, sampling, settings.seed, thinking
+    )
+    quality = None if settings.quality is None else load_quality(settings.quality)
+>>>>>>> 87e6ec8 (Soft labels that mean what they say: temperatures fitted on known labels, used by everything that judges)
     return JudgePlan(settings, source, configuration, judge, quality, out)
 
 

@@ -28,6 +28,7 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
     watch.stage = "loading the model"
     async with AsyncExitStack() as stack:
         engine = await open_closing(plan.judge, settings.engine, stack, watch.say)
+        plan.judge_configuration.calibration(engine)  # one of another judge's is told before any work
         run = await open_run(
             plan.out,
             plan.identity(engine.name),

@@ -101,6 +101,11 @@ def plan_loop(settings: LoopSettings) -> LoopPlan:
     for option, source in (("prompts", settings.prompts), ("evaluation-prompts", settings.evaluation_prompts)):
         if source is not None and str(source) == "-":
             raise UsageError(f"--{option} is standard input, which is read once; a loop needs a file to come back to")
+    if settings.judge_calibration is not None and settings.judge_principles > 1:
+        raise UsageError(
+            "--judge-calibration is for all stages of a loop, which judge under one principle and under "
+            f"--judge-principles {settings.judge_principles}: leave one of the two out"
+        )
     check_engine_options(
         (settings.model, settings.judge or settings.model),
         settings.engine.engine_option,

@@ -38,6 +38,7 @@ class LoopSettings:
     pair_samples: int = 4
     judge_principles: int = 1
     judge_thinking: ThinkingMode = "off"
+    judge_calibration: Path | None = None
     sampling: SamplingSettings = SamplingSettings()
     revising: RevisionSettings = RevisionSettings()
     thinking: ThinkingSettings = ThinkingSettings()

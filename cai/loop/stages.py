@@ -46,7 +46,7 @@ def stages_of(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
         limit=settings.limit,
         seed=settings.seed,
         samples=settings.samples,
-        judging=JudgeSettings(judge_thinking=settings.judge_thinking),
+        judging=_judging(settings),
         sampling=settings.sampling,
         revising=settings.revising,
         thinking=settings.thinking,
@@ -79,7 +79,7 @@ def stages_of(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
         prompts=settings.evaluation_prompts,
         limit=settings.evaluation_limit,
         seed=settings.seed,
-        judging=JudgeSettings(judge_thinking=settings.judge_thinking),
+        judging=_judging(settings),
         sampling=settings.sampling,
         thinking=settings.thinking,
         max_tokens=settings.max_tokens,
@@ -165,3 +165,7 @@ def _trained(directory: Path) -> ModelSpec:
 def _is_policy(stage: Stage) -> bool:
     """Tell whether a stage trains a model that answers, after the supervised stage."""
     return isinstance(stage.settings, TrainSettings) and find_method(stage.settings.method).learns_preferences
+
+
+def _judging(settings: LoopSettings) -> JudgeSettings:
+    return JudgeSettings(judge_thinking=settings.judge_thinking, judge_calibration=settings.judge_calibration)

@@ -3,7 +3,7 @@
 The feedback step of Constitutional AI (arXiv 2212.08073, section 4.1): the label is the normalised probability of the
 two letters under one sampled principle. As in RLAIF (2309.00267, section 2.1.1) both orders are asked and averaged,
 because small judges lean on the position. With reasoning first, written or thought, probabilities are over-confident
-and are clamped to 40-60 % (2212.08073, 4.1).
+and are clamped to 40-60 % (2212.08073, 4.1), unless a calibration of the judge's labels says better.
 
 Only this module turns what was shown back into a's frame. A verdict abstains, with one of the
 reasons in `verdicts.py`, rather than say something the judge did not.
@@ -12,12 +12,14 @@ reasons in `verdicts.py`, rather than say something the judge did not.
 import re
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 from cai.constitution import Constitution, Principle
 from cai.core.errors import RowError
 from cai.core.identity import derive_seed, draw, steady
 from cai.core.records import REASONING, VERDICT, Comparison, Message, Verdict
 from cai.method.choosing import MINIMUM_MASS, choose_word
+from cai.method.label_calibration import JudgeCalibration, JudgeCalibrations, load_calibrations, log_odds
 from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
 from cai.method.verdicts import CONTRADICTION, FAILED, IDENTICAL, LOW_MASS, TIE, UNREADABLE, is_tie
@@ -37,7 +39,8 @@ CONTRADICTION_MARGIN = 0.25
 class JudgeConfiguration:
     """All that decides how a pair is judged, apart from the model and the pair.
 
-    `sampling` is how what the judge writes or thinks before it decides is drawn.
+    `sampling` is how what the judge writes or thinks before it decides is drawn; `calibrations` are those of the file
+    in the settings, if there is one.
     """
 
     constitution: Constitution
@@ -46,6 +49,36 @@ class JudgeConfiguration:
     sampling: Sampling
     seed: int
     thinking: Thinking = NOT_THINKING
+    calibrations: JudgeCalibrations | None = None
+
+    @classmethod
+    def load(
+        cls,
+        constitution: Constitution,
+        templates: Templates,
+        settings: JudgeSettings,
+        sampling: Sampling,
+        seed: int,
+        thinking: Thinking,
+    ) -> Self:
+        """Return a configuration with the calibrations that the settings name; raises UsageError."""
+        path = settings.judge_calibration
+        known = None if path is None else load_calibrations(path)
+        return cls(constitution, templates, settings, sampling, seed, thinking, known)
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """How a judge is asked, in an identity's words: what a calibration holds for."""
+        return {"templates": f"{self.templates.language} {self.templates.fingerprint}", **self.settings.identity()}
+
+    def identity(self) -> dict[str, str]:
+        """Return how pairs are judged as an identity names it; see `JudgeSettings`."""
+        calibrated = {} if self.calibrations is None else {"judge-calibration": self.calibrations.fingerprint}
+        return self.settings.identity() | calibrated
+
+    def calibration(self, engine: Engine) -> JudgeCalibration | None:
+        """Return what the judge's labels are calibrated by; None: not. Raises UsageError for another's."""
+        return None if self.calibrations is None else self.calibrations.of((engine.name,), self.asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +129,14 @@ async def judge(
     """
     if comparison.a.strip() == comparison.b.strip():
         return _verdict(comparison, principle, None, None, None, IDENTICAL)
+    calibration = configuration.calibration(engine)
     asker = Asker(engine)
     a_first = b_first = None
     if configuration.settings.judge_orders == "both" or _shows_a_first(configuration, comparison, prompt_id):
         a_first = await _show(asker, configuration, comparison, principle, prompt_id)
     if configuration.settings.judge_orders == "both" or a_first is None:
         b_first = await _show(asker, configuration, comparison.swap(), principle, prompt_id)
-    probability, abstained = _weigh(a_first, b_first)
+    probability, abstained = _weigh(a_first, b_first, calibration)
     return _verdict(comparison, principle, a_first, b_first, probability, abstained)
 
 
@@ -188,8 +222,13 @@ def _in_frame_of_a(a_first: _Showing | None, b_first: _Showing | None) -> tuple[
     return first, second
 
 
-def _weigh(a_first: _Showing | None, b_first: _Showing | None) -> tuple[float | None, str | None]:
-    """Return the probability that a is better, or None and the reason for abstaining."""
+def _weigh(
+    a_first: _Showing | None, b_first: _Showing | None, calibration: JudgeCalibration | None
+) -> tuple[float | None, str | None]:
+    """Return the probability that a is better, or None and the reason for abstaining.
+
+    A calibration knows how over-confident reasons make the judge, so that nothing is clamped with it.
+    """
     showings = [showing for showing in (a_first, b_first) if showing is not None]
     if any(showing.probability is None for showing in showings):
         return None, UNREADABLE
@@ -199,9 +238,11 @@ def _weigh(a_first: _Showing | None, b_first: _Showing | None) -> tuple[float | 
     disagree = min(known) < 0.5 < max(known)
     if disagree and max(known) - min(known) > CONTRADICTION_MARGIN:
         return None, CONTRADICTION
-    if any(showing.rationales for showing in showings):
+    if calibration is None and any(showing.rationales for showing in showings):
         known = [min(max(value, CLAMP[0]), CLAMP[1]) for value in known]
     probability = sum(known) / len(known)
+    if calibration is not None:
+        probability = calibration.label([log_odds(probability)])
     if is_tie(probability):
         return None, TIE
     return probability, None

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 from math import comb
+from pathlib import Path
 from typing import Any, Literal
 
 from cai.core.errors import UsageError
@@ -89,7 +90,8 @@ class JudgeSettings:
     `judge_principles`: how many are drawn per comparison. `judge_orders`: `one` shows each pair once, in a drawn order:
     half the cost, and the position's influence stays in the label. `judge_by`: `text` reads the letter from the answer,
     for servers without log-probabilities. `judge_reasoning`: the judge writes down reasons before it decides.
-    `judge_thinking`: whether a model that thinks does so before a judgement or a gate.
+    `judge_thinking`: whether a model that thinks does so before a judgement or a gate. `judge_calibration`: a file that
+    says how sure the judge may be (`cai.method.label_calibration`); its content is in the identity, not its name.
     """
 
     judge_principles: int = 1
@@ -97,10 +99,11 @@ class JudgeSettings:
     judge_by: Literal["logprobs", "text"] = "logprobs"
     judge_reasoning: bool = False
     judge_thinking: ThinkingMode = "off"
+    judge_calibration: Path | None = None
 
     def identity(self) -> dict[str, str]:
-        """Return them as an identity names them: what must stay the same while one directory is filled."""
-        return identity(asdict(self))
+        """Return how pairs are asked about, as an identity names it: what stays the same in one directory."""
+        return identity({name: value for name, value in asdict(self).items() if name != "judge_calibration"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,14 +190,14 @@ def _adherence(summary: ExportSummary) -> list[str]:
 
 def _judge_check(manifest: Manifest) -> list[str]:
     """Return what the judge was found to be before the first row."""
-    found = manifest.judge_check
+    found, calibration = manifest.judge_check, manifest.identity.get("judge-calibration")
+    sure = "" if calibration is None else f" Its soft labels were calibrated on known labels ({calibration})."
     if found is None:
-        return ["## The judge\n\nThe judge was not tested before it labelled.\n"]
+        return [f"## The judge\n\nThe judge was not tested before it labelled.{sure}\n"]
     lines = [f"{found.told().removesuffix('.')}.", *(f"{problem}." for problem in found.problems())]
     told = escaped(" ".join(f"{line[0].upper()}{line[1:]}" for line in lines))
-    return [
-        f"## The judge\n\nBefore the first row the judge was tested on pairs whose better answer is known. {told}\n"
-    ]
+    tested = "Before the first row the judge was tested on pairs whose better answer is known."
+    return [f"## The judge\n\n{tested} {told}{sure}\n"]
 
 
 def _reasoning(options: ExportOptions, summary: ExportSummary) -> list[str]:
