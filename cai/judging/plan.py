@@ -10,7 +10,7 @@ from cai.core.paths import resolve
 from cai.core.settings import plain
 from cai.judging.settings import RejudgeSettings
 from cai.judging.sources import Judged, RunRows, open_judged
-from cai.method.judge import JudgeConfiguration
+from cai.method.judge import CALIBRATED, JudgeConfiguration
 from cai.method.settings import identity
 from cai.method.templates import Templates
 from cai.models.base import Sampling, Thinking
@@ -40,16 +40,14 @@ class JudgePlan:
         """Return what must stay the same while one run directory is filled, in words a person can compare."""
         settings, templates = self.settings, self.judge_configuration.templates
         return {
-            **self.source.identity,
+            **{name: value for name, value in self.source.identity.items() if name != CALIBRATED},
             "judge": judge,
             "judge-constitution": self.judge_configuration.constitution.label,
             "judge-templates": f"{templates.language} {templates.fingerprint}",
             "judge-seed": str(settings.seed),
             "judge-thinking-budget": str(settings.thinking_budget),
-    configuration = JudgeConfiguration.load(
-        constitution, templates, settings.judging, sampling, settings.seed, thinking
-    )
-    quality = None if settings.quality is None else _load_quality(settings.quality)
+            "judge-quality": str(self.quality or "none"),
+            **self.judge_configuration.identity(),
             **identity(asdict(settings.ranking)),
         }
 
@@ -88,15 +86,10 @@ def plan_judge(settings: RejudgeSettings) -> JudgePlan:
         refresh(out)
     sampling = Sampling(max_tokens=settings.max_tokens)
     thinking = Thinking(settings.judging.judge_thinking, settings.thinking_budget)
-<<<<<<< HEAD
-    configuration = JudgeConfiguration(constitution, templates, settings.judging, sampling, settings.seed, thinking)
-    quality = None if settings.quality is None else _load_quality(settings.quality)
-=======
     configuration = JudgeConfiguration.load(
         constitution, templates, settings.judging, sampling, settings.seed, thinking
     )
-    quality = None if settings.quality is None else load_quality(settings.quality)
->>>>>>> 87e6ec8 (Soft labels that mean what they say: temperatures fitted on known labels, used by everything that judges)
+    quality = None if settings.quality is None else _load_quality(settings.quality)
     return JudgePlan(settings, source, configuration, judge, quality, out)
 
 

@@ -31,6 +31,9 @@ CLAMP = (0.4, 0.6)
 LETTER_TOKENS = 8
 """How long an answer that is to be a letter may be, by text."""
 
+CALIBRATED = "judge-calibration"
+"""What an identity calls the calibration of the judge's labels; it is not there where there is none."""
+
 CONTRADICTION_MARGIN = 0.25
 """How far apart, in probability, two orders may be that prefer different answers."""
 
@@ -73,7 +76,7 @@ class JudgeConfiguration:
 
     def identity(self) -> dict[str, str]:
         """Return how pairs are judged as an identity names it; see `JudgeSettings`."""
-        calibrated = {} if self.calibrations is None else {"judge-calibration": self.calibrations.fingerprint}
+        calibrated = {} if self.calibrations is None else {CALIBRATED: self.calibrations.fingerprint}
         return self.settings.identity() | calibrated
 
     def calibration(self, engine: Engine) -> JudgeCalibration | None:

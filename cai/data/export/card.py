@@ -11,6 +11,7 @@ from cai.core.shares import is_enough
 from cai.data.export.layouts import LAYOUTS
 from cai.data.export.layouts.descriptor import split_names
 from cai.data.export.summary import ExportOptions, ExportSummary, SplitCounts
+from cai.method.judge import CALIBRATED
 from cai.method.selectors import SELECTORS
 from cai.rundir import Manifest
 from cai.rundir.layout import EXPORTS, LEDGER, PREFERENCE, RANKING, SFT, SPLITS
@@ -190,7 +191,7 @@ def _adherence(summary: ExportSummary) -> list[str]:
 
 def _judge_check(manifest: Manifest) -> list[str]:
     """Return what the judge was found to be before the first row."""
-    found, calibration = manifest.judge_check, manifest.identity.get("judge-calibration")
+    found, calibration = manifest.judge_check, manifest.identity.get(CALIBRATED)
     sure = "" if calibration is None else f" Its soft labels were calibrated on known labels ({calibration})."
     if found is None:
         return [f"## The judge\n\nThe judge was not tested before it labelled.{sure}\n"]
