@@ -85,6 +85,7 @@ def test_a_measure_from_outside_is_in_the_table_the_file_and_the_picture(
         "principle": None,
         "judged": False,
         "clipped": False,
+        "corrected": False,
     }
     assert result["models"][0]["measurements"][-1]["name"] == "asks back"
 

@@ -9,9 +9,9 @@ from dataclasses import asdict
 import click
 from rich.table import Table
 
+from cai.cli.judge_tables import print_judge_check
 from cai.cli.options import ENGINE_OPTION, TEMPLATE_OPTION
 from cai.cli.screen import Screen, shown
-from cai.cli.tables import print_judge_check
 from cai.cli.terminal import print_json, remark, say
 from cai.judge_checking import check_alone
 from cai.method.example import example_verdict

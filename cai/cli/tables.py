@@ -1,6 +1,6 @@
 """What several commands print for a person: how a run ended, what was exported, what an evaluation found."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from cai.cli.judge_tables import calibration_table, print_corrected, print_judge_check
 from cai.cli.screen import assembled, shown
 from cai.core.shares import is_enough
 from cai.evaluate.measures import Better, Measure
-from cai.evaluate.results import Calibration, Evaluation, Measurement, ModelResult, PairResult
-from cai.method.judge_check import JudgeCheck
+from cai.evaluate.results import Evaluation, Measurement, ModelResult, PairResult
 from cai.pipeline.filling import Summary
 from cai.rundir.layout import failures_path
 from cai.rundir.origin import location, read_origin
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 CAUSES_SHOWN = 10
 EVALUATION_CAUSES_SHOWN = 5
 _ARROWS: Mapping[Better | None, str] = {"low": " ↓", "high": " ↑", None: ""}
-_HEADINGS = {
-    "Brier score": "Brier",
-    "expected calibration error": "ECE",
-    "sensitivity": "caught",
-    "specificity": "left alone",
-    "base rate": "broken",
-}
 
 
 def print_summary(console: Console, summary: Summary) -> None:
@@ -59,15 +52,6 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(f"and {more:,} more causes: {_failures(summary.out)}")
     if summary.owed:
         console.print(f"{summary.owed:,} of the failed are asked again by the same command")
-
-
-def print_judge_check(console: Console, found: JudgeCheck) -> None:
-    """Print what a judge was found to be, and a sentence for whatever makes it unfit."""
-    tokens = found.usage.prompt_tokens + found.usage.completion_tokens
-    took = f"{_counted(found.usage.requests, 'request')} and {tokens:,} tokens in {found.seconds:,.1f} s"
-    console.print(shown(f"judge check: {found.told()} ({took})"), soft_wrap=True)
-    for problem in found.problems():
-        console.print(shown(problem), style="yellow", soft_wrap=True)
 
 
 def _counted(number: int, thing: str) -> str:
@@ -192,12 +176,13 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     """Print the table of measures, the pairs, the ratings, what is known of the judge, and where everything is."""
     console.print(_measures(evaluation))
     _print_notes(console, evaluation)
+    print_corrected(console, evaluation)
     if evaluation.pairs:
         console.print(_pairs(evaluation))
         ratings = ", ".join(f"{rating.name} {_told(rating)} of {rating.count:,}" for rating in evaluation.ratings)
         console.print(f"Elo, of the prompts that were decided: {ratings}")
     if evaluation.calibration:
-        console.print(_calibration(evaluation.calibration))
+        console.print(calibration_table(evaluation.calibration))
         for found in evaluation.detector:
             console.print(f"{found.name} {_told(found)} of {found.count:,}")
     if evaluation.judge_check is not None:
@@ -327,19 +312,6 @@ def _preferred(pair: PairResult) -> str:
     decided = pair.wins + pair.losses
     enough = is_enough(decided, decided + sum(pair.abstained.values()))
     return _told(pair.win_rate) if enough else f"{pair.wins:,} of {decided:,}"
-
-
-def _calibration(parts: Sequence[Calibration]) -> Table:
-    table = Table(
-        Column("", no_wrap=True), "gates", *_HEADINGS.values(), title="the judge's gates beside the oracle", box=None
-    )
-    table.title_justify = "left"
-    for part in parts:
-        known = {found.name: found for found in part.measurements}
-        cells = [f"{known[name].value:.3f}" if name in known else "-" for name in _HEADINGS]
-        name = "all principles" if part.principle_id is None else f"{part.principle_id} ({part.kind})"
-        table.add_row(shown(name), f"{part.gates:,}", *cells)
-    return table
 
 
 def _print_causes(console: Console, what: str, causes: Mapping[str, int]) -> None:

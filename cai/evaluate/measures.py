@@ -50,7 +50,8 @@ class Measure:
     the picture has it, which has shares only. `printed`: whether the terminal's table has it; evaluation.json has all.
     `principle` is the id of the principle that it belongs to, if to one. `judged`: whether it is a share of the judge's
     answers, which is shown only where these are enough (`cai.core.shares`). `clipped`: whether a term may be below
-    zero, and the mean and its interval are clipped to [0, 1].
+    zero, and the mean and its interval are clipped to [0, 1]. `corrected`: whether people's labels of gates correct it,
+    of its own principle or of all (`cai.evaluate.correcting`).
     """
 
     name: str
@@ -63,6 +64,7 @@ class Measure:
     principle: str | None = None
     judged: bool = False
     clipped: bool = False
+    corrected: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.name.isprintable():
@@ -122,6 +124,7 @@ def _own_measures(principles: Sequence[str]) -> tuple[Measure, ...]:
             better="low",
             drawn=True,
             judged=True,
+            corrected=True,
         ),
         *(
             Measure(
@@ -131,6 +134,7 @@ def _own_measures(principles: Sequence[str]) -> tuple[Measure, ...]:
                 better="low",
                 drawn=True,
                 judged=True,
+                corrected=True,
             )
             for tag in (HARMFUL, BENIGN)
         ),
@@ -168,6 +172,7 @@ def _measures_of_principle(principle: str) -> tuple[Measure, Measure]:
             drawn=True,
             principle=principle,
             judged=True,
+            corrected=True,
         ),
         Measure(
             f"gate {principle}",

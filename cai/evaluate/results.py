@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from cai.core.corrected import CorrectedShare
 from cai.core.shares import is_enough
 from cai.evaluate.measures import Measure, Unit
 from cai.method.judge_check import JudgeCheck
@@ -52,6 +53,9 @@ class ModelResult:
     unanswered: Mapping[str, int] = field(default_factory=dict)
     """Prompts about which the judge was asked and gave no answer, by measure; measures without any are left out."""
 
+    corrected: Mapping[str, CorrectedShare] = field(default_factory=dict)
+    """The judge's shares as people's labels correct them, by measure; what nobody labelled is not among them."""
+
     def counts(self, name: str) -> tuple[int, int]:
         """Return how many prompts a measure has an answer for, and how many were asked about."""
         found = self.measurement(name)
@@ -92,6 +96,8 @@ class PairResult:
     failed_verdicts: Mapping[str, int]
     """Verdicts that could not be had where others under other principles could, by cause."""
     win_rate: Measurement | None
+    corrected: CorrectedShare | None = None
+    """The win rate as people's labels correct it; None: nobody labelled these pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,8 @@ class Evaluation:
     detector: tuple[Measurement, ...]
     judge_check: JudgeCheck | None = None
     """What the judge was found to be on known pairs; None: it was not tested."""
+    picked: int = 0
+    """Labels of people that correct nothing, because their items were not drawn at random."""
 
     def model(self, label: str) -> ModelResult:
         """Return a model's result; raises KeyError."""

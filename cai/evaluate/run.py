@@ -12,6 +12,7 @@ from cai.core.threads import in_thread
 from cai.evaluate.answering import Answering, make_answer
 from cai.evaluate.calibration import calibrate, check_detector
 from cai.evaluate.comparing import Comparing, make_decision
+from cai.evaluate.correcting import correct_models, correct_pairs, people_of
 from cai.evaluate.directory import EvaluationDirectory
 from cai.evaluate.measuring import ModelAnswers, align, causes, measure_models
 from cai.evaluate.pairs import PairDecisions, measure_pairs, pairs_of, rate
@@ -159,6 +160,11 @@ def _conclude(
     plan, seed = work.plan, work.plan.settings.seed
     principles, labels = plan.constitution.principles, [model.label for model in answered]
     aligned = [align(work.prompts, model) for model in answered]
+    people = people_of(plan.out)
+    for remark in people.remarks:
+        work.watch.say(remark)
+    models = measure_models(work.prompts, answered, plan.baseline, plan.measures, seed)
+    pairs = measure_pairs(work.prompts, compared, seed)
     evaluation = Evaluation(
         out=plan.out,
         constitution=plan.constitution.label,
@@ -174,12 +180,13 @@ def _conclude(
         seed=seed,
         finished="",
         measures=plan.measures,
-        models=measure_models(work.prompts, answered, plan.baseline, plan.measures, seed),
-        pairs=measure_pairs(work.prompts, compared, seed),
+        models=correct_models(models, dict(zip(labels, aligned, strict=True)), plan.measures, people),
+        pairs=correct_pairs(pairs, compared, {model.label: model.answers for model in answered}, people),
         ratings=rate(work.prompts, labels, compared, seed),
         calibration=tuple(calibrate(aligned, principles, seed)),
         detector=check_detector(aligned, seed),
         judge_check=checked,
+        picked=people.picked,
     )
     evaluation = replace(evaluation, finished=work.directory.finished_at(evaluation.as_json()))
     work.directory.write_pictures(draw_evaluation(evaluation))

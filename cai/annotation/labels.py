@@ -1,0 +1,120 @@
+"""What people said, asked by content: whether an answer keeps a principle, which of two is better, how good one is.
+
+No item has to be looked up: keys are made of content, so labels are found for an answer wherever it lies. What several
+people said of one thing is combined once: an adjudication decides, then the majority (`cai.annotation.votes`). Shares
+are corrected by labels of items that were drawn at random alone; training takes all of them.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cai.annotation.items import item_key
+from cai.annotation.kinds import OVERALL, EditAnswer
+from cai.annotation.places import AnnotatedPlace
+from cai.annotation.reading import CountingAnnotations, what_counts
+from cai.annotation.store import AnnotationStore, StoredAnnotations
+from cai.annotation.votes import JointDecision, by_thing, decide, votes_of
+from cai.core.identity import fingerprint
+from cai.core.records import Message
+
+Turns = Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class PairLabel:
+    """What people said of two answers: how likely the first is the better, by so many votes.
+
+    A tie is half a vote for each. Where they were `settled`, one adjudication said it.
+    """
+
+    probability: float
+    votes: int
+    settled: bool
+
+
+class AnswerLabels:
+    """What people said of a place; the sums are made when they are first asked for."""
+
+    def __init__(self, stored: StoredAnnotations) -> None:
+        """Combine what counts."""
+        self.remarks = stored.remarks
+        self._said = what_counts(stored)
+        self._edits = self._said.by_item("edit")
+        self._decided: dict[str, Mapping[str, JointDecision]] = {}
+
+    @property
+    def said(self) -> CountingAnnotations:
+        """All that counts."""
+        return self._said
+
+    def __len__(self) -> int:
+        return len(self._said.counting)
+
+    @property
+    def picked(self) -> int:
+        """How many gates and pairs people decided that were chosen for what they are: no share is corrected by them."""
+        return sum(not one.at_random for kind in ("adherence", "comparison") for one in self._of(kind).values())
+
+    def breaks(self, messages: Turns, text: str, principle: str) -> bool | None:
+        """Tell whether an answer breaks a principle, of items drawn at random; None where people do not say."""
+        found = self._of("adherence").get(item_key("gate", messages, [text], principle))
+        return None if found is None or not found.at_random or found.value is None else found.value == "breaks"
+
+    def prefers(self, messages: Turns, a: str, b: str) -> bool | None:
+        """Tell whether people prefer a to b, of items drawn at random; None where they do not say, or find a tie."""
+        found = self._of("comparison").get(item_key("pair", messages, [a, b]))
+        if found is None or not found.at_random or found.value not in ("a", "b"):
+            return None
+        return (found.value == "a") is _is_first(a, b)
+
+    def pair(self, messages: Turns, a: str, b: str) -> PairLabel | None:
+        """Return the soft label of a pair of answers, however it was chosen; None where nobody decided."""
+        found = self._of("comparison").get(item_key("pair", messages, [a, b]))
+        if found is None or (not found.settled and not found.votes):
+            return None
+        counts = Counter({str(found.value): 1}) if found.settled and found.value else found.votes
+        probability = (counts["a"] + counts["tie"] / 2) / counts.total()
+        return PairLabel(probability if _is_first(a, b) else 1.0 - probability, found.votes.total(), found.settled)
+
+    def thumb(self, messages: Turns, text: str) -> bool | None:
+        """Tell whether people found an answer good; None where they do not say, or not of one mind."""
+        found = self._of("thumb").get(item_key("answer", messages, [text]))
+        return None if found is None or found.value is None else found.value == "up"
+
+    def rating(self, messages: Turns, text: str) -> float | None:
+        """Return the mean rating of an answer, 1 to 5 (an adjudication's alone); None without any."""
+        found = self._of("rating").get(item_key("answer", messages, [text]))
+        if found is None:
+            return None
+        if found.settled and found.value is not None:
+            return float(found.value)
+        return sum(int(value) * count for value, count in found.votes.items()) / found.votes.total()
+
+    def edits(self, messages: Turns, text: str) -> tuple[tuple[str, str], ...]:
+        """Return what people wrote in the place of an answer, by whom."""
+        return tuple(
+            (annotation.annotator, annotation.answer.text)
+            for annotation in self._edits.get(item_key("answer", messages, [text]), ())
+            if isinstance(annotation.answer, EditAnswer)
+        )
+
+    def _of(self, kind: str) -> Mapping[str, JointDecision]:
+        """Return what was decided of each item in a kind, as a whole."""
+        if kind not in self._decided:
+            votes = [vote for vote in votes_of(self._said, kind, lambda _: OVERALL) if vote.criterion in _WHOLE]
+            self._decided[kind] = {thing[0]: decide(found) for thing, found in by_thing(votes).items()}
+        return self._decided[kind]
+
+
+_WHOLE = (OVERALL, "thumb", "rating")
+
+
+def read_labels(place: AnnotatedPlace) -> AnswerLabels:
+    """Return what people said of a place; raises InputError when that cannot be read."""
+    return AnswerLabels(AnnotationStore(place).read())
+
+
+def _is_first(a: str, b: str) -> bool:
+    """Tell whether a is the item's first answer (`items.in_order`)."""
+    return fingerprint(a) <= fingerprint(b)
