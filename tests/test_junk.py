@@ -57,6 +57,12 @@ def test_an_answer_is_left_alone(text: str) -> None:
     assert find_junk(text, Asked(PROMPT, PRINCIPLE, "The response tells them to wait.")) == ()
 
 
+def test_a_script_that_was_asked_for_is_an_answer() -> None:
+    text = "User: And then?\nAssistant: Then you sleep."
+    for question in ("Write a short dialogue between a user and an assistant.", "짧은 대화를 하나 써 주세요."):
+        assert find_junk(text, Asked(({"role": "user", "content": question},))) == ()
+
+
 def test_only_the_engine_knows_that_a_text_was_cut() -> None:
     assert find_junk("Call a doctor and", truncated=True) == ("cut",)
     assert find_junk("Call a doctor and") == ()

@@ -1,5 +1,6 @@
 """Quality filters: what each finds and leaves alone, what is done about it, and that the ledger has all of it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,17 @@ from cai.constitution import load_constitution
 from cai.core.errors import InputError, UsageError
 from cai.core.records import Prompt, Row, Trace, Usage
 from cai.data.export import ExportOptions, dataset, export_run
-from cai.data.quality import FILTERS, Item, LedgerEntry, Quality, QualityPass, load_quality, read_ledger, shown_by
+from cai.data.quality import (
+    FILTERS,
+    Item,
+    LedgerEntry,
+    Quality,
+    QualityPass,
+    load_quality,
+    names,
+    read_ledger,
+    shown_by,
+)
 from cai.data.quality.items import ReadItem
 from cai.data.quality.personal import _ADDRESS, _CARD, _EMAIL, _IBAN, _PHONE, _RESIDENT
 from cai.rundir import Run
@@ -87,6 +98,7 @@ def test_each_filter_finds_the_place(text: str, name: str, part: str | None) -> 
         ("전화는 010-1234-5678", "phone", "전화는 [phone]"),
         ("Call (647) 321-1199.", "phone", "Call [phone]."),
         ("He lives at 12 Old Mill Road", "address", "He lives at [address]"),
+        ("It is 114 E 46th St, New York.", "address", "It is [address], New York."),
         ("서울시 중구 세종대로 110", "address", "서울시 [address]"),
         (f"Use ghp_{'a1B2' * 9} for it", "secret", "Use [secret] for it"),
     ],
@@ -101,6 +113,22 @@ def test_what_is_private_is_masked_and_repeated_nowhere(text: str, name: str, ma
     private = text[cleaned.start : cleaned.end]
     assert private
     assert private not in cleaned.excerpt
+
+
+def test_names_are_found_by_what_is_installed_or_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "names.yaml"
+    path.write_text("filters:\n  name: clean\n")
+    monkeypatch.setattr(names, "_readers", dict)
+    with pytest.raises(UsageError, match=r"the filter name needs presidio-analyzer .* pip install 'cai\[names\]'"):
+        load_quality(str(path))
+    korean = {"koredact": lambda text: [found.span() for found in re.finditer("홍길동", text)]}
+    english = {"presidio-analyzer": lambda text: [(0, 3), (0, 7)] if text.startswith("Jo Lee") else []}
+    monkeypatch.setattr(names, "_readers", lambda: {**english, **korean})
+    quality = load_quality(str(path))
+    kept, (entry,) = looked_at(example("Jo Lee 님과 홍길동 님에게."), quality)
+    assert kept is not None
+    assert kept.answers == {"completion": "[name]님과 [name] 님에게."}
+    assert "홍길동" not in entry.excerpt
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,12 @@ _PRINCIPLES = re.compile(
     r"\b(?:the|this|that|a|your|our)\s+(?:\w+\s+)?principles?\b(?!\s+of\b)|원칙(?:은|이|을|에|의)\b", re.IGNORECASE
 )
 _SPEAKS = re.compile(r"^\s*(?:\**)(?:user|human|assistant|사용자|어시스턴트)(?:\**)\s*:", re.IGNORECASE | re.MULTILINE)
+_SCRIPTED = re.compile(
+    r"\b(?:writ\w*|show|give|create|make|generate|compose|draft|script|continue|role-?play|simulate)\b.{0,80}"
+    r"\b(?:dialog(?:ue)?s?|conversations?|scripts?|chats?|transcripts?|interviews?|screenplays?|exchanges?)\b"
+    r"|(?:대화|대본|인터뷰)\S*\s.{0,20}(?:써|쓰|작성|만들|보여)",
+    re.IGNORECASE | re.DOTALL,
+)
 Span = tuple[int, int]
 """Where something begins in a text and where it ends, in characters."""
 
@@ -108,7 +114,7 @@ def find_junk(text: str, asked: Asked = Asked(), *, truncated: bool = False) -> 
         PRINCIPLE: find_principle(read, Text(asked.principle)),
         COPIED_CRITIQUE: find_copy(read, Text(asked.critique)),
         COPIED_PROMPT: find_copy(read, Text(last), ECHOED),
-        SPEAKERS: find_speakers(read),
+        SPEAKERS: find_speakers(read, last),
         LOOP: find_loop(read),
     }
     kinds = {kind for kind, span in found.items() if span is not None} | ({CUT} if truncated else set())
@@ -152,9 +158,10 @@ def find_copy(text: Text, other: Text, share: float = _COPIED) -> Span | None:
     return (0, len(text.text)) if copied else None
 
 
-def find_speakers(text: Text) -> Span | None:
-    """Find the name of a speaker, as a script has it."""
-    return _span(_SPEAKS.search(text.text))
+def find_speakers(text: Text, question: str) -> Span | None:
+    """Find the name of a speaker, as a script has it; nothing where a script was asked for."""
+    found = _SPEAKS.search(text.text)
+    return None if found is None or _SCRIPTED.search(question) else found.span()
 
 
 def find_loop(text: Text) -> Span | None:

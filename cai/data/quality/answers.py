@@ -168,7 +168,7 @@ ANSWERS = (
         "speakers",
         "answer",
         "it is written with the names of speakers, as a script is",
-        lambda read, name: _one(find_speakers(read.text(name))),
+        lambda read, name: _one(find_speakers(read.text(name), read.question.text)),
         default="drop",
         words=frozenset({"user", "human", "assistant"}),
         marks=("사용자", "어시스턴트"),

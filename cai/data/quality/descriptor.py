@@ -30,7 +30,8 @@ class QualityFilter:
     `find` is asked only of texts that have one of the `words` (in lower case), one of the `marks` in their characters
     as they are, or what `hint` finds; of all texts where a filter has none of these. `reason` goes on from "left out
     because". With a `mask` what is found is private: cleaning puts the mask in its place, and no file repeats what
-    stood there. A filter of a set is asked elsewhere, and its `find` finds nothing.
+    stood there. A filter of a set is asked elsewhere, and its `find` finds nothing. `require` raises UsageError where
+    what a filter needs is not installed.
     """
 
     name: str
@@ -44,6 +45,7 @@ class QualityFilter:
     hint: re.Pattern[str] | None = None
     clean: Clean | None = None
     mask: str | None = None
+    require: Callable[[], None] | None = None
 
     @property
     def cleans(self) -> bool:

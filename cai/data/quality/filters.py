@@ -3,6 +3,7 @@
 from cai.data.quality.answers import ANSWERS
 from cai.data.quality.comparing import AGAINST_PROMPT, PAIRS
 from cai.data.quality.descriptor import QualityFilter
+from cai.data.quality.names import NAME
 from cai.data.quality.personal import PERSONAL
 
 CLOSERS = QualityFilter(
@@ -26,6 +27,6 @@ NEAR_DUPLICATE = QualityFilter(
 """Found by who makes the examples of a run (`cai.data.export.repeated`), in a pass over all of them."""
 
 FILTERS: dict[str, QualityFilter] = {
-    one.name: one for one in (*PERSONAL, *ANSWERS, *AGAINST_PROMPT, *PAIRS, CLOSERS, NEAR_DUPLICATE)
+    one.name: one for one in (*PERSONAL, NAME, *ANSWERS, *AGAINST_PROMPT, *PAIRS, CLOSERS, NEAR_DUPLICATE)
 }
 """By name, in the order in which they are asked."""

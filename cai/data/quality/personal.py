@@ -2,7 +2,7 @@
 
 Addresses at which nobody lives (`example.com`) and numbers that are everybody's (free calls, as help lines have) are
 none. A resident number of Korea has a checksum only if it was given before October 2020; later ones are not found.
-Names are not looked for.
+Names are for others to find (`names.py`).
 """
 
 import re
@@ -27,7 +27,8 @@ _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b
 _RESIDENT = re.compile(r"(?<!\d)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])-?[1-8]\d{6}(?!\d)")
 _STREET = r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct)"
 _ADDRESS = re.compile(
-    rf"\b\d{{1,5}} (?:[NSEW]\.? )?(?:[A-Z][a-z]+ ){{1,3}}{_STREET}\b|[가-힣]+(?:시|도|구|군) [가-힣]+(?:로|길) ?\d+"
+    rf"\b\d{{1,5}} (?:(?:[NSEW]\.? )?(?:[A-Z][a-z]+ ){{1,3}}|[NSEW]\.? \d{{1,3}}(?:st|nd|rd|th) ){_STREET}\b"
+    r"|[가-힣]+(?:시|도|구|군) [가-힣]+(?:로|길) ?\d+"
 )
 _SECRET = re.compile(
     r"\b(?:sk-[A-Za-z0-9_-]{20,}|sk_(?:live|test)_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}"

@@ -51,6 +51,8 @@ NAMED: Mapping[str, Quality] = {
 def load_quality(name: str) -> Quality:
     """Return the settings of a name or a file; raises UsageError, with the line, for a file that is none.
 
+    Raises UsageError, too, where a filter needs what is not installed.
+
     A file has `extends` (a name; `default`), `rejected` (true or false) and `filters`, an action by filter.
     """
     if name in NAMED:
@@ -64,6 +66,9 @@ def load_quality(name: str) -> Quality:
         raise UsageError("; ".join(map(file.describe, problems)))
     base = NAMED[file.data.get("extends", DEFAULT)]
     actions = {**base.actions, **(file.data.get("filters") or {})}
+    for name, action in actions.items():
+        if action != "off" and (require := FILTERS[name].require) is not None:
+            require()
     return Quality(path.name, actions, file.data.get("rejected", base.rejected))
 
 
