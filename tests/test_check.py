@@ -4,14 +4,18 @@ from pathlib import Path
 
 import orjson
 import pytest
+import torch
 
 import cai as package
 from cai.check.plan import plan_check
 from cai.check.settings import CheckedKind, DataCheckSettings
 from cai.core import errors
 from cai.core.addresses import DataSource
-from cai.core.records import Verdict
+from cai.core.records import Message, Verdict
 from cai.data.quality import read_ledger
+from cai.data.validation.fluency import RUN
+from cai.models.fluency import FluencyModel
+from cai.models.spec import ModelSpec
 from tests.command import Cai
 from tests.storage import fill, make_row
 
@@ -122,6 +126,30 @@ def test_what_training_at_a_length_cuts_is_counted_and_listed(tmp_path: Path, ca
     assert not package.check(path, tokenizer="tiny", max_length=4096, progress=False).findings("alike-once-cut")
     code, _, err = cai("check", str(path), "--max-length", "48")
     assert (code, err) == (2, "cai: --tokenizer and --max-length belong together: give both, or neither\n")
+
+
+def test_word_salad_is_found_where_a_model_expects_it_least(tmp_path: Path) -> None:
+    said = "Please see a doctor today. I am not able to say what it is, and a doctor can look at it and help you. "
+    words = (said * 2).split()
+    salad = " ".join(words[::-3] + words[1::2])
+    path = tmp_path / "answers.jsonl"
+    rows = [{"prompt": "What is it?", "chosen": said * 2, "rejected": f"{said} {salad}"}]
+    rows.append({"prompt": "Why?", "chosen": "No.", "rejected": "Yes."})
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    model = FluencyModel(ModelSpec.checkpoint("tiny").weights, torch.device("cpu"), RUN)
+    prompt: list[Message] = [{"role": "user", "content": "What is it?"}]
+    fluent, worse, short = model.read([(prompt, said * 2), (prompt, f"{said} {salad}"), (prompt, "No.")])
+    assert short is None
+    assert fluent is not None
+    assert worse is not None
+    assert worse.log_probability < fluent.log_probability
+    middle = (worse.log_probability + fluent.log_probability) / 2
+    result = package.check(path, fluency="tiny", least_fluency=middle, progress=False)
+    found = result.measurement("word salad").found
+    assert (found.value, found.count, found.details["too short to tell"]) == (0.5, 2, 2)
+    (entry,) = result.findings("word-salad")
+    assert (entry.field, entry.start, entry.end) == ("rejected", worse.start, worse.end)
+    assert entry.excerpt.strip("…") in f"{said} {salad}"
 
 
 def test_a_directory_holds_the_check_of_one_dataset(pairs: Path, tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cai.api.given import Data, checkpoint_spec, data_sources, optional_directory
-from cai.api.options import CountOfTwo, checked
+from cai.api.options import CountOfTwo, NotPositive, checked
 from cai.api.showing import Showing
 from cai.check.results import DataCheck
-from cai.check.settings import CheckedKind, DataCheckSettings
+from cai.check.settings import LEAST_FLUENT, CheckedKind, DataCheckSettings
 from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
 
@@ -22,6 +22,8 @@ def check(
     near_duplicates: bool = True,
     tokenizer: str | Path | None = None,
     max_length: CountOfTwo | None = None,
+    fluency: str | Path | None = None,
+    least_fluency: NotPositive = LEAST_FLUENT,
     quality: str = "default",
     out: str | Path | None = None,
     fresh: bool = False,
@@ -31,12 +33,12 @@ def check(
 
     `data` is a run, a file or a dataset as after `cai check`. `kind` is what it is read as (None: what it says most
     of), `split` the split of a dataset with several, `shape` the layout of a public one where its columns do not tell.
-    `against` are evaluation prompts that should not be in it, files
-    or names of shipped sets (none: all of these). `near_duplicates=False` leaves out the comparison of all rows, which
-    takes most of the time. With `tokenizer`, a model, and `max_length` tokens it counts what training at this length
-    cuts off, and pairs that are then the same. `quality` is `default`, `strict`, `none` or a YAML file: which filters
-    look for what.
-    `out` is a directory for the table and the ledger of all findings, `fresh` discards the check that is in it.
+    `against` are evaluation prompts that should not be in it, files or names of shipped sets (none: all of these).
+    `near_duplicates=False` leaves out the comparison of all rows, which takes most of the time. With `tokenizer`, a
+    model, and `max_length` tokens it counts what training at this length cuts off, and pairs that are then the same.
+    `fluency` is a model that looks for word salad: answers of which 30 tokens in a row have a mean log-probability
+    below `least_fluency`, in nats. `quality` is `default`, `strict`, `none` or a YAML file: which filters look for
+    what. `out` is a directory for the table and the ledger of all findings, `fresh` discards the check that is in it.
     `progress=False` tells nothing.
 
     Returns the table: `result.measurement("near-duplicates").found.value` is a share in [0, 1] of `found.count` rows,
@@ -59,6 +61,8 @@ def check(
         near_duplicates=near_duplicates,
         tokenizer=None if tokenizer is None else checkpoint_spec(tokenizer),
         max_length=max_length,
+        fluency=None if fluency is None else checkpoint_spec(fluency),
+        least_fluency=least_fluency,
         quality=quality,
         out=optional_directory(out, "out"),
         fresh=fresh,

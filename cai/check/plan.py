@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cai.check.settings import DataCheckSettings
 from cai.core.addresses import DataSource
@@ -17,10 +17,15 @@ from cai.data.examples.tables import Example, TableExamples
 from cai.data.quality import Quality, load_quality
 from cai.data.quality.settings import NAMED, NONE
 from cai.data.validation.contamination import EvaluationPrompt
+from cai.data.validation.fluency import RUN
 from cai.models.backends import installed
 from cai.models.checkpoint.resolve import Checkpoint
+from cai.models.spec import ModelSpec
 from cai.rundir import Run, RunReader, checkout
 from cai.rundir.checkout import is_run
+
+if TYPE_CHECKING:
+    from cai.models.fluency import FluencyModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ def plan_check(settings: DataCheckSettings) -> DataCheckPlan:
     """Open all that a check reads; raises UsageError, RunError or ModelError in one sentence."""
     quality = load_quality(settings.quality)
     tokenizer = _tokenizer(settings)
+    if settings.fluency is not None:
+        Checkpoint.resolve(settings.fluency.weights).check_files()
     prompts = tuple(prompt for source in _sets(settings.against) for prompt in _read(source))
     if not is_run(settings.data):
         examples = open_examples(settings.data, settings.kind, split=settings.split, shape=settings.shape)
@@ -74,6 +81,15 @@ def _tokenizer(settings: DataCheckSettings) -> Any:
         from cai.models.checkpoint.pretrained import open_tokenizer  # noqa: PLC0415  (optional, and seconds to import)
 
         return open_tokenizer(Checkpoint.resolve(spec.weights).tokenizer)
+
+
+def open_fluency(spec: ModelSpec) -> "FluencyModel":
+    """Return the model that reads how fluent answers are; raises ModelError."""
+    with installed(spec):
+        from cai.models.fluency import FluencyModel  # noqa: PLC0415  (torch)
+        from cai.models.local.loading import torch_device  # noqa: PLC0415
+
+        return FluencyModel(spec.weights, torch_device("auto"), RUN)
 
 
 def _of_run(settings: DataCheckSettings) -> TableExamples | RunExamples:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from cai.check.directory import CheckDirectory
-from cai.check.plan import DataCheckPlan
+from cai.check.plan import DataCheckPlan, open_fluency
 from cai.check.results import SHOWN, DataCheck, FilterFindings, filter_counts
 from cai.data.examples.tables import Example
 from cai.data.export.datasets import DATASETS, ExampleMaker
@@ -16,9 +16,10 @@ from cai.data.quality import CHOSEN, COMPLETION, REJECTED, Item, LedgerEntry, Qu
 from cai.data.rows import BrokenRow
 from cai.data.validation.collecting import CollectedSet, collect_set
 from cai.data.validation.contamination import Contamination
-from cai.data.validation.items import BESIDE, CheckedItem, item_of
+from cai.data.validation.fluency import read_fluency
+from cai.data.validation.items import BESIDE, CheckedItem, identity, item_of
 from cai.data.validation.run_facts import read_run_facts
-from cai.data.validation.set_findings import identity, record_set_findings, rows_of
+from cai.data.validation.set_findings import record_set_findings, rows_of
 from cai.data.validation.table import validate
 from cai.data.validation.truncation import Truncator
 from cai.rundir import RunReader
@@ -71,11 +72,19 @@ def _collect(plan: DataCheckPlan, record: Record, say: Say) -> CollectedSet:
     if plan.run is not None:
         found.run = read_run_facts(plan.run.rows())
         _filter_run(plan.run, plan.quality, record)
-    again = (item_of(example, examples.layout) for example in examples.examples(BESIDE) if isinstance(example, Example))
+    if plan.settings.fluency is not None:
+        say(f"reading how fluent the answers are to {plan.settings.fluency}")
+        model, least = open_fluency(plan.settings.fluency), plan.settings.least_fluency
+        found.fluency = read_fluency(_items(plan), examples.kind, model, least, record, _telling(say))
     # Counts are known; without a ledger only what is shown has to be read again.
     most = SHOWN if plan.settings.out is None else None
-    record_set_findings(again, found, plan.evaluation_prompts, record, most)
+    record_set_findings(_items(plan), found, plan.evaluation_prompts, record, most)
     return found
+
+
+def _items(plan: DataCheckPlan) -> Iterator[CheckedItem]:
+    examples = plan.examples
+    return (item_of(example, examples.layout) for example in examples.examples(BESIDE) if isinstance(example, Example))
 
 
 def _truncator(plan: DataCheckPlan) -> Truncator | None:

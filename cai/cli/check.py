@@ -14,8 +14,8 @@ from cai.check.directory import find_ledger
 from cai.check.plan import plan_check
 from cai.check.results import SHOWN, DataCheck
 from cai.check.run import check as run_check
-from cai.check.settings import CheckedKind, DataCheckSettings
-from cai.cli.options import LOCAL_FOLDER, QUIET, Count, confirm_fresh
+from cai.check.settings import LEAST_FLUENT, CheckedKind, DataCheckSettings
+from cai.cli.options import LOCAL_FOLDER, QUIET, Count, FiniteRange, confirm_fresh
 from cai.cli.screen import Screen, assembled, shown
 from cai.cli.terminal import print_json, remark
 from cai.core.addresses import DataSource
@@ -51,6 +51,19 @@ from cai.models.spec import ModelSpec
 )
 @click.option("--max-length", type=Count(2), help="Tokens an example at most, as in `cai train`.")
 @click.option(
+    "--fluency",
+    type=ModelSpec.checkpoint,
+    metavar="MODEL",
+    help="Look for word salad: answers in which this model does not expect a run of words at all.",
+)
+@click.option(
+    "--least-fluency",
+    type=FiniteRange(max=0),
+    default=LEAST_FLUENT,
+    show_default=True,
+    help="Nats a token below which an answer is word salad; the default is SmolLM2-135M's.",
+)
+@click.option(
     "--quality",
     default="default",
     show_default=True,
@@ -75,6 +88,8 @@ def check(
     near_duplicates: bool,
     tokenizer: ModelSpec | None,
     max_length: int | None,
+    fluency: ModelSpec | None,
+    least_fluency: float,
     quality: str,
     show: str | None,
     out: Path | None,
@@ -102,6 +117,8 @@ def check(
         near_duplicates=near_duplicates,
         tokenizer=tokenizer,
         max_length=max_length,
+        fluency=fluency,
+        least_fluency=least_fluency,
         quality=quality,
         out=out,
         fresh=fresh,

@@ -65,8 +65,13 @@ _ANNOUNCES = re.compile(
     r"(?:response|answer|version|rewrite|revision|reply)\W{0,3}:"
     r"|^\W*re-?writ(?:e|ten)\b\W{0,3}:"
     r"|\bI(?:['\u2019]ve| have|['\u2019]ll| will|['\u2019]d| can| could)?\s+"
+    r"(?:(?:just|also|now|try to|make sure to)\s+)?"
     r"(?:re-?writ\w+|rewrote|revis\w+|rephras\w+|edited|chang\w+)\s+(?:my|the|your|this|it)\b"
     r"|\b(?:revised|rewritten|rephrased) (?:response|version|answer|text|sentence|reply)\b"
+    r"|(?:^|[.!?:]\s+|\n)here(?:['\u2019]s| is) an? (?:\w+[ -]){0,5}(?:version|rewrite|rewording)"
+    r"(?: of (?:(?:your|my) \w+|the (?:answer|response|message|text|reply|sentence)))?(?: (?:with|that) [^.\n]{0,60})?:"
+    r"|\b(?:I(?:['\u2019](?:ll|d|ve)| can| could| will| would| have)|let me)\s+(?:\w+ ){1,5}an? "
+    r"(?:\w+,? ){0,3}(?:version of (?:your|my|the|this)|(?:revised|modified|rewritten|rephrased|reworded) \w+)\b"
     r"|^\W*(?:물론입니다|네|알겠습니다)?\W*(?:다음은|아래는)?\s*(?:수정|고쳐 쓴|새로운|개선)\S*\s*(?:된\s*)?답변",
     re.IGNORECASE,
 )
@@ -74,6 +79,7 @@ _PRINCIPLES = re.compile(
     r"\b(?:the|this|that|a|your|our)\s+(?:\w+\s+)?principles?\b(?!\s+of\b)|원칙(?:은|이|을|에|의)\b", re.IGNORECASE
 )
 _SPEAKS = re.compile(r"^\s*(?:\**)(?:user|human|assistant|사용자|어시스턴트)(?:\**)\s*:", re.IGNORECASE | re.MULTILINE)
+_CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _SCRIPTED = re.compile(
     r"\b(?:writ\w*|show|give|create|make|generate|compose|draft|script|continue|role-?play|simulate)\b.{0,80}"
     r"\b(?:dialog(?:ue)?s?|conversations?|scripts?|chats?|transcripts?|interviews?|screenplays?|exchanges?)\b"
@@ -160,8 +166,11 @@ def find_copy(text: Text, other: Text, share: float = _COPIED) -> Span | None:
 
 def find_speakers(text: Text, question: str) -> Span | None:
     """Find the name of a speaker, as a script has it; nothing where a script was asked for."""
-    found = _SPEAKS.search(text.text)
-    return None if found is None or _SCRIPTED.search(question) else found.span()
+    found = [one.span() for one in _SPEAKS.finditer(text.text)]
+    if not found or _SCRIPTED.search(question):
+        return None
+    quoted = [one.span() for one in _CODE.finditer(text.text)]
+    return next((one for one in found if not any(start <= one[0] < end for start, end in quoted)), None)
 
 
 def find_loop(text: Text) -> Span | None:

@@ -19,6 +19,7 @@ from cai.data.examples.shaping import ExampleKind, Layout
 from cai.data.examples.tables import Example
 from cai.data.rows import BrokenRow
 from cai.data.validation.contamination import Contamination
+from cai.data.validation.fluency import Fluency
 from cai.data.validation.items import Batch, CheckedItem, item_of
 from cai.data.validation.lengths import Lengths
 from cai.data.validation.near_duplicates import NearDuplicates
@@ -97,7 +98,8 @@ class CollectedSet:
 
     `left_out` counts rows that give no example by reason. `empty_turns` examples have a turn without text. `names` are
     counts of what stands beside examples, by column. `certainty` counts pairs by how certain their label is, `soft` of
-    them are neither 1 nor 0, `undecided` one half. `near` and `truncation` are None where nobody looked.
+    them are neither 1 nor 0, `undecided` one half. `near`, `truncation` and `fluency` are None where nobody
+    looked.
     """
 
     kind: ExampleKind
@@ -119,6 +121,7 @@ class CollectedSet:
     near: Overlap | None = None
     contamination: Overlap | None = None
     truncation: Truncation | None = None
+    fluency: Fluency | None = None
     run: RunFacts | None = None
 
     @property

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from cai.data.validation.collecting import CollectedSet
 
 Group = Literal[
-    "completeness", "consistency", "diversity", "balance", "duplicates", "contamination", "certainty", "bias of labels"
+    "completeness",
+    "consistency",
+    "diversity",
+    "balance",
+    "duplicates",
+    "contamination",
+    "certainty",
+    "bias of labels",
+    "fluency",
 ]
 DataUnit = Literal["share", "number"]
 

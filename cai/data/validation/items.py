@@ -76,6 +76,11 @@ def item_of(example: Example, layout: Layout) -> CheckedItem:
     )
 
 
+def identity(item: CheckedItem) -> str:
+    """Return what an item is called: its own id, or the place where it stands."""
+    return str(item.about.get("id") or item.place)
+
+
 def _text(turns: Sequence[Message]) -> str:
     return turns[-1]["content"]
 

@@ -6,6 +6,7 @@
 | `near-duplicate` | prompt and answers are nearly those of an earlier row |
 | `contradicted` | the same answers to the same prompt are labelled the other way elsewhere |
 | `alike-once-cut` | the answers of a pair are the same as far as training at a length reads them |
+| `word-salad` | a model expected a run of an answer's words least of all (`fluency.py`, which records it) |
 | `contaminated` | the prompt holds one that models are measured with |
 
 What they find is known by row numbers (`CollectedSet`), so the rows are read once more for their places and texts.
@@ -18,7 +19,8 @@ from cai.data.quality import CHOSEN, COMPLETION, PROMPT, LedgerEntry, Record
 from cai.data.quality.ledger import excerpt
 from cai.data.validation.collecting import CollectedSet, Overlap
 from cai.data.validation.contamination import EvaluationPrompt
-from cai.data.validation.items import CheckedItem
+from cai.data.validation.fluency import INCOHERENT, WORD_SALAD
+from cai.data.validation.items import CheckedItem, identity
 
 DUPLICATE, NEAR_DUPLICATE = "exact-duplicate", "near-duplicate"
 CONTRADICTED, CONTAMINATED = "contradicted", "contaminated"
@@ -29,6 +31,7 @@ SET_FILTERS: Mapping[str, str] = {
     NEAR_DUPLICATE: "it is nearly the same as an earlier row",
     CONTRADICTED: "the same answers are labelled the other way elsewhere",
     ALIKE_ONCE_CUT: "its answers are the same once they are cut at the length",
+    WORD_SALAD: INCOHERENT,
     CONTAMINATED: "its prompt holds one that models are measured with",
 }
 """By name, with their reasons; an entry goes on with what an item is like."""
@@ -92,8 +95,3 @@ def _entry(kind: str, item: CheckedItem, name: str, reason: str) -> LedgerEntry:
         field, text = (CHOSEN if len(item.answers) > 1 else COMPLETION), item.answers[0]
     shown = excerpt(text, 0, len(text))
     return LedgerEntry(kind, identity(item), item.place, name, "reported", reason, field, 0, len(text), shown)
-
-
-def identity(item: CheckedItem) -> str:
-    """Return what an item is called: its own id, or the place where it stands."""
-    return str(item.about.get("id") or item.place)

@@ -9,12 +9,23 @@ from cai.data.validation.collecting import CollectedSet
 from cai.data.validation.completeness import COMPLETENESS
 from cai.data.validation.descriptor import DataMeasure, Measured, listed
 from cai.data.validation.diversity import DIVERSITY
+from cai.data.validation.fluency import FLUENCY
 from cai.data.validation.labels import CERTAINTY, CONSISTENCY
 from cai.data.validation.overlap import CONTAMINATION, DUPLICATES
 
 MEASURES: Mapping[str, DataMeasure] = {
     measure.name: measure
-    for measure in (*COMPLETENESS, *CONSISTENCY, *DIVERSITY, *BALANCE, *DUPLICATES, *CONTAMINATION, *CERTAINTY, *BIAS)
+    for measure in (
+        *COMPLETENESS,
+        *CONSISTENCY,
+        *DIVERSITY,
+        *BALANCE,
+        *DUPLICATES,
+        *CONTAMINATION,
+        *CERTAINTY,
+        *BIAS,
+        *FLUENCY,
+    )
 }
 """By name, in the order in which they are shown."""
 
