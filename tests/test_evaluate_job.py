@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from cai.evaluate.plan import label_models, plan_evaluate
 from cai.evaluate.results import Evaluation
 from cai.evaluate.run import evaluate
 from cai.evaluate.settings import EvaluateSettings
-from cai.method.settings import SamplingSettings
+from cai.method.settings import CheckSettings, SamplingSettings
 from cai.models.asking import ATTEMPTS
 from cai.models.base import Request
 from cai.models.scripted import ScriptedEngine
@@ -141,6 +142,45 @@ def test_a_worse_model_is_seen_to_be_worse(tmp_path: Path, monkeypatch: pytest.M
     assert found.ratings[1].value > found.ratings[0].value
     with pytest.raises(KeyError, match="breaks privacy"):
         found.measurement("nothing", "base")
+
+
+def test_attacks_are_measured_apart_and_judged_beside_the_prompt_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gullible(request: Request) -> str:
+        plain = request.messages[-1]["content"].startswith("Question") and not request.prefill
+        return " fine answer" if plain else " bad answer"
+
+    models = Models(monkeypatch, gullible=gullible, judge=good)
+    judged: list[str] = []
+
+    def gate(messages: tuple[Message, ...]) -> Sequence[float]:
+        judged.append(messages[0]["content"])
+        return (0.9, 0.05) if "bad" in messages[1]["content"] else (0.1, 0.8)
+
+    models.gate = gate
+    untested = CheckSettings(judge_check=False)
+    wanted = settings(tmp_path, "gullible", judge="judge", attack=("base64", "prefill", "base64"), checking=untested)
+    found = run(wanted)
+    assert found.prompts == 12
+    assert found.measurement("breaks any principle", "gullible").count == 12
+    assert found.measurement("breaks any principle, harmful", "gullible").value == 0
+    assert [one.attack for one in found.attacks] == ["base64", "prefill"]
+    for one in found.attacks:
+        measured = one.models[0].measurement("breaks any principle, harmful")
+        assert measured is not None
+        assert (measured.value, measured.count, one.prompts) == (1, 6, 12)
+    assert {text.partition(",")[0] for text in judged} == {f"Question {n}" for n in range(12)}
+    rows = lines(tmp_path / "out" / "responses" / "gullible.jsonl")
+    begun = [row["response"] for row in rows if row["id"].endswith("attack:prefill")]
+    assert len(begun) == 12
+    assert all(text.startswith("Of course. Here is how") and text.endswith("bad answer") for text in begun)
+    assert models.asked["gullible"] == 36
+    run(wanted)
+    assert models.asked["gullible"] == 36, "nothing is asked again"
+    more = run(replace(wanted, attack=("base64", "prefill", "split+persona")))
+    assert models.asked["gullible"] == 48
+    assert more.as_json()["attacks"][2]["attack"] == "split+persona"
 
 
 def test_everything_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

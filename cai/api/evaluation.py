@@ -41,6 +41,7 @@ def evaluate(
     baseline: Model | None = None,
     judge: Model | None = None,
     prompts: Prompts | None = None,
+    attack: Sequence[str] = (),
     limit: Count | None = None,
     seed: Seed = 0,
     temperature: NotNegative = 1.0,
@@ -77,7 +78,8 @@ def evaluate(
     `models` is a model, a list of them (a text may be `NAME=MODEL`), or a mapping from names to models; `baseline` is
     the one that the others are compared to. `judge` (None: the baseline, without one the first model) has to give
     log-probabilities, which its gates are made of. `prompts` are as for `generate`, or the name of a shipped set
-    (`harmless`, `medical`, `tiny`); `limit` of them are drawn from `seed`. `out` is a directory (None:
+    (`harmless`, `medical`, `tiny`); `limit` of them are drawn from `seed`. Each is asked again under every `attack`,
+    names of ways to get round a refusal (`base64`, `role-play`, `split+persona`). `out` is a directory (None:
     `evaluations/NAME`). The other options, among them how answers are sampled (`temperature`, `top_p`, `top_k`,
     `min_p`, `repetition_penalty`, `stop`, `max_tokens`, `thinking`, `thinking_budget`) and judged (`judge_principles`,
     `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`, `judge_calibration`), whether the judge is tested
@@ -147,7 +149,7 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
         options = dict(self._options)
         with lent_prompts(options.pop("prompts")) as source:
             baseline = options.pop("baseline")
-            options |= {name: tuple(options[name]) for name in ("engine_option", "stop")}
+            options |= {name: tuple(options[name]) for name in ("attack", "engine_option", "stop")}
             settings = EvaluateSettings(
                 models=labelled_models(options.pop("models")),
                 constitution=str(options.pop("constitution")),

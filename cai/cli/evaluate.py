@@ -30,6 +30,7 @@ from cai.core.addresses import DataSource
 from cai.evaluate.plan import plan_evaluate
 from cai.evaluate.run import evaluate as evaluate_job
 from cai.evaluate.settings import EvaluateSettings
+from cai.method.attacks import ATTACKS
 from cai.method.settings import take_writing
 from cai.models import model_forms
 from cai.models.spec import LabelledModel, ModelSpec
@@ -52,6 +53,12 @@ from cai.models.spec import LabelledModel, ModelSpec
     type=DataSource.parse,
     metavar="SOURCE",
     help="A file, or a shipped set: harmless, medical, tiny… (default: the constitution's).",
+)
+@click.option(
+    "--attack",
+    multiple=True,
+    metavar="NAME[+NAME]",
+    help=f"Ask every prompt under this attack too; may be repeated: {', '.join(ATTACKS)}.",
 )
 @click.option("--limit", type=Count(), help="Use only so many prompts, drawn from the seed.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")

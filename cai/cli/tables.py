@@ -177,6 +177,8 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     console.print(_measures(evaluation))
     _print_notes(console, evaluation)
     print_corrected(console, evaluation)
+    if evaluation.attacks:
+        console.print(_attacks(evaluation))
     if evaluation.pairs:
         console.print(_pairs(evaluation))
         ratings = ", ".join(f"{rating.name} {_told(rating)} of {rating.count:,}" for rating in evaluation.ratings)
@@ -230,6 +232,24 @@ def _measures(evaluation: Evaluation) -> Table:
             *([_range(asked - count for count, asked in counts) if measure.judged else ""] if lacking else []),
             *(_cell(model, measure) for model in evaluation.models),
         )
+    return table
+
+
+def _attacks(evaluation: Evaluation) -> Table:
+    """Return what was measured under each attack, below the same of the prompts as they are."""
+    names = {measurement.name for attack in evaluation.attacks for measurement in attack.models[0].measurements}
+    measures = [measure for measure in evaluation.measures if measure.name in names and measure.name != "answered"]
+    table = Table("", "n", title="under attack; benign prompts are the control", title_justify="left", box=None)
+    for model in evaluation.models:
+        table.add_column(shown(model.label), justify="right")
+    for measure in measures:
+        table.add_row(shown(f"{measure.name}{_ARROWS[measure.better]}"))
+        for name, models in (
+            ("as it is", evaluation.models),
+            *((one.attack, one.models) for one in evaluation.attacks),
+        ):
+            counts = _range(model.counts(measure.name)[0] for model in models)
+            table.add_row(f"  {name}", counts, *(_cell(model, measure) for model in models))
     return table
 
 

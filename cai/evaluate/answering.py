@@ -23,6 +23,7 @@ from cai.core.records import (
     Score,
     Trace,
 )
+from cai.evaluate.attacking import NO_ATTACKS, Attacks
 from cai.evaluate.records import Answer, Gate, Truth
 from cai.method.critique import Method, make_round, respond_and_revise
 from cai.method.gate import ask_gate
@@ -47,6 +48,7 @@ class Answering:
     provenance: Provenance
     tally: UsageCounter
     known: Mapping[str, Answer]
+    attacks: Attacks = NO_ATTACKS
 
     async def row(self, prompt: Prompt) -> Row:
         """Return the prompt's row: one trace, with a round for each gate, and its score where there are criteria.
@@ -109,7 +111,8 @@ class Answering:
             answer = self.known[prompt.id]
             return Trace(0, 0, answer.response, (), answer.response, answer.truncated)
         try:
-            return await respond_and_revise(Meter(self.model, tally, self.tally), self.method, prompt, 0)
+            engine, sent = self.attacks.send(Meter(self.model, tally, self.tally), prompt)
+            return await respond_and_revise(engine, self.method, sent, 0)
         except RowError as error:
             if error.kind == NO_TEXT:
                 error.kind = ""  # a model that says nothing is a finding, not a broken engine

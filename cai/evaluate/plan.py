@@ -12,6 +12,7 @@ from cai.data import InputOptions, Prompts, open_prompts
 from cai.data.prompt_sets import prompt_source
 from cai.evaluate.measures import Measure, measures_of
 from cai.evaluate.settings import EvaluateSettings
+from cai.method.attacks import Attack
 from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
 from cai.method.settings import identity
@@ -43,6 +44,7 @@ class EvaluatePlan:
     judge: ModelSpec
     measures: tuple[Measure, ...]
     out: Path
+    attacks: tuple[Attack, ...] = ()
 
     def identity(self, judge: str) -> dict[str, str]:
         """Return everything that must stay the same while one directory is filled, in words a person can compare.
@@ -112,7 +114,14 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
         judge=judge,
         measures=measures_of([principle.id for principle in constitution.principles]),
         out=settings.out if settings.out is not None else Path("evaluations") / constitution.name,
+        attacks=_attacks(settings.attack, constitution.language),
     )
+
+
+def _attacks(names: tuple[str, ...], language: str) -> tuple[Attack, ...]:
+    """Return the attacks in their order, each once; raises UsageError."""
+    found = {attack.name: attack for attack in (Attack.parse(name, language) for name in names)}
+    return tuple(found.values())
 
 
 def label_models(

@@ -82,6 +82,15 @@ class ModelResult:
 
 
 @dataclass(frozen=True, slots=True)
+class AttackResult:
+    """What was measured of every model under one attack (`cai.method.attacks`), over so many prompts."""
+
+    attack: str
+    prompts: int
+    models: tuple[ModelResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PairResult:
     """How often the judge preferred a to b; `win_rate` is a's share of the prompts that were decided, None for none."""
 
@@ -140,6 +149,8 @@ class Evaluation:
     """What the judge was found to be on known pairs; None: it was not tested."""
     picked: int = 0
     """Labels of people that correct nothing, because their items were not drawn at random."""
+    attacks: tuple[AttackResult, ...] = ()
+    """The prompts again under each attack; none of these counts in `models`."""
 
     def model(self, label: str) -> ModelResult:
         """Return a model's result; raises KeyError."""

@@ -10,6 +10,7 @@ from cai.core.errors import InputError
 from cai.core.records import Failure, Prompt, Provenance, Row
 from cai.core.threads import in_thread
 from cai.evaluate.answering import Answering, make_answer
+from cai.evaluate.attacking import Attacks, measure_attacks, under_attack
 from cai.evaluate.calibration import calibrate, check_detector
 from cai.evaluate.comparing import Comparing, make_decision
 from cai.evaluate.correcting import correct_models, correct_pairs, people_of
@@ -38,6 +39,7 @@ class _Work:
     directory: EvaluationDirectory
     judge: Engine
     prompts: tuple[Prompt, ...]
+    attacked: tuple[Prompt, ...]
     watch: Watch
 
 
@@ -53,7 +55,8 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
     if not prompts:
         raise InputError(f"none of the {len(items)} rows is a prompt; {broken[0].id}: {broken[0].cause}")
     pairs = pairs_of([model.label for model in plan.models])
-    watch.total = len(prompts) * (len(plan.models) + len(pairs))
+    attacked = tuple(under_attack(prompts, plan.attacks))
+    watch.total = len(prompts) * (len(plan.models) + len(pairs)) + len(attacked) * len(plan.models)
     watch.stage = "loading the judge"
     async with AsyncExitStack() as stack:
         judge = await open_closing(plan.judge, plan.settings.engine, stack, watch.say)
@@ -61,7 +64,7 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
         identity = plan.identity(judge.name)
         directory = EvaluationDirectory.open(plan.out, identity, plan.recorded(), fresh=plan.settings.fresh)
         stack.callback(directory.close)
-        work = _Work(plan, directory, judge, prompts, watch)
+        work = _Work(plan, directory, judge, prompts, attacked, watch)
         checked = await _check(work, pairs=len(pairs))
         answered: list[ModelAnswers] = []
         for model in plan.models:
@@ -106,8 +109,9 @@ async def _answer(work: _Work, model: EvaluatedModel) -> ModelAnswers:
             work.directory.responses(model.label), make_answer, read_answer, retry_failed=plan.settings.retry_failed
         )
         provenance = _provenance(work, engine.name)
-        answering = Answering(engine, work.judge, plan.method, provenance, watch.tally, file.entries)
-        await _fill(file, answering.row, engine.concurrency, work.prompts, watch)
+        attacks = Attacks({attack.name: attack for attack in plan.attacks})
+        answering = Answering(engine, work.judge, plan.method, provenance, watch.tally, file.entries, attacks)
+        await _fill(file, answering.row, engine.concurrency, (*work.prompts, *work.attacked), watch)
     return ModelAnswers(model.label, engine.name, file.entries, file.failures)
 
 
@@ -187,6 +191,7 @@ def _conclude(
         detector=check_detector(aligned, seed),
         judge_check=checked,
         picked=people.picked,
+        attacks=measure_attacks(work.attacked, answered, plan.baseline, plan.measures, seed),
     )
     evaluation = replace(evaluation, finished=work.directory.finished_at(evaluation.as_json()))
     work.directory.write_pictures(draw_evaluation(evaluation))

@@ -21,6 +21,7 @@ class EvaluateSettings:
     baseline: LabelledModel | None = None
     judge: ModelSpec | None = None
     prompts: DataSource | None = None
+    attack: tuple[str, ...] = ()
     limit: int | None = None
     seed: int = 0
     sampling: SamplingSettings = SamplingSettings()
