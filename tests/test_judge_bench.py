@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from cai.judge_bench.settings import BenchSettings
 from cai.models.base import Engine
 from cai.models.given import GivenModel
 from cai.models.scripted import ScriptedEngine
-from cai.models.spec import LabelledModel
+from cai.models.spec import LabelledModel, ModelSpec
 from cai.pipeline.watch import Watch
 from tests.building import make_engine, shown_answers
 
@@ -74,12 +74,14 @@ def pairs(count: int, **changes: Any) -> list[dict[str, Any]]:
     ]
 
 
-def planned(data: Path, out: Path, judges: dict[str, Engine], **changes: Any) -> BenchPlan:
-    named = tuple(LabelledModel(label, GivenModel(engine)) for label, engine in judges.items())
+def planned(data: Path, out: Path, judges: Mapping[str, Engine | ModelSpec], **changes: Any) -> BenchPlan:
+    named = tuple(
+        LabelledModel(label, one if isinstance(one, ModelSpec) else GivenModel(one)) for label, one in judges.items()
+    )
     return plan_bench(BenchSettings(DataSource.parse(str(data)), named, "medical", out=out, **changes))
 
 
-def benched(data: Path, out: Path, judges: dict[str, Engine], **changes: Any) -> JudgeBench:
+def benched(data: Path, out: Path, judges: Mapping[str, Engine | ModelSpec], **changes: Any) -> JudgeBench:
     result = asyncio.run(bench_judges(planned(data, out, judges, **changes), Watch()))
     assert result != "interrupted"
     return result
@@ -275,7 +277,7 @@ def item(number: int, target: float) -> LabelledItem:
 
 def measured(said: Sequence[tuple[float, float]], targets: Sequence[float]) -> JudgeMeasures:
     entries = {str(n): entry(n, one, two, (one + two) / 2) for n, (one, two) in enumerate(said)}
-    return measure_judge([item(n, t) for n, t in enumerate(targets)], JudgeAnswers("j", "j", "", entries, {}))
+    return measure_judge([item(n, t) for n, t in enumerate(targets)], JudgeAnswers("j", ("j",), "", entries, {}))
 
 
 halves = st.floats(0.01, 0.99)
@@ -300,7 +302,7 @@ def test_calibration_error_is_no_more_than_the_mean_distance(points: list[tuple[
 
 def test_overlapping_times_are_counted_once() -> None:
     entries = {str(n): entry(0, 0.9, 0.9, 0.9) for n in range(3)}
-    answers = JudgeAnswers("j", "j", "", entries, {})
+    answers = JudgeAnswers("j", ("j",), "", entries, {})
     assert measure_judge([item(n, 1.0) for n in range(3)], answers).cost.seconds == 0.5
     assert compare_judges([item(0, 1.0)], [answers, answers])[0].p == 1.0
 

@@ -10,6 +10,7 @@ from cai.api.given import (
     Models,
     data_sources,
     existing_directory,
+    labelled_judge,
     labelled_models,
     optional_directory,
     take_judging,
@@ -112,7 +113,7 @@ class JudgeBenchCall(AsynchronousCall[JudgeBench]):
         return plan_bench(
             BenchSettings(
                 data=sources[0],
-                judge=labelled_models(options.pop("judge")),
+                judge=labelled_models(options.pop("judge"), labelled_judge),
                 constitution=str(options.pop("constitution")),
                 prompts_dir=existing_directory(options.pop("prompts_dir"), "prompts_dir"),
                 out=optional_directory(options.pop("out"), "out"),

@@ -15,7 +15,7 @@ from cai.api.given import (
     labelled_models,
     lent_prompts,
     optional_directory,
-    optional_model,
+    optional_judge,
     require_log_probabilities,
     take_judging,
 )
@@ -154,7 +154,7 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
                 models=labelled_models(options.pop("models")),
                 constitution=str(options.pop("constitution")),
                 baseline=None if baseline is None else labelled_model(baseline),
-                judge=optional_model(options.pop("judge")),
+                judge=optional_judge(options.pop("judge")),
                 prompts=source,
                 prompts_dir=existing_directory(options.pop("prompts_dir"), "prompts_dir"),
                 out=optional_directory(options.pop("out"), "out"),

@@ -16,7 +16,7 @@ from cai.api.given import (
     lent_prompts,
     model_spec,
     new_run,
-    optional_model,
+    optional_judge,
     require_here,
     require_log_probabilities,
     several_models,
@@ -255,7 +255,7 @@ class GenerateCall(_Filling):
         options = dict(self._options)
         with lent_prompts(options.pop("prompts")) as source:
             cluster = {name: options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica")}
-            model, judge = model_spec(options.pop("model")), optional_model(options.pop("judge"))
+            model, judge = model_spec(options.pop("model")), optional_judge(options.pop("judge"))
             responders = tuple(map(model_spec, several_models(options.pop("responders"))))
             require_here((model, *responders, judge), cluster["cluster"])
             select = options.pop("select")
@@ -304,7 +304,7 @@ class JudgeCall(_Filling):
         settings = RejudgeSettings(
             data=data_source(options.pop("data")),
             constitution=None if constitution is None else str(constitution),
-            judge=optional_model(options.pop("judge")),
+            judge=optional_judge(options.pop("judge")),
             out=new_run(options.pop("out")),
             **_common(options),
         )

@@ -11,7 +11,7 @@ may go on.
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from cai.method.settings import JudgeSettings
 from cai.models.base import Engine
 from cai.models.function import AsyncFunction, PlainFunction
 from cai.models.given import GivenModel
+from cai.models.jury import parse_judge, parse_labelled_judge
 from cai.models.spec import LabelledModel, ModelSpec
 from cai.rundir import working_copy
 from cai.rundir.origin import location
@@ -60,6 +61,16 @@ def checkpoint_spec(model: str | Path) -> ModelSpec:
     return ModelSpec.checkpoint(str(model))
 
 
+def optional_judge(model: Model | None) -> ModelSpec | None:
+    """Return who judges as settings hold it, where somebody is named: a model, or several with commas, a jury."""
+    return parse_judge(model) if isinstance(model, str) else optional_model(model)
+
+
+def labelled_judge(model: Model) -> LabelledModel:
+    """Return the same with the name that it has in tables, if it was given one; raises ModelError."""
+    return parse_labelled_judge(model) if isinstance(model, str) else LabelledModel(None, GivenModel(model))
+
+
 def optional_model(model: Model | None) -> ModelSpec | None:
     """Return a model as settings hold it, where there is one."""
     return None if model is None else model_spec(model)
@@ -77,18 +88,20 @@ def labelled_model(model: Model) -> LabelledModel:
     return LabelledModel.parse(model) if isinstance(model, str) else LabelledModel(None, GivenModel(model))
 
 
-def labelled_models(models: Models) -> tuple[LabelledModel, ...]:
-    """Return several models; raises ModelError when one of them is none, UsageError when there are none."""
+def labelled_models(
+    models: Models, one: Callable[[Model], LabelledModel] = labelled_model
+) -> tuple[LabelledModel, ...]:
+    """Return several models, each as `one` reads it; raises ModelError when one is none, UsageError without any."""
     if isinstance(models, Mapping):
         if wrong := [name for name in models if not isinstance(name, str)]:
             raise UsageError(f"a model is called {wrong[0]!r}; its name is a text")
-        found = tuple(LabelledModel(name, model_spec(model)) for name, model in models.items())
+        found = tuple(LabelledModel(name, one(model).spec) for name, model in models.items())
     elif isinstance(models, str) or not isinstance(models, Sequence):
-        found = (labelled_model(models),)
+        found = (one(models),)
     else:
-        found = tuple(map(labelled_model, models))
+        found = tuple(map(one, models))
     if not found:
-        raise UsageError("there are no models to evaluate; give at least one")
+        raise UsageError("there are no models; give at least one")
     return found
 
 

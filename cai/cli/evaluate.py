@@ -33,7 +33,8 @@ from cai.evaluate.settings import EvaluateSettings
 from cai.method.attacks import ATTACKS
 from cai.method.settings import take_writing
 from cai.models import model_forms
-from cai.models.spec import LabelledModel, ModelSpec
+from cai.models.jury import parse_judge
+from cai.models.spec import LabelledModel
 
 
 @click.command(epilog=f"MODEL is {model_forms()}.")
@@ -44,7 +45,7 @@ from cai.models.spec import LabelledModel, ModelSpec
 )
 @click.option(
     "--judge",
-    type=ModelSpec.parse,
+    type=parse_judge,
     metavar="MODEL",
     help="The model that judges (default: the baseline, without one the first model).",
 )

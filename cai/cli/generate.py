@@ -49,6 +49,7 @@ from cai.generate.settings import GenerateSettings
 from cai.method.selectors import Selection
 from cai.method.settings import take_writing
 from cai.models import check_engine_options, model_forms
+from cai.models.jury import parse_judge
 from cai.models.spec import ModelSpec
 from cai.rundir.origin import location
 
@@ -93,7 +94,12 @@ _rate_options = option_group(
     multiple=True,
     help="A model that answers every prompt beside --model; may be repeated.",
 )
-@click.option("--judge", type=ModelSpec.parse, metavar="MODEL", help="The model that judges (default: the same model).")
+@click.option(
+    "--judge",
+    type=parse_judge,
+    metavar="MODEL",
+    help="The model that judges, or several with commas (default: the same model).",
+)
 @click.option(
     "--prompts",
     type=DataSource.parse,

@@ -36,7 +36,7 @@ from cai.judging.plan import plan_judge
 from cai.judging.run import judge_again
 from cai.judging.settings import RejudgeSettings
 from cai.models import check_engine_options
-from cai.models.spec import ModelSpec
+from cai.models.jury import parse_judge
 
 
 class JudgeGroup(click.Group):
@@ -71,9 +71,7 @@ class JudgeGroup(click.Group):
 @click.group(cls=JudgeGroup)
 @click.argument("data", type=DataSource.parse)
 @click.option("--constitution", help="Judge under this constitution (default: a run's own).")
-@click.option(
-    "--judge", type=ModelSpec.parse, metavar="MODEL", help="The model that judges (default: a run's own judge)."
-)
+@click.option("--judge", type=parse_judge, metavar="MODEL", help="The model that judges (default: a run's own judge).")
 @click.option(
     "--quality",
     metavar="default|strict|FILE",

@@ -31,18 +31,18 @@ from cai.judge_bench.results import JudgeBench
 from cai.judge_bench.run import bench_judges
 from cai.judge_bench.settings import BenchSettings, JudgeVariant
 from cai.models import model_forms
-from cai.models.spec import LabelledModel
+from cai.models.jury import parse_labelled_judge
 
 
 @click.command(epilog=f"MODEL is {model_forms()}.")
 @click.argument("data", type=DataSource.parse)
 @click.option(
     "--judge",
-    type=LabelledModel.parse,
+    type=parse_labelled_judge,
     multiple=True,
     required=True,
-    metavar="[NAME=]MODEL",
-    help="A model that judges; may be repeated.",
+    metavar="[NAME=]MODEL[,MODEL…]",
+    help="A model that judges, or several as a jury; may be repeated.",
 )
 @click.option("--constitution", required=True, help="A YAML file, or the name of a shipped one (harmless, helpful…).")
 @click.option(

@@ -23,7 +23,7 @@ from cai.cli.terminal import print_json, remark
 from cai.core.difference import are_alike, word_changes
 from cai.core.errors import RunError
 from cai.core.mark import Kind, kind_of
-from cai.core.records import PartFailure, Row, Trace, Verdict
+from cai.core.records import JurorVote, PartFailure, Row, Trace, Verdict
 from cai.core.text import visible
 from cai.evaluate.directory import DOCUMENT as EVALUATION
 from cai.evaluate.directory import FORMAT as EVALUATION_FORMAT
@@ -242,7 +242,13 @@ def _verdict(verdict: Verdict) -> Text:
         result += f"; {better} was better with {orders}"
     elif orders:
         result += f": {orders}"
+    votes = ", ".join(f"{one.judge}: {_vote(one)}" for one in verdict.jurors)
+    result += f"; of the jury, that {a} is better: {votes}" if votes else ""
     return _entry("verdict", result, "magenta", note=f"{a} against {b}, {verdict.principle_id}")
+
+
+def _vote(vote: JurorVote) -> str:
+    return f"abstained ({vote.abstained})" if vote.probability is None else f"{vote.probability:.2f}"
 
 
 def _complement(value: float | None) -> float | None:

@@ -53,6 +53,16 @@ TRACE = pa.struct(
     ]
 )
 
+JUROR_VOTE = pa.struct(
+    [
+        ("judge", pa.string()),
+        ("first", pa.float64()),
+        ("second", pa.float64()),
+        ("probability", pa.float64()),
+        ("abstained", pa.string()),
+    ]
+)
+
 VERDICT = pa.struct(
     [
         ("a_source", pa.string()),
@@ -66,6 +76,7 @@ VERDICT = pa.struct(
         ("abstained", pa.string()),
         ("rationales", pa.list_(pa.string())),
         ("unreadable", pa.list_(pa.string())),
+        ("jurors", pa.list_(JUROR_VOTE)),
     ]
 )
 

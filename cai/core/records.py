@@ -107,6 +107,17 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class JurorVote:
+    """What one juror says, in the verdict's frame; see `Verdict`. `judge` is its engine's name."""
+
+    judge: str
+    first: float | None
+    second: float | None
+    probability: float | None
+    abstained: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the judge says of one comparison under one principle.
 
@@ -116,7 +127,8 @@ class Verdict:
     stands first, and their distance, 0.44, by how much. `probability` is their mean, or None when the judge abstained
     for the reason in `abstained`. The masses are what the two letters weighed together before normalising (None: judged
     by parsing text). `rationales` are what the judge wrote or thought before it decided, in its order. `unreadable`
-    are the judge's words where no letter could be read from them.
+    are the judge's words where no letter could be read from them. `jurors` are those of a jury, in their order: the
+    verdict's own numbers are then theirs together.
     """
 
     a_source: str
@@ -130,6 +142,7 @@ class Verdict:
     abstained: str | None
     rationales: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
+    jurors: tuple[JurorVote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +300,7 @@ def _trace(value: Mapping[str, Any]) -> Trace:
 def read_verdict(value: Mapping[str, Any]) -> Verdict:
     """Return the verdict that a plain dictionary spells out; raises KeyError or TypeError when it is none."""
     texts = {name: tuple(value[name]) for name in ("rationales", "unreadable")}
-    return Verdict(**{**value, **texts})
+    return Verdict(**{**value, **texts, "jurors": tuple(JurorVote(**item) for item in value["jurors"])})
 
 
 def read_part_failures(values: Iterable[Mapping[str, Any]]) -> tuple[PartFailure, ...]:

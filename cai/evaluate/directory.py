@@ -21,7 +21,7 @@ from cai.rundir.layout import names_of
 from cai.rundir.manifest import now, parse_judge_check
 from cai.rundir.owned import Owned
 
-FORMAT = 5
+FORMAT = 6
 DOCUMENT = "evaluation.json"
 RESPONSES, COMPARISONS = "responses", "comparisons"
 _PICTURES = ("evaluation.png", "evaluation.svg", "principles.png", "principles.svg")

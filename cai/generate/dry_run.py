@@ -155,6 +155,7 @@ class DryRun:
     ranking: RankingSettings = RankingSettings()
     responders: tuple[TokenCounter, ...] = ()
     select: Selection | None = None
+    jurors: int = 1
 
     def demands(self, prompts: Iterable[Prompt], broken: int) -> Demands:
         """Return what the prompts' rows ask, `expected` with every `broken`-th gate finding its principle broken.
@@ -240,7 +241,7 @@ class DryRun:
         """Return what the judge is asked about one comparison."""
         demands = Demands()
         configuration = replace(self.judge_configuration, calibrations=None)  # which asks for nothing
-        for shown, principle in to_be_judged(configuration, prompt, [comparison]):
+        for shown, principle in list(to_be_judged(configuration, prompt, [comparison])) * self.jurors:
             engine = _CountingEngine(self.judge_counter)
             try:
                 await judge(engine, configuration, shown, principle, prompt.id)

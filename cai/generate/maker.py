@@ -18,6 +18,7 @@ from cai.method.scoring import Scorer, Scoring
 from cai.method.selectors import Selection
 from cai.method.settings import RankingSettings
 from cai.models.base import Engine
+from cai.models.jury import JuryEngine, JurySpec, members_of, parse_judge
 from cai.models.meter import UsageCounter
 from cai.models.places import EngineInOrder, Places
 from cai.models.remembering import Answers, RememberingEngine
@@ -52,11 +53,15 @@ class GenerationSpec:
         """
         async with AsyncExitStack() as stack:
             opened: list[tuple[ModelSpec, OrderedEngine]] = []
-            for spec in (self.model_spec, *self.responders, self.judge_spec):
+            for spec in (self.model_spec, *self.responders, *members_of(self.judge_spec)):
                 if all(spec != other for other, _ in opened):
                     engine = await open_closing(spec, self.engine, stack, say)
                     opened.append((spec, OrderedEngine(engine, Places(engine.concurrency))))
-            judge = next(ordered for spec, ordered in opened if spec == self.judge_spec)
+            judges = [next(one for spec, one in opened if spec == juror) for juror in members_of(self.judge_spec)]
+            judge = judges[0]
+            if isinstance(self.judge_spec, JurySpec):
+                jury = JuryEngine([one.engine for one in judges])
+                judge = OrderedEngine(jury, Places(jury.concurrency))
             answering = tuple(ordered for _, ordered in opened[: 1 + len(self.responders)])
             names = [ordered.engine.name for ordered in answering]
             for number, name in enumerate(names):
@@ -89,7 +94,7 @@ class _RevealedSpec:
 
     async def open(self) -> RowMaker:
         """Open the models there."""
-        judge = ModelSpec.parse(self.judge)
+        judge = parse_judge(self.judge)
         return await replace(self.spec, model_spec=ModelSpec.parse(self.model), judge_spec=judge).open()
 
 

@@ -18,6 +18,7 @@ from cai.generate.plan import GeneratePlan
 from cai.judge_checking import Checked, Subject, check_first
 from cai.method.judge_check import JudgeCheck
 from cai.models import EngineOptions, open_counter
+from cai.models.jury import members_of
 from cai.pipeline.filling import fill, open_run
 from cai.pipeline.pipeline import Pipeline
 from cai.pipeline.watch import Watch
@@ -49,6 +50,7 @@ def _estimate(plan: GeneratePlan, first: Sequence[Prompt | Failure]) -> Estimate
         ranking=settings.ranking,
         responders=tuple(others),
         select=settings.select,
+        jurors=1 if settings.judge is None else len(members_of(settings.judge)),
     )
     return estimate(first, plan.prompts.size, run, _rows_so_far(plan))
 

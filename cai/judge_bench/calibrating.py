@@ -11,8 +11,9 @@ from cai.core.reliability import reliability
 from cai.core.shares import FEWEST
 from cai.judge_bench.items import LabelledItem
 from cai.judge_bench.measuring import Answered, label_points
-from cai.judge_bench.records import BenchEntry, mean_of_orders
-from cai.method.label_calibration import JudgeCalibration, Votes, fit_weights, log_odds, weighed
+from cai.judge_bench.records import BenchEntry
+from cai.method.jury import votes_of
+from cai.method.label_calibration import JudgeCalibration, Votes, fit_weights, weighed
 from cai.method.verdicts import is_tie
 
 
@@ -21,8 +22,8 @@ def calibrate_labels(
 ) -> JudgeCalibration | None:
     """Return the calibration of a judge; None where a half has fewer than `FEWEST` labels."""
     fitted, tested = ([one for one in entries if _is_fitted(one[0], seed) is half] for half in (True, False))
-    labels = [(votes, item.target) for item, entry in fitted if (votes := votes_of(entry))]
-    left = [(votes, item, entry) for item, entry in tested if (votes := votes_of(entry))]
+    labels = [(votes, item.target) for item, entry in fitted if (votes := entry_votes(entry))]
+    left = [(votes, item, entry) for item, entry in tested if (votes := entry_votes(entry))]
     if min(len(labels), len(left)) < FEWEST:
         return None
     weights = fit_weights(labels)
@@ -43,10 +44,9 @@ def calibrate_labels(
     )
 
 
-def votes_of(entry: BenchEntry) -> list[Votes]:
+def entry_votes(entry: BenchEntry) -> list[Votes]:
     """Return the log-odds of every verdict that is decided; none where all abstain."""
-    decided = [mean_of_orders(verdict) for verdict in entry.verdicts if verdict.probability is not None]
-    return [(log_odds(mean),) for mean in decided if mean is not None]
+    return [votes_of(verdict) for verdict in entry.verdicts if verdict.probability is not None]
 
 
 def _points(labels: Sequence[tuple[list[Votes], float]], weights: tuple[float, ...]) -> list[tuple[float, float]]:

@@ -11,17 +11,18 @@ from cai.core.records import Failure, Usage, Verdict
 from cai.core.reliability import reliability
 from cai.core.shares import Proportion, sign_test
 from cai.judge_bench.items import LabelledItem
-from cai.judge_bench.records import BenchEntry, mean_of_orders
+from cai.judge_bench.records import BenchEntry, said
 from cai.judge_bench.results import JudgeCost, JudgeMeasures, PairedJudges, TiedItems
+from cai.method.jury import disagree
 from cai.method.verdicts import combine
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeAnswers:
-    """What one judge said: its name in tables, its engine's name, how it is asked, and its entries by item."""
+    """What one judge said: its name in tables, its engine's (or the jurors'), how it is asked, its entries by item."""
 
     label: str
-    judge: str
+    judges: tuple[str, ...]
     how: str
     entries: Mapping[str, BenchEntry]
     failures: Mapping[str, Failure]
@@ -41,11 +42,12 @@ def measure_judge(items: Sequence[LabelledItem], answers: JudgeAnswers) -> Judge
     labels = [(item, combine(entry.verdicts).probability) for item, entry in clear]
     decided = [(item, probability) for item, probability in labels if probability is not None]
     masses = [mass for _, one in verdicts for mass in (one.first_mass, one.second_mass) if mass is not None]
-    longer, own = _longer(clear), _own(clear, (answers.label, answers.judge))
+    juries = [verdict for _, verdict in verdicts if verdict.jurors]
+    longer, own = _longer(clear), _own(clear, (answers.label, *answers.judges))
     failures = [answers.failures[item.id] for item in items if item.id in answers.failures]
     return JudgeMeasures(
         label=answers.label,
-        judge=answers.judge,
+        judge=" and ".join(answers.judges),
         how=answers.how,
         asked=len(items),
         answered=sum(entry.probability is not None for _, entry in entries),
@@ -56,6 +58,7 @@ def measure_judge(items: Sequence[LabelledItem], answers: JudgeAnswers) -> Judge
         label_accuracy=_share(_points(probability, item.target) for item, probability in decided),
         position=Proportion(len(winners), len(shown)),
         first_place=winners.count(0),
+        disagreement=Proportion(sum(map(disagree, juries)), len(juries)),
         constant=len(winners) == len(shown) > 1 and len(set(winners)) == 1,
         longer=longer[0],
         longer_by_label=longer[1],
@@ -148,7 +151,7 @@ def _longer(entries: Answered) -> tuple[Proportion, Proportion]:
     return _share(judged), _share(labelled)
 
 
-def _own(entries: Answered, names: tuple[str, str]) -> tuple[Proportion, Proportion]:
+def _own(entries: Answered, names: tuple[str, ...]) -> tuple[Proportion, Proportion]:
     """Return how often the judge's own answer is preferred where one is: by the judge, and by the labels."""
     judged, labelled = [], []
     for item, entry in entries:
@@ -184,7 +187,7 @@ def _by_subset(scores: Sequence[tuple[LabelledItem, float]]) -> dict[str, Propor
 def _by_principle(verdicts: Sequence[tuple[LabelledItem, Verdict]]) -> dict[str, Proportion]:
     found: defaultdict[str, list[float]] = defaultdict(list)
     for item, verdict in verdicts:
-        if (mean := mean_of_orders(verdict)) is not None:
+        if (mean := said(verdict)) is not None:
             found[verdict.principle_id].append(_points(mean, item.target))
     return {name: _share(found[name]) for name in sorted(found)}
 

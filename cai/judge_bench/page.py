@@ -107,7 +107,9 @@ def _calibrated(judge: JudgeMeasures) -> str:
         return ""
     error = f"{found.error_before:.3f} → {found.error_after:.3f}"
     brier = f"{found.brier_before:.3f} → {found.brier_after:.3f}"
-    return f"{error} / {brier} of {found.tested:,}; T {found.temperature:.2f} from {found.fitted:,} others"
+    weights = ", ".join(f"{weight:.2f}" for weight in found.weights)
+    how = f"T {found.temperature:.2f}" if len(found.weights) == 1 else f"weights {weights}"
+    return f"{error} / {brier} of {found.tested:,}; {how} from {found.fitted:,} others"
 
 
 def _subsets(judge: JudgeMeasures) -> str:
@@ -134,6 +136,7 @@ _LINES: Sequence[tuple[str, Callable[[JudgeMeasures], str]]] = (
     ("labelled", lambda judge: _share(judge.labelled)),
     ("labels right", lambda judge: _share(judge.label_accuracy)),
     ("the same place won", _position),
+    ("jurors disagree", lambda judge: _share(judge.disagreement)),
     ("verdicts that abstain", _abstained),
     ("labels: calibration error / Brier", _calibration),
     ("calibrated: error / Brier", _calibrated),

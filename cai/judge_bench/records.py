@@ -5,6 +5,7 @@ from statistics import fmean
 from typing import Any
 
 from cai.core.records import PartFailure, Usage, Verdict, read_part_failures, read_verdict
+from cai.method.verdicts import mean_of_orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +30,13 @@ class BenchEntry:
 
         The mean over both orders, then over the principles (arXiv 2309.00267, section 2.1.1).
         """
-        found = [mean for verdict in self.verdicts if (mean := mean_of_orders(verdict)) is not None]
+        found = [mean for verdict in self.verdicts if (mean := said(verdict)) is not None]
         return fmean(found) if found else None
 
 
-def mean_of_orders(verdict: Verdict) -> float | None:
+def said(verdict: Verdict) -> float | None:
     """Return the mean of the orders that a verdict has; None where one that was asked gave no probability."""
-    if verdict.unreadable:
-        return None
-    known = [value for value in (verdict.first, verdict.second) if value is not None]
-    return fmean(known) if known else None
+    return None if verdict.unreadable else mean_of_orders(verdict.first, verdict.second)
 
 
 def read_entry(value: dict[str, Any]) -> BenchEntry:

@@ -52,9 +52,10 @@ class JudgeMeasures:
     `accuracy` is how often the judge does too, both orders averaged, a half where it finds them alike; `both_orders`
     how often in either order; `labelled` how many it decides, as a run's pairs are labelled, and `label_accuracy` how
     many of these rightly. `position` is how often the same place won in both orders, `first_place` of how many of them
-    the first. `longer` is how often the longer answer is preferred, `longer_by_label` how often by the labels; `own`
-    and `own_by_label` likewise where one of two answers is the judge's. `labels` says whether soft labels mean what
-    they say, `mass` is what the letters weigh (median). `abstained` counts verdicts by reason, `failures` what failed.
+    the first. `disagreement` is in how many verdicts of a jury two jurors prefer different answers. `longer` is how
+    often the longer answer is preferred, `longer_by_label` how often by the labels; `own` and `own_by_label` likewise
+    where one of two answers is the judge's. `labels` says whether soft labels mean what they say, `mass` is what the
+    letters weigh (median). `abstained` counts verdicts by reason, `failures` what failed.
     """
 
     label: str
@@ -70,6 +71,7 @@ class JudgeMeasures:
     position: Proportion
     first_place: int
     constant: bool
+    disagreement: Proportion
     longer: Proportion
     longer_by_label: Proportion
     own: Proportion

@@ -15,6 +15,7 @@ from cai.judge_bench.page import bench_page
 from cai.judge_bench.plan import BenchedJudge, BenchPlan
 from cai.judge_bench.records import read_entry
 from cai.judge_bench.results import JudgeBench, JudgeMeasures
+from cai.method.judge import judges_of
 from cai.method.label_calibration import write_calibrations
 from cai.models.base import Engine
 from cai.pipeline.filling import open_closing
@@ -74,7 +75,7 @@ async def _ask(
         await Pipeline(asking.row, file, engine.concurrency, watch.progress, watch.stop).run(prompts)
     finally:
         file.close()
-    return JudgeAnswers(judge.label, engine.name, judge.how, file.entries, file.failures)
+    return JudgeAnswers(judge.label, judges_of(engine), judge.how, file.entries, file.failures)
 
 
 def _conclude(plan: BenchPlan, directory: BenchDirectory, answers: list[JudgeAnswers]) -> JudgeBench:
@@ -107,5 +108,5 @@ def _measured(plan: BenchPlan, judge: BenchedJudge, answers: JudgeAnswers) -> Ju
     if not plan.settings.calibrate:
         return measured
     entries = [(item, answers.entries[item.id]) for item in items if item.id in answers.entries]
-    found = calibrate_labels(entries, (answers.judge,), judge.configuration.asked, plan.settings.seed)
+    found = calibrate_labels(entries, answers.judges, judge.configuration.asked, plan.settings.seed)
     return replace(measured, calibrated=found)

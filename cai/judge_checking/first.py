@@ -9,6 +9,7 @@ from cai.judge_checking.asking import Subject, check_judge
 from cai.judge_checking.pairs import find_pairs
 from cai.method.judge_check import JudgeCheck
 from cai.method.settings import CheckSettings
+from cai.models.jury import members_of
 from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
 
@@ -33,7 +34,8 @@ async def check_first(subject: Subject, checked: Checked, watch: Watch) -> Judge
     Nobody is tested where the run asks nobody, where the person said so, where the judge is the script that stands for
     a model in tests, and once the person asked to stop. Raises ModelError for a judge that is unfit, with `strict`.
     """
-    exempt = not checked.settings.judge_check or checked.judge.kind == "scripted"
+    kinds = {one.kind for one in members_of(checked.judge)}
+    exempt = not checked.settings.judge_check or kinds == {"scripted"}
     if exempt or (subject.judge is None and subject.gate is None):
         return None
     found = checked.recorded
@@ -53,7 +55,9 @@ async def check_first(subject: Subject, checked: Checked, watch: Watch) -> Judge
 async def _check(subject: Subject, checked: Checked, watch: Watch) -> JudgeCheck | None:
     """Return what the test finds; None when the person asked to stop meanwhile."""
     watch.stage = "testing the judge"
-    known = find_pairs(subject.configuration.constitution, micro_world=checked.judge.kind == "tiny")
+    known = find_pairs(
+        subject.configuration.constitution, micro_world=any(one.kind == "tiny" for one in members_of(checked.judge))
+    )
     checking = asyncio.ensure_future(check_judge(subject, known, watch.say))
     leaving = asyncio.ensure_future(watch.stop.asked())
     try:

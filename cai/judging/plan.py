@@ -14,6 +14,7 @@ from cai.method.judge import CALIBRATED, JudgeConfiguration
 from cai.method.settings import identity
 from cai.method.templates import Templates
 from cai.models.base import Sampling, Thinking
+from cai.models.jury import parse_judge
 from cai.models.spec import ModelSpec
 from cai.rundir.checkout import refresh
 from cai.rundir.origin import location
@@ -115,7 +116,7 @@ def _recorded_judge(source: Judged) -> ModelSpec:
     if not isinstance(named, str):
         raise RunError(f"{source.name} does not say who judged it; name a model with --judge")
     try:
-        return ModelSpec.parse(named)
+        return parse_judge(named)
     except ModelError as error:
         raise RunError(
             f"{source.name} was judged by {named}, which cannot be opened by its name; give --judge"

@@ -19,12 +19,14 @@ from cai.core.errors import RowError
 from cai.core.identity import derive_seed, draw, steady
 from cai.core.records import REASONING, VERDICT, Comparison, Message, Verdict
 from cai.method.choosing import MINIMUM_MASS, choose_word
+from cai.method.jury import jury_verdict
 from cai.method.label_calibration import JudgeCalibration, JudgeCalibrations, load_calibrations, log_odds
+from cai.method.parts import together
 from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
 from cai.method.verdicts import CONTRADICTION, FAILED, IDENTICAL, LOW_MASS, TIE, UNREADABLE, is_tie
 from cai.models.asking import NO_TEXT, Asker
-from cai.models.base import NOT_THINKING, Engine, Request, Sampling, Thinking
+from cai.models.base import NOT_THINKING, Engine, Request, Sampling, Thinking, jurors_of
 
 CLAMP = (0.4, 0.6)
 
@@ -81,7 +83,7 @@ class JudgeConfiguration:
 
     def calibration(self, engine: Engine) -> JudgeCalibration | None:
         """Return what the judge's labels are calibrated by; None: not. Raises UsageError for another's."""
-        return None if self.calibrations is None else self.calibrations.of((engine.name,), self.asked)
+        return None if self.calibrations is None else self.calibrations.of(judges_of(engine), self.asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,11 @@ async def judge(
     if comparison.a.strip() == comparison.b.strip():
         return _verdict(comparison, principle, None, None, None, IDENTICAL)
     calibration = configuration.calibration(engine)
+    if jurors := jurors_of(engine):
+        # One's own labels are combined as they are: the calibration is of the jury.
+        alone = replace(configuration, calibrations=None)
+        verdicts = await together(judge(juror, alone, comparison, principle, prompt_id) for juror in jurors)
+        return jury_verdict(judges_of(engine), verdicts, calibration)
     asker = Asker(engine)
     a_first = b_first = None
     if configuration.settings.judge_orders == "both" or _shows_a_first(configuration, comparison, prompt_id):
@@ -141,6 +148,11 @@ async def judge(
         b_first = await _show(asker, configuration, comparison.swap(), principle, prompt_id)
     probability, abstained = _weigh(a_first, b_first, calibration)
     return _verdict(comparison, principle, a_first, b_first, probability, abstained)
+
+
+def judges_of(engine: Engine) -> tuple[str, ...]:
+    """Return the names of the jurors, or of the one judge."""
+    return tuple(juror.name for juror in jurors_of(engine)) or (engine.name,)
 
 
 async def first_of_identical(

@@ -69,6 +69,12 @@ def ranked_outcome(verdicts: Sequence[Verdict]) -> float | None:
     return 0.5 if alike else None
 
 
+def mean_of_orders(first: float | None, second: float | None) -> float | None:
+    """Return the mean of the orders that were asked; None where neither was."""
+    known = [value for value in (first, second) if value is not None]
+    return fmean(known) if known else None
+
+
 def is_tie(probability: float) -> bool:
     """Tell whether a probability prefers nobody."""
     return abs(probability - 0.5) < TIE_LEAD

@@ -139,6 +139,11 @@ def find_backend(kind: str) -> Backend | None:
     return _BACKENDS.get(kind)
 
 
+def backend_kinds() -> tuple[str, ...]:
+    """Return the words before the colon."""
+    return tuple(_BACKENDS)
+
+
 def model_forms(*, trainable: bool = False) -> str:
     """Return how models are written, for messages and help."""
     return ", ".join(backend.form for backend in _BACKENDS.values() if backend.trainable or not trainable)

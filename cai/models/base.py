@@ -124,6 +124,12 @@ class Engine(Protocol):
         """Release what the engine holds; it answers no more."""
 
 
+def jurors_of(engine: Engine) -> tuple[Engine, ...]:
+    """Return the engines that a jury (`cai.models.jury`) is made of, whatever stands around it; none of others."""
+    jurors: tuple[Engine, ...] = getattr(engine, "jurors", ())
+    return jurors
+
+
 class ForwardingEngine:
     """What an engine around another one is called and can hold: what the other is and can."""
 
@@ -131,6 +137,15 @@ class ForwardingEngine:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def around(self, engine: Engine) -> Engine:
+        """Return an engine like this one around a juror; to be said by every class that a jury may be inside of."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be around the jurors of {engine.name}")
+
+    @property
+    def jurors(self) -> tuple[Engine, ...]:
+        """The other engine's jurors, each with the same around it."""
+        return tuple(self.around(engine) for engine in jurors_of(self._engine))
 
     @property
     def name(self) -> str:

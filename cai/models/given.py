@@ -47,6 +47,9 @@ _FUNCTION = replace(_GIVEN, sampling=frozenset())
 class _Lent(ForwardingEngine):
     """Somebody's engine, which stays open when it is closed here."""
 
+    def around(self, engine: Engine) -> Engine:
+        return _Lent(engine)
+
     async def complete(self, request: Request) -> Completion:
         return await self._engine.complete(request)
 

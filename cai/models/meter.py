@@ -50,6 +50,10 @@ class Meter(ForwardingEngine):
         super().__init__(engine)
         self._counters = counters
 
+    def around(self, engine: Engine) -> Engine:
+        """Count what another engine answers, in the same counters."""
+        return Meter(engine, *self._counters)
+
     async def complete(self, request: Request) -> Completion:
         """Complete and count."""
         return await self._counted(self._engine.complete(request))

@@ -84,6 +84,10 @@ class EngineInOrder(ForwardingEngine):
         self._places = places
         self._row = row
 
+    def around(self, engine: Engine) -> Engine:
+        """Have another engine wait for the same places."""
+        return EngineInOrder(engine, self._places, self._row)
+
     async def complete(self, request: Request) -> Completion:
         """Complete in order."""
         return await self._in_order(lambda: self._engine.complete(request))

@@ -36,6 +36,10 @@ class RememberingEngine(ForwardingEngine):
         self._answers = answers
         self._row = row
 
+    def around(self, engine: Engine) -> Engine:
+        """Remember what another engine answers for the same row."""
+        return RememberingEngine(engine, self._answers, self._row)
+
     async def complete(self, request: Request) -> Completion:
         """Complete, or say again what was said."""
         name = self._digest(request, None)

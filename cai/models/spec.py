@@ -82,6 +82,12 @@ def _apart(typed: str) -> tuple[str, str]:
     return kind, typed[len(kind) :]
 
 
+def apart_from_label(typed: str) -> tuple[str | None, str]:
+    """Return the name that was given to a model, if one was, and the model: `NAME=MODEL` or `MODEL`."""
+    named = _LABELLED.fullmatch(typed)
+    return (None, typed) if named is None else (named[1], named[2])
+
+
 class LabelledModel(NamedTuple):
     """A model and the name that it has in tables, if it was given one: `NAME=MODEL` or `MODEL`."""
 
@@ -91,8 +97,8 @@ class LabelledModel(NamedTuple):
     @classmethod
     def parse(cls, typed: str) -> "LabelledModel":
         """Take it apart; raises as `ModelSpec.parse` does."""
-        named = _LABELLED.fullmatch(typed)
-        return cls(None, ModelSpec.parse(typed)) if named is None else cls(named[1], ModelSpec.parse(named[2]))
+        label, rest = apart_from_label(typed)
+        return cls(label, ModelSpec.parse(rest))
 
     @property
     def title(self) -> str:
