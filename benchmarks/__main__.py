@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import orjson
 
-from benchmarks import memory, overhead, pipeline, store
+from benchmarks import memory, overhead, pipeline, review, store
 from benchmarks.figures import Figure, print_figures
 from benchmarks.where import taken
 
@@ -41,6 +41,7 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
     "store": measure_store,
     "memory": memory.measure,
     "overhead": overhead.measure,
+    "review": review.measure,
     "cluster": measure_cluster,
 }
 

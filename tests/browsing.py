@@ -69,7 +69,7 @@ class Tab:
 
     async def press(self, key: str, modifiers: int = 0) -> None:
         """Press and release a key; modifiers are the protocol's (2 is Ctrl, 8 is Shift)."""
-        name, code, text = _KEYS.get(key, (key, ord(key.upper()[0]), key))
+        name, code, text = _KEYS[key] if key in _KEYS else (key, ord(key.upper()) if key.isalnum() else 0, key)
         about: dict[str, Any] = {"key": name, "windowsVirtualKeyCode": code, "modifiers": modifiers}
         if key in _KEYS:
             about["code"] = key

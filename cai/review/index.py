@@ -1,27 +1,32 @@
-"""All chains of a place, to be listed, filtered and searched: an SQLite database in a temporary folder.
+"""All chains of a place, to be listed, filtered and searched: texts in a temporary SQLite database, facts in memory.
 
 It is filled once, in a thread, while it is read: what is in already can be looked at. Chains are numbered in the order
-of the data, from 0. A page of a hundred thousand chains takes milliseconds (`python -m benchmarks review`).
+of the data, from 0. In memory a chain takes some 4 bytes a fact; a page of a hundred thousand chains takes milliseconds
+(`python -m benchmarks review`).
 """
 
 import re
 import sqlite3
 import zlib
-from collections import Counter, OrderedDict
+from array import array
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
-from cai.review.chains import Chain, texts_of
+from cai.review.chains import Chain, Fact, texts_of
 
 PER_TRANSACTION = 500
 LONGEST_VALUE = 200
-REMEMBERED_COUNTS = 64
+REMEMBERED = 16
+"""Queries whose chains are remembered, so that the next page of them need not search again."""
 
 _WORD = re.compile(r"\w+")
 
@@ -30,23 +35,24 @@ PRAGMA journal_mode = WAL;
 PRAGMA synchronous = OFF;
 CREATE TABLE chains (number INTEGER PRIMARY KEY, id TEXT, title TEXT, length INTEGER, document BLOB);
 CREATE INDEX ids ON chains (id);
-CREATE TABLE facts (name TEXT, value TEXT, number INTEGER, PRIMARY KEY (name, value, number)) WITHOUT ROWID;
-CREATE VIRTUAL TABLE words USING fts5 (texts, content = '', detail = full);
+CREATE VIRTUAL TABLE words USING fts5 (texts, content = '');
 """
+
+Numbers: TypeAlias = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
 class ChainQuery:
     """Which chains are meant: those with all of these facts, words and lengths; nothing given: all."""
 
-    facts: frozenset[tuple[str, str]] = frozenset()
+    facts: frozenset[Fact] = frozenset()
     words: str = ""
     at_least: int | None = None
     at_most: int | None = None
 
 
 class ChainIndex:
-    """The database; `fill` is called once, from one thread, everything else from any."""
+    """The index; `fill` is called once, from one thread, everything else from any."""
 
     def __init__(self, folder: Path) -> None:
         """Make the database in a folder that is removed by whoever made it."""
@@ -54,11 +60,16 @@ class ChainIndex:
         self._reader = self._connect()
         self._reader.executescript(_TABLES)
         self._lock = Lock()
-        self._counts: OrderedDict[tuple[ChainQuery, int], int] = OrderedDict()
-        self._facts: Counter[tuple[str, str]] = Counter()
+        self._facts: defaultdict[Fact, array[int]] = defaultdict(lambda: array("I"))
+        self._lengths = array("I")
+        self._found: OrderedDict[tuple[ChainQuery, int], Numbers] = OrderedDict()
         self._stop = Event()
-        self.filled = 0
         self.complete = False
+
+    @property
+    def filled(self) -> int:
+        """How many chains are in it."""
+        return len(self._lengths)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
@@ -76,40 +87,55 @@ class ChainIndex:
         finally:
             writer.close()
 
-    def _take_in(self, writer: sqlite3.Connection, several: Iterable[tuple[int, Chain]]) -> None:
-        chains, facts, words = [], [], []
-        for number, chain in several:
-            data = zlib.compress(orjson.dumps(chain.document), 1)
-            chains.append((number, chain.id, chain.title, chain.length, data))
-            facts += [(name, value[:LONGEST_VALUE], number) for name, value in chain.facts]
-            words.append((number, texts_of(chain.document)))
+    def _take_in(self, writer: sqlite3.Connection, several: list[tuple[int, Chain]]) -> None:
+        chains = [
+            (number, chain.id, chain.title, chain.length, zlib.compress(orjson.dumps(chain.document), 1))
+            for number, chain in several
+        ]
+        words = [(number, texts_of(chain.document)) for number, chain in several]
         writer.execute("BEGIN")
         writer.executemany("INSERT INTO chains VALUES (?, ?, ?, ?, ?)", chains)
-        writer.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?, ?)", facts)
         writer.executemany("INSERT INTO words (rowid, texts) VALUES (?, ?)", words)
         writer.execute("COMMIT")
-        self._facts.update((name, value) for name, value, _ in facts)
-        self.filled += len(chains)
+        with self._lock:
+            for number, chain in several:
+                for name, value in chain.facts:
+                    self._facts[name, value[:LONGEST_VALUE]].append(number)
+                self._lengths.append(chain.length)
 
     def page(self, query: ChainQuery, offset: int, limit: int) -> tuple[int, list[dict[str, Any]]]:
         """Return how many chains are meant, and those from `offset` on, at most `limit`: number, id, title, length."""
-        where, values = _conditions(query)
-        listing = f"SELECT number, id, title, length FROM chains{where} ORDER BY number LIMIT ? OFFSET ?"  # noqa: S608
         with self._lock:
-            rows = self._reader.execute(listing, (*values, limit, offset)).fetchall()
-            total = self._count(query, where, values)
-        return total, [dict(zip(("number", "id", "title", "length"), row, strict=True)) for row in rows]
+            meant = self._meant(query)
+            numbers = meant[offset : offset + limit].tolist()
+            places = ",".join("?" * len(numbers))
+            listing = f"SELECT number, id, title, length FROM chains WHERE number IN ({places}) ORDER BY number"  # noqa: S608
+            rows = self._reader.execute(listing, numbers).fetchall()
+        return len(meant), [dict(zip(("number", "id", "title", "length"), row, strict=True)) for row in rows]
 
-    def _count(self, query: ChainQuery, where: str, values: list[Any]) -> int:
-        if query == ChainQuery():
-            return self.filled
+    def _meant(self, query: ChainQuery) -> Numbers:
+        """Return the numbers of the chains that are meant, ascending; the lock is held."""
         name = query, self.filled
-        if name not in self._counts:
-            counting = f"SELECT count(*) FROM chains{where}"  # noqa: S608  (conditions are ours, values are bound)
-            self._counts[name] = self._reader.execute(counting, values).fetchone()[0]
-            if len(self._counts) > REMEMBERED_COUNTS:
-                self._counts.popitem(last=False)
-        return self._counts[name]
+        if name in self._found:
+            self._found.move_to_end(name)
+            return self._found[name]
+        # Copies: an array that is looked at by numpy could not grow.
+        lengths = np.array(self._lengths, dtype=np.uint32)
+        mask = np.ones(len(lengths), dtype=bool)
+        for fact in query.facts:
+            mask &= _mask(self._facts.get(fact, ()), len(lengths))
+        if words := _WORD.findall(query.words):
+            searched = " ".join(f'"{word}"*' for word in words)
+            rows = self._reader.execute("SELECT rowid FROM words WHERE words MATCH ?", (searched,))
+            mask &= _mask([number for (number,) in rows], len(lengths))
+        if query.at_least is not None:
+            mask &= lengths >= query.at_least
+        if query.at_most is not None:
+            mask &= lengths <= query.at_most
+        self._found[name] = np.flatnonzero(mask).astype(np.uint32)
+        if len(self._found) > REMEMBERED:
+            self._found.popitem(last=False)
+        return self._found[name]
 
     def chain(self, number: int) -> dict[str, Any] | None:
         """Return the document of a chain, None where there is none of that number."""
@@ -127,8 +153,10 @@ class ChainIndex:
 
     def facets(self) -> Mapping[str, dict[str, int]]:
         """Return the values of each filter with how many chains have them, the most frequent first."""
+        with self._lock:
+            counts = sorted(((len(numbers), fact) for fact, numbers in self._facts.items()), reverse=True)
         found: dict[str, dict[str, int]] = {}
-        for (name, value), count in Counter(dict(self._facts)).most_common():
+        for count, (name, value) in counts:
             found.setdefault(name, {})[value] = count
         return found
 
@@ -139,20 +167,9 @@ class ChainIndex:
             self._reader.close()
 
 
-def _conditions(query: ChainQuery) -> tuple[str, list[Any]]:
-    """Return a query as SQL: what was typed is only ever bound, or words that are searched."""
-    conditions: list[str] = []
-    values: list[Any] = []
-    for fact in sorted(query.facts):
-        conditions.append("number IN (SELECT number FROM facts WHERE name = ? AND value = ?)")
-        values += fact
-    if words := _WORD.findall(query.words):
-        conditions.append("number IN (SELECT rowid FROM words WHERE words MATCH ?)")
-        values.append(" ".join(f'"{word}"*' for word in words))
-    if query.at_least is not None:
-        conditions.append("length >= ?")
-        values.append(query.at_least)
-    if query.at_most is not None:
-        conditions.append("length <= ?")
-        values.append(query.at_most)
-    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
+def _mask(numbers: Iterable[int], count: int) -> NDArray[np.bool_]:
+    """Return which of so many numbers are among these; larger ones are of chains that are just taken in."""
+    mask = np.zeros(count, dtype=bool)
+    found = np.array(numbers, dtype=np.int64)
+    mask[found[found < count]] = True
+    return mask

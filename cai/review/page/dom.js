@@ -31,6 +31,6 @@ export function isTyping(target) {
 }
 
 export function keyChoice(type, name, value, key, text, checked, onchange) {
-  const input = el("input", { type, name, value, checked, onchange });
+  const input = el("input", { type, name, value: String(value), checked, onchange });
   return el("label", { class: "key-choice" }, input, text, key ? el("kbd", {}, key) : null);
 }
