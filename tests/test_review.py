@@ -337,6 +337,31 @@ def test_agreement_is_told_on_the_page_and_without_it(pairs: Path, capsys: pytes
     assert "people and labels" in capsys.readouterr().out
 
 
+def test_a_third_person_settles_what_two_disagree_on(pairs: Path) -> None:
+    @asked(pairs, overlap=1.0)
+    async def _(page: Page) -> None:
+        better = "Better"
+        for name in ("ann", "ben"):
+            found = await page.next(name)
+            for number in range(3):
+                wanted = "Worse" if name == "ben" and number == 1 else better
+                shown = "a" if found["item"]["answers"][0].startswith(wanted) else "b"
+                found = (await page.say(found, {"overall": shown}, name, reason=f"{wanted} it is"))["next"]
+        settle = "settle-comparison"
+        found = await page.next("cho", settle)
+        assert found["item"]["chosen_by"] == "adjudication"
+        first = found["item"]["answers"][0].startswith(better)
+        said = {(one["reason"], one["answer"]["overall"]) for one in found["item"]["others"]}
+        assert said == {("Better it is", "a" if first else "b"), ("Worse it is", "b" if first else "a")}
+        assert "ann" not in str(found["item"]["others"])
+        kept = await page.say(found, {"overall": "a" if first else "b"}, "cho", settle)
+        assert kept["next"]["item"] is None
+
+    result = agreement(plan_review(ReviewSettings(DataSource.parse(str(pairs)))))
+    assert result.settled == 1
+    assert not result.open
+
+
 # Mistakes
 
 

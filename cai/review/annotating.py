@@ -22,6 +22,7 @@ from cai.annotation.places import AnnotatedPlace
 from cai.annotation.reading import CountingAnnotations, what_counts
 from cai.annotation.records import Annotation, parse_annotation
 from cai.annotation.store import SALT, AnnotationStore, StoredAnnotations
+from cai.annotation.votes import disagreements
 from cai.core.errors import CaiError, UsageError
 from cai.review.guidelines import Guidelines
 from cai.review.settings import ReviewSettings
@@ -29,15 +30,27 @@ from cai.review.shown import HIDDEN, drawn_order, hidden_of, shown_item, to_item
 from cai.rundir.layout import annotation_files
 from cai.rundir.lines import make_line
 
-TASKS: Mapping[str, str] = {
-    "comparison": "Which answer is better?",
-    "adherence": "Does the answer keep a principle?",
-    "ranking": "Rank several answers",
-    "rating": "How good is an answer, 1 to 5?",
-    "thumb": "Is an answer good?",
-    "edit": "Write a better response",
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A question: which kind of annotation it gives, and whether that settles what others disagree on."""
+
+    kind: str
+    title: str
+    settles: bool = False
+
+
+TASKS: Mapping[str, Task] = {
+    "comparison": Task("comparison", "Which answer is better?"),
+    "adherence": Task("adherence", "Does the answer keep a principle?"),
+    "ranking": Task("ranking", "Rank several answers"),
+    "rating": Task("rating", "How good is an answer, 1 to 5?"),
+    "thumb": Task("thumb", "Is an answer good?"),
+    "edit": Task("edit", "Write a better response"),
+    "settle-comparison": Task("comparison", "Settle: which answer is better?", settles=True),
+    "settle-adherence": Task("adherence", "Settle: is a principle kept?", settles=True),
 }
-"""The questions that the page can ask, by the kind of annotation that they give."""
+"""The questions that the page can ask."""
 
 HELD_SECONDS = 1800.0
 """How long an item that somebody opened is shown to nobody else."""
@@ -82,7 +95,7 @@ class Annotating:
         """Return who may annotate, and what can be asked."""
         with self._lock:
             known = self._annotators or self._said().annotators
-        tasks = [{"name": name, "title": title} for name, title in TASKS.items()]
+        tasks = [{"name": name, "title": task.title} for name, task in TASKS.items()]
         return {"annotators": list(known), "closed": bool(self._annotators), "tasks": tasks}
 
     def next(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,12 +116,14 @@ class Annotating:
                 raise UsageError("the items are still being read; send it again in a moment")
             item = self._item(task, body.get("item"))
             order = drawn_order(self._settings.seed, annotator, item)
+            kind = TASKS[task].kind
             line = {name: body[name] for name in _SAID if body.get(name) is not None}
             line |= {
                 "annotator": annotator,
-                "kind": task,
-                "answer": to_item(body.get("answer"), task, order),
+                "kind": kind,
+                "answer": to_item(body.get("answer"), kind, order),
                 "shown": {"order": order, "hidden": HIDDEN},
+                "settles": TASKS[task].settles,
             }
             self._keep(parse_annotation(line, _SENT), item)
             self._held.pop((annotator, tab), None)
@@ -127,14 +142,15 @@ class Annotating:
                 "when": body.get("when"),
                 "annotator": annotator,
                 "item": taken.item,
-                "kind": task,
+                "kind": taken.kind,
                 "answer": None,
                 "chosen_by": taken.chosen_by,
                 "replaces": taken.id,
+                "settles": taken.settles,
             }
             self._keep(parse_annotation(line, _SENT), self._item(task, taken.item))
             self._held[annotator, tab] = _Held(task, Assigned(taken.item, taken.chosen_by), monotonic())
-            return self._shown(annotator, task, assignment, self._held[annotator, tab].assigned, to_shown(taken))
+            return self._shown(annotator, task, assignment, self._held[annotator, tab].assigned, taken)
 
     def people(self) -> dict[str, Any]:
         """Return who said how much of what, and what is to be said of lines that do not count."""
@@ -190,18 +206,18 @@ class Annotating:
 
     def _assignment(self, task: str) -> Assignment | None:
         """Return who is asked what in a question, None while its items are read; raises what reading them raised."""
-        kind = KINDS[task].item
+        kind = KINDS[TASKS[task].kind].item
         if kind in self._failed:
             raise self._failed[kind]
         if kind not in self._items:
             self._start_opening(kind)
             return None
-        if task not in self._assignments:
-            entries, chosen = self._items[kind].entries(kind), self._settings
-            self._assignments[task] = Assignment(
-                entries, task, strategy=chosen.order, overlap=chosen.overlap, seed=chosen.seed
+        name, chosen = TASKS[task].kind, self._settings
+        if name not in self._assignments:
+            self._assignments[name] = Assignment(
+                self._items[kind].entries(kind), name, strategy=chosen.order, overlap=chosen.overlap, seed=chosen.seed
             )
-        return self._assignments[task]
+        return self._assignments[name]
 
     def _start_opening(self, kind: ItemKind) -> Thread:
         if kind not in self._opening:
@@ -220,22 +236,37 @@ class Annotating:
                 self._items[kind] = index
 
     def _next(self, annotator: str, tab: str, task: str, assignment: Assignment) -> dict[str, Any]:
-        said = self._said()
-        answered = {one.item for one in said.of(annotator) if one.kind == task}
+        answered = {one.item for one in self._own(annotator, task)}
         held = self._held.get((annotator, tab))
         if held is not None and held.task == task and held.assigned.key not in answered:
             return self._shown(annotator, task, assignment, held.assigned)
         self._held.pop((annotator, tab), None)
         since = monotonic() - HELD_SECONDS
         others = {who: one.assigned.key for who, one in self._held.items() if one.task == task and one.since > since}
-        assigned = assignment.next(annotator, said, set(others.values()))
+        assigned = self._choose(annotator, task, assignment, set(others.values()))
         if assigned is None:  # rather one that somebody else looks at than nothing, but not in two tabs of one person
             own = {key for (name, _), key in others.items() if name == annotator}
-            assigned = assignment.next(annotator, said, own)
+            assigned = self._choose(annotator, task, assignment, own)
         if assigned is None:
             return {"item": None, "progress": self._progress(annotator, assignment)}
         self._held[annotator, tab] = _Held(task, assigned, monotonic())
         return self._shown(annotator, task, assignment, assigned)
+
+    def _choose(self, annotator: str, task: str, assignment: Assignment, taken: set[str]) -> Assigned | None:
+        said = self._said()
+        if not TASKS[task].settles:
+            return assignment.next(annotator, said, taken)
+        split = disagreements(said, assignment.kind, assignment.principle_of)
+        worst_first = sorted(split, key=lambda key: -split[key])
+        here = self._items[KINDS[assignment.kind].item]
+        open_ones = (key for key in worst_first if key in here and key not in taken)
+        return next((Assigned(key, "adjudication") for key in open_ones), None)
+
+    def _own(self, annotator: str, task: str) -> list[Annotation]:
+        """Return what counts of what a person said to a question, by moment."""
+        asked = TASKS[task]
+        said = self._said().of(annotator)
+        return [one for one in said if one.kind == asked.kind and one.settles is asked.settles]
 
     def _shown(
         self,
@@ -243,12 +274,16 @@ class Annotating:
         task: str,
         assignment: Assignment,
         assigned: Assigned,
-        previous: Mapping[str, Any] | None = None,
+        previous: Annotation | None = None,
     ) -> dict[str, Any]:
-        item = self._item(task, assigned.key)
+        item, kind = self._item(task, assigned.key), TASKS[task].kind
         order = drawn_order(self._settings.seed, annotator, item)
-        told = shown_item(item, order, task, self._guidelines)
-        told |= {"chosen_by": assigned.chosen_by, "previous": previous}
+        told = shown_item(item, order, kind, self._guidelines)
+        told |= {"kind": kind, "chosen_by": assigned.chosen_by, "others": []}
+        told["previous"] = None if previous is None else to_shown(previous, order)
+        if TASKS[task].settles:
+            said = self._said().by_item(kind).get(item.key, [])
+            told["others"] = [to_shown(one, order) for one in said if not one.settles]
         return {"item": told, "progress": self._progress(annotator, assignment)}
 
     def _progress(self, annotator: str, assignment: Assignment) -> dict[str, Any]:
@@ -258,7 +293,7 @@ class Annotating:
         return {"done": 0, "of": None, "seconds": None}
 
     def _item(self, task: str, name: object) -> ReviewItem:
-        item = self._items[KINDS[task].item].find(name) if isinstance(name, str) else None
+        item = self._items[KINDS[TASKS[task].kind].item].find(name) if isinstance(name, str) else None
         if item is None:
             raise UsageError("there is no such item here; load the page again")
         return item
@@ -268,7 +303,7 @@ class Annotating:
         lines = {line.id: line for line in self._stored.lines}
         if isinstance(name, str) and name in lines:
             return lines.get(lines[name].replaces or "")
-        own = [one for one in self._said().of(annotator) if one.kind == task and not one.settles]
+        own = self._own(annotator, task)
         return own[-1] if own else None
 
     def _keep(self, annotation: Annotation, item: ReviewItem) -> None:

@@ -55,11 +55,10 @@ def to_item(answer: Any, kind: str, order: Sequence[int]) -> Any:
     return answer
 
 
-def to_shown(annotation: Annotation) -> dict[str, Any]:
-    """Return what was said, in the frame of what was shown, as the page fills its fields with it."""
+def to_shown(annotation: Annotation, order: Sequence[int]) -> dict[str, Any]:
+    """Return what was said, in the frame of what is shown in this order, as the page fills its fields with it."""
     answer: dict[str, Any] = {} if annotation.answer is None else annotation.answer.model_dump(mode="json")
-    order = annotation.shown.order
-    if annotation.kind == "comparison" and order == (1, 0):
+    if annotation.kind == "comparison" and tuple(order) == (1, 0):
         answer = _swapped(answer)
     if annotation.kind == "ranking":
         answer = {"ranks": [answer["ranks"][place] for place in order]}

@@ -81,7 +81,7 @@ function show(found) {
   }
   const { item } = found;
   const before = item.previous || draft(item) || {};
-  state.form = FORMS[state.task](item, before.answer || null, keepDraft);
+  state.form = FORMS[item.kind](item, before.answer || null, keepDraft);
   const questions = el("form", { id: "questions", onsubmit: (event) => { event.preventDefault(); submit(); } },
     state.form.nodes, confidence(before.confidence), flags(before.flags || []),
     el("label", { for: "reason" }, "Reason, in words ", el("kbd", {}, "r")),
@@ -91,7 +91,7 @@ function show(found) {
       el("button", { type: "button", id: "undo", onclick: undo }, "Undo ", el("kbd", {}, "z")),
       progress(found.progress)));
   questions.addEventListener("input", keepDraft);
-  fill(area, el("h2", { id: "item", tabindex: "-1" }, state.form.title), guide(item), turns(item.prompt), state.form.shown, questions, hidden());
+  fill(area, el("h2", { id: "item", tabindex: "-1" }, state.form.title), guide(item), turns(item.prompt), state.form.shown, others(item), questions, hidden());
   document.getElementById("item").focus({ preventScroll: true });
   window.scrollTo(0, 0);
 }
@@ -102,6 +102,17 @@ function guide(item) {
   return el("details", { id: "guide", open: item.principle !== null },
     el("summary", {}, item.principle ? "The principle" : "What the criteria mean ", el("kbd", {}, "g")),
     el("dl", {}, known.map((one) => [el("dt", {}, one.id), el("dd", {}, one.text)])));
+}
+
+// What people who disagree said, without their names: only who settles it sees that.
+function others(item) {
+  if (!item.others.length) return null;
+  const said = (one) => {
+    const { overall, says, criteria } = one.answer;
+    const by = Object.entries(criteria || {}).map(([name, value]) => `${name}: ${value}`);
+    return [overall || says, ...by, one.confidence && `confidence ${one.confidence}`, ...one.flags, one.reason].filter(Boolean).join(" · ");
+  };
+  return el("section", { class: "card", "aria-label": "What was said" }, el("h3", {}, "What was said"), el("ul", {}, item.others.map((one) => el("li", {}, said(one)))));
 }
 
 function confidence(given) {
