@@ -76,7 +76,7 @@ def test_labels_lengths_prompts_and_rows_without_an_example_are_counted(tmp_path
     ]
     rows += [{"prompt": "Q", "chosen": "one", "rejected": "one", "chosen_probability": 0.8}]
     advice = cai.advise(write(tmp_path / "pairs.jsonl", rows))
-    assert advice.facts[0] == "2 examples (pairs) of 1 prompts, 10 characters on average; 1 rows give none"
+    assert advice.facts[0] == "2 examples (pairs) of 1 prompt, 10 characters on average; 1 row gives none"
     assert advice.facts[-1] == "soft labels, 50% of them between 40 and 60 %"
     few, dpo = advice.advised[:2]
     assert few.cost is None

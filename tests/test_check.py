@@ -122,7 +122,7 @@ def test_what_training_at_a_length_cuts_is_counted_and_listed(tmp_path: Path, ca
     assert result.measurement("answers that do not fit").found.value == 3 / 4
     assert result.measurement("pairs alike once cut").found.value == 1 / 4
     assert [entry.place for entry in result.findings("alike-once-cut")] == ["long.jsonl:2"]
-    assert "the answers of 1 pairs are the same in their first 48 tokens" in result.sentences
+    assert "the answers of 1 pair are the same in their first 48 tokens" in result.sentences
     assert not package.check(path, tokenizer="tiny", max_length=4096, progress=False).findings("alike-once-cut")
     code, _, err = cai("check", str(path), "--max-length", "48")
     assert (code, err) == (2, "cai: --tokenizer and --max-length belong together: give both, or neither\n")

@@ -317,7 +317,7 @@ def test_an_export_of_fewer_says_why(tmp_path: Path) -> None:
     assert export_run(tmp_path / "run", ExportOptions(select="final", test_share=0.0)).sft.size == 2
     remarks = export_run(tmp_path / "run", ExportOptions(select="random", test_share=0.0)).remarks
     assert remarks == (
-        "sft holds 1 examples where the last export had 2: now it has one answer a prompt, selected by random; "
+        "sft holds 1 example where the last export had 2: now it has one answer a prompt, selected by random; "
         "--select final has all",
     )
 

@@ -66,7 +66,7 @@ def test_cut_answers_are_said_in_the_plan_the_summary_and_the_card(tmp_path: Pat
     told: list[str] = []
     summary = train(settings, told.append)
     assert "3 answers are cut at 48 tokens; raise --max-length" in told
-    assert "1 prompts fill 48 tokens and teach nothing; raise --max-length" in told
+    assert "1 prompt fills 48 tokens and teaches nothing; raise --max-length" in told
     assert (summary.cut_answers, summary.max_length) == (3, 48)
     recorded = orjson.loads((settings.out / "train.json").read_bytes())
     assert (recorded["cut_answers"], recorded["max_length"]) == (3, 48)

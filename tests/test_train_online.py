@@ -162,7 +162,7 @@ def test_prompts_that_leave_no_room_are_counted_and_too_few_are_refused(tmp_path
     trainer = with_judge(online_context(tmp_path, rows=rows), lambda messages, options: [0.5, 0.5])
     assert trainer.left_out == {TOO_LONG: 1}
     assert len(trainer.train_dataset) == len(PROMPTS)
-    with pytest.raises(InputError, match="1 prompts leave room for 48 tokens of answer, and a batch takes 2"):
+    with pytest.raises(InputError, match="1 prompt leaves room for 48 tokens of answer, and a batch takes 2"):
         with_judge(online_context(tmp_path, rows=PROMPTS[:1]), lambda messages, options: [0.5, 0.5])
 
 

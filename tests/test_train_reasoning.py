@@ -61,7 +61,7 @@ def test_it_is_not_learned_unless_asked_for_and_that_is_said(tmp_path: Path) -> 
     rows = [row("Q", "A", THOUGHT), row("R", "B", None)]
     examples = load(tmp_path, rows)
     assert examples.remarks == (
-        "what was thought before the answers of 1 examples is not learned from; --reasoning does",
+        "what was thought before the answers of 1 example is not learned from; --reasoning does",
     )
     assert [sorted(each["completion"][0]) for each in examples.train] == [["content", "role"]] * 2
     plain = load(tmp_path, [row("Q", "A", None), row("R", "B", None)])
@@ -81,7 +81,7 @@ def test_it_is_learned_as_the_template_prints_it(name: str, tmp_path: Path) -> N
     learned = tokenizer.decode(whole[len(before) :])
     assert THOUGHT in learned
     assert learned.index(THOUGHT) < learned.index("Yes.")
-    assert examples.remarks[-1] == f"{len(THOUGHT)} tokens of reasoning are learned, of 1 examples"
+    assert examples.remarks[-1] == f"{len(THOUGHT)} tokens of reasoning are learned, of 1 example"
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -115,7 +115,7 @@ def test_of_earlier_turns_the_template_decides(tmp_path: Path) -> None:
         (example,) = examples.train
         before = tokenizer.apply_chat_template(example["prompt"], tokenize=False, add_generation_prompt=True)
         assert ("An early thought." in before) == kept
-        assert examples.remarks[-1] == f"{len(THOUGHT)} tokens of reasoning are learned, of 1 examples"
+        assert examples.remarks[-1] == f"{len(THOUGHT)} tokens of reasoning are learned, of 1 example"
     # TRL's training template for Qwen 3 prints every turn's, and marks it for the loss.
     tokenizer, examples = prepared(tmp_path, "qwen3", [{"messages": [*earlier, turn("Second.", THOUGHT)]}])
     encoded = tokenizer.apply_chat_template(

@@ -10,6 +10,7 @@ from shlex import quote
 from typing import Literal
 
 from cai.advice.facts import Facts
+from cai.core.counts import counted as so_many
 
 FEW = 200
 """Pairs or labels below which training was measured to teach little (docs/real-models.md)."""
@@ -68,8 +69,9 @@ def _more_data(facts: Facts) -> Recommendation | None:
         return None
     return Recommendation(
         "generate",
-        f"{counted.examples:,} examples are few: in our own measurement 160 real pairs moved DPO's implicit accuracy "
-        "from 50 to 66 %, and 200 taught a reward model nothing that could be proved",
+        f"{so_many(counted.examples, 'example')} {'is' if counted.examples == 1 else 'are'} few: in our own "
+        "measurement 160 real pairs moved DPO's implicit accuracy from 50 to 66 %, and 200 taught a reward model "
+        "nothing that could be proved",
         "docs/real-models.md",
         "--constitution YOURS.yaml --prompts MORE.jsonl",
         trains=False,
@@ -114,11 +116,11 @@ def _prefer(facts: Facts) -> Recommendation | None:
     counted = facts.counted
     if counted.kind != "pairs" or not facts.shape.chats:
         return None
-    size = f"{counted.examples:,} pairs"
+    size = f"{so_many(counted.examples, 'pair')} {'says' if counted.examples == 1 else 'say'}"
     soft = ", and its loss takes the judge's probabilities as they are" if counted.soft else ""
     return Recommendation(
         "dpo",
-        f"{size} say which answer is better: DPO learns that without a reward model and without sampling{soft}",
+        f"{size} which answer is better: DPO learns that without a reward model and without sampling{soft}",
         "DPO, 2305.18290" + ("; soft labels, 2409.06691" if counted.soft else ""),
     )
 

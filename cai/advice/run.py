@@ -14,6 +14,7 @@ import torch
 from cai.advice.outcome import Advice, Advised, Cost
 from cai.advice.plan import AdvisePlan
 from cai.advice.rules import RULES, Recommendation
+from cai.core.counts import counted as so_many
 from cai.train.hardware import state_bytes
 from cai.train.machine import Machine
 from cai.train.methods import find_method
@@ -58,9 +59,9 @@ def _facts(plan: AdvisePlan) -> list[str]:
     counted, shape, machine = plan.facts.counted, plan.facts.shape, plan.facts.machine
     left_out = sum(counted.left_out.values())
     told = [
-        f"{counted.examples:,} examples ({'text' if counted.plain_text else counted.kind}) of {counted.prompts:,} "
-        f"prompts, {counted.characters:,.0f} characters on average"
-        + (f"; {left_out:,} rows give none" if left_out else ""),
+        f"{so_many(counted.examples, 'example')} ({'text' if counted.plain_text else counted.kind}) of "
+        f"{so_many(counted.prompts, 'prompt')}, {counted.characters:,.0f} characters on average"
+        + (f"; {so_many(left_out, 'row')} give{'s' if left_out == 1 else ''} none" if left_out else ""),
         f"{shape.name}: {shape.parameters / 1e6:,.0f} M parameters, "
         + ("a chat model" if shape.chats else "without a chat template: a base model"),
         f"{machine.name}, {machine.memory / 1e9:,.1f} GB for training",

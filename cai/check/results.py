@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cai.core.counts import counted
 from cai.core.errors import UsageError
 from cai.core.markdown import escaped, table
 from cai.data.validation.descriptor import Measured
@@ -125,7 +126,8 @@ class DataCheck:
     def summary(self) -> str:
         """What was checked, in a sentence."""
         words = f"words of {self.sampled:,} of them, drawn by lot" if self.sampled < self.examples else "words of all"
-        return f"{self.examples:,} examples ({self.kind}) of {self.rows:,} rows; {words}; filters: {self.quality}"
+        examples, rows = counted(self.examples, "example"), counted(self.rows, "row")
+        return f"{examples} ({self.kind}) of {rows}; {words}; filters: {self.quality}"
 
 
 def filter_counts(findings: FilterFindings, of_set: Mapping[str, int]) -> tuple[FilterCount, ...]:

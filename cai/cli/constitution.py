@@ -20,6 +20,7 @@ from cai.constitution import (
     shipped_constitutions,
 )
 from cai.constitution.lint import lint
+from cai.core.counts import counted
 from cai.core.errors import ConstitutionError
 
 _COLOURS = {"critical": "red", "major": "yellow", "minor": "cyan"}
@@ -103,7 +104,7 @@ def schema() -> None:
 
 
 def _count(number: int, thing: str) -> str:
-    return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
+    return counted(number, thing) if number else f"no {thing}s"
 
 
 def _plain(sources: Sequence[Source], resolved: Constitution) -> dict[str, object]:

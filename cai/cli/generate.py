@@ -39,6 +39,7 @@ from cai.cli.tables import exit_code, print_export, print_hints, print_summary
 from cai.cli.terminal import print_json, remark
 from cai.cluster import cluster_settings
 from cai.core.addresses import DataSource
+from cai.core.counts import counted
 from cai.core.settings import plain
 from cai.generate.dry_run import Load
 from cai.generate.estimate import Estimate, GenerateSummary, Rates
@@ -238,7 +239,9 @@ def _told_summary(summary: GenerateSummary, rates: Rates) -> dict[str, Any]:
 
 def _print_estimate(console: Console, estimate: Estimate, rates: Rates) -> None:
     """Print the bounds, what is expected between them, and what that rests on."""
-    rows = f"{estimate.rows:,} rows" + ("" if estimate.whole else ", the first (the input does not tell how many more)")
+    rows = counted(estimate.rows, "row") + (
+        "" if estimate.whole else ", the first (the input does not tell how many more)"
+    )
     console.print(f"\n{rows}:")
     _print_loads(console, [(name, load, rates.seconds(load), rates.money(load)) for name, load in _loads(estimate)])
     for sentence in estimate.basis:

@@ -20,6 +20,7 @@ from cai.check.directory import FORMAT as CHECK_FORMAT
 from cai.cli.options import EXISTING_RUN, Count
 from cai.cli.screen import Screen, assembled, shown
 from cai.cli.terminal import print_json, remark
+from cai.core.counts import counted
 from cai.core.difference import are_alike, word_changes
 from cai.core.errors import RunError
 from cai.core.mark import Kind, kind_of
@@ -105,7 +106,7 @@ def _show_other(directory: Path, kind: Kind, *, as_json: bool) -> None:
 def _evaluation(directory: Path) -> tuple[Mapping[str, Any], list[str]]:
     found = parse_document(read_bounded(directory / EVALUATION), EVALUATION_FORMAT)
     identity, status = found.fields("identity"), found.text("status")
-    prompts = f", {found.fields('result').count('prompts'):,} prompts" if status == "done" else ""
+    prompts = f", {counted(found.fields('result').count('prompts'), 'prompt')}" if status == "done" else ""
     picture = directory / "evaluation.png"
     look_at = f"look at {picture}; " if picture.exists() else ""
     return found.values, [
@@ -141,7 +142,7 @@ def _loop(directory: Path) -> tuple[Mapping[str, Any], list[str]]:
 def _check(directory: Path) -> tuple[Mapping[str, Any], list[str]]:
     found = parse_document(read_bounded(directory / CHECK), CHECK_FORMAT)
     return found.values, [
-        f"{directory}: a check of {found.text('data')}: {found.count('examples'):,} examples",
+        f"{directory}: a check of {found.text('data')}: {counted(found.count('examples'), 'example')}",
         f"look at {directory}/README.md; `cai check {directory} --show FILTER` lists what a filter found",
     ]
 

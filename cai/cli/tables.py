@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cai.cli.judge_tables import calibration_table, print_corrected, print_judge_check
 from cai.cli.screen import assembled, shown
+from cai.core.counts import counted
 from cai.core.shares import is_enough
 from cai.evaluate.measures import Better, Measure
 from cai.evaluate.results import Evaluation, Measurement, ModelResult, PairResult
@@ -33,7 +34,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     console.print(
         assembled(
             (summary.status, "bold"),
-            f": {_counted(summary.rows, 'row')} in {location(summary.out)} "
+            f": {counted(summary.rows, 'row')} in {location(summary.out)} "
             f"({summary.done:,} now in {summary.seconds:,.1f} s, {summary.requests:,} requests{rate})",
         )
     )
@@ -42,9 +43,9 @@ def print_summary(console: Console, summary: Summary) -> None:
     if summary.skipped:
         console.print(f"{summary.skipped:,} were finished before")
     if summary.remembered:
-        console.print(f"{_counted(summary.remembered, 'answer')} of unfinished rows had been kept")
+        console.print(f"{counted(summary.remembered, 'answer')} of unfinished rows had been kept")
     if summary.duplicates:
-        console.print(f"{_counted(summary.duplicates, 'duplicate prompt')} skipped")
+        console.print(f"{counted(summary.duplicates, 'duplicate prompt')} skipped")
     for cause, count in islice(summary.failures.items(), CAUSES_SHOWN):
         console.print(assembled((f"{count:,} failed", "yellow"), f" in {cause}"))
     more = len(summary.failures) - CAUSES_SHOWN
@@ -52,10 +53,6 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(f"and {more:,} more causes: {_failures(summary.out)}")
     if summary.owed:
         console.print(f"{summary.owed:,} of the failed are asked again by the same command")
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def print_hints(console: Console, summary: Summary, exported: "ExportSummary") -> None:
@@ -203,8 +200,9 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
 
 
 def _measures(evaluation: Evaluation) -> Table:
+    prompts = counted(evaluation.prompts, "prompt")
     table = Table(
-        title=f"{evaluation.prompts:,} prompts, n of which count; shares in %, with 95 % intervals; ↓ ↑ what is better",
+        title=f"{prompts}, n of which count; shares in %, with 95 % intervals; ↓ ↑ what is better",
         title_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
@@ -302,7 +300,7 @@ def _print_notes(console: Console, evaluation: Evaluation) -> None:
     for model in evaluation.models:
         if model.discordance is not None:
             found = model.discordance
-            worse, better = _counted(found.only_model, "time"), _counted(found.only_baseline, "time")
+            worse, better = counted(found.only_model, "time"), counted(found.only_baseline, "time")
             console.print(
                 f"{model.label}: breaks a principle where {evaluation.baseline} does not {worse}, "
                 f"the other way round {better}; McNemar's p = {found.p:.3g}",

@@ -23,6 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cai.core.counts import counted
 from cai.evaluate.measures import Measure
 from cai.evaluate.results import Evaluation
 
@@ -134,8 +135,9 @@ def _caption(evaluation: Evaluation, left_out: str) -> str:
     constitution = " ".join(evaluation.constitution.split(" ")[:2])
     baseline = f", baseline {evaluation.baseline}" if evaluation.baseline else ""
     return (
-        f"{constitution}, {evaluation.prompts:,} prompts, n: those that count, 95 % bootstrap intervals{baseline}, "
-        f"judge {evaluation.judge}, {evaluation.finished[:10]}; ↓ lower is better, ↑ higher is better{left_out}"
+        f"{constitution}, {counted(evaluation.prompts, 'prompt')}, n: those that count, "
+        f"95 % bootstrap intervals{baseline}, judge {evaluation.judge}, {evaluation.finished[:10]}; "
+        f"↓ lower is better, ↑ higher is better{left_out}"
     )
 
 

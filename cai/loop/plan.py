@@ -12,6 +12,7 @@ from typing import Any
 
 from cai import __version__
 from cai.constitution import load_constitution
+from cai.core.counts import counted
 from cai.core.errors import UsageError
 from cai.core.paths import expand
 from cai.core.settings import plain
@@ -63,19 +64,19 @@ class LoopPlan:
         ]
 
     def _told(self, stage: Stage) -> tuple[str, str]:
-        settings, prompts = stage.settings, _count(self.prompts)
+        settings, prompts = stage.settings, _count(self.prompts, "prompt")
         if isinstance(settings, GenerateSettings):
             model = self._name(str(settings.model))
             what = f"{model} answers, {settings.judge} judges the pairs"
             if settings.rounds != 0:
                 what = f"{model} answers, critiques and revises"
-            return what, f"{prompts} prompts, {settings.samples} samples each"
+            return what, f"{prompts}, {counted(settings.samples, 'sample')} each"
         if isinstance(settings, EvaluateSettings):
             models = [self.settings.model, *(model.spec for model in settings.models)]
             names = ", ".join(self._name(str(model)) for model in models)
             return (
                 f"{names}, judged by {settings.judge}",
-                f"{_count(self.evaluation_prompts)} prompts, {len(models)} models",
+                f"{_count(self.evaluation_prompts, 'prompt')}, {len(models)} models",
             )
         return f"{settings.method} of {self._name(str(settings.model))}", self._size_of_training(settings)
 
@@ -83,12 +84,12 @@ class LoopPlan:
         method = find_method(settings.method)
         samples, pairs = self.settings.samples, comb(self.settings.pair_samples, 2)
         if method.draws_responses:
-            size = f"{_count(self.prompts)} prompts, {settings.own.group} responses each"
+            size = f"{_count(self.prompts, 'prompt')}, {settings.own.group} responses each"
         elif method.data == "supervised":
-            size = f"up to {_count(self.prompts, samples)} examples"
+            size = f"up to {_count(self.prompts, 'example', samples)}"
         else:
-            size = f"up to {_count(self.prompts, pairs)} pairs"
-        size = size if settings.fit.max_steps is None else f"{size}, {settings.fit.max_steps:,} steps"
+            size = f"up to {_count(self.prompts, 'pair', pairs)}"
+        size = size if settings.fit.max_steps is None else f"{size}, {counted(settings.fit.max_steps, 'step')}"
         return size if method.draws_responses else f"{size}; filters: {settings.data.quality}"
 
     def _name(self, model: str) -> str:
@@ -168,5 +169,5 @@ def _out(stage: Stage) -> Path:
     return out
 
 
-def _count(prompts: int | None, times: int = 1) -> str:
-    return "all" if prompts is None else f"{times * prompts:,}"
+def _count(prompts: int | None, thing: str, times: int = 1) -> str:
+    return f"all {thing}s" if prompts is None else counted(times * prompts, thing)

@@ -13,6 +13,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from cai.core.counts import counted
 from cai.core.errors import InputError
 from cai.models.template_check import explain
 from cai.train.data.examples import Examples
@@ -42,11 +43,13 @@ class Cut:
             said.append(f"{self.answers:,} answers are cut at {self.length:,} tokens; raise --max-length")
         if self.same:
             said.append(
-                f"the answers of {self.same:,} pairs are the same in their first {self.length:,} tokens and teach "
-                "nothing; raise --max-length"
+                f"the answers of {counted(self.same, 'pair')} are the same in their first {self.length:,} tokens and "
+                "teach nothing; raise --max-length"
             )
         if self.prompts:
-            said.append(f"{self.prompts:,} prompts fill {self.length:,} tokens and teach nothing; raise --max-length")
+            fill = f"{counted(self.prompts, 'prompt')} {'fills' if self.prompts == 1 else 'fill'}"
+            teach = "teaches" if self.prompts == 1 else "teach"
+            said.append(f"{fill} {self.length:,} tokens and {teach} nothing; raise --max-length")
         return said
 
 

@@ -6,6 +6,7 @@ rows, and nothing that may differ when they are made again: no times, no paths, 
 
 from collections.abc import Iterable, Mapping
 
+from cai.core.counts import counted
 from cai.core.markdown import code, escaped, front_matter, table
 from cai.core.shares import is_enough
 from cai.data.export.layouts import LAYOUTS
@@ -78,7 +79,7 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
             _front_matter(summary),
             ABOUT,
             *_loading(summary),
-            f"## Counts\n\nFrom {summary.rows} finished prompts; `sft` holds {revisions}; "
+            f"## Counts\n\nFrom {counted(summary.rows, 'finished prompt')}; `sft` holds {revisions}; "
             f"{options.test_share:.2%} of the prompts are for testing.\n",
             *table(("dataset", "train", "test"), kept),
             *table(("left out of", "reason", "count"), left_out),
@@ -205,7 +206,7 @@ def _reasoning(options: ExportOptions, summary: ExportSummary) -> list[str]:
     """Return how much was thought, and where it went."""
     if not summary.reasoning:
         return []
-    told = ", ".join(f"{count:,} {stage}{'' if count == 1 else 's'}" for stage, count in summary.reasoning.items())
+    told = ", ".join(counted(count, stage) for stage, count in summary.reasoning.items())
     where = (
         (
             "what it thought before an answer is that message's `thinking`, null where it did not think"

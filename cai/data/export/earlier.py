@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cai.core.arrow import THINKING_MESSAGES
+from cai.core.counts import counted
 from cai.data.export.datasets import DATASETS
 from cai.data.export.summary import ExportOptions, SplitCounts
 from cai.rundir.layout import SFT, SPLITS, split_path
@@ -53,11 +54,11 @@ def tell_less(earlier: EarlierExport, counts: Mapping[str, SplitCounts], options
                 why = ": they were of every round, which --all-revisions exports again"
             elif name == SFT and options.selector is not None:
                 why = f": now it has one answer a prompt, selected by {options.selector}; --select final has all"
-            told.append(f"{name} holds {less[0]:,} examples where the last export had {less[1]:,}{why}")
+            told.append(f"{name} holds {counted(less[0], 'example')} where the last export had {less[1]:,}{why}")
         elif now.train < before.train or now.test < before.test:
             told.append(
-                f"{name} holds {now.train:,} examples for training and {now.test:,} for testing where the last export "
-                f"had {before.train:,} and {before.test:,}: --test-share was another one"
+                f"{name} holds {counted(now.train, 'example')} for training and {now.test:,} for testing where the "
+                f"last export had {before.train:,} and {before.test:,}: --test-share was another one"
             )
     if earlier.reasoning and not options.reasoning:
         told.append("the last export had the model's reasoning, which --reasoning exports again")

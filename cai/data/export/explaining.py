@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from cai.core.counts import counted
 from cai.data.export.preference import ABSTAINED
 from cai.data.export.summary import ExportSummary
 from cai.method.verdicts import CONTRADICTION, FAILED, IDENTICAL, LOW_MASS, TIE, UNREADABLE
@@ -36,7 +37,7 @@ def _explain_pairs(summary: ExportSummary, identity: Mapping[str, str]) -> Itera
     compared = pairs + sum(left_out.values())
     if not summary.rows or _FEW * pairs >= compared > 0:
         return
-    told = f"{_count(pairs, 'pair')} of {_count(summary.rows, 'prompt')}"
+    told = f"{counted(pairs, 'pair')} of {counted(summary.rows, 'prompt')}"
     if not compared:
         remedy = "--samples 2 gives two to compare" if identity.get("samples") == "1" else "see what failed"
         yield f"{told}: no two answers were compared; {remedy}"
@@ -57,7 +58,3 @@ def _explain_cuts(summary: ExportSummary, identity: Mapping[str, str]) -> Iterat
     for what, texts in summary.texts.items():
         if texts.cut and _MANY_CUT * texts.cut >= texts.count:
             yield f"{texts.cut:,} of {texts.count:,} {what} were cut{limit}: raise --max-tokens"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

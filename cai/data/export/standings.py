@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from statistics import fmean
 
+from cai.core.counts import counted
 from cai.core.records import Row, Verdict
 from cai.core.shares import NORMAL_95, Interval95, is_enough, wilson
 from cai.method.ranking import Outcome, rank
@@ -156,4 +157,4 @@ def _interval(tally: _Tally) -> Interval95:
 def _told(share: Interval95, prompts: int, compared: int) -> str:
     if not is_enough(prompts, compared):
         return f"too few prompts for a share, {prompts:,} of {compared:,} decided"
-    return f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of {prompts:,} prompts"
+    return f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}] of {counted(prompts, 'prompt')}"

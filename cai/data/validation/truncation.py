@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cai.core.counts import counted
 from cai.core.records import Message
 from cai.data.validation.descriptor import Found
 from cai.data.validation.items import CheckedItem
@@ -113,5 +114,5 @@ def same_share(truncation: Truncation | None) -> Found | None:
         return None
     count, sentence = len(truncation.same), None
     if count:
-        sentence = f"the answers of {count:,} pairs are the same in their first {truncation.length:,} tokens"
+        sentence = f"the answers of {counted(count, 'pair')} are the same in their first {truncation.length:,} tokens"
     return share(count, truncation.examples, sentence=sentence)

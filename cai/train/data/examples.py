@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
+from cai.core.counts import counted
 from cai.core.errors import InputError
 from cai.core.identity import derive_seed, fingerprint
 from cai.data.examples.opening import can_give, open_parts
@@ -225,7 +226,9 @@ def _tell_thoughts(thoughts: int, settings: DataSettings) -> list[str]:
         raise InputError("--reasoning learns what was thought before answers, and the data has none; leave it out.")
     if settings.reasoning or not thoughts:
         return []
-    return [f"what was thought before the answers of {thoughts:,} examples is not learned from; --reasoning does"]
+    return [
+        f"what was thought before the answers of {counted(thoughts, 'example')} is not learned from; --reasoning does"
+    ]
 
 
 def _why(reasons: Mapping[str, int]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from datasets import Dataset, Features, Json, List
 from transformers import PreTrainedTokenizerBase
 
+from cai.core.counts import counted
 from cai.core.errors import InputError
 from cai.core.identity import fingerprint
 from cai.data.examples.conversations import THINKING
@@ -45,7 +46,7 @@ def place_reasoning(examples: Examples, tokenizer: PreTrainedTokenizerBase, key:
         train=train,
         test=test if test is not None and len(test) else None,
         left_out=Counter(examples.left_out) + left_out,
-        remarks=(*examples.remarks, f"{tokens:,} tokens of reasoning are learned, of {thoughts:,} examples"),
+        remarks=(*examples.remarks, f"{tokens:,} tokens of reasoning are learned, of {counted(thoughts, 'example')}"),
     )
 
 

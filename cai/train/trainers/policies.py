@@ -14,6 +14,7 @@ from trl import GRPOTrainer, RLOOTrainer
 from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
+from cai.core.counts import counted
 from cai.core.errors import InputError
 from cai.train.context import Context
 from cai.train.rewards.adherence import AdherenceReward
@@ -79,9 +80,10 @@ class _Judged(BaseTrainer):
         self.left_out = Counter({TOO_LONG: len(prompts) - len(kept)})
         needed = configuration.generation_batch_size // configuration.num_generations
         if len(kept) < needed:
+            leave = f"{counted(len(kept), 'prompt')} {'leaves' if len(kept) == 1 else 'leave'}"
             raise InputError(
-                f"{len(kept)} prompts leave room for {configuration.max_completion_length} tokens of answer, and a "
-                f"batch takes {needed} of them: give more prompts, or lower --batch-size or --max-tokens"
+                f"{leave} room for {configuration.max_completion_length} tokens of answer, and a batch takes {needed} "
+                "of them: give more prompts, or lower --batch-size or --max-tokens"
             )
         return kept
 
