@@ -38,6 +38,8 @@ SCORES = "scores"
 
 SEVERAL_TURNS = "several turns"
 SYSTEM_TURN = "a system turn"
+EMPTY_SYSTEM_TURN = "an empty system turn"
+NUL = "a NUL character"
 ORDER_OF_TURNS = "turns that do not alternate"
 BOTH_WAYS = "better than one answer, worse than another"
 
@@ -45,6 +47,8 @@ BOTH_WAYS = "better than one answer, worse than another"
 REASONS: Mapping[str, str] = {
     SEVERAL_TURNS: "the format holds one question and its answer, and there was talk before",
     SYSTEM_TURN: "the format has no place for a system turn",
+    EMPTY_SYSTEM_TURN: "the format has a column for the system turn, in which an empty one would be none",
+    NUL: "readers of the format end or refuse a text at a NUL character",
     ORDER_OF_TURNS: "the format wants user and assistant by turns, after one system turn at most",
     BOTH_WAYS: "the answer is the better of one pair and the worse of another, so it is neither good nor bad",
     DUPLICATE: "the answer has its label already",

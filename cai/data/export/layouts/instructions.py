@@ -8,7 +8,7 @@ from typing import Any
 
 from cai.data.export.layouts.conversations import INFORMATION, information
 from cai.data.export.layouts.descriptor import Counts, ExportLayout, Part, Place, ToolRecord
-from cai.data.export.layouts.turns import taken_apart
+from cai.data.export.layouts.turns import for_columns
 
 _ASKED = {"prompt": "instruction", "query": "input", "system": "system", "history": "history"}
 
@@ -24,7 +24,7 @@ _DESCRIBED: Mapping[str, Mapping[str, Any]] = {
 
 
 def _asked(example: Mapping[str, Any]) -> ToolRecord:
-    parts = taken_apart(example["prompt"])
+    parts = for_columns(example["prompt"])
     return {
         "id": example["id"],
         "instruction": parts.question,

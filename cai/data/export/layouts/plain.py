@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cai.data.export.layouts.descriptor import (
+    NUL,
     ORIGIN,
     REASONING,
     SCORES,
@@ -12,6 +13,7 @@ from cai.data.export.layouts.descriptor import (
     Part,
     Place,
     ToolRecord,
+    UnfitError,
 )
 from cai.data.export.layouts.turns import one_question
 
@@ -30,12 +32,19 @@ def _asked(example: Mapping[str, Any]) -> ToolRecord:
 
 
 def _answered(example: Mapping[str, Any], _: Place) -> ToolRecord:
-    return {**_asked(example), "completion": example["completion"][-1]["content"]}
+    return _row({**_asked(example), "completion": example["completion"][-1]["content"]})
 
 
 def _compared(example: Mapping[str, Any], _: Place) -> ToolRecord:
     answers = {name: example[name][-1]["content"] for name in ("chosen", "rejected")}
-    return {**_asked(example), **answers, "chosen_probability": example["chosen_probability"]}
+    return _row({**_asked(example), **answers, "chosen_probability": example["chosen_probability"]})
+
+
+def _row(cells: ToolRecord) -> ToolRecord:
+    """Return the cells of a row; raises UnfitError where a reader of CSV would not take one of them."""
+    if any("\0" in cell for cell in cells.values() if isinstance(cell, str)):
+        raise UnfitError(NUL)
+    return cells
 
 
 JSONL = ExportLayout(

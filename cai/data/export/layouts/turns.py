@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cai.data.export.layouts.descriptor import ORDER_OF_TURNS, SEVERAL_TURNS, SYSTEM_TURN, UnfitError
+from cai.data.export.layouts.descriptor import (
+    EMPTY_SYSTEM_TURN,
+    ORDER_OF_TURNS,
+    SEVERAL_TURNS,
+    SYSTEM_TURN,
+    UnfitError,
+)
 
 Turns = Sequence[Mapping[str, Any]]
 
@@ -38,9 +44,17 @@ def taken_apart(prompt: Turns) -> Parts:
     return Parts(system, [texts[start : start + 2] for start in range(0, len(texts) - 1, 2)], texts[-1])
 
 
+def for_columns(prompt: Turns) -> Parts:
+    """Return a prompt's parts for columns, where no text is no system turn; raises UnfitError for an empty one."""
+    parts = taken_apart(prompt)
+    if prompt[0]["role"] == "system" and not parts.system.strip():
+        raise UnfitError(EMPTY_SYSTEM_TURN)
+    return parts
+
+
 def one_question(prompt: Turns) -> tuple[str, str]:
     """Return the system's turn, or "", and the only question; raises UnfitError where there was talk before."""
-    parts = taken_apart(prompt)
+    parts = for_columns(prompt)
     if parts.history:
         raise UnfitError(SEVERAL_TURNS)
     return parts.system, parts.question
@@ -48,7 +62,6 @@ def one_question(prompt: Turns) -> tuple[str, str]:
 
 def question_alone(prompt: Turns) -> str:
     """Return the only turn; raises UnfitError where there is another."""
-    system, question = one_question(prompt)
-    if system or prompt[0]["role"] == "system":
+    if prompt[0]["role"] == "system":
         raise UnfitError(SYSTEM_TURN)
-    return question
+    return one_question(prompt)[1]
