@@ -1,13 +1,16 @@
 """`python -m benchmarks.filters`: how far quality filters can be trusted, on labelled texts.
 
-benchmarks/labelled.jsonl has 497 texts: revisions, rewrites and continuations by SmolLM2-135M-Instruct at temperatures
-of 0.5 to 1 (Apache-2.0), and answers of HH-RLHF's harmless-base test set (Anthropic, MIT; `hh-0029 chosen` names the
-line and the side). `is` are the filters that ought to find the text, as one reader has it, who began with what the
-filters said, struck false finds and added misses: recall is optimistic. Precision is of what a filter finds, recall of
-what it ought to; both with Wilson's interval.
+benchmarks/labelled.jsonl has revisions, rewrites, continuations and answers by SmolLM2-135M-Instruct at temperatures of
+0.4 to 1 (Apache-2.0), and answers of HH-RLHF's harmless-base test set (Anthropic, MIT; `hh-0029 chosen` names the line
+and the side). `is` are the filters that ought to find the text, as one reader has it, who began with what the filters
+said, struck false finds and added misses: recall is optimistic. `shown` names the constitution whose exemplars the
+model had before it. benchmarks/personal.jsonl has all of HH-RLHF's texts in which numbers or addresses stand, sentences
+around data that Faker invented, and traps; its labels are what was put in. Precision is of what a filter finds, recall
+of what it ought to; both with Wilson's interval.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,28 +19,39 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from cai.constitution import load_constitution
 from cai.core.shares import wilson
-from cai.data.quality import DEFAULT_QUALITY, FILTERS, Item, LedgerEntry, QualityPass
+from cai.data.quality import DEFAULT_QUALITY, FILTERS, Item, LedgerEntry, QualityPass, shown_by
+from cai.data.quality.personal import PERSONAL
 
-LABELLED = Path(__file__).parent / "labelled.jsonl"
-LABELS = ("critique", "announcement", "copied-critique", "copied-prompt", "loop", "speakers", "template-tokens")
+FOLDER = Path(__file__).parent
+LABELS: Mapping[str, tuple[str, ...]] = {
+    "labelled.jsonl": (
+        *("critique", "announcement", "copied-critique", "copied-exemplar", "copied-prompt", "loop", "speakers"),
+        "template-tokens",
+    ),
+    "personal.jsonl": tuple(one.name for one in PERSONAL),
+}
+"""The filters that the texts of each file are labelled for."""
 
 
-def found_in(text: str, prompt: str, critique: str) -> set[str]:
+def found_in(text: str, prompt: str, critique: str = "", shown: str | None = None) -> set[str]:
     """Return the filters that find something in an answer."""
     entries: list[LedgerEntry] = []
     everything = replace(DEFAULT_QUALITY, actions=dict.fromkeys(FILTERS, "report"))
     critiques = {"completion": critique} if critique else {}
     item = Item("labelled", ({"role": "user", "content": prompt},), {"completion": text}, critiques=critiques)
+    if shown is not None:
+        item = replace(item, shown=shown_by(load_constitution(shown)))
     QualityPass(everything, "sft", entries.append).check(item)
     return {entry.filter for entry in entries}
 
 
-def count() -> dict[str, Counter[str]]:
-    """Return for each filter how often it was right, wrong, and missed what it ought to find."""
-    counts: dict[str, Counter[str]] = {name: Counter() for name in LABELS}
-    for row in map(orjson.loads, LABELLED.read_bytes().splitlines()):
-        found = found_in(row["text"], row.get("prompt", "?"), row.get("critique", ""))
+def count(file: str) -> dict[str, Counter[str]]:
+    """Return for each filter of a file how often it was right, wrong, and missed what it ought to find."""
+    counts: dict[str, Counter[str]] = {name: Counter() for name in LABELS[file]}
+    for row in map(orjson.loads, (FOLDER / file).read_bytes().splitlines()):
+        found = found_in(row["text"], row.get("prompt", "?"), row.get("critique", ""), row.get("shown"))
         for name, counted in counts.items():
             counted["right"] += name in found and name in row["is"]
             counted["wrong"] += name in found and name not in row["is"]
@@ -45,7 +59,8 @@ def count() -> dict[str, Counter[str]]:
     return counts
 
 
-def _share(right: int, total: int) -> str:
+def told_share(right: int, total: int) -> str:
+    """Return a share with its interval and its denominator."""
     if not total:
         return "none"
     share = wilson(right, total)
@@ -56,10 +71,11 @@ def _share(right: int, total: int) -> str:
 def main() -> None:
     """Print precision and recall of each filter that was labelled."""
     table = Table("filter", "by default", "precision", "recall", box=None)
-    for name, counted in count().items():
-        right = counted["right"]
-        shares = _share(right, right + counted["wrong"]), _share(right, right + counted["missed"])
-        table.add_row(name, FILTERS[name].default, *shares)
+    for file in LABELS:
+        for name, counted in count(file).items():
+            right = counted["right"]
+            shares = told_share(right, right + counted["wrong"]), told_share(right, right + counted["missed"])
+            table.add_row(name, FILTERS[name].default, *shares)
     Console(width=110).print(table)
 
 

@@ -34,7 +34,11 @@ def _readers() -> dict[str, Reader]:
         except ModuleNotFoundError:
             continue
         except Exception as error:  # models are read, and koredact's is fetched from the hub
-            raise ModelError(f"{name} is installed, but its model cannot be opened: {error}") from error
+            told = str(error).partition("\n")[0]
+            raise ModelError(
+                f"{name} is installed, but its model cannot be opened ({told}): open it once where the hub can be reached, "
+                f"or uninstall {name}"
+            ) from error
         if reader is not None:
             found[name] = reader
     return found

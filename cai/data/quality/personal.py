@@ -11,24 +11,32 @@ from collections.abc import Callable
 from cai.data.quality.descriptor import Find, QualityFilter
 from cai.data.quality.items import ReadItem
 
-_EMAIL = re.compile(r"\b[A-Za-z0-9][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b")
-_NOBODY = re.compile(r"(?:@|\.)(?:example\.(?:com|org|net)|test|invalid|localhost|example)$", re.IGNORECASE)
+_EMAIL = re.compile(r"\b[A-Za-z0-9][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![A-Za-z0-9_])")
+_NOBODY = re.compile(r"^git@|(?:@|\.)(?:example\.(?:com|org|net)|test|invalid|localhost|example)$", re.IGNORECASE)
 _PHONE = re.compile(
     r"(?<![\w.-])(?:"
     r"\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,3}"
-    r"|(?:1[ .-])?(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[.-]\d{4}"
+    r"|(?:(?:001|1)[ .-])?(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[.-]\d{4}(?: ?(?:x|ext\.?) ?\d{1,5})?"
+    r"|\(0\d{2,4}\) ?\d{3,4} \d{4}"
     r"|01[016789][ .-]?\d{3,4}[ .-]?\d{4}"
     r"|0(?:2|[3-6][1-5]|70)[ .-]\d{3,4}[ .-]\d{4}"
-    r")(?![\w-]|\.\d)"
+    r")(?![A-Za-z0-9_-]|\.\d)"
 )
 _FREE = re.compile(r"^\+?1?[ .(-]*8(?:00|88|77|66|55|44|33)\D|^\D*1?\D*\d{3}\D*555\D?\d{4}$|^080")
-_CARD = re.compile(r"(?<![\w.-])(?:[3-6]\d{3}(?:[ -]?\d{4}){2}[ -]?\d{1,7}|3[47]\d{2}[ -]\d{6}[ -]\d{5})(?![\w-]|\.\d)")
-_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
+_CARD = re.compile(
+    r"(?<![\w.-])(?:(?:[3-6]\d|2[2-7])\d{2}(?:[ -]?\d{4}){2}[ -]?\d{1,4}(?:[ -]?\d{1,3})?|3[47]\d{2}[ -]\d{6}[ -]\d{5})"
+    r"(?![A-Za-z0-9_-]|\.\d)"
+)
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9_])")
 _RESIDENT = re.compile(r"(?<!\d)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])-?[1-8]\d{6}(?!\d)")
-_STREET = r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct)"
+_STREET = (
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Parkway|Pkwy|Highway|Hwy|Circle|Terrace"
+    r"|Trail)"
+)
 _ADDRESS = re.compile(
-    rf"\b\d{{1,5}} (?:(?:[NSEW]\.? )?(?:[A-Z][a-z]+ ){{1,3}}|[NSEW]\.? \d{{1,3}}(?:st|nd|rd|th) ){_STREET}\b"
-    r"|[가-힣]+(?:시|도|구|군) [가-힣]+(?:로|길) ?\d+"
+    rf"\b\d{{1,5}} (?:(?:[NSEW]\.? )?(?:[A-Z][a-z]+ ){{1,3}}|[NSEW]\.? \d{{1,3}}(?:st|nd|rd|th) ){_STREET}"
+    r"\b(?!-)"
+    r"|[가-힣]+(?:시|도|구|군) [가-힣\d]+(?:로|길) ?\d+"
 )
 _SECRET = re.compile(
     r"\b(?:sk-[A-Za-z0-9_-]{20,}|sk_(?:live|test)_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}"
@@ -36,6 +44,8 @@ _SECRET = re.compile(
     r"|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,})"
     r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:[^-]+-----END (?:[A-Z]+ )*PRIVATE KEY-----)?"
 )
+_VARIOUS = 4
+"""Different characters that a key has at least: fewer has one that stands for others, as xxxx."""
 _RESIDENT_WEIGHTS = (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)
 
 
@@ -67,6 +77,17 @@ def _matching(pattern: re.Pattern[str], is_one: Callable[[str], bool] = bool) ->
     return find
 
 
+_find_ibans = _matching(_IBAN, is_iban)
+_find_numbers = _matching(_CARD, is_card)
+
+
+def _find_cards(read: ReadItem, name: str) -> list[tuple[int, int]]:
+    """Find cards; digits within the number of a bank account may have their checksum by chance."""
+    found = _find_numbers(read, name)
+    accounts = _find_ibans(read, name) if found else ()
+    return [one for one in found if not any(start <= one[0] < end for start, end in accounts)]
+
+
 def _masked(name: str, reason: str, find: Find, hint: re.Pattern[str], mask: str) -> QualityFilter:
     return QualityFilter(name, "text", reason, find, default="report", strict="clean", hint=hint, mask=mask)
 
@@ -81,7 +102,7 @@ PERSONAL = (
         "secret",
         "text",
         "it has a key or a token in it",
-        _matching(_SECRET),
+        _matching(_SECRET, lambda text: len(set(text)) > _VARIOUS and "EXAMPLE" not in text),
         default="clean",
         strict="clean",
         marks=("sk-", "sk_", "AKIA", "gh", "github_pat_", "glpat-", "xox", "AIza", "hf_", "npm_", "eyJ", "PRIVATE KEY"),
@@ -94,8 +115,8 @@ PERSONAL = (
         _AT,
         "[email]",
     ),
-    _masked("card", "it has the number of a payment card in it", _matching(_CARD, is_card), _NUMBER, "[card]"),
-    _masked("iban", "it has the number of a bank account in it", _matching(_IBAN, is_iban), _NUMBER, "[iban]"),
+    _masked("card", "it has the number of a payment card in it", _find_cards, _NUMBER, "[card]"),
+    _masked("iban", "it has the number of a bank account in it", _find_ibans, _NUMBER, "[iban]"),
     _masked(
         "resident-number",
         "it has a resident number of Korea in it",
