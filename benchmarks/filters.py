@@ -35,15 +35,17 @@ LABELS: Mapping[str, tuple[str, ...]] = {
 """The filters that the texts of each file are labelled for."""
 
 
+EVERYTHING = replace(DEFAULT_QUALITY, actions=dict.fromkeys(FILTERS, "report"))
+
+
 def found_in(text: str, prompt: str, critique: str = "", shown: str | None = None) -> set[str]:
     """Return the filters that find something in an answer."""
-    entries: list[LedgerEntry] = []
-    everything = replace(DEFAULT_QUALITY, actions=dict.fromkeys(FILTERS, "report"))
     critiques = {"completion": critique} if critique else {}
     item = Item("labelled", ({"role": "user", "content": prompt},), {"completion": text}, critiques=critiques)
     if shown is not None:
         item = replace(item, shown=shown_by(load_constitution(shown)))
-    QualityPass(everything, "sft", entries.append).check(item)
+    entries: list[LedgerEntry] = []
+    QualityPass(EVERYTHING, "sft", entries.append).check(item)
     return {entry.filter for entry in entries}
 
 

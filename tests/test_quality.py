@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.filters import LABELS, count
 from cai.constitution import load_constitution
 from cai.core.errors import InputError, UsageError
 from cai.core.records import Prompt, Row, Trace, Usage
@@ -329,6 +330,15 @@ def test_the_page_has_every_filter_with_its_actions() -> None:
     page = (Path(__file__).parent.parent / "docs" / "quality.md").read_text()
     for one in FILTERS.values():
         assert f"| `{one.name}` | {one.scope} | {one.default} | {one.strict} | {one.reason}" in page, one.name
+
+
+def test_what_leaves_out_by_default_is_right_on_labelled_texts() -> None:
+    for file in LABELS:
+        for name, counted in count(file).items():
+            found, labelled = counted["right"] + counted["wrong"], counted["right"] + counted["missed"]
+            if FILTERS[name].default in ("drop", "clean"):
+                assert counted["right"] >= 0.95 * found, name
+                assert labelled >= 40, name
 
 
 def row_of(number: int, responses: Sequence[str]) -> Row:

@@ -36,8 +36,8 @@ def _readers() -> dict[str, Reader]:
         except Exception as error:  # models are read, and koredact's is fetched from the hub
             told = str(error).partition("\n")[0]
             raise ModelError(
-                f"{name} is installed, but its model cannot be opened ({told}): open it once where the hub can be reached, "
-                f"or uninstall {name}"
+                f"{name} is installed, but its model cannot be opened ({told}): open it once where the hub can be "
+                f"reached, or uninstall {name}"
             ) from error
         if reader is not None:
             found[name] = reader
