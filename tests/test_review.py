@@ -131,8 +131,8 @@ def test_chains_are_listed_filtered_and_searched(run: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChainIndex]:
-    index = ChainIndex(tmp_path_factory.mktemp("index"))
+def index() -> Iterator[ChainIndex]:
+    index = ChainIndex()
     index.fill(map(chain_of_row, map(make_row, range(2))))
     yield index
     index.close()

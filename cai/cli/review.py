@@ -1,14 +1,15 @@
 """`cai review DATA`: a page on this machine, on which people read and annotate."""
 
-import asyncio
 from contextlib import suppress
 from typing import Any
 
 import click
 
 from cai.cli.options import SEED
+from cai.cli.running import run_watched
 from cai.cli.terminal import remark, say
 from cai.core.addresses import DataSource
+from cai.pipeline.watch import Watch
 from cai.review.plan import plan_review
 from cai.review.run import agreement as measure
 from cai.review.run import review as serve
@@ -70,5 +71,9 @@ def review(agreement: bool, **options: Any) -> None:
         say(address)
         remark("the page is at this address, on this machine only; Ctrl-C ends it")
 
+    async def job(watch: Watch) -> None:
+        with watch.stop.at_once():
+            await serve(plan, opened)
+
     with suppress(KeyboardInterrupt):
-        asyncio.run(serve(plan, opened))
+        run_watched(job, quiet=True)

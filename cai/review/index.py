@@ -1,12 +1,14 @@
 """All chains of a place, to be listed, filtered and searched: texts in a temporary SQLite database, facts in memory.
 
-It is filled once, in a thread, while it is read: what is in already can be looked at. Chains are numbered in the order
-of the data, from 0. In memory a chain takes some 4 bytes a fact; a page of a hundred thousand chains takes milliseconds
-(`python -m benchmarks review`).
+The database is a file without a name, so that nothing is left of it when the process is killed. It is filled once, in a
+thread, while it is read: what is in already can be looked at. Chains are numbered in the order of the data, from 0. In
+memory a chain takes some 4 bytes a fact; a page of a hundred thousand takes milliseconds (`python -m benchmarks review`).
 """
 
+import os
 import re
 import sqlite3
+import tempfile
 import zlib
 from array import array
 from collections import OrderedDict, defaultdict
@@ -22,6 +24,7 @@ import orjson
 from numpy.typing import NDArray
 
 from cai.review.chains import Chain, Fact, texts_of
+from cai.rundir.files import refusal
 
 PER_TRANSACTION = 500
 LONGEST_VALUE = 200
@@ -31,7 +34,7 @@ REMEMBERED = 16
 _WORD = re.compile(r"\w+")
 
 _TABLES = """
-PRAGMA journal_mode = WAL;
+PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE chains (number INTEGER PRIMARY KEY, id TEXT, title TEXT, length INTEGER, document BLOB);
 CREATE INDEX ids ON chains (id);
@@ -54,12 +57,17 @@ class ChainQuery:
 class ChainIndex:
     """The index; `fill` is called once, from one thread, everything else from any."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make the database in a folder that is removed by whoever made it."""
-        self._path = folder / "chains.sqlite"
-        self._reader = self._connect()
-        self._reader.executescript(_TABLES)
+    def __init__(self) -> None:
+        """Make the database, in the folder for temporary files; raises StoreError when the disk refuses."""
         self._lock = Lock()
+        try:
+            descriptor, name = tempfile.mkstemp(prefix="cai-review-")
+        except OSError as error:
+            raise refusal(Path(tempfile.gettempdir()), error) from error
+        self._database = sqlite3.connect(name, check_same_thread=False, isolation_level=None)
+        self._database.executescript(_TABLES)
+        os.close(descriptor)
+        os.unlink(name)  # noqa: PTH108  (the database has it open)
         self._facts: defaultdict[Fact, array[int]] = defaultdict(lambda: array("I"))
         self._lengths = array("I")
         self._found: OrderedDict[tuple[ChainQuery, int], Numbers] = OrderedDict()
@@ -71,33 +79,28 @@ class ChainIndex:
         """How many chains are in it."""
         return len(self._lengths)
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
-
     def fill(self, chains: Iterable[Chain]) -> None:
         """Take in all chains; ends early when the index is closed. Raises what reading them raises."""
-        writer = self._connect()
-        try:
-            numbered = enumerate(chains)
-            while several := list(islice(numbered, PER_TRANSACTION)):
-                if self._stop.is_set():
-                    return
-                self._take_in(writer, several)
-            self.complete = True
-        finally:
-            writer.close()
+        numbered = enumerate(chains)
+        while several := list(islice(numbered, PER_TRANSACTION)):
+            if self._stop.is_set():
+                return
+            self._take_in(several)
+        self.complete = True
 
-    def _take_in(self, writer: sqlite3.Connection, several: list[tuple[int, Chain]]) -> None:
+    def _take_in(self, several: list[tuple[int, Chain]]) -> None:
         chains = [
             (number, chain.id, chain.title, chain.length, zlib.compress(orjson.dumps(chain.document), 1))
             for number, chain in several
         ]
         words = [(number, texts_of(chain.document)) for number, chain in several]
-        writer.execute("BEGIN")
-        writer.executemany("INSERT INTO chains VALUES (?, ?, ?, ?, ?)", chains)
-        writer.executemany("INSERT INTO words (rowid, texts) VALUES (?, ?)", words)
-        writer.execute("COMMIT")
         with self._lock:
+            if self._stop.is_set():
+                return
+            self._database.execute("BEGIN")
+            self._database.executemany("INSERT INTO chains VALUES (?, ?, ?, ?, ?)", chains)
+            self._database.executemany("INSERT INTO words (rowid, texts) VALUES (?, ?)", words)
+            self._database.execute("COMMIT")
             for number, chain in several:
                 for name, value in chain.facts:
                     self._facts[name, value[:LONGEST_VALUE]].append(number)
@@ -110,7 +113,7 @@ class ChainIndex:
             numbers = meant[offset : offset + limit].tolist()
             places = ",".join("?" * len(numbers))
             listing = f"SELECT number, id, title, length FROM chains WHERE number IN ({places}) ORDER BY number"  # noqa: S608
-            rows = self._reader.execute(listing, numbers).fetchall()
+            rows = self._database.execute(listing, numbers).fetchall()
         return len(meant), [dict(zip(("number", "id", "title", "length"), row, strict=True)) for row in rows]
 
     def _meant(self, query: ChainQuery) -> Numbers:
@@ -126,7 +129,7 @@ class ChainIndex:
             mask &= _mask(self._facts.get(fact, ()), len(lengths))
         if words := _WORD.findall(query.words):
             searched = " ".join(f'"{word}"*' for word in words)
-            rows = self._reader.execute("SELECT rowid FROM words WHERE words MATCH ?", (searched,))
+            rows = self._database.execute("SELECT rowid FROM words WHERE words MATCH ?", (searched,))
             mask &= _mask([number for (number,) in rows], len(lengths))
         if query.at_least is not None:
             mask &= lengths >= query.at_least
@@ -148,7 +151,7 @@ class ChainIndex:
     def _document(self, column: str, value: int | str) -> dict[str, Any] | None:
         finding = f"SELECT number, document FROM chains WHERE {column} = ? ORDER BY number LIMIT 1"  # noqa: S608
         with self._lock:
-            row = self._reader.execute(finding, (value,)).fetchone()
+            row = self._database.execute(finding, (value,)).fetchone()
         return None if row is None else {"number": row[0], **orjson.loads(zlib.decompress(row[1]))}
 
     def facets(self) -> Mapping[str, dict[str, int]]:
@@ -164,7 +167,7 @@ class ChainIndex:
         """Stop filling, and let go of the database."""
         self._stop.set()
         with self._lock:
-            self._reader.close()
+            self._database.close()
 
 
 def _mask(numbers: Iterable[int], count: int) -> NDArray[np.bool_]:

@@ -1,11 +1,9 @@
 """`review`: serve the page on 127.0.0.1 until it is stopped; everything it reads is read in threads of their own."""
 
 import asyncio
-import tempfile
 import webbrowser
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from threading import Thread
 
 from aiohttp import web
@@ -50,22 +48,21 @@ async def serving(plan: ReviewPlan) -> AsyncIterator[str]:
     token = new_token()
     guidelines = Guidelines(plan.constitution)
     annotating = await asyncio.to_thread(Annotating, plan.place, plan.settings, plan.annotators, guidelines)
-    with tempfile.TemporaryDirectory(prefix="cai-review-") as folder:
-        index = ChainIndex(Path(folder))
-        server = ReviewServer(str(plan.place.source), index, annotating, guidelines)
-        reader = Thread(target=_read, args=(plan, index, server), name="cai review", daemon=True)
-        runner = web.AppRunner(server.application(token), access_log=None)
-        try:
-            await runner.setup()
-            port = await _listen(runner, plan.settings.port)
-            reader.start()
-            yield f"http://{HOST}:{port}/{token}/"
-        finally:
-            await runner.cleanup()
-            index.close()
-            if reader.ident is not None:
-                await asyncio.to_thread(reader.join)
-            await asyncio.to_thread(annotating.close)
+    index = ChainIndex()
+    server = ReviewServer(str(plan.place.source), index, annotating, guidelines)
+    reader = Thread(target=_read, args=(plan, index, server), name="cai review", daemon=True)
+    runner = web.AppRunner(server.application(token), access_log=None)
+    try:
+        await runner.setup()
+        port = await _listen(runner, plan.settings.port)
+        reader.start()
+        yield f"http://{HOST}:{port}/{token}/"
+    finally:
+        await runner.cleanup()
+        index.close()
+        if reader.ident is not None:
+            await asyncio.to_thread(reader.join)
+        await asyncio.to_thread(annotating.close)
 
 
 async def _listen(runner: web.AppRunner, wanted: int) -> int:
