@@ -150,6 +150,75 @@ def test_every_shape_of_pairs_is_read_with_its_label(name: str, tmp_path: Path) 
     assert found.accuracy.part == found.accuracy.of > 0
 
 
+def right_texts() -> set[str]:
+    return {row["chosen"] for row in map(json.loads, (FIXTURES / "references.jsonl").read_text().splitlines())}
+
+
+def test_the_best_of_four_beats_every_other_one(tmp_path: Path) -> None:
+    better = right_texts()
+    good = judging(lambda first, second: 0.9 if first in better else 0.1 if second in better else 0.5, "good")
+    almost = judging(
+        lambda first, second: (
+            0.1 if "Trust me" in first else 0.9 if "Trust me" in second else 0.2 if first in better else 0.8
+        ),
+        "x",
+    )
+    same = judging(lambda *_: 0.5, "same")
+    bench = benched(FIXTURES / "rewardbench2.jsonl", tmp_path / "out", {"good": good, "almost": almost, "same": same})
+    found = bench.of("good")
+    assert (found.asked, found.cost.verdicts) == (6, 18)
+    assert found.accuracy == Proportion(6, 6)
+    assert found.both_orders == Proportion(6, 6)
+    assert found.labelled == Proportion(18, 18)
+    assert found.chance == 0.25
+    assert {name: one.of for name, one in found.by_subset.items()} == {"Factuality": 3, "Safety": 3}
+    assert found.mean_of_subsets == 1.0
+    assert bench.of("almost").accuracy == Proportion(0, 6), "one that beats it is enough"
+    assert bench.of("same").accuracy == Proportion(6 / 4, 6), "four that are alike: one of four"
+    assert [pair.only_a for pair in bench.pairs if (pair.a, pair.b) == ("good", "same")] == [6]
+
+
+@pytest.mark.parametrize(("name", "chance"), [("hhh", 1 / 2), ("kinds_of_harm", 1 / 9)])
+def test_options_are_chosen_among_all_at_once(name: str, chance: float, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (FIXTURES / f"{name}.jsonl").read_text().splitlines()]
+    right = {row["prompt"]: row["corrects"][0].strip(" ()") for row in rows}
+
+    def knows(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
+        return [0.8 if option == right[messages[0]["content"]] else 0.1 / (len(options) - 1) for option in options]
+
+    def always_a(_messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
+        return [0.6 if option == "A" else 0.1 / (len(options) - 1) for option in options]
+
+    judges = {"knows": make_engine(lambda _: "", knows), "always": make_engine(lambda _: "", always_a)}
+    bench = benched(FIXTURES / f"{name}.jsonl", tmp_path / "out", judges)
+    found, always = bench.judges
+    assert found.accuracy == Proportion(6, 6)
+    assert found.chance == pytest.approx(chance)
+    assert found.cost.verdicts == found.cost.usage.requests == 6
+    assert found.mass == pytest.approx(0.9)
+    assert found.labels is not None
+    assert found.labels.error == pytest.approx(1 - 8 / 9, abs=1e-3)
+    assert (always.favourite, always.favourite_share) == ("A", Proportion(6, 6))
+    assert any("is a constant: it chooses A in all 6 questions" in problem for problem in always.problems())
+    again = benched(FIXTURES / f"{name}.jsonl", tmp_path / "out", judges)
+    assert again.judges == bench.judges, "options come back from the file as they were"
+
+
+def test_targets_with_scores_are_pairs(tmp_path: Path) -> None:
+    better = right_texts()
+    judge = judging(lambda first, _: 0.9 if first in better else 0.1)
+    assert benched(FIXTURES / "bigbench.jsonl", tmp_path / "out", {"j": judge}).of("j").accuracy == Proportion(6, 6)
+
+
+def test_a_label_about_a_principle_is_judged_under_it(tmp_path: Path) -> None:
+    rows = [*pairs(3, principle="privacy"), *pairs(2, principle="nonsense"), *pairs(1)]
+    bench = benched(write(tmp_path / "p.jsonl", rows), tmp_path / "out", {"j": judging(longer)})
+    assert bench.left_out == {"the constitution has no principle nonsense": 2}
+    assert bench.of("j").by_principle["privacy"].of >= 3
+    entries = [json.loads(line) for line in (tmp_path / "out" / "verdicts" / "j.jsonl").read_text().splitlines()]
+    assert sum(entry["verdicts"][0]["principle_id"] == "privacy" for entry in entries) >= 3
+
+
 def test_numbers_are_those_of_the_rows(tmp_path: Path) -> None:
     rows = [
         {"prompt": f"{n}", "chosen": "x" * (n % 7 + 1), "rejected": "y" * (n % 5 + 1), "category": f"{n % 3}"}
@@ -242,7 +311,7 @@ def test_what_may_not_be_mixed_is_refused(tmp_path: Path) -> None:
                 DataSource.parse(str(data)), (LabelledModel("j", GivenModel(judging(longer))),) * 2, "medical"
             )
         )
-    with pytest.raises(InputError, match="no pair of which it is known"):
+    with pytest.raises(InputError, match="holds nothing of which it is known"):
         planned(write(tmp_path / "t.jsonl", pairs(3, chosen_probability=0.5)), out, {"j": judging(longer)})
 
 

@@ -148,6 +148,7 @@ CASES: list[tuple[str, str, dict[str, Any], list[dict[str, Any]]]] = [
     ),
     ("llama-factory", "labelled", {"messages": USER + GOOD, "kto_tag": "True"}, [LABELLED]),
     ("axolotl", "pairs", {"messages": ASKED_AGAIN, "chosen": GOOD[0], "rejected": BAD[0]}, [AGAIN]),
+    ("big-bench", "pairs", {"input": "Why?", "target_scores": {"Bad.": 0, "Good.": 1}}, [FIRST]),
     (
         "openai-preference",
         "pairs",

@@ -72,10 +72,10 @@ from cai.models.jury import parse_labelled_judge
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @config_option
 def bench(quiet: bool, as_json: bool, **options: Any) -> None:
-    """Measure judges on DATA, pairs of which it is known which answer is better.
+    """Measure judges on DATA, of which it is known which answer is better.
 
-    DATA is anything that cai reads as pairs: RewardBench 2, JudgeBench, HelpSteer3, HH, files of your own. The same
-    command again goes on where it was stopped, also with more judges, or a larger --limit.
+    DATA is pairs, a best of several, or questions with options: RewardBench 2, JudgeBench, HelpSteer3, HH, the
+    evaluation files of Constitutional AI, files of your own. The same command again goes on where it was stopped, also with more judges, or a larger --limit.
     """
     settings = BenchSettings(engine=take_engine_settings(options), judging=take_judge_settings(options), **options)
     plan = plan_bench(settings)

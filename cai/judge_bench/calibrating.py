@@ -10,7 +10,7 @@ from cai.core.identity import draw, fingerprint
 from cai.core.reliability import reliability
 from cai.core.shares import FEWEST
 from cai.judge_bench.items import LabelledItem
-from cai.judge_bench.measuring import Answered, label_points
+from cai.judge_bench.measuring import Answered, label_points, pairwise
 from cai.judge_bench.records import BenchEntry
 from cai.method.jury import votes_of
 from cai.method.label_calibration import JudgeCalibration, Votes, fit_weights, weighed
@@ -21,7 +21,8 @@ def calibrate_labels(
     entries: Answered, judges: tuple[str, ...], asked: dict[str, str], seed: int
 ) -> JudgeCalibration | None:
     """Return the calibration of a judge; None where a half has fewer than `FEWEST` labels."""
-    fitted, tested = ([one for one in entries if _is_fitted(one[0], seed) is half] for half in (True, False))
+    pairs = [pair for item, entry in entries for pair in pairwise(item, entry)]
+    fitted, tested = ([one for one in pairs if _is_fitted(one[0], seed) is half] for half in (True, False))
     labels = [(votes, item.target) for item, entry in fitted if (votes := entry_votes(entry))]
     left = [(votes, item, entry) for item, entry in tested if (votes := entry_votes(entry))]
     if min(len(labels), len(left)) < FEWEST:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean, median
 
@@ -34,14 +34,18 @@ Answered = Sequence[tuple[LabelledItem, BenchEntry]]
 def measure_judge(items: Sequence[LabelledItem], answers: JudgeAnswers) -> JudgeMeasures:
     """Return what a judge is worth on the items."""
     entries = [(item, answers.entries[item.id]) for item in items if item.id in answers.entries]
-    clear = [(item, entry) for item, entry in entries if not item.is_tie]
-    scores = [(item, score) for item, entry in clear if (score := item_score(item, entry)) is not None]
+    compared = [pair for item, entry in entries for pair in pairwise(item, entry)]
+    clear = [(item, entry) for item, entry in compared if not item.is_tie]
+    answered = [(item, score) for item, entry in entries if (score := item_score(item, entry)) is not None]
+    scores = [(item, score) for item, score in answered if not item.is_tie]
+    chosen = [item.answers[_likeliest(entry.options)[0]] for item, entry in entries if entry.options]
     verdicts = [(item, verdict) for item, entry in entries for verdict in entry.verdicts]
     shown = [verdict for _, verdict in verdicts if verdict.first is not None and verdict.second is not None]
     winners = [place for verdict in shown if (place := _winning_place(verdict)) is not None]
     labels = [(item, combine(entry.verdicts).probability) for item, entry in clear]
     decided = [(item, probability) for item, probability in labels if probability is not None]
     masses = [mass for _, one in verdicts for mass in (one.first_mass, one.second_mass) if mass is not None]
+    masses += [entry.mass for _, entry in entries if entry.mass is not None]
     juries = [verdict for _, verdict in verdicts if verdict.jurors]
     longer, own = _longer(clear), _own(clear, (answers.label, *answers.judges))
     failures = [answers.failures[item.id] for item in items if item.id in answers.failures]
@@ -50,22 +54,25 @@ def measure_judge(items: Sequence[LabelledItem], answers: JudgeAnswers) -> Judge
         judge=" and ".join(answers.judges),
         how=answers.how,
         asked=len(items),
-        answered=sum(entry.probability is not None for _, entry in entries),
+        answered=len(answered),
         failed=len(failures),
         accuracy=_share(score for _, score in scores),
-        both_orders=_both_orders(clear),
+        both_orders=_both_orders([(item, entry) for item, entry in entries if not item.is_tie]),
         labelled=Proportion(len(decided), len(clear)),
         label_accuracy=_share(_points(probability, item.target) for item, probability in decided),
         position=Proportion(len(winners), len(shown)),
         first_place=winners.count(0),
         disagreement=Proportion(sum(map(disagree, juries)), len(juries)),
-        constant=len(winners) == len(shown) > 1 and len(set(winners)) == 1,
+        constant=(len(winners) == len(shown) > 1 and len(set(winners)) == 1) or len(chosen) > 1 == len(set(chosen)),
+        chance=fmean(item.chance for item, _ in scores) if scores else 0.5,
+        favourite=Counter(chosen).most_common(1)[0][0] if chosen else None,
+        favourite_share=Proportion(max(Counter(chosen).values(), default=0), len(chosen)),
         longer=longer[0],
         longer_by_label=longer[1],
         own=own[0],
         own_by_label=own[1],
-        ties=_ties([(item, entry) for item, entry in entries if item.is_tie]),
-        labels=reliability(label_points(entries)),
+        ties=_ties([(item, entry) for item, entry in compared if item.is_tie]),
+        labels=reliability([*label_points(compared), *_option_points(entries)]),
         mass=steady(median(masses)) if masses else None,
         by_subset=_by_subset(scores),
         by_principle=_by_principle([(item, one) for item, one in verdicts if not item.is_tie]),
@@ -87,11 +94,51 @@ def compare_judges(items: Sequence[LabelledItem], answers: Sequence[JudgeAnswers
     return tuple(_paired(names[a], names[b], scores[a], scores[b]) for a, b in places)
 
 
+def pairwise(item: LabelledItem, entry: BenchEntry) -> list[tuple[LabelledItem, BenchEntry]]:
+    """Return an item and what was said of it as pairs, each right answer beside each other one; none of options."""
+    if len(item.answers) == 2 and not item.options:
+        return [(item, entry)]
+    pairs = []
+    for comparison in item.comparisons:
+        sources = comparison.a_source, comparison.b_source
+        verdicts = tuple(one for one in entry.verdicts if (one.a_source, one.b_source) == sources)
+        places = [int(name.rpartition(":")[2]) for name in sources]
+        answers = tuple(item.answers[place] for place in places)
+        models = tuple(item.models[place] for place in places)
+        pair = replace(item, answers=answers, models=models, right=1)
+        pairs.append((pair, replace(entry, verdicts=verdicts)))
+    return pairs
+
+
 def item_score(item: LabelledItem, entry: BenchEntry | None) -> float | None:
-    """Return 1 where the judge prefers the answer that the label does, 0 where the other, one half where neither."""
-    if entry is None or entry.probability is None:
+    """Return 1 where the judge prefers the answer that the label does, 0 where another, a share where it knows neither.
+
+    Of several answers it is right where every right one beats every other one; where the one right answer is alike with
+    others, it counts as one of so many, as RewardBench 2 counts ratings that tie (arXiv 2506.01937).
+    """
+    if entry is None:
         return None
-    return _points(entry.probability, item.target)
+    if item.options:
+        best = _likeliest(entry.options)
+        return sum(place < item.right for place in best) / len(best) if best else None
+    found = [pair_entry.probability for _, pair_entry in pairwise(item, entry)]
+    known = [_points(probability, item.target) for probability in found if probability is not None]
+    if not found or len(known) < len(found):
+        return None
+    return 0.0 if 0.0 in known else 1 / (1 + known.count(0.5))
+
+
+def _likeliest(options: Sequence[float]) -> list[int]:
+    return [place for place, probability in enumerate(options) if probability == max(options)]
+
+
+def _option_points(entries: Answered) -> list[tuple[float, float]]:
+    """Return how sure the judge is of the option that it chooses, and whether that is right."""
+    return [
+        (max(entry.options), score)
+        for item, entry in entries
+        if entry.options and (score := item_score(item, entry)) is not None
+    ]
 
 
 def label_points(entries: Answered) -> list[tuple[float, float]]:
@@ -133,12 +180,17 @@ def _winning_place(verdict: Verdict) -> int | None:
 def _both_orders(entries: Answered) -> Proportion:
     right = asked = 0
     for item, entry in entries:
-        orders = [(one.first, one.second) for one in entry.verdicts if one.first is not None and one.second is not None]
-        if orders:
+        pairs = [_orders(pair) for _, pair in pairwise(item, entry)]
+        if pairs and all(pairs):
             asked += 1
-            means = [fmean(order) for order in zip(*orders, strict=True)]
-            right += all(_points(mean, item.target) == 1.0 for mean in means)
+            right += all(_points(mean, item.target) == 1.0 for orders in pairs for mean in orders)
     return Proportion(right, asked)
+
+
+def _orders(entry: BenchEntry) -> list[float]:
+    """Return the mean of the principles in either order; nothing where an order was not asked."""
+    both = [(one.first, one.second) for one in entry.verdicts if one.first is not None and one.second is not None]
+    return [fmean(order) for order in zip(*both, strict=True)]
 
 
 def _longer(entries: Answered) -> tuple[Proportion, Proportion]:
@@ -198,7 +250,7 @@ def _cost(entries: Sequence[BenchEntry]) -> JudgeCost:
         usage += entry.usage
         busy += max(0.0, entry.ended - max(entry.began, until))
         until = max(until, entry.ended)
-    return JudgeCost(sum(len(entry.verdicts) for entry in entries), usage, round(busy, 3))
+    return JudgeCost(sum(len(entry.verdicts) + bool(entry.options) for entry in entries), usage, round(busy, 3))
 
 
 def _paired(a: str, b: str, of_a: Mapping[str, float], of_b: Mapping[str, float]) -> PairedJudges:

@@ -44,7 +44,7 @@ def summary_line(bench: JudgeBench) -> str:
     of = f" of {bench.found:,}" if bench.items < bench.found else ""
     left = "".join(f"; left out: {cause} ({count:,})" for cause, count in bench.left_out.items())
     constitution = " ".join(bench.constitution.split(" ")[:2])
-    return f"{bench.items:,}{of} labelled pairs, judged under {constitution}{left}"
+    return f"{bench.items:,}{of} labelled items, judged under {constitution}{left}"
 
 
 def bench_page(bench: JudgeBench) -> str:
@@ -83,6 +83,10 @@ def _position(judge: JudgeMeasures) -> str:
         return ""
     of_them = f"; {judge.first_place:,} times the first" if judge.position.part else ""
     return f"{_share(judge.position)}{of_them}"
+
+
+def _favourite(judge: JudgeMeasures) -> str:
+    return "" if judge.favourite is None else f"{judge.favourite}: {_share(judge.favourite_share)}"
 
 
 def _abstained(judge: JudgeMeasures) -> str:
@@ -131,11 +135,13 @@ _LINES: Sequence[tuple[str, Callable[[JudgeMeasures], str]]] = (
     ("asked otherwise", lambda judge: judge.how),
     ("answered", lambda judge: f"{judge.answered:,} of {judge.asked:,}"),
     ("accuracy", lambda judge: _share(judge.accuracy)),
+    ("by guessing", lambda judge: "" if judge.chance == 0.5 else f"{100 * judge.chance:.1f}"),
     ("accuracy, mean of subsets", _subsets),
     ("right in both orders", lambda judge: _share(judge.both_orders)),
     ("labelled", lambda judge: _share(judge.labelled)),
     ("labels right", lambda judge: _share(judge.label_accuracy)),
     ("the same place won", _position),
+    ("the same option chosen", _favourite),
     ("jurors disagree", lambda judge: _share(judge.disagreement)),
     ("verdicts that abstain", _abstained),
     ("labels: calibration error / Brier", _calibration),

@@ -8,9 +8,9 @@ from cai import __version__
 from cai.constitution import Constitution, load_constitution
 from cai.core.errors import InputError, UsageError
 from cai.core.settings import plain
-from cai.data.examples.opening import open_examples
 from cai.data.finding import printable
-from cai.judge_bench.items import BESIDE, LabelledItems, read_items
+from cai.judge_bench.items import LabelledItems
+from cai.judge_bench.reading import read_items
 from cai.judge_bench.settings import BenchSettings, JudgeVariant
 from cai.method.judge import JudgeConfiguration
 from cai.method.settings import JudgeSettings
@@ -87,7 +87,14 @@ def plan_bench(settings: BenchSettings) -> BenchPlan:
             f"{settings.data} is a run, whose labels are its judge's own; give pairs that people labelled, or whose "
             "better answer is known."
         )
-    examples = open_examples(settings.data, "pairs", split=settings.split, shape=settings.shape)
+    data, remarks = read_items(
+        settings.data,
+        [principle.id for principle in constitution.principles],
+        settings.limit,
+        settings.seed,
+        split=settings.split,
+        shape=settings.shape,
+    )
     configuration = JudgeConfiguration.load(
         constitution,
         templates,
@@ -104,15 +111,9 @@ def plan_bench(settings: BenchSettings) -> BenchPlan:
         settings=settings,
         constitution=constitution,
         templates=templates,
-        data=read_items(
-            examples.examples(BESIDE),
-            [principle.id for principle in constitution.principles],
-            settings.limit,
-            settings.seed,
-            str(settings.data),
-        ),
+        data=data,
         judges=judges,
-        remarks=tuple(examples.remarks),
+        remarks=remarks,
         out=settings.out if settings.out is not None else Path("judge-benches") / name,
     )
 

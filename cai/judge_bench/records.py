@@ -12,7 +12,7 @@ from cai.method.verdicts import mean_of_orders
 class BenchEntry:
     """What one judge said of one item, in the frame of its first answer; `began` and `ended` are seconds since 1970.
 
-    Without a verdict no principle of the constitution applies to the item.
+    Without a verdict or options no principle of the constitution applies to the item.
     """
 
     id: str
@@ -23,6 +23,10 @@ class BenchEntry:
     """The verdicts that could not be had."""
     began: float
     ended: float
+    options: tuple[float, ...] = ()
+    """Of a question with options, how likely the judge finds each answer of the item; they sum to 1."""
+    mass: float | None = None
+    """What the options weigh together before they are normalised."""
 
     @property
     def probability(self) -> float | None:
@@ -47,5 +51,6 @@ def read_entry(value: dict[str, Any]) -> BenchEntry:
             "verdicts": tuple(map(read_verdict, value["verdicts"])),
             "usage": Usage(**value["usage"]),
             "failed": read_part_failures(value["failed"]),
+            "options": tuple(value["options"]),
         }
     )

@@ -55,7 +55,8 @@ class JudgeMeasures:
     the first. `disagreement` is in how many verdicts of a jury two jurors prefer different answers. `longer` is how
     often the longer answer is preferred, `longer_by_label` how often by the labels; `own` and `own_by_label` likewise
     where one of two answers is the judge's. `labels` says whether soft labels mean what they say, `mass` is what the
-    letters weigh (median). `abstained` counts verdicts by reason, `failures` what failed.
+    letters weigh (median). `chance` is the accuracy of one who guesses, `favourite` the option that is chosen most.
+    `abstained` counts verdicts by reason, `failures` what failed.
     """
 
     label: str
@@ -71,6 +72,9 @@ class JudgeMeasures:
     position: Proportion
     first_place: int
     constant: bool
+    chance: float
+    favourite: str | None
+    favourite_share: Proportion
     disagreement: Proportion
     longer: Proportion
     longer_by_label: Proportion
@@ -100,21 +104,21 @@ class JudgeMeasures:
             return (f"{self.label} answered nothing",)
         if self.constant:
             place = "first" if self.first_place else "second"
-            found.append(
-                f"{self.label} is a constant: it prefers the {place} answer whatever it is shown, in all "
-                f"{self.position.of:,} pairs and both orders"
-            )
+            what = f"prefers the {place} answer whatever it is shown, in all {self.position.of:,} pairs and both orders"
+            if self.favourite is not None:
+                what = f"chooses {self.favourite} in all {self.favourite_share.of:,} questions"
+            found.append(f"{self.label} is a constant: it {what}")
         elif self.position.of >= FEWEST and 2 * self.position.part >= self.position.of:
             found.append(
                 f"{self.label} sees positions, not answers: the same place won in {self.position.part:,.0f} of "
                 f"{self.position.of:,} pairs that it was shown both ways"
             )
-        if accuracy is not None and self.accuracy.of >= FEWEST and accuracy.high < 0.5:
+        if accuracy is not None and self.accuracy.of >= FEWEST and accuracy.high < self.chance:
             found.append(
                 f"{self.label} is right less often than one who guesses: {self.accuracy.part:g} of "
                 f"{self.accuracy.of:,}; are the labels, or the constitution, the wrong way round?"
             )
-        elif accuracy is not None and self.accuracy.of >= FEWEST and accuracy.low <= 0.5 and not self.constant:
+        elif accuracy is not None and self.accuracy.of >= FEWEST and accuracy.low <= self.chance and not self.constant:
             found.append(
                 f"{self.label} cannot be told from one that guesses: right on {self.accuracy.part:g} of "
                 f"{self.accuracy.of:,}"

@@ -74,6 +74,14 @@ def _is_list_of_texts(row: Row) -> bool:
     return isinstance(chosen, list) and bool(chosen) and all(isinstance(answer, str) for answer in chosen)
 
 
+def _bigbench(row: Row) -> Iterator[Canonical]:
+    """Yield the targets of a task as answers, each with its score; of the HHH files 1 is right and 0 is wrong."""
+    targets = row.get("target_scores")
+    if not isinstance(targets, dict):
+        raise BadRowError("the target_scores are no object of answers with scores")
+    yield {"answers": [{"text": answer, "score": score} for answer, score in targets.items()]}
+
+
 RANKED = (
     Shape(
         "rewardbench-2",
@@ -101,6 +109,14 @@ RANKED = (
         _nectar_prompt,
         _nectar,
         form=_is_nectar,
+    ),
+    Shape(
+        "big-bench",
+        "BIG-bench's answers with scores",
+        ("input", "target_scores"),
+        ("answers",),
+        lambda row: row.get("input"),
+        _bigbench,
     ),
     Shape(
         "distilabel",
