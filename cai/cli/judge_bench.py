@@ -75,7 +75,8 @@ def bench(quiet: bool, as_json: bool, **options: Any) -> None:
     """Measure judges on DATA, of which it is known which answer is better.
 
     DATA is pairs, a best of several, or questions with options: RewardBench 2, JudgeBench, HelpSteer3, HH, the
-    evaluation files of Constitutional AI, files of your own. The same command again goes on where it was stopped, also with more judges, or a larger --limit.
+    evaluation files of Constitutional AI, files of your own. The same command again goes on where it was stopped, also
+    with more judges, or a larger --limit.
     """
     settings = BenchSettings(engine=take_engine_settings(options), judging=take_judge_settings(options), **options)
     plan = plan_bench(settings)
