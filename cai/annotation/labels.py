@@ -6,31 +6,23 @@ are corrected by labels of items that were drawn at random alone; training takes
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from cai.annotation.items import item_key
 from cai.annotation.kinds import OVERALL, EditAnswer
-from cai.annotation.places import AnnotatedPlace
+from cai.annotation.places import AnnotatedPlace, find_place
 from cai.annotation.reading import CountingAnnotations, what_counts
 from cai.annotation.store import AnnotationStore, StoredAnnotations
 from cai.annotation.votes import JointDecision, by_thing, decide, votes_of
+from cai.core.addresses import DataSource
+from cai.core.errors import UsageError
 from cai.core.identity import fingerprint
-from cai.core.records import Message
+from cai.core.records import Message, Prompt, Provenance, Row, Trace, Usage
+from cai.data.export.people import Labels, PairLabel
+from cai.rundir.origin import location
 
 Turns = Sequence[Message]
-
-
-@dataclass(frozen=True, slots=True)
-class PairLabel:
-    """What people said of two answers: how likely the first is the better, by so many votes.
-
-    A tie is half a vote for each. Where they were `settled`, one adjudication said it.
-    """
-
-    probability: float
-    votes: int
-    settled: bool
 
 
 class AnswerLabels:
@@ -39,6 +31,7 @@ class AnswerLabels:
     def __init__(self, stored: StoredAnnotations) -> None:
         """Combine what counts."""
         self.remarks = stored.remarks
+        self._items = stored.items
         self._said = what_counts(stored)
         self._edits = self._said.by_item("edit")
         self._decided: dict[str, Mapping[str, JointDecision]] = {}
@@ -91,13 +84,29 @@ class AnswerLabels:
             return float(found.value)
         return sum(int(value) * count for value, count in found.votes.items()) / found.votes.total()
 
-    def edits(self, messages: Turns, text: str) -> tuple[tuple[str, str], ...]:
-        """Return what people wrote in the place of an answer, by whom."""
+    def edits(self, messages: Turns, text: str) -> tuple[str, ...]:
+        """Return what people wrote in the place of an answer, each annotator's last."""
         return tuple(
-            (annotation.annotator, annotation.answer.text)
+            annotation.answer.text
             for annotation in self._edits.get(item_key("answer", messages, [text]), ())
             if isinstance(annotation.answer, EditAnswer)
         )
+
+    def rows(self) -> Iterator[Row]:
+        """Yield what people spoke of that is in no row (feedback), a row a prompt, its answers as samples."""
+        texts: dict[str, dict[str, str | None]] = {}
+        prompts: dict[str, Prompt] = {}
+        for item in self._items:
+            prompts.setdefault(item.prompt_id, Prompt(item.prompt_id, len(prompts), item.messages, item.tags))
+            found = texts.setdefault(item.prompt_id, {})
+            for answer in item.answers:
+                found.setdefault(answer.text, answer.model)
+        for name, prompt in prompts.items():
+            traces = tuple(
+                Trace(sample, 0, text, (), text, truncated=False, model=model)
+                for sample, (text, model) in enumerate(texts[name].items())
+            )
+            yield Row(prompt, traces, (), Usage(), _NOBODYS)
 
     def _of(self, kind: str) -> Mapping[str, JointDecision]:
         """Return what was decided of each item in a kind, as a whole."""
@@ -107,12 +116,24 @@ class AnswerLabels:
         return self._decided[kind]
 
 
+_NOBODYS = Provenance("", "", "", "", "", "", "", 0, 0)
 _WHOLE = (OVERALL, "thumb", "rating")
 
 
 def read_labels(place: AnnotatedPlace) -> AnswerLabels:
     """Return what people said of a place; raises InputError when that cannot be read."""
     return AnswerLabels(AnnotationStore(place).read())
+
+
+def labels_for_export(directory: Path, labels: Labels) -> AnswerLabels:
+    """Return what people said of a run, to be given to its export.
+
+    Raises UsageError when their labels are asked for and there are none, InputError when they cannot be read.
+    """
+    people = read_labels(find_place(DataSource.parse(str(directory))))
+    if labels != "judge" and not len(people):
+        raise UsageError(f"--labels {labels} needs people's labels, and nobody annotated {location(directory)} yet")
+    return people
 
 
 def _is_first(a: str, b: str) -> bool:

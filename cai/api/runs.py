@@ -83,6 +83,7 @@ class RunDirectory:
         reasoning: bool = False,
         pairs: Literal["all", "best-worst", "adjacent"] = "all",
         select: Literal["final", "judge", "gates", "rubric", "reward", "random"] | None = None,
+        labels: Literal["judge", "human", "both"] = "judge",
         test_share: float = 0.05,
         quality: str = "default",
         push_to_hub: str | None = None,
@@ -97,19 +98,24 @@ class RunDirectory:
         what the model thought before them, in the field `thinking`. `pairs` are all that a judge decided, or of each
         prompt's ranking the best answer against the worst, or each against the next. `select` chooses one SFT answer
         of each prompt among all its responses and revisions (`final`: the final text of every sample; None: as the run
-        was made). `quality` is `default`, `strict`, `none` or a YAML file: which filters leave out, clean or list
-        examples. All that is left out, cleaned or listed is in `quality/ledger.parquet`. `generate` and `judge` export
-        at their end, without options.
+        was made). `labels` are the judge's, or people's (`human`: nothing that they did not label), or
+        people's where there are some (`both`); then `labelled/` has their thumbs and `scored/` their ratings.
+        `quality` is `default`, `strict`, `none` or a YAML file: which filters leave out, clean or list examples. All
+        that is left out, cleaned or listed is in `quality/ledger.parquet`. `generate` and `judge` export at their end,
+        without options.
         `push_to_hub` names a dataset of the Hugging Face hub that all but the ledger is sent to, private unless
         `public`, with the token of `hf auth login` or HF_TOKEN.
         Raises RunError when another process exports the run, UsageError where there is no token, StoreError when the
         disk or the hub refuses.
         """
+        from cai.annotation.labels import labels_for_export  # noqa: PLC0415
         from cai.data.export import ExportOptions, export_run  # noqa: PLC0415  (Arrow, which a reader may not need)
         from cai.data.export.hub import hub_target  # noqa: PLC0415
         from cai.data.quality import load_quality  # noqa: PLC0415
 
-        options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality), select)
+        people = labels_for_export(self.path, labels)
+        made = load_quality(quality)
+        options = ExportOptions(all_revisions, test_share, reasoning, pairs, made, select, labels, people)
         hub = None if push_to_hub is None else hub_target(push_to_hub, public=public)
         return export_run(self.path, options, format, hub=hub)
 
@@ -137,6 +143,7 @@ class RunDirectory:
         reasoning: bool = False,
         pairs: Literal["all", "best-worst", "adjacent"] = "all",
         select: Literal["final", "judge", "gates", "rubric", "reward", "random"] | None = None,
+        labels: Literal["judge", "human", "both"] = "judge",
         test_share: float = 0.05,
         quality: str = "default",
     ) -> "Dataset":
@@ -147,6 +154,7 @@ class RunDirectory:
         first, each with its `text`, `rank` and `score`. The others say where an example comes from.
         `split` is the part to return (None: all, in the rows' order); the options are those of `export`.
         """
+        from cai.annotation.labels import labels_for_export  # noqa: PLC0415
         from cai.data.export import ExportOptions, dataset  # noqa: PLC0415
         from cai.data.export.datasets import DATASETS  # noqa: PLC0415
         from cai.data.quality import load_quality  # noqa: PLC0415
@@ -155,7 +163,9 @@ class RunDirectory:
             named = repr(name) if split is None else f"{name!r} with a split {split!r}"
             kinds, splits = ", ".join(DATASETS), " and ".join(SPLITS)
             raise UsageError(f"there is no dataset {named}; there are {kinds}, with the splits {splits}")
-        options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality), select)
+        people = labels_for_export(self.path, labels)
+        made = load_quality(quality)
+        options = ExportOptions(all_revisions, test_share, reasoning, pairs, made, select, labels, people)
         return dataset(self._reader, name, options, split=split)
 
 

@@ -10,7 +10,7 @@ from cai.check.directory import CheckDirectory
 from cai.check.plan import DataCheckPlan, open_fluency
 from cai.check.results import SHOWN, DataCheck, FilterFindings, filter_counts
 from cai.data.examples.tables import Example
-from cai.data.export.datasets import DATASETS, ExampleMaker
+from cai.data.export.datasets import ExampleMaker, names_for
 from cai.data.export.summary import ExportOptions
 from cai.data.quality import CHOSEN, COMPLETION, REJECTED, Item, LedgerEntry, Quality, QualityPass, Record
 from cai.data.rows import BrokenRow
@@ -104,7 +104,7 @@ def _filtered(plan: DataCheckPlan, record: Record) -> Iterator[Example | BrokenR
 def _filter_run(run: RunReader, quality: Quality, record: Record) -> None:
     """Record what an export of the run would leave out, clean and report: filters know more of rows than of pairs."""
     options = ExportOptions(quality=quality)
-    makers = [ExampleMaker.of_run(run, name, options, record) for name in DATASETS]
+    makers = [ExampleMaker.of_run(run, name, options, record) for name in names_for(options)]
     for row in run.rows():
         for maker in makers:
             for _ in maker.examples(row):

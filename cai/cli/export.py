@@ -6,10 +6,11 @@ from typing import Literal
 
 import click
 
+from cai.annotation.labels import labels_for_export
 from cai.cli.options import EXISTING_RUN
 from cai.cli.screen import Screen
 from cai.cli.tables import print_export
-from cai.cli.terminal import print_json
+from cai.cli.terminal import print_json, remark
 from cai.data.export import ExportOptions, export_run
 from cai.data.export.hub import hub_target
 from cai.data.export.layouts.placing import FORMATS, TRL
@@ -42,6 +43,13 @@ from cai.data.quality import load_quality
     help="Choose one SFT answer a prompt; final: the last of every sample (default: as the run was made).",
 )
 @click.option(
+    "--labels",
+    type=click.Choice(["judge", "human", "both"]),
+    default="judge",
+    show_default=True,
+    help="Whose labels: the judge's; what people said and nothing else; or people's where there are some.",
+)
+@click.option(
     "--test-share",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.05,
@@ -69,6 +77,7 @@ def export(
     reasoning: bool,
     pairs: Literal["all", "best-worst", "adjacent"],
     select: Literal["final", "judge", "gates", "rubric", "reward", "random"] | None,
+    labels: Literal["judge", "human", "both"],
     test_share: float,
     quality: str,
     push_to_hub: str | None,
@@ -76,9 +85,12 @@ def export(
     as_json: bool,
 ) -> None:
     """Write a run's SFT, preference and ranking datasets, as TRL or another tool reads them."""
-    options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality), select)
+    people = labels_for_export(run, labels)
+    options = ExportOptions(all_revisions, test_share, reasoning, pairs, load_quality(quality), select, labels, people)
     hub = None if push_to_hub is None else hub_target(push_to_hub, public=public)
     summary = export_run(run, options, format, hub=hub)
+    for line in people.remarks:
+        remark(line)
     if as_json:
         print_json(dataclasses.asdict(summary))
     else:

@@ -1,6 +1,7 @@
 """What is known of a judge: its test on known pairs, its gates beside the oracle, its shares beside people's labels."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -9,6 +10,9 @@ from cai.cli.screen import shown
 from cai.core.corrected import NOT_VALIDATED, CorrectedShare
 from cai.evaluate.results import Calibration, Evaluation
 from cai.method.judge_check import JudgeCheck
+
+if TYPE_CHECKING:
+    from cai.data.export import ExportSummary
 
 _HEADINGS = {
     "Brier score": "Brier",
@@ -41,6 +45,20 @@ def calibration_table(parts: Sequence[Calibration]) -> Table:
         name = "all principles" if part.principle_id is None else f"{part.principle_id} ({part.kind})"
         table.add_row(shown(name), f"{part.gates:,}", *cells)
     return table
+
+
+def print_adherence(console: Console, export: "ExportSummary") -> None:
+    """Print how often responses kept principles, by the gates and as people's labels correct that."""
+    if not export.adherence:
+        return
+    kept = "; ".join(f"{name} {value.told}" for name, value in export.adherence.items())
+    console.print(f"kept by responses, by the gates: {kept}")
+    by_people = [
+        f"{name} {value.corrected.told}"
+        for name, value in export.adherence.items()
+        if value.corrected is not None and value.corrected.value is not None
+    ]
+    console.print(f"corrected by people's labels: {'; '.join(by_people) or NOT_VALIDATED}")
 
 
 def print_corrected(console: Console, evaluation: Evaluation) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from cai.cli.judge_tables import calibration_table, print_corrected, print_judge_check
+from cai.cli.judge_tables import calibration_table, print_adherence, print_corrected, print_judge_check
 from cai.cli.screen import assembled, shown
 from cai.core.counts import counted
 from cai.core.shares import is_enough
@@ -89,7 +89,11 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
     console.print(
         f"sft: {export.sft.train:,} train + {export.sft.test:,} test · "
         f"preference: {export.preference.train:,} train + {export.preference.test:,} test"
-        + (f" · ranking: {export.ranking.train:,} train + {export.ranking.test:,} test" if export.ranking.size else "")
+        + "".join(
+            f" · {name}: {counts.train:,} train + {counts.test:,} test"
+            for name, counts in (("ranking", export.ranking), ("labelled", export.labelled), ("scored", export.scored))
+            if counts.size
+        )
     )
     for title, reasons in (
         ("judgements that abstained", export.abstentions),
@@ -114,9 +118,7 @@ def print_export(console: Console, run: Path, export: "ExportSummary") -> None:
     if export.reasoning:
         told = ", ".join(f"{stage} {count:,}" for stage, count in export.reasoning.items())
         console.print(f"thoughts in the rows (cai export --reasoning has those of answers): {told}")
-    if export.adherence:
-        kept = "; ".join(f"{name} {value.told}" for name, value in export.adherence.items())
-        console.print(f"kept by responses, by the gates: {kept}")
+    print_adherence(console, export)
     for line in export.explanations:
         console.print(shown(line), style="yellow", soft_wrap=True)
     for line in export.remarks:

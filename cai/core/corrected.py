@@ -16,6 +16,9 @@ from math import sqrt
 
 from cai.core.shares import NORMAL_95
 
+BROKEN_ABOVE = 0.5
+"""A gate whose probability is above it says that the principle is broken."""
+
 NOT_VALIDATED = "not validated"
 """What is said of a judge's share where people labelled nothing."""
 

@@ -6,6 +6,7 @@ rows, and nothing that may differ when they are made again: no times, no paths, 
 
 from collections.abc import Iterable, Mapping
 
+from cai.core.corrected import NOT_VALIDATED
 from cai.core.counts import counted
 from cai.core.markdown import code, escaped, front_matter, table
 from cai.core.shares import is_enough
@@ -15,7 +16,7 @@ from cai.data.export.summary import ExportOptions, ExportSummary, SplitCounts
 from cai.method.judge import CALIBRATED
 from cai.method.selectors import SELECTORS
 from cai.rundir import Manifest
-from cai.rundir.layout import EXPORTS, LEDGER, PREFERENCE, RANKING, SFT, SPLITS
+from cai.rundir.layout import EXPORTS, LABELLED, LEDGER, PREFERENCE, RANKING, SCORED, SFT, SPLITS
 
 TAGS = ("constitutional-ai", "rlaif", "preference", "sft", "dpo", "trl")
 
@@ -86,6 +87,7 @@ def dataset_card(manifest: Manifest, options: ExportOptions, summary: ExportSumm
             *_not_held(summary),
             *(f"{escaped(line)}.\n" for line in summary.explanations),
             *([f"SFT: {summary.selected.told}.\n"] if summary.selected else []),
+            *_labels(options),
             *_pairs(options),
             *_cycles(summary),
             *_standings(summary),
@@ -127,6 +129,18 @@ def _made_from(manifest: Manifest) -> Iterable[tuple[str, str]]:
             inputs = []
         yield name, value
     yield from inputs
+
+
+def _labels(options: ExportOptions) -> list[str]:
+    """Return whose labels these are, where they are not the judge's alone."""
+    if options.labels == "judge":
+        return []
+    whose = "people's alone" if options.labels == "human" else "people's where there are some, else the judge's"
+    return [
+        f"Labels are {whose} (`label_by`; `votes` of so many people): of a pair the share of the votes, a tie being "
+        "half a vote for each, or what settled it. `sft` has what people wrote in the place of answers, and not what "
+        "they found bad; `labelled` their thumbs, `scored` their mean ratings, 1 to 5.\n"
+    ]
 
 
 def _pairs(options: ExportOptions) -> list[str]:
@@ -180,13 +194,14 @@ def _adherence(summary: ExportSummary) -> list[str]:
             else "too few",
             value.gates,
             value.unanswered,
+            NOT_VALIDATED if value.corrected is None else value.corrected.told,
         )
         for name, value in summary.adherence.items()
     ]
     return [
         "How likely responses kept a principle when they came to it, by the model's own gate; told where ten gates and "
-        "half of those asked were answered:\n",
-        *table(("principle", "kept", "answered gates", "unanswered gates"), rows),
+        "half of those asked were answered. Corrected is the share that people's labels make of it:\n",
+        *table(("principle", "kept", "answered gates", "unanswered gates", "corrected"), rows),
     ]
 
 
@@ -246,6 +261,9 @@ def _paths(summary: ExportSummary, kind: str) -> Mapping[str, str]:
 
 def _datasets(summary: ExportSummary) -> Iterable[tuple[str, SplitCounts]]:
     yield from ((SFT, summary.sft), (PREFERENCE, summary.preference), (RANKING, summary.ranking))
+    yield from (
+        (name, counts) for name, counts in ((LABELLED, summary.labelled), (SCORED, summary.scored)) if counts.size
+    )
     parts = {} if summary.layout is None else summary.layout.parts
     yield from ((name, counts) for name, counts in parts.items() if name not in EXPORTS)
 

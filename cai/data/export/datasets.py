@@ -1,7 +1,7 @@
 """The datasets of a run: which columns each has, how a row gives its examples, and any of them in memory."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from cai.core.arrow import THINKING_MESSAGES
 from cai.core.records import Row
-from cai.data.export import preference, ranking, sft
+from cai.data.export import judged_answers, preference, ranking, sft
 from cai.data.export.filtering import (
     CLEANED_FROM,
     Example,
@@ -30,10 +30,10 @@ from cai.rundir import RunReader
 if TYPE_CHECKING:
     import datasets
 
-DatasetName = Literal["sft", "preference", "ranking"]
+DatasetName = Literal["sft", "preference", "ranking", "labelled", "scored"]
 SplitName = Literal["train", "test"]
 
-Examples: TypeAlias = Callable[[Row, ExportOptions, Record], Iterator[Example]]
+Examples: TypeAlias = Callable[[Row, ExportOptions, Record], Iterable[Example]]
 """Yields a row's examples in the columns of the schema; `Record` hears of what gives none."""
 
 
@@ -60,30 +60,71 @@ def _with_thinking(columns: pa.Schema, *answers: str) -> Callable[[ExportOptions
 def _sft_schema(options: ExportOptions) -> pa.Schema:
     """Return the columns by the options: with a selector it and its score are among them."""
     columns = _with_thinking(sft.SCHEMA, "messages", "completion")(options)
+    if options.labels != "judge":
+        return pa.schema([*columns, judged_answers.LABELLED_BY])
     return columns if options.selector is None else pa.schema([*columns, *sft.SELECTED])
+
+
+def _sft_examples(row: Row, options: ExportOptions, record: Record) -> Iterator[Example]:
+    every, reasoning = options.all_revisions, options.reasoning
+    if options.labels == "judge" or options.people is None:
+        return sft.sft_examples(row, every, record, reasoning=reasoning, select=options.selector)
+    only = options.labels == "human"
+    return judged_answers.sft_with_people(row, every, record, options.people, reasoning=reasoning, only=only)
+
+
+def _preference_schema(options: ExportOptions) -> pa.Schema:
+    columns = _with_thinking(preference.SCHEMA, "chosen", "rejected")(options)
+    return columns if options.labels == "judge" else pa.schema([*columns, *preference.LABELLED_BY])
 
 
 DATASETS: Mapping[DatasetName, RunDataset] = {
     "sft": RunDataset(
         _sft_schema,
-        lambda row, options, record: sft.sft_examples(
-            row, options.all_revisions, record, reasoning=options.reasoning, select=options.selector
-        ),
+        _sft_examples,
         filter_example,
     ),
     "preference": RunDataset(
-        _with_thinking(preference.SCHEMA, "chosen", "rejected"),
+        _preference_schema,
         lambda row, options, record: preference.preference_pairs(
-            row, record, pairs=options.pairs, reasoning=options.reasoning
+            row,
+            record,
+            pairs=options.pairs,
+            reasoning=options.reasoning,
+            labels=options.labels,
+            people=options.people,
         ),
         filter_pair,
     ),
     "ranking": RunDataset(
         lambda options: ranking.ranking_schema(reasoning=options.reasoning),
-        lambda row, options, record: ranking.ranked_answers(row, record, reasoning=options.reasoning),
+        lambda row, options, record: (
+            () if options.labels == "human" else ranking.ranked_answers(row, record, reasoning=options.reasoning)
+        ),
         filter_ranking,
     ),
+    "labelled": RunDataset(
+        _with_thinking(judged_answers.LABELLED, "messages", "completion"),
+        lambda row, options, _: judged_answers.judged_answers(
+            row, options.people, "label", reasoning=options.reasoning
+        ),
+        filter_example,
+    ),
+    "scored": RunDataset(
+        _with_thinking(judged_answers.SCORED, "messages", "completion"),
+        lambda row, options, _: judged_answers.judged_answers(
+            row, options.people, "score", reasoning=options.reasoning
+        ),
+        filter_example,
+    ),
 }
+PEOPLES: tuple[DatasetName, ...] = ("labelled", "scored")
+"""Made of what people said of single answers, and only where they are asked."""
+
+
+def names_for(options: ExportOptions) -> tuple[DatasetName, ...]:
+    """Return the datasets that are exported with these options."""
+    return tuple(name for name in DATASETS if options.labels != "judge" or name not in PEOPLES)
 
 
 class ExampleMaker:
@@ -139,7 +180,7 @@ class ExampleMaker:
         return action != "drop"
 
     def _filtered(self, row: Row) -> Iterator[Example]:
-        made = self._made.examples(row, self._options, self._record)
+        made = iter(self._made.examples(row, self._options, self._record))
         for example in made:
             kept = example if self._quality.is_off else self._made.filter(self._quality, self._shown, row, example)
             if kept is None:

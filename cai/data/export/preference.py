@@ -12,9 +12,12 @@ import pyarrow as pa
 
 from cai.core.arrow import MESSAGES
 from cai.core.records import Row, Verdict
+from cai.data.export import people as words
 from cai.data.export.answers import EMPTY, TRUNCATED, answers_of, compared, rank_row, spoiled
+from cai.data.export.people import LABEL_BY, VOTES, Labels, PairLabel, People
 from cai.data.export.sft import answer_message
 from cai.data.quality import CHOSEN, LedgerEntry, Record, whole
+from cai.method.comparing import comparisons as every_comparison
 from cai.method.steps import Step
 from cai.method.verdicts import IDENTICAL, TIE, combine, is_tie
 from cai.rundir.layout import PREFERENCE
@@ -44,32 +47,61 @@ _REASONS = {
     TRUNCATED: "the token limit ended an answer",
     ABSTAINED: "every verdict abstained",
     TIE: "the verdicts prefer neither answer",
+    **words.REASONS,
 }
+
+LABELLED_BY = ((LABEL_BY, pa.string()), (VOTES, pa.int64()))
+"""Columns more where people were asked."""
 
 
 def preference_pairs(
-    row: Row, record: Record, *, pairs: Pairs = "all", reasoning: bool = False
+    row: Row,
+    record: Record,
+    *,
+    pairs: Pairs = "all",
+    reasoning: bool = False,
+    labels: Labels = "judge",
+    people: People | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the row's pairs in the columns of SCHEMA; `record` hears of what gives none.
 
     That are comparisons, and of a ranking also answers that it could not hold. `first` and `second` hold, for each
     principle, the probability that the chosen answer is better when it was shown first and when it was shown second; a
     pair of a ranking that was never judged itself has none. With `reasoning` each answer has what the model thought
-    before it. Raises RunError when a verdict names an answer that the row does not have.
+    before it. With `labels` of `human` or `both` the label is people's where they gave one (`people`), and the columns
+    of LABELLED_BY say so. Raises RunError when a verdict names an answer that the row does not have.
     """
     answers = answers_of(row)
     comparisons = compared(row, answers)
     if pairs != "all":
         yield from _ranked_pairs(row, answers, comparisons, record, pairs, reasoning=reasoning)
         return
+    if people is not None and labels != "judge":
+        can_be = [(one.a_source, one.b_source) for one in every_comparison(row.prompt, row.traces)]
+        for sources in can_be:
+            comparisons.setdefault(sources, [])
     for sources, verdicts in comparisons.items():
         combined = combine(verdicts)
         a, b = (answers[source] for source in sources)
-        reason = _reason(a, b)
-        if reason is None and combined.probability is not None:
-            yield _pair(row, combined.decided, sources, _messages((a, b), reasoning), combined.probability)
-        else:
+        label = None if people is None or labels == "judge" else people.pair(row.prompt.messages, a.text, b.text)
+        probability = combined.probability if label is None else label.probability
+        reason = _reason(a, b) or _not_peoples(labels, label)
+        if reason is None and probability is not None:
+            pair = _pair(row, combined.decided, sources, _messages((a, b), reasoning), probability)
+            yield pair if labels == "judge" else pair | _said_by(label)
+        elif verdicts or label is not None:
             record(_left_out(row, sources, reason or (TIE if combined.decided else ABSTAINED), a.text))
+
+
+def _not_peoples(labels: Labels, label: PairLabel | None) -> str | None:
+    """Return why a pair is none for what people said, or did not say."""
+    if label is None:
+        return words.NOT_LABELLED if labels == "human" else None
+    return words.PEOPLE_TIE if is_tie(label.probability) else None
+
+
+def _said_by(label: PairLabel | None) -> dict[str, Any]:
+    return {LABEL_BY: "judge", VOTES: None} if label is None else {LABEL_BY: "people", VOTES: label.votes}
 
 
 def _reason(a: Step, b: Step) -> str | None:

@@ -8,18 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from cai.core.corrected import BROKEN_ABOVE, Confusion, correct_share
 from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Row
 from cai.data.export.card import dataset_card
-from cai.data.export.datasets import DATASETS, DatasetName, ExampleMaker
+from cai.data.export.datasets import DATASETS, DatasetName, ExampleMaker, names_for
 from cai.data.export.earlier import look_at_export, tell_less
 from cai.data.export.explaining import explain
 from cai.data.export.hub import HubTarget, push
 from cai.data.export.layouts.placing import TRL, LayoutFiles, layout_named
 from cai.data.export.layouts.writing import LayoutWriter
+from cai.data.export.people import People
 from cai.data.export.selecting import SelectionCounter, settled
 from cai.data.export.splits import SplitWriter
 from cai.data.export.standings import StandingsCounter
-from cai.data.export.summary import Adherence, ExportOptions, ExportSummary, SplitCounts, TextCounts
+from cai.data.export.summary import NOTHING, Adherence, ExportOptions, ExportSummary, SplitCounts, TextCounts
 from cai.data.quality import LedgerWriter
 from cai.data.quality.ledger import OUTCOMES
 from cai.method.ranking import Triples
@@ -83,13 +85,14 @@ class _OwnFiles:
         return (CARD, *EXPORT_FILES)
 
     def take(self, owned: Owned) -> None:
-        for kind in (*EXPORTS, QUALITY):
+        for kind in (SFT, PREFERENCE, RANKING, QUALITY):
             owned.folder(kind)
         owned.require_free(CARD, *EXPORT_FILES)
 
     def open(self, work: Path, options: ExportOptions, _: LedgerWriter) -> Mapping[DatasetName, SplitWriter]:
         return {
-            name: SplitWriter(work, name, made.schema(options), options.test_share) for name, made in DATASETS.items()
+            name: SplitWriter(work, name, DATASETS[name].schema(options), options.test_share)
+            for name in names_for(options)
         }
 
     def summary(self, _: LedgerWriter) -> None:
@@ -104,6 +107,7 @@ class _OwnFiles:
             for split in SPLITS:
                 new, name = split_path(work, kind, split), split_path(Path(), kind, split).as_posix()
                 if new.exists():
+                    owned.folder(kind)
                     owned.place(new, name)
                 else:
                     owned.remove(name)
@@ -112,11 +116,11 @@ class _OwnFiles:
 
 
 def _write(reader: RunReader, writers: _Writers, ledger: LedgerWriter, options: ExportOptions) -> ExportSummary:
-    makers = {name: ExampleMaker.of_run(reader, name, options, ledger.record) for name in DATASETS}
+    makers = {name: ExampleMaker.of_run(reader, name, options, ledger.record) for name in writers}
     abstentions: Counter[str] = Counter()
     failed_parts: Counter[str] = Counter()
     thoughts: Counter[str] = Counter()
-    gates = _Gates()
+    gates = _Gates(options.people)
     texts: Counter[tuple[str, bool]] = Counter()  # by kind, and by whether they were cut
     selection = SelectionCounter(options)
     triples, standings = Triples(), StandingsCounter()
@@ -140,11 +144,13 @@ def _write(reader: RunReader, writers: _Writers, ledger: LedgerWriter, options: 
             lacking += bool(row.failed)
             failed_parts.update(part.stage for part in row.failed)
             abstentions.update(verdict.abstained for verdict in row.verdicts if verdict.abstained is not None)
+        _write_feedback(writers, ledger, options)
+        counts = {name: _finish(name, makers[name], writer, ledger) for name, writer in writers.items()}
         failures = Counter(failure.stage for failure in reader.failures())
         return ExportSummary(
             rows=rows,
-            sft=_finish(SFT, makers["sft"], writers["sft"], ledger),
-            preference=_finish(PREFERENCE, makers["preference"], writers["preference"], ledger),
+            sft=counts["sft"],
+            preference=counts["preference"],
             abstentions=dict(sorted(abstentions.items())),
             failures=dict(sorted(failures.items())),
             failed_parts=dict(sorted(failed_parts.items())),
@@ -159,7 +165,9 @@ def _write(reader: RunReader, writers: _Writers, ledger: LedgerWriter, options: 
             },
             quality=str(options.quality),
             selected=selection.selected(),
-            ranking=_finish(RANKING, makers["ranking"], writers["ranking"], ledger),
+            ranking=counts["ranking"],
+            labelled=counts.get("labelled", NOTHING),
+            scored=counts.get("scored", NOTHING),
             triples=triples,
             standings=standings.standings(),
         )
@@ -169,6 +177,16 @@ def _write(reader: RunReader, writers: _Writers, ledger: LedgerWriter, options: 
         ledger.close()
 
 
+def _write_feedback(writers: _Writers, ledger: LedgerWriter, options: ExportOptions) -> None:
+    """Write what people said of answers that are in no row; nobody but they spoke of these."""
+    if options.people is None or options.labels == "judge":
+        return
+    makers = {name: ExampleMaker(name, replace(options, labels="human"), ledger.record) for name in writers}
+    for row in options.people.rows():
+        for name, writer in writers.items():
+            writer.write(row.prompt.id, list(makers[name].examples(row)))
+
+
 def _finish(name: str, maker: ExampleMaker, writer: SplitWriter | LayoutWriter, ledger: LedgerWriter) -> SplitCounts:
     """Complete a dataset's files, and return what they hold and what the ledger has about them."""
     maker.finish()
@@ -176,27 +194,48 @@ def _finish(name: str, maker: ExampleMaker, writer: SplitWriter | LayoutWriter, 
 
 
 class _Gates:
-    """What gates said of each principle: the sum, how many were answered, how many were not."""
+    """What gates said of each principle: the sum, how many were answered, how many were not; and what people said."""
 
-    def __init__(self) -> None:
+    def __init__(self, people: People | None) -> None:
+        self._people = people
+        self._kept_clearly: Counter[str] = Counter()
+        self._samples: defaultdict[str, Confusion] = defaultdict(Confusion)
         self._kept: Counter[str] = Counter()
         self._sum: defaultdict[str, float] = defaultdict(float)
         self._unanswered: Counter[str] = Counter()
 
     def count(self, row: Row) -> None:
         """Take in a row's gates."""
-        for turn in (turn for trace in row.traces for turn in trace.rounds):
-            if turn.gate is not None:
-                self._kept[turn.principle_id] += 1
-                self._sum[turn.principle_id] += 1.0 - turn.gate
-            elif turn.gate_mass is not None:
-                self._unanswered[turn.principle_id] += 1
+        for trace in row.traces:
+            text = trace.response
+            for turn in trace.rounds:
+                if turn.gate is not None:
+                    self._kept[turn.principle_id] += 1
+                    self._sum[turn.principle_id] += 1.0 - turn.gate
+                    self._compare(row, text, turn.principle_id, kept=turn.gate <= BROKEN_ABOVE)
+                elif turn.gate_mass is not None:
+                    self._unanswered[turn.principle_id] += 1
+                text = text if turn.revision is None else turn.revision
+
+    def _compare(self, row: Row, text: str, principle: str, *, kept: bool) -> None:
+        """Take in what the gate decided, and what people say is true."""
+        self._kept_clearly[principle] += kept
+        truly = None if self._people is None else self._people.breaks(row.prompt.messages, text, principle)
+        if truly is not None:
+            self._samples[principle] += Confusion.of(said=kept, truly=not truly)
 
     def adherence(self) -> dict[str, Adherence]:
         """Return what they come to, by principle."""
         names = sorted({*self._kept, *self._unanswered})
         means = {name: self._sum[name] / count for name, count in self._kept.items()}
-        return {name: Adherence(means.get(name), self._kept[name], self._unanswered[name]) for name in names}
+        corrected = {
+            name: correct_share(self._kept_clearly[name], self._kept[name], sample)
+            for name, sample in self._samples.items()
+        }
+        return {
+            name: Adherence(means.get(name), self._kept[name], self._unanswered[name], corrected.get(name))
+            for name in names
+        }
 
 
 def _texts(row: Row) -> Iterator[tuple[str, bool]]:

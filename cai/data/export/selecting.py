@@ -41,6 +41,8 @@ def settled(options: ExportOptions, manifest: Manifest) -> ExportOptions:
     Raises RunError where the run's rows have no scores of that kind.
     """
     asked = manifest.identity.get("select")
+    if options.labels != "judge":
+        return options
     if options.select is None:
         made = str(manifest.settings.get("select") or "").partition(":")[0]
         name = next((known for known in SELECTORS if known == made), None)

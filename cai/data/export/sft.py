@@ -35,7 +35,12 @@ SCHEMA = pa.schema(
 
 
 def sft_examples(
-    row: Row, all_revisions: bool, record: Record, *, reasoning: bool = False, select: SelectorName | None = None
+    row: Row,
+    all_revisions: bool,
+    record: Record,
+    *,
+    reasoning: bool = False,
+    select: SelectorName | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the row's examples in the columns of SCHEMA; `record` hears of what is left out.
 
@@ -46,7 +51,7 @@ def sft_examples(
     if select is not None:
         for one in preferred(row, select, record):
             answer = answer_message(one.step.text, one.step.reasoning, thinking=reasoning)
-            yield {**_example(row, one.trace, one.step, answer), "selected_by": select, "score": one.score}
+            yield {**example_of(row, one.trace, one.step, answer), "selected_by": select, "score": one.score}
         return
     seen: set[str] = set()
     for trace in row.traces:
@@ -59,7 +64,7 @@ def sft_examples(
                 record(whole(SFT, row.prompt.id, place, reason, REASONS[reason], COMPLETION, step.text))
             else:
                 seen.add(step.text)
-                yield _example(row, trace, step, answer_message(step.text, step.reasoning, thinking=reasoning))
+                yield example_of(row, trace, step, answer_message(step.text, step.reasoning, thinking=reasoning))
 
 
 def answer_message(text: str, reasoning: str | None, *, thinking: bool) -> dict[str, Any]:
@@ -68,7 +73,8 @@ def answer_message(text: str, reasoning: str | None, *, thinking: bool) -> dict[
     return {**message, "thinking": reasoning} if thinking else message
 
 
-def _example(row: Row, trace: Trace, step: Step, answer: dict[str, Any]) -> dict[str, Any]:
+def example_of(row: Row, trace: Trace, step: Step, answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the example of an answer, which stands in the place of a step."""
     return {
         "id": row.prompt.id,
         "messages": [*row.prompt.messages, answer],

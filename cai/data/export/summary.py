@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cai.core.corrected import CorrectedShare
 from cai.core.errors import UsageError
 from cai.core.shares import is_enough
 from cai.data.export.hub import Pushed
+from cai.data.export.people import Labels, People
 from cai.data.export.standings import Standings
 from cai.data.quality import DEFAULT_QUALITY, Quality
 from cai.method.ranking import Triples
@@ -20,7 +22,8 @@ class ExportOptions:
     `reasoning`: answers have what the model thought before them, in the field `thinking`. `pairs`: all that a judge
     decided, or of each prompt's ranking the best against the worst, or each against the next. `quality`: what filters
     do about what they find. `select`: what chooses one SFT answer of each prompt; `final`: nothing does, all final
-    texts are exported; None: as the run was made.
+    texts are exported; None: as the run was made. `labels`: whose labels, the judge's, people's, or people's where
+    there are some and the judge's elsewhere; `people` is what they said, which corrects shares in any case.
     """
 
     all_revisions: bool = False
@@ -29,6 +32,8 @@ class ExportOptions:
     pairs: Literal["all", "best-worst", "adjacent"] = "all"
     quality: Quality = DEFAULT_QUALITY
     select: SelectorName | Literal["final"] | None = None
+    labels: Labels = "judge"
+    people: People | None = None
 
     @property
     def selector(self) -> SelectorName | None:
@@ -40,6 +45,12 @@ class ExportOptions:
             raise UsageError(
                 f"--select {self.select} chooses one answer a prompt, and --all-revisions takes all: keep one"
             )
+        if self.labels != "judge":
+            if self.people is None:
+                raise UsageError(f"labels of {self.labels} need what people said, and nothing was read")
+            if self.pairs != "all" or self.selector is not None:
+                taken = f"--pairs {self.pairs}" if self.pairs != "all" else f"--select {self.select}"
+                raise UsageError(f"{taken} goes by the judge's word: leave it out with --labels {self.labels}")
         if not 0.0 <= self.test_share < 1.0:
             raise UsageError(f"the test share is {self.test_share}, but must be at least 0 and less than 1.")
 
@@ -95,11 +106,15 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Adherence:
-    """The mean probability that a principle was kept, over so many gates; None where all were left unanswered."""
+    """The mean probability that a principle was kept, over so many gates; None where all were left unanswered.
+
+    `corrected` is the share of these in which it truly was, by people's labels; None: nobody labelled any.
+    """
 
     mean: float | None
     gates: int
     unanswered: int = 0
+    corrected: CorrectedShare | None = None
 
     @property
     def told(self) -> str:
@@ -163,6 +178,8 @@ class ExportSummary:
     explanations: tuple[str, ...] = ()
     quality: str = "none"
     ranking: SplitCounts = NOTHING
+    labelled: SplitCounts = NOTHING
+    scored: SplitCounts = NOTHING
     selected: Selected | None = None
     triples: Triples = Triples()
     standings: Standings = Standings()

@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from cai.core.errors import UsageError
-from cai.data.export.datasets import DATASETS, DatasetName
+from cai.data.export.datasets import DatasetName, names_for
 from cai.data.export.layouts import LAYOUTS
 from cai.data.export.layouts.descriptor import ExportLayout
 from cai.data.export.layouts.writing import LayoutWriter
@@ -52,7 +52,8 @@ class LayoutFiles:
     def open(self, work: Path, options: ExportOptions, ledger: LedgerWriter) -> Mapping[DatasetName, LayoutWriter]:
         """Begin the files, below `work`; the ledger hears of what the format cannot hold."""
         self._writers = {
-            name: LayoutWriter(work, self._layout, name, options.test_share, ledger.record) for name in DATASETS
+            name: LayoutWriter(work, self._layout, name, options.test_share, ledger.record)
+            for name in names_for(options)
         }
         return self._writers
 
