@@ -1,7 +1,7 @@
 """`cai review`: the page's server refuses strangers, finds chains, hides what could sway people, and loses nothing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,9 @@ from cai.cli.main import main
 from cai.core.addresses import DataSource
 from cai.core.difference import word_changes
 from cai.core.errors import CaiError, UsageError
+from cai.core.records import Message
+from cai.models.given import GivenModel
+from cai.models.spec import ModelSpec
 from cai.review.chains import chain_of_row, with_differences
 from cai.review.guard import HEADERS
 from cai.review.index import ChainIndex, ChainQuery
@@ -362,6 +365,54 @@ def test_a_third_person_settles_what_two_disagree_on(pairs: Path) -> None:
     assert not result.open
 
 
+# Talking
+
+
+def agrees(messages: Sequence[Message]) -> str:
+    return f"Yes: {messages[-1]['content']}"
+
+
+def test_two_models_are_talked_to_and_voted_on_without_knowing_which_is_which(tmp_path: Path) -> None:
+    place = make_run(tmp_path / "run", 2)
+    models = (ModelSpec.parse("scripted"), GivenModel(agrees))
+
+    @asked(place, "kim", talk=models)
+    async def _(page: Page) -> None:
+        assert (await page.get("place"))["talk"] == {"models": 2, "principles": ["kind", "safe", "private"]}
+        turn = {"annotator": "kim", "when": WHEN}
+        for number in range(4):
+            messages = [{"role": "user", "content": f"How do I sleep better, {number}?"}]
+            found = await page.post("talk", messages=messages)
+            assert len(found["answers"]) == 2
+            assert not any(str(model) in str(found) for model in models)
+            vote: dict[str, Any] = {**turn, "turn": found["turn"], "id": str(uuid4()), "overall": "a"}
+            assert (await page.post("vote", **vote)) == (await page.post("vote", **vote))
+            mark = {**turn, "turn": found["turn"], "id": str(uuid4()), "answer": 1, "principle": "kind"}
+            assert (await page.post("mark", **mark))["kept"]
+            for wrong in ({"turn": "x"}, {"annotator": "eve"}, {"overall": "c"}, {"principle": "x"}, {"answer": 2}):
+                path = "mark" if wrong.keys() & {"principle", "answer"} else "vote"
+                changed = {**(mark if path == "mark" else vote), "id": str(uuid4()), **wrong}
+                await page.post(path, 400, **changed)
+        await page.post("talk", 400, messages=[{"role": "assistant", "content": "x"}])
+        await page.post("talk", 400, messages=[{"role": "user", "content": " "}])
+
+    stored = AnnotationStore(place_at(place)).read()
+    items = {item.key: item for item in stored.items}
+    votes = [line for line in stored.lines if line.kind == "comparison"]
+    assert len(votes) == 4
+    assert {line.chosen_by for line in stored.lines} == {"picked"}
+    assert all({answer.model for answer in items[line.item].answers} == set(map(str, models)) for line in votes)
+    assert sum(line.kind == "adherence" for line in stored.lines) == 4
+    assert not agreement(plan_review(ReviewSettings(DataSource.parse(str(place))))).remarks
+
+
+def test_without_a_model_there_is_nobody_to_talk_to(pairs: Path) -> None:
+    @asked(pairs)
+    async def _(page: Page) -> None:
+        assert (await page.get("place"))["talk"] is None
+        await page.post("talk", 400, messages=[{"role": "user", "content": "Hi"}])
+
+
 # Mistakes
 
 
@@ -370,6 +421,7 @@ def test_a_third_person_settles_what_two_disagree_on(pairs: Path) -> None:
     [
         ({"annotator": ("kim", "kim")}, "given twice"),
         ({"annotator": (" ",)}, "is no name"),
+        ({"talk": (ModelSpec.parse("scripted"),) * 3}, "given 3 times"),
         ({"constitution": "nowhere"}, "there is no constitution"),
         ({"data": DataSource.parse("nothing-here.jsonl")}, "There is no"),
         ({"data": DataSource.parse("https://example.org/x.jsonl")}, "download it"),

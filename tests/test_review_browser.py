@@ -15,6 +15,7 @@ import pytest
 from cai.annotation.reading import what_counts
 from cai.annotation.records import Annotation
 from cai.annotation.store import AnnotationStore
+from cai.models.spec import ModelSpec
 from tests.annotating import place_at
 from tests.browsing import CHROMIUM, Browser, Tab, browser
 from tests.reviewing import SCRIPT, make_pairs, make_run, reviewing
@@ -301,3 +302,33 @@ def test_chains_are_read_by_keyboard(tmp_path: Path) -> None:
             assert tab.problems == []
 
     asyncio.run(person())
+
+
+def test_two_models_are_talked_to_and_voted_on_by_keyboard(tmp_path: Path) -> None:
+    place = make_run(tmp_path / "run", 2)
+    models = (ModelSpec.parse("scripted"), ModelSpec.parse("scripted"))
+
+    async def person() -> None:
+        async with page_of(place, tmp_path / "profile", talk=models) as (address, found):
+            tab = await found.tab()
+            await annotate_as(tab, address, "mina")
+            await tab.press("T", 8)
+            await tab.until("document.activeElement.id === 'say'")
+            await tab.type("How do I sleep better?")
+            await tab.press("Enter", 2)
+            await tab.until("document.querySelectorAll('.answers .card').length === 2")
+            assert await tab.evaluate(CONTRAST) + await tab.evaluate(UNNAMED) == []
+            await tab.evaluate("document.querySelector('.answers button').click()")
+            await tab.until("document.querySelector('#told').textContent.startsWith('Marked')")
+            await tab.press("b")
+            await tab.until("document.querySelector('#told').textContent.startsWith('Kept. A: talk')")
+            await tab.until(
+                "document.querySelectorAll('#dialogue .turn').length === 2 && document.querySelector('#say')"
+            )
+            await tab.type("And at noon?")
+            await tab.press("Enter", 2)
+            await tab.until("document.querySelectorAll('#dialogue .turn').length === 3")
+            assert tab.problems == []
+
+    asyncio.run(person())
+    assert [line.kind for line in lines_of(place)] == ["adherence", "comparison"]

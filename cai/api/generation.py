@@ -256,7 +256,7 @@ class GenerateCall(_Filling):
         with lent_prompts(options.pop("prompts")) as source:
             cluster = {name: options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica")}
             model, judge = model_spec(options.pop("model")), optional_judge(options.pop("judge"))
-            responders = tuple(map(model_spec, several_models(options.pop("responders"))))
+            responders = tuple(map(model_spec, several_models(options.pop("responders"), "responders")))
             require_here((model, *responders, judge), cluster["cluster"])
             select = options.pop("select")
             settings = GenerateSettings(

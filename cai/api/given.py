@@ -76,10 +76,10 @@ def optional_model(model: Model | None) -> ModelSpec | None:
     return None if model is None else model_spec(model)
 
 
-def several_models(models: Sequence[Model]) -> Sequence[Model]:
+def several_models(models: Sequence[Model], name: str) -> Sequence[Model]:
     """Return a list of models as it is; raises UsageError for one model, whose letters would be taken for models."""
     if isinstance(models, str) or not isinstance(models, Sequence):
-        raise UsageError(f"responders is {models!r}; give a list of models")
+        raise UsageError(f"{name} is {models!r}; give a list of models")
     return models
 
 

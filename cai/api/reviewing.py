@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cai.api.given import data_source
+from cai.api.given import Model, data_source, model_spec, several_models
 from cai.api.options import Overlap, Port, Seed, checked
 from cai.api.runs import RunDirectory as Run
 from cai.api.showing import Showing
@@ -26,6 +26,7 @@ def review(
     seed: Seed = 0,
     constitution: str | Path | None = None,
     shape: str | None = None,
+    talk: Sequence[Model] = (),
     port: Port = 0,
     open_browser: bool = True,
     progress: bool = True,
@@ -36,8 +37,8 @@ def review(
     something (none: anybody, by a name of their own), `overlap` the share in [0, 1] of the items that all of them are
     asked. `order` says which item is next: `random`, `uncertainty` of the judge, `disagreement` of people. `seed`
     decides what is drawn. `constitution` has the criteria (None: the run's own, else general ones), `shape` is the
-    layout of a public set. `port` 0 is any that is free; `open_browser=False` only tells the address, and
-    `progress=False` tells nothing.
+    layout of a public set, `talk` are one or two models to talk to. `port` 0 is any that is free; `open_browser=False`
+    only tells the address, and `progress=False` tells nothing.
 
     What people say is appended to `annotations/` of the run, line by line. Raises UsageError when the data cannot be
     reviewed, or the port is taken.
@@ -54,6 +55,7 @@ def review(
         seed=seed,
         constitution=None if constitution is None else str(constitution),
         shape=shape,
+        talk=tuple(model_spec(model) for model in several_models(talk, "talk")),
         port=port,
         open_browser=open_browser,
     )

@@ -9,6 +9,7 @@ from cai.cli.options import SEED
 from cai.cli.running import run_watched
 from cai.cli.terminal import remark, say
 from cai.core.addresses import DataSource
+from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
 from cai.review.plan import plan_review
 from cai.review.run import agreement as measure
@@ -51,6 +52,13 @@ class Share(click.ParamType[float]):
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides what is drawn.")
 @click.option("--constitution", help="The criteria and guidelines (default: the run's own, else general criteria).")
 @click.option("--shape", help="The layout of a public data set, where it cannot be told from its columns.")
+@click.option(
+    "--talk",
+    type=ModelSpec.parse,
+    multiple=True,
+    metavar="MODEL",
+    help="A model to talk to; twice: vote between two.",
+)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="The port; 0: any that is free."
 )

@@ -183,7 +183,8 @@ class Annotating:
 
     def _find(self, name: str) -> ReviewItem | None:
         kind = next((kind for kind in get_args(ItemKind) if name.startswith(f"{kind}:")), None)
-        return self._items[kind].find(name) if kind in self._items else None
+        found = self._items[kind].find(name) if kind in self._items else None
+        return found or next((item for item in self._stored.items if item.key == name), None)
 
     def close(self) -> None:
         """Let go of the items, and send what was said to the run's URL, if it has one; raises StoreError."""
@@ -193,16 +194,21 @@ class Annotating:
         if self._place.folder.is_dir():
             self._place.publish()
 
+    def require_annotator(self, name: object) -> str:
+        """Return the name of somebody who may annotate; raises UsageError."""
+        if not isinstance(name, str) or not name.strip():
+            raise UsageError("say who you are first")
+        if self._annotators and name.strip() not in self._annotators:
+            raise UsageError(f"{name!r} is not among the annotators: {', '.join(self._annotators)}")
+        return name.strip()
+
     def _who(self, body: Mapping[str, Any]) -> tuple[str, str, str]:
         """Return annotator, tab and question of a request; raises UsageError."""
-        annotator, tab, task = (body.get(name) for name in ("annotator", "tab", "task"))
-        if not isinstance(annotator, str) or not annotator.strip():
-            raise UsageError("say who you are first")
-        if self._annotators and annotator not in self._annotators:
-            raise UsageError(f"{annotator!r} is not among the annotators: {', '.join(self._annotators)}")
+        tab, task = body.get("tab"), body.get("task")
+        annotator = self.require_annotator(body.get("annotator"))
         if not isinstance(tab, str) or not isinstance(task, str) or task not in TASKS:
             raise UsageError(f"{_SENT} names no question; load the page again")
-        return annotator.strip(), tab, task
+        return annotator, tab, task
 
     def _assignment(self, task: str) -> Assignment | None:
         """Return who is asked what in a question, None while its items are read; raises what reading them raised."""

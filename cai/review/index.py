@@ -1,8 +1,8 @@
 """All chains of a place, to be listed, filtered and searched: texts in a temporary SQLite database, facts in memory.
 
-The database is a file without a name, so that nothing is left of it when the process is killed. It is filled once, in a
-thread, while it is read: what is in already can be looked at. Chains are numbered in the order of the data, from 0. In
-memory a chain takes some 4 bytes a fact; a page of a hundred thousand takes milliseconds (`python -m benchmarks review`).
+The database is a file without a name, so that nothing is left of it when the process is killed. It is filled once, in
+a thread, while it is read: what is in already can be looked at. Chains are numbered in the order of the data, from 0. A
+chain takes some 4 bytes a fact in memory; a page of 100,000 takes milliseconds (`python -m benchmarks review`).
 """
 
 import os

@@ -16,6 +16,7 @@ from cai.review.settings import ReviewSettings
 from cai.rundir.documents import DocumentError, parse_document, read_bounded
 from cai.rundir.manifest import read_manifest
 
+MOST_MODELS = 2
 _NAME: TypeAdapter[str] = TypeAdapter(PersonName)
 
 
@@ -34,6 +35,8 @@ def plan_review(settings: ReviewSettings) -> ReviewPlan:
     annotators = tuple(_name(name) for name in settings.annotator)
     if several := [name for name, count in Counter(annotators).items() if count > 1]:
         raise UsageError(f"--annotator {several[0]} is given twice; give each person a name of their own")
+    if len(settings.talk) > MOST_MODELS:
+        raise UsageError(f"--talk is given {len(settings.talk)} times; talk to one model, or vote between two")
     place = find_place(settings.data)
     if settings.shape is not None and place.kind != "data":
         raise UsageError(f"--shape is for files and datasets, and {settings.data} is a {place.kind}.")

@@ -3,12 +3,13 @@
 import asyncio
 import webbrowser
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from threading import Thread
 
 from aiohttp import web
 
 from cai.annotation.agreement import Agreement
+from cai.annotation.store import AnnotationStore
 from cai.core.errors import CaiError, UsageError
 from cai.review.annotating import Annotating
 from cai.review.guard import new_token
@@ -17,6 +18,7 @@ from cai.review.index import ChainIndex
 from cai.review.plan import ReviewPlan
 from cai.review.reading import read_chains
 from cai.review.server import ReviewServer
+from cai.review.talking import open_talking
 
 HOST = "127.0.0.1"
 
@@ -49,16 +51,21 @@ async def serving(plan: ReviewPlan) -> AsyncIterator[str]:
     guidelines = Guidelines(plan.constitution)
     annotating = await asyncio.to_thread(Annotating, plan.place, plan.settings, plan.annotators, guidelines)
     index = ChainIndex()
+    models = AsyncExitStack()
     server = ReviewServer(str(plan.place.source), index, annotating, guidelines)
     reader = Thread(target=_read, args=(plan, index, server), name="cai review", daemon=True)
     runner = web.AppRunner(server.application(token), access_log=None)
     try:
+        if plan.settings.talk:
+            store = AnnotationStore(plan.place)
+            server.talking = await open_talking(plan.settings.talk, store, plan.constitution, models)
         await runner.setup()
         port = await _listen(runner, plan.settings.port)
         reader.start()
         yield f"http://{HOST}:{port}/{token}/"
     finally:
         await runner.cleanup()
+        await models.aclose()
         index.close()
         if reader.ident is not None:
             await asyncio.to_thread(reader.join)

@@ -9,6 +9,7 @@ Everything lies below the token (`cai.review.guard`), relative to which the page
     POST api/next                  the next item of an annotator
     POST api/annotations           keeps what was said; answered only once it is on the disk
     POST api/undo                  takes the annotator's last back
+    POST api/talk                  answers a conversation; `api/vote` and `api/mark` keep what is said of the answers
     GET  api/people                who said how much; `api/agreement` what it comes to
 
 A mistake is `{"error": sentence}` with status 400, a full disk with 507. Reading and writing files never blocks the
@@ -30,6 +31,7 @@ from cai.review.chains import with_differences
 from cai.review.guard import HEADERS, guarding
 from cai.review.guidelines import Guidelines
 from cai.review.index import ChainIndex, ChainQuery
+from cai.review.talking import Talking
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -54,6 +56,8 @@ class ReviewServer:
         self._guidelines = guidelines
         self.failure: str | None = None
         """What stopped the place from being read, in a sentence."""
+        self.talking: Talking | None = None
+        """The models to talk to, if there are any."""
 
     def application(self, token: str) -> web.Application:
         """Return the application, which answers below `/TOKEN/`."""
@@ -72,7 +76,15 @@ class ReviewServer:
         }
         for path, route in gets.items():
             application.router.add_get(f"{below}/api/{path}", _saying_mistakes(route))
-        for path, route in {"next": self._next, "annotations": self._annotate, "undo": self._undo}.items():
+        posts: Mapping[str, Route] = {
+            "next": self._next,
+            "annotations": self._annotate,
+            "undo": self._undo,
+            "talk": self._talk,
+            "vote": self._vote,
+            "mark": self._mark,
+        }
+        for path, route in posts.items():
             application.router.add_post(f"{below}/api/{path}", _saying_mistakes(route))
         return application
 
@@ -92,6 +104,7 @@ class ReviewServer:
             "complete": index.complete,
             "failure": self.failure,
             "facets": index.facets(),
+            "talk": None if self.talking is None else self.talking.about(),
         }
         return _json({**told, **await asyncio.to_thread(self._annotating.about)})
 
@@ -139,6 +152,25 @@ class ReviewServer:
 
     async def _undo(self, request: web.Request) -> web.Response:
         return _json(await asyncio.to_thread(self._annotating.undo, await _body(request)))
+
+    async def _talk(self, request: web.Request) -> web.Response:
+        return _json(await self._talked().answer(await _body(request)))
+
+    async def _vote(self, request: web.Request) -> web.Response:
+        return _json(await asyncio.to_thread(self._talked().vote, self._allowed(await _body(request))))
+
+    async def _mark(self, request: web.Request) -> web.Response:
+        return _json(await asyncio.to_thread(self._talked().mark, self._allowed(await _body(request))))
+
+    def _talked(self) -> Talking:
+        if self.talking is None:
+            raise UsageError("there is nobody to talk to; start cai review with --talk MODEL")
+        return self.talking
+
+    def _allowed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a request as it is; raises UsageError when who sent it may not annotate."""
+        self._annotating.require_annotator(body.get("annotator"))
+        return body
 
 
 def _saying_mistakes(route: Route) -> Route:

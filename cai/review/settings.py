@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cai.core.addresses import DataSource
+from cai.models.spec import ModelSpec
 
 Order = Literal["random", "uncertainty", "disagreement"]
 """Which item is next: any; the one that the judge is least sure of; the one that people or judges disagree on."""
@@ -15,7 +16,7 @@ class ReviewSettings:
 
     With names in `annotator` nobody else may say anything; without, people name themselves on the page. `overlap` is
     the share of items in [0, 1] that every annotator is asked. `constitution` None means the run's own, or general
-    criteria. `port` 0 means any that is free.
+    criteria. `talk` are the models to talk to, two at most. `port` 0 means any that is free.
     """
 
     data: DataSource
@@ -25,5 +26,6 @@ class ReviewSettings:
     seed: int = 0
     constitution: str | None = None
     shape: str | None = None
+    talk: tuple[ModelSpec, ...] = ()
     port: int = 0
     open_browser: bool = True

@@ -6,10 +6,11 @@ import { count, el, fill, isTyping, told } from "./dom.js";
 import * as guidelines from "./guidelines.js";
 import * as people from "./people.js";
 import * as read from "./read.js";
+import * as talk from "./talk.js";
 
-const VIEWS = { read, annotate, guidelines, people };
-const EVERYWHERE = [["?", "these keys"], ["Shift+R", "read"], ["Shift+A", "annotate"], ["Shift+G", "guidelines"], ["Shift+P", "people"], ["Esc", "leave a field"]];
-const SHIFTED = { R: "read", A: "annotate", G: "guidelines", P: "people" };
+const VIEWS = { read, annotate, guidelines, people, talk };
+const EVERYWHERE = [["?", "these keys"], ["Shift+R", "read"], ["Shift+A", "annotate"], ["Shift+G", "guidelines"], ["Shift+P", "people"], ["Shift+T", "talk, with --talk"], ["Esc", "leave a field"]];
+const SHIFTED = { R: "read", A: "annotate", G: "guidelines", P: "people", T: "talk" };
 const POLLING = 1500;
 
 let place = null;
@@ -27,6 +28,8 @@ async function open() {
   fill(document.getElementById("main"));
   try {
     place = await get("place");
+    document.querySelector("[data-view=talk]").hidden = place.talk === null;
+    if (current === talk && place.talk === null) throw new Error("There is nobody to talk to; start cai review with --talk MODEL.");
     await current.open(document.getElementById("main"), place);
   } catch (error) {
     told(error.message, { mistake: true });
@@ -50,7 +53,7 @@ async function watch() {
 }
 
 function showKeys() {
-  const parts = [["Everywhere", EVERYWHERE], ["Read", read.KEYS], ["Annotate", annotate.KEYS]];
+  const parts = [["Everywhere", EVERYWHERE], ["Read", read.KEYS], ["Annotate", annotate.KEYS], ["Talk", talk.KEYS]];
   fill(document.getElementById("keys-list"), parts.map(([title, keys]) => [
     el("h3", {}, title), el("dl", { class: "keys" }, keys.map(([key, text]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, text)]))]).flat());
   document.getElementById("keys").showModal();
