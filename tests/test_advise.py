@@ -14,7 +14,7 @@ import cai
 from cai.advice.facts import DataFacts, Facts, ModelFacts
 from cai.advice.outcome import Cost
 from cai.advice.rules import FEW, MANY, RULES
-from cai.advice.run import cost_of
+from cai.advice.run import REACHED, cost_of
 from cai.cli.main import cai as command_line
 from cai.core.errors import InputError
 from cai.data.examples.shaping import ExampleKind
@@ -22,7 +22,7 @@ from cai.train.machine import Machine
 from cai.train.model import ModelShape
 
 MACHINE = Machine("cpu", "2 CPU cores", 12 * 10**9, 2, False, False, 1, False)
-PAIRS = DataFacts("pairs", False, 5_000, 5_000, 800.0, False, 0.0, 0.0, {})
+PAIRS = DataFacts("pairs", False, 5_000, 5_000, 800.0, 200.0, False, 0.0, 0.0, {})
 CHAT = ModelFacts("chat", 135_000_000, True, 0.25)
 
 
@@ -115,7 +115,9 @@ def shape_of(adapter: int, parameters: int = 1_000_000) -> ModelShape:
 def test_costs_follow_parameters_tokens_and_the_machine() -> None:
     whole = cost_of(MACHINE, shape_of(0), 1e6, 1e12)
     assert (whole.memory, whole.fits) == (16_000_000, True)
-    assert whole.seconds == pytest.approx(6 * 1e6 * 1e6 / (1e12 * 0.33))
+    assert whole.seconds == pytest.approx(6 * 1e6 * 1e6 / (1e12 * REACHED))
+    twice = cost_of(MACHINE, shape_of(0), 1e6, 1e12, epochs=2, reference=True)
+    assert twice.seconds == pytest.approx(whole.seconds * 14 / 6)
     adapter = cost_of(MACHINE, shape_of(10_000), 1e6, 1e12)
     assert adapter.seconds == pytest.approx(whole.seconds * 4 / 6 * 1.01)
     assert adapter.memory < whole.memory

@@ -87,6 +87,7 @@ def test_what_filters_left_out_is_in_the_ledger_before_training_begins(
 
     def no_training(planned: TrainSettings) -> None:
         assert planned is settings
+        assert not (tmp_path / "generate" / "sft" / "test.parquet").exists(), "nothing is held out"
         ledger = read_ledger(tmp_path / "generate" / "quality" / "ledger.parquet")
         assert any(JUNK.splitlines()[0] in entry.excerpt for entry in ledger)
         raise KeyboardInterrupt

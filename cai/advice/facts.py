@@ -20,7 +20,9 @@ UNCERTAIN = (0.4, 0.6)
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """What was counted: `characters` are the mean of an example's, prompt and answers, `left_out` counts by cause.
+    """What was counted: `characters` are the mean of an example's, prompt and answers, `asked` those of its prompt.
+
+    `left_out` counts by cause.
 
     `plain_text`: there are no conversations, only text. `soft`: the labels of pairs are probabilities, `uncertain` the
     share of them that hardly decides. `good`: the share of labelled answers that are good.
@@ -31,6 +33,7 @@ class DataFacts:
     examples: int
     prompts: int
     characters: float
+    asked: float
     soft: bool
     uncertain: float
     good: float
@@ -67,13 +70,14 @@ class _Tally:
 
     def __init__(self) -> None:
         self.prompts = KeySet()
-        self.examples = self.characters = self.soft = self.uncertain = self.good = 0
+        self.examples = self.characters = self.asked = self.soft = self.uncertain = self.good = 0
         self.left_out: Counter[str] = Counter()
 
     def add(self, values: Mapping[str, Any]) -> None:
         self.examples += 1
         self.prompts.add(key(fingerprint(values.get("prompt") or values.get("messages") or values.get("text"))))
         self.characters += sum(map(_length, values.values()))
+        self.asked += _length(values.get("prompt"))
         probability = values.get("chosen_probability", 1.0)
         self.soft += probability != 1.0
         self.uncertain += UNCERTAIN[0] <= probability <= UNCERTAIN[1]
@@ -100,6 +104,7 @@ def count(items: Iterable[Any], kind: ExampleKind, name: str) -> DataFacts:
         examples,
         len(tally.prompts),
         tally.characters / examples,
+        tally.asked / examples,
         tally.soft > 0,
         tally.uncertain / examples,
         tally.good / examples,

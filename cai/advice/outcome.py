@@ -5,6 +5,9 @@ from typing import Any
 
 from cai.advice.rules import Recommendation
 
+OFF = "a factor of two"
+"""How far the time was off at most in the trainings that docs/choosing.md has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -21,8 +24,8 @@ class Cost:
         time = f"{minutes / 60:,.1f} hours" if minutes > 90 else f"{max(minutes, 1):,.0f} min"
         size = f"{self.memory / 1e9:,.1f} GB" if self.memory >= 1e9 else f"{self.memory / 1e6:,.0f} MB"
         return (
-            f"about {size} for weights, gradients and optimiser{fits}; about {time} of training, right within a "
-            f"factor of three{', and the drawing of answers besides' if draws else ''}"
+            f"about {size} for weights, gradients and optimiser{fits}; about {time} of training, by a reckoning that "
+            f"was off by up to {OFF} where it was measured{', and the drawing of answers besides' if draws else ''}"
         )
 
 

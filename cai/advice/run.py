@@ -2,8 +2,9 @@
 
 Memory is what `cai.train.hardware` reckons, time comes from a measured multiplication. Training takes about 6
 operations a parameter and token, 4 where an adapter is trained and the base stays (arXiv 2001.08361, section 2.1: 2
-forward and 4 backward, of which half are the weights' gradients). How many the machine makes a second is measured with
-a matrix product; training is taken to reach a third of that, so that a time is right within a factor of about three.
+forward and 4 backward, of which half are the weights' gradients), and 2 more, once, where a reference model reads the
+same. How many the machine makes a second is measured with a matrix product; training is taken to reach `REACHED` of
+that, which was fitted to short trainings (docs/choosing.md has them).
 """
 
 import time
@@ -20,7 +21,12 @@ from cai.train.machine import Machine
 from cai.train.methods import find_method
 from cai.train.model import ModelShape
 
-REACHED = 0.33
+REACHED = 0.2
+"""Share of a matrix product's speed that training reaches."""
+
+_REFERRING = ("dpo", "kto")
+"""Methods in which a reference model reads every answer once."""
+
 _USABLE = 0.85
 _SIDE = 1024
 _SECONDS = 0.2
@@ -51,8 +57,10 @@ def _advised(plan: AdvisePlan, recommendation: Recommendation, speed: float) -> 
 def _cost(plan: AdvisePlan, name: str, shape: ModelShape, speed: float) -> Cost:
     """Return what a method costs; of methods that draw responses the time of drawing is not in it."""
     method, counted = find_method(name), plan.facts.counted
-    tokens = counted.examples * counted.characters * plan.facts.shape.tokens_per_character * method.epochs
-    return cost_of(plan.facts.machine, shape, tokens, speed)
+    # Each answer of a pair is read behind the prompt.
+    characters = counted.characters + (method.sequences - 1) * counted.asked
+    tokens = counted.examples * characters * plan.facts.shape.tokens_per_character
+    return cost_of(plan.facts.machine, shape, tokens, speed, epochs=method.epochs, reference=name in _REFERRING)
 
 
 def _facts(plan: AdvisePlan) -> list[str]:
@@ -71,10 +79,16 @@ def _facts(plan: AdvisePlan) -> list[str]:
     return told
 
 
-def cost_of(machine: Machine, shape: ModelShape, tokens: float, speed: float) -> Cost:
-    """Return what training on so many tokens costs; `speed` are the operations a second that were measured."""
+def cost_of(
+    machine: Machine, shape: ModelShape, tokens: float, speed: float, *, epochs: float = 1.0, reference: bool = False
+) -> Cost:
+    """Return what training on so many tokens an epoch costs; `speed` are the operations a second that were measured.
+
+    `reference`: a reference model reads them once, too.
+    """
     memory = state_bytes(shape.held, shape.trained, "float32", quantized=False)
-    operations = (4 if shape.adapter_parameters else 6) * shape.held * tokens
+    each = (4 if shape.adapter_parameters else 6) * epochs + (2 if reference else 0)
+    operations = each * shape.held * tokens
     return Cost(int(memory), memory <= machine.memory * _USABLE, operations / (speed * REACHED))
 
 

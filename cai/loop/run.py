@@ -111,8 +111,10 @@ def _run(settings: Settings, reporter: Reporter) -> Evaluation | str:
     if isinstance(settings, TrainSettings):
         # What is trained on lies beside its run, with the card and the ledger of what filters left out. Only now: other
         # filters are no reason to generate again.
-        for run in settings.data.data:
-            export_run(expand(run.reveal()), ExportOptions(quality=load_quality(settings.data.quality)))
+        data = settings.data
+        options = ExportOptions(test_share=data.test_share, quality=load_quality(data.quality))
+        for run in data.data:
+            export_run(expand(run.reveal()), options)
         return train(plan_train(settings), reporter.say, quiet=reporter.quiet).status
     evaluation_plan = plan_evaluate(settings)
     return reporter.watched(lambda watch: evaluate(evaluation_plan, watch))
