@@ -139,7 +139,7 @@ def test_a_longer_answer_that_always_wins_is_told() -> None:
     found = measured(collect([*long, *(pair(text(draw, 9), text(draw, 20), text(draw, 60)) for _ in range(20))]))
     assert found["longer is preferred"].value == pytest.approx(100 / 120)
     assert "length alone predicts the label" in str(found["length alone is right"].sentence)
-    assert found["length, chosen by rejected"].p is not None
+    assert found["median length, chosen / rejected"].p is not None
     odds = found["odds of twice the length"]
     assert odds.low is not None
     assert odds.low > 1

@@ -104,7 +104,8 @@ def _filtered(plan: DataCheckPlan, record: Record) -> Iterator[Example | BrokenR
 def _filter_run(run: RunReader, quality: Quality, record: Record) -> None:
     """Record what an export of the run would leave out, clean and report: filters know more of rows than of pairs."""
     options = ExportOptions(quality=quality)
-    makers = [ExampleMaker.of_run(run, name, options, record) for name in names_for(options)]
+    # Not the ranking: it has the answers of the pairs once more, and what it leaves out would be counted with theirs.
+    makers = [ExampleMaker.of_run(run, name, options, record) for name in names_for(options) if name != "ranking"]
     for row in run.rows():
         for maker in makers:
             for _ in maker.examples(row):

@@ -11,6 +11,7 @@ from cai.data.validation.shares import share
 from cai.data.validation.texts import has_refusal, script
 
 _RATIO = 1.5
+_SURE = 0.05
 _ONE_SIDED = 0.9
 _LEAST = 0.2
 _REFUSES = 0.5
@@ -24,12 +25,13 @@ def _length(found: CollectedSet) -> Found | None:
         return None
     names = ("chosen", "rejected") if found.kind == "pairs" else ("good", "bad")
     ratio = chosen / rejected
-    sentence = None
-    if not 1 / _RATIO <= ratio <= _RATIO:
-        longer, shorter = names if ratio > 1 else names[::-1]
-        sentence = f"{longer} answers are {max(ratio, 1 / ratio):.1f} times as long as {shorter} ones"
     decided = lengths.longer + lengths.shorter
     p = sign_test(lengths.longer, lengths.shorter) if decided else None
+    sentence = None
+    # Of a few pairs that lean neither way, medians say nothing.
+    if not 1 / _RATIO <= ratio <= _RATIO and (p is None or p < _SURE):
+        longer, shorter = names if ratio > 1 else names[::-1]
+        sentence = f"{longer} answers are {max(ratio, 1 / ratio):.1f} times as long as {shorter} ones"
     count = decided + lengths.same or int(lengths.sides.sum())
     return Found(ratio, count, p=p, details={names[0]: chosen, names[1]: rejected}, sentence=sentence)
 
@@ -96,14 +98,14 @@ def _rejected(found: CollectedSet, place: int) -> str | None:
 
 BALANCE = (
     DataMeasure(
-        "length, chosen by rejected",
+        "median length, chosen / rejected",
         "balance",
-        "medians, in characters; the test is of pairs, a sign test",
+        "ratio of the medians, in characters; the test is of pairs, a sign test",
         _length,
         unit="number",
         usual=f"{1 / _RATIO:.2f} to {_RATIO}",
     ),
-    DataMeasure("length of answers", "balance", "the median, in characters", _answer_length, unit="number"),
+    DataMeasure("median length, characters", "balance", "of all answers", _answer_length, unit="number"),
     DataMeasure(
         "good answers", "balance", "of labelled ones", _good, usual=f"{100 * _LEAST:.0f} to {100 * (1 - _LEAST):.0f} %"
     ),

@@ -97,9 +97,9 @@ DIVERSITY = (
     DataMeasure(
         "distinct-1",
         "diversity",
-        "different words by words, of the first 20,000 of the answers (1510.03055)",
+        "different words by words, of the first 20,000 of the answers (1510.03055); fewer words have a greater share",
         partial(_distinct, 1),
-        usual="14 % in HH",
+        usual="14 % of 20,000 in HH",
         source="1,400 of HH-RLHF's harmless pairs, measured here",
     ),
     DataMeasure(
@@ -107,7 +107,7 @@ DIVERSITY = (
         "diversity",
         "different word pairs by word pairs, likewise",
         partial(_distinct, 2),
-        usual="57 % in HH",
+        usual="57 % of 20,000 in HH",
         source="the same pairs",
     ),
     DataMeasure(
@@ -116,7 +116,7 @@ DIVERSITY = (
         "BLEU-4 of an answer against 300 others (1802.01886); low is various",
         _self_bleu,
         unit="number",
-        usual="0.34 in HH",
+        usual="0.34 of 300 in HH",
         source="the same pairs",
     ),
     DataMeasure(

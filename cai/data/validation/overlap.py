@@ -1,5 +1,6 @@
 """Duplicates and contamination: rows that are there twice, nearly twice, or in what models are measured with."""
 
+from cai.core.counts import counted
 from cai.data.validation.collecting import CollectedSet
 from cai.data.validation.descriptor import DataMeasure, Found, below, listed, percent
 from cai.data.validation.near_duplicates import SIMILAR
@@ -40,7 +41,8 @@ def _contaminated(found: CollectedSet) -> Found | None:
     sentence = None
     if count:
         sentence = (
-            f"{count:,} prompts hold one that models are measured with ({listed(sets)}): leave them out of training"
+            f"{counted(count, 'prompt')} {'holds' if count == 1 else 'hold'} one that models are measured with "
+            f"({listed(sets)}): leave {'it' if count == 1 else 'them'} out of training"
         )
     return share(count, found.examples, details=sets, sentence=sentence)
 
