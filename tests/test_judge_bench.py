@@ -11,12 +11,18 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cai.annotation.index import open_items
+from cai.annotation.places import find_place
+from cai.annotation.store import AnnotationStore
 from cai.cli.main import cai
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError, RunError, UsageError
-from cai.core.records import Message, Usage, Verdict
+from cai.core.records import Comparison, Message, Usage, Verdict
 from cai.core.reliability import reliability
 from cai.core.shares import Proportion
+from cai.generate.plan import plan_generate
+from cai.generate.run import generate
+from cai.generate.settings import GenerateSettings
 from cai.judge_bench import figure
 from cai.judge_bench.items import FIRST, SECOND, LabelledItem
 from cai.judge_bench.measuring import JudgeAnswers, compare_judges, measure_judge
@@ -25,12 +31,15 @@ from cai.judge_bench.records import BenchEntry
 from cai.judge_bench.results import JudgeBench, JudgeMeasures
 from cai.judge_bench.run import bench_judges
 from cai.judge_bench.settings import BenchSettings
+from cai.method.settings import JudgeSettings
+from cai.method.templates import Templates
 from cai.models.base import Engine
 from cai.models.given import GivenModel
 from cai.models.scripted import ScriptedEngine
 from cai.models.spec import LabelledModel, ModelSpec
 from cai.pipeline.watch import Watch
-from tests.building import make_engine, shown_answers
+from tests.annotating import say
+from tests.building import PRINCIPLES, make_engine, shown_answers
 
 FIXTURES = Path(__file__).parent / "data" / "judges"
 
@@ -208,6 +217,57 @@ def test_targets_with_scores_are_pairs(tmp_path: Path) -> None:
     better = right_texts()
     judge = judging(lambda first, _: 0.9 if first in better else 0.1)
     assert benched(FIXTURES / "bigbench.jsonl", tmp_path / "out", {"j": judge}).of("j").accuracy == Proportion(6, 6)
+
+
+def test_what_people_said_of_a_run_is_the_label_and_not_what_its_judge_said(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = GenerateSettings(
+        constitution="medical",
+        model=ModelSpec.parse("scripted"),
+        prompts=DataSource.parse("tiny"),
+        limit=4,
+        rounds=0,
+        out=run,
+    )
+    asyncio.run(generate(plan_generate(settings), Watch()))
+    with pytest.raises(InputError, match=r"holds nothing of which it is known.*: nobody has said"):
+        planned(run, tmp_path / "none", {"j": judging(longer)})
+    place = find_place(DataSource.parse(str(run)))
+    store = AnnotationStore(place)
+    with open_items(place) as index:
+        items = [item for entry in index.entries("pair") if (item := index.find(entry.key)) is not None]
+    for item in items[:3]:
+        by_length = "a" if len(item.answers[0].text) > len(item.answers[1].text) else "b"
+        for annotator in ("kim", "lee"):
+            store.append(say(item, by_length, annotator=annotator), item)
+    store.append(say(items[0], "tie", annotator="mia"), items[0])
+    bench = benched(run, tmp_path / "out", {"j": judging(longer)})
+    assert bench.left_out == {"nobody has said which answer is better": 1}
+    assert bench.of("j").accuracy == Proportion(3, 3)
+    targets = [json.loads(line)["target"] for line in (tmp_path / "out" / "items.jsonl").read_text().splitlines()]
+    assert sorted(targets) == pytest.approx([2.5 / 3, 1, 1])
+
+
+@pytest.mark.parametrize("reasoning", [False, True])
+def test_a_reference_is_shown_to_the_judge_and_to_nobody_without_one(tmp_path: Path, *, reasoning: bool) -> None:
+    asked: list[str] = []
+
+    def choose(messages: tuple[Message, ...], _options: Sequence[str]) -> Sequence[float]:
+        asked.append(messages[0]["content"])
+        return [0.5, 0.4]
+
+    rows = [{"prompt": "Why?", "chosen": "So.", "rejected": "No.", "reference": "Because (A) of it."}, *pairs(1)]
+    data, engine = write(tmp_path / "p.jsonl", rows), make_engine(lambda _: "reasons", choose)
+    benched(data, tmp_path / "out", {"j": engine}, judging=JudgeSettings(judge_reasoning=reasoning))
+    with_reference = [text for text in asked if "reference" in text]
+    assert len(with_reference) == len(asked) - len(with_reference) == 2
+    for text in with_reference:
+        assert r"Because \(A) of it." in text, "no text can pass for an answer's mark"
+        assert text.index("Because") < text.index("So.")
+    korean = Templates.load("ko")
+    shown = Comparison(({"role": "user", "content": "왜?"},), "가", "나", "a", "b", "참고입니다")
+    assert "참고 답변" in korean.judge(PRINCIPLES[0], shown.messages, shown.a, shown.b, shown.reference)
+    assert shown.swap().reference == "참고입니다"
 
 
 def test_a_label_about_a_principle_is_judged_under_it(tmp_path: Path) -> None:

@@ -93,17 +93,21 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two answers to one prompt; the sources say where they come from (`response:0`, `final:1`)."""
+    """Two answers to one prompt; the sources say where they come from (`response:0`, `final:1`).
+
+    `reference` is an answer that is known to be right, for the judge to judge by.
+    """
 
     messages: tuple[Message, ...]
     a: str
     b: str
     a_source: str
     b_source: str
+    reference: str | None = None
 
     def swap(self) -> "Comparison":
         """Return the same comparison with the answers' places exchanged."""
-        return Comparison(self.messages, self.b, self.a, self.b_source, self.a_source)
+        return Comparison(self.messages, self.b, self.a, self.b_source, self.a_source, self.reference)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ class LabelledItem:
     `id` is the item's place in the data (`pairs.jsonl:12`), `ordinal` its place among the items that are drawn. Of two
     answers `target` is the probability, by the label, that the first is better; 1 of more. With `options` the answers
     are letters that the prompt names. `subset` is the part of the data that it is of, `models` who wrote the answers,
-    `principle` which one the label is about, as far as the data says so.
+    `principle` which one the label is about, `reference` an answer that is known to be right, as far as the data says
+    so.
     """
 
     id: str
@@ -34,6 +35,7 @@ class LabelledItem:
     models: tuple[str | None, ...] = (None, None)
     tags: tuple[str, ...] = ()
     principle: str | None = None
+    reference: str | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
     """What columns tell of the part of the data, until it is known which one tells parts apart; then empty."""
 
@@ -58,7 +60,9 @@ class LabelledItem:
         if self.options:
             return ()
         return tuple(
-            Comparison(self.messages, self.answers[one], self.answers[other], source(one), source(other))
+            Comparison(
+                self.messages, self.answers[one], self.answers[other], source(one), source(other), self.reference
+            )
             for one in range(self.right)
             for other in range(self.right, len(self.answers))
         )

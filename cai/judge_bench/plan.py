@@ -6,7 +6,7 @@ from typing import Any
 
 from cai import __version__
 from cai.constitution import Constitution, load_constitution
-from cai.core.errors import InputError, UsageError
+from cai.core.errors import UsageError
 from cai.core.settings import plain
 from cai.data.finding import printable
 from cai.judge_bench.items import LabelledItems
@@ -18,7 +18,6 @@ from cai.method.templates import Templates
 from cai.models import check_engine_options
 from cai.models.base import Sampling, Thinking
 from cai.models.spec import LabelledModel, ModelSpec
-from cai.rundir.checkout import is_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +81,6 @@ def plan_bench(settings: BenchSettings) -> BenchPlan:
     """Read the data, the constitution and the templates; raises UsageError, in one sentence."""
     constitution = load_constitution(settings.constitution)
     templates = Templates.load(constitution.language, settings.prompts_dir)
-    if is_run(settings.data):
-        raise InputError(
-            f"{settings.data} is a run, whose labels are its judge's own; give pairs that people labelled, or whose "
-            "better answer is known."
-        )
     data, remarks = read_items(
         settings.data,
         [principle.id for principle in constitution.principles],

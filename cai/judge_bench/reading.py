@@ -1,7 +1,8 @@
 """From a data set to items: pairs, several answers of which some are best, and questions with options.
 
 What a data set is, its columns say: `corrects` and `incorrects` beside a prompt are options, as in the files of
-Constitutional AI (arXiv 2212.08073, section 5.2); ranked answers are a best of several; everything else is pairs.
+Constitutional AI (arXiv 2212.08073, section 5.2); ranked answers are a best of several; everything else is pairs. Of a
+run or an evaluation the labels are what people said of it (`cai.annotation`), and never what its judge said.
 """
 
 import re
@@ -13,15 +14,22 @@ from typing import Any
 
 import orjson
 
+from cai.annotation.index import open_items
+from cai.annotation.kinds import ItemKind
+from cai.annotation.labels import read_labels
+from cai.annotation.places import find_place
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError
 from cai.core.identity import draw
+from cai.core.mark import kind_of_any
+from cai.core.paths import expand
 from cai.core.records import Message
 from cai.data.columns import ABOUT
 from cai.data.examples.opening import can_give, open_examples
 from cai.data.examples.tables import Example, open_table
 from cai.data.rows import BadRowError, BrokenRow, RawSource, broken, text_of
 from cai.judge_bench.items import LabelledItem, LabelledItems
+from cai.rundir.checkout import is_run
 
 MODEL_COLUMNS = ("chosen_model", "rejected_model")
 """Columns that name who wrote the better and the worse answer."""
@@ -29,9 +37,12 @@ MODEL_COLUMNS = ("chosen_model", "rejected_model")
 PRINCIPLE = "principle"
 """Column that names the principle, by its id, under which the label holds; without it one is drawn."""
 
+REFERENCE = "reference"
+"""Column with a right answer, which the judge is shown."""
+
 OPTIONS = ("prompt", "corrects", "incorrects")
 
-_BESIDE = (*ABOUT, "tags", PRINCIPLE, *MODEL_COLUMNS)
+_BESIDE = (*ABOUT, "tags", PRINCIPLE, REFERENCE, *MODEL_COLUMNS)
 _OPTION = re.compile(r"\s*\(?([A-Z])\)?\s*")
 _MOST_OPTIONS = 26
 
@@ -84,6 +95,8 @@ _SUBSETS = ("subset", "category", "domain", "source", "dataset", "language")
 
 
 def _open(data: DataSource, split: str | None, shape: str | None) -> tuple[Read, tuple[str, ...]]:
+    if is_run(data) or (not data.is_url and kind_of_any(expand(data.reveal())) == "evaluation"):
+        return _said_by_people(data), ()
     table = open_table(data, split, "ranked", shape)
     if shape is None and all(set(OPTIONS) <= set(source.columns) for source in table.sources):
         told = f"{table.name} is read as questions with options: {', '.join(OPTIONS)}"
@@ -93,6 +106,36 @@ def _open(data: DataSource, split: str | None, shape: str | None) -> tuple[Read,
     make = _ranked if kind == "ranked" else _pair
     read = (one if isinstance(one, BrokenRow) else make(one) for one in examples.examples(_BESIDE))
     return read, tuple(examples.remarks)
+
+
+def _said_by_people(data: DataSource) -> Read:
+    """Yield the pairs of a run or an evaluation of which people said which answer is better, with their votes as label.
+
+    What its judge says of them is no label.
+    """
+    place = find_place(data)
+    labels = read_labels(place)
+    kinds: tuple[ItemKind, ...] = ("pair",)
+    with open_items(place, kinds) as index:
+        for entry in index.entries("pair"):
+            item = index.find(entry.key)
+            if item is None:
+                continue
+            first, second = item.answers
+            label = labels.pair(item.messages, first.text, second.text)
+            if label is None:
+                yield broken(item.place, "nobody has said which answer is better", first.text)
+                continue
+            answers = (first, second) if label.probability >= 0.5 else (second, first)
+            yield LabelledItem(
+                id=f"{item.place}:{item.key}",
+                ordinal=0,
+                messages=item.messages,
+                answers=tuple(answer.text for answer in answers),
+                target=max(label.probability, 1 - label.probability),
+                models=tuple(answer.model for answer in answers),
+                tags=item.tags,
+            )
 
 
 def _pair(example: Example) -> LabelledItem:
@@ -131,6 +174,7 @@ def _item(
         models=models,
         tags=tuple(str(tag) for tag in tags) if isinstance(tags, list | tuple) else (),
         principle=_word(about.get(PRINCIPLE)),
+        reference=_word(about.get(REFERENCE)),
         parts={name: told for name in _SUBSETS if (told := _word(about.get(name))) is not None},
     )
 

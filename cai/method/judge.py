@@ -185,14 +185,14 @@ async def _show(
     seed = derive_seed(configuration.seed, prompt_id, "show", principle.id, shown.a_source, shown.b_source)
     rationales: list[str] = []
     if settings.judge_reasoning:
-        question = _user(templates.judge_reason(principle, shown.messages, shown.a, shown.b))
+        question = _user(templates.judge_reason(principle, shown.messages, shown.a, shown.b, shown.reference))
         request = Request((question,), configuration.sampling, seed, configuration.thinking)
         reasons = await asker.write(REASONING, request)
         rationales += (reasons.reasoning, reasons.text)
         answered = Message(role="assistant", content=reasons.text)
         messages: tuple[Message, ...] = (question, answered, _user(templates.judge_decide()))
     else:
-        messages = (_user(templates.judge(principle, shown.messages, shown.a, shown.b)),)
+        messages = (_user(templates.judge(principle, shown.messages, shown.a, shown.b, shown.reference)),)
     if settings.judge_by == "text":
         said, thought = await _say(asker, configuration, messages, seed)
         probability = _read_letter(said, templates.judge_options)

@@ -1,6 +1,6 @@
 """What is asked of a model, in words: one Jinja template a request kind and language, and the answers it may give.
 
-A directory of templates holds a folder a language (`en`, `ko`, or a user's own), each with the eight `.j2` files of
+A directory of templates holds a folder a language (`en`, `ko`, or a user's own), each with the ten `.j2` files of
 `Templates` and `words.yaml`. Templates are data that users replace, so they run in a sandbox, and everything that can
 be wrong with them is found when they are loaded: syntax, unknown variables, a judge that never shows an answer, a loop
 without an end.

@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cai.core.errors import RowError, TemplateError
 from cai.core.records import Message
-from cai.method.templates.reading import Words
+from cai.method.templates.reading import REFERENCED, Words
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
 Render = Callable[..., str]
@@ -36,6 +36,7 @@ _VARIABLES = {
     "judge": _COMPARING,
     "judge_reason": _COMPARING,
     "judge_decide": (),
+    **dict.fromkeys(REFERENCED, (*_COMPARING, "reference")),
 }
 """What each template may use."""
 
@@ -46,6 +47,7 @@ _NEEDED = {
     "criterion": ("criterion",),
     "judge": _COMPARING[2:],
     "judge_reason": _COMPARING[2:],
+    **dict.fromkeys(REFERENCED, (*_COMPARING[2:], "reference")),
 }
 """What a template must use, or the model would not know what it is asked about."""
 
@@ -55,6 +57,7 @@ _ANSWERED = {
     "judge": "judge",
     "judge_reason": "judge",
     "judge_decide": "judge",
+    **dict.fromkeys(REFERENCED, "judge"),
 }
 """Whose words a template must name, for they are the only answers that are understood."""
 
@@ -146,7 +149,7 @@ def _try_out(path: Path, kind: str, template: jinja2.Template, words: Words) -> 
         {"role": "user", "content": "u"},
     ]
     shown = {"messages": conversation, "first": _FIRST, "second": _SECOND, "marker": _MARKER}
-    shown |= {"response": _FIRST, "critique": _SECOND, "criterion": _Probe().text}
+    shown |= {"response": _FIRST, "critique": _SECOND, "criterion": _Probe().text, "reference": "the right answer"}
     for principle in (_Probe(), _Probe(critique="critique", revision="revision", preference="preference")):
         everything = {**shown, "principle": principle}
         try:

@@ -29,7 +29,10 @@ class Words:
     prefills: Mapping[str, str]
 
 
-KINDS = ("critique", "revision", "anew", "gate", "criterion", "judge", "judge_reason", "judge_decide")
+REFERENCED = ("judge_reference", "judge_reason_reference")
+"""How pairs are judged beside a right answer that is known."""
+
+KINDS = ("critique", "revision", "anew", "gate", "criterion", "judge", "judge_reason", "judge_decide", *REFERENCED)
 """A file each, KIND.j2."""
 
 
@@ -40,7 +43,7 @@ def find_folder(root: Path, language: str) -> Path:
     except OSError as error:
         raise TemplateError(f"{root}: the templates directory cannot be read: {error.strerror}") from None
     if language not in present:
-        known = ", ".join(present) or "none (a language is a folder with the eight .j2 files and words.yaml)"
+        known = ", ".join(present) or "none (a language is a folder with the ten .j2 files and words.yaml)"
         raise TemplateError(f"{root}: no templates for the language {language!r}; present: {known}")
     return root / language
 

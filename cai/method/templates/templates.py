@@ -10,7 +10,7 @@ from cai.core.records import Message
 from cai.core.resources import shipped
 from cai.method.templates.compiling import Render, compile_all
 from cai.method.templates.fencing import draw_marker, escaper, without_control
-from cai.method.templates.reading import Words, find_folder, read_texts, read_words
+from cai.method.templates.reading import REFERENCED, Words, find_folder, read_texts, read_words
 
 
 class PrincipleTexts(Protocol):
@@ -57,8 +57,7 @@ class Templates:
         self._gate = _remember(renders["gate"])
         self._criterion = renders["criterion"]
         self._escape = escaper(self.judge_options)
-        self._judge = renders["judge"]
-        self._judge_reason = renders["judge_reason"]
+        self._comparing = {kind: renders[kind] for kind in ("judge", "judge_reason", *REFERENCED)}
         self._judge_decide = renders["judge_decide"]()
         self._texts = texts
         self._words = words
@@ -102,27 +101,53 @@ class Templates:
         """Return the question whether the last response meets a criterion; `criterion_options` are its answers."""
         return self._criterion(criterion=criterion)
 
-    def judge(self, principle: PrincipleTexts, messages: Sequence[Message], first: str, second: str) -> str:
-        """Return the question which response to `messages` is better; `judge_options` are its answers."""
-        return self._compare(self._judge, principle, messages, first, second)
+    def judge(
+        self,
+        principle: PrincipleTexts,
+        messages: Sequence[Message],
+        first: str,
+        second: str,
+        reference: str | None = None,
+    ) -> str:
+        """Return the question which response to `messages` is better; `judge_options` are its answers.
 
-    def judge_reason(self, principle: PrincipleTexts, messages: Sequence[Message], first: str, second: str) -> str:
-        """Return the request to think about both responses before deciding."""
-        return self._compare(self._judge_reason, principle, messages, first, second)
+        `reference` is a right answer, to judge by.
+        """
+        return self._compare("judge", principle, messages, (first, second), reference)
+
+    def judge_reason(
+        self,
+        principle: PrincipleTexts,
+        messages: Sequence[Message],
+        first: str,
+        second: str,
+        reference: str | None = None,
+    ) -> str:
+        """Return the request to think about both responses before deciding; `reference` as for `judge`."""
+        return self._compare("judge_reason", principle, messages, (first, second), reference)
 
     def judge_decide(self) -> str:
         """Return the question that ends the thinking; `judge_options` are its answers."""
         return self._judge_decide
 
     def _compare(
-        self, render: Render, principle: PrincipleTexts, messages: Sequence[Message], first: str, second: str
+        self,
+        kind: str,
+        principle: PrincipleTexts,
+        messages: Sequence[Message],
+        responses: tuple[str, str],
+        reference: str | None,
     ) -> str:
-        """Return a request with both responses, each as `fencing` lets the judge see it."""
+        """Return a request with both responses, each as `fencing` lets the judge see it, and the reference if any."""
         shown: list[Message] = [{"role": m["role"], "content": self._escape(m["content"])} for m in messages]
-        answers = (self._escape(first), self._escape(second))
+        first, second = map(self._escape, responses)
+        others: dict[str, str] = {}
+        if reference is not None:
+            kind, others = f"{kind}_reference", {"reference": self._escape(reference)}
         common = (principle.preference or principle.text, *(message["content"] for message in shown))
-        marker = draw_marker(common, answers)
-        return render(principle=principle, messages=shown, first=answers[0], second=answers[1], marker=marker)
+        marker = draw_marker((*common, *others.values()), (first, second))
+        render = self._comparing[kind]
+        return render(principle=principle, messages=shown, first=first, second=second, marker=marker, **others)
 
 
 def _remember(render: Render) -> Callable[[PrincipleTexts], str]:
