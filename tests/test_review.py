@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import cai
 from cai.annotation.store import AnnotationStore
 from cai.cli.main import main
 from cai.core.addresses import DataSource
@@ -334,6 +335,10 @@ def test_agreement_is_told_on_the_page_and_without_it(pairs: Path, capsys: pytes
 
     result = agreement(plan_review(ReviewSettings(DataSource.parse(str(pairs)))))
     assert {row.between: (row.items, row.percent.value) for row in result.rows}["ann and ben"] == (12, 1.0)
+    groups = pairs.with_name("people.csv")
+    groups.write_text("name,role\nann,nurse\nben,doctor\n")
+    leaning = cai.agreement(pairs, annotator_groups=groups).leanings
+    assert {"role=nurse", "role=doctor"} <= {one.who for one in leaning}
     with pytest.raises(SystemExit) as ended:
         main(["review", str(pairs), "--agreement"])
     assert ended.value.code == 0

@@ -1,11 +1,12 @@
 """`cai review DATA`: a page on this machine, on which people read and annotate."""
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
 
-from cai.cli.options import SEED
+from cai.cli.options import SEED, WrittenPath
 from cai.cli.running import run_watched
 from cai.cli.terminal import remark, say
 from cai.core.addresses import DataSource
@@ -38,6 +39,12 @@ class Share(click.ParamType[float]):
 @click.argument("data", type=DataSource.parse)
 @click.option(
     "--annotator", multiple=True, metavar="NAME", help="Who may annotate; may be repeated (default: anybody)."
+)
+@click.option(
+    "--annotator-groups",
+    type=WrittenPath(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A table of what annotators are (name, role, language …), whose leanings are told by group.",
 )
 @click.option(
     "--overlap", type=Share(), default=0.2, show_default=True, help="Share of the items that every annotator is asked."

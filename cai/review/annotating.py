@@ -5,7 +5,7 @@ is chosen, a line counts once it is on the disk. What other processes append to 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -18,14 +18,13 @@ from cai.annotation.assignment import Assigned, Assignment
 from cai.annotation.index import ItemIndex, open_items
 from cai.annotation.items import ReviewItem
 from cai.annotation.kinds import KINDS, ItemKind
-from cai.annotation.places import AnnotatedPlace
 from cai.annotation.reading import CountingAnnotations, what_counts
 from cai.annotation.records import Annotation, parse_annotation
 from cai.annotation.store import SALT, AnnotationStore, StoredAnnotations
 from cai.annotation.votes import disagreements
 from cai.core.errors import CaiError, UsageError
 from cai.review.guidelines import Guidelines
-from cai.review.settings import ReviewSettings
+from cai.review.plan import ReviewPlan
 from cai.review.shown import HIDDEN, drawn_order, hidden_of, shown_item, to_item, to_shown
 from cai.rundir.layout import annotation_files
 from cai.rundir.lines import make_line
@@ -71,15 +70,14 @@ class _Held:
 class Annotating:
     """The questions of one review."""
 
-    def __init__(
-        self, place: AnnotatedPlace, settings: ReviewSettings, annotators: Sequence[str], guidelines: Guidelines
-    ) -> None:
+    def __init__(self, plan: ReviewPlan, guidelines: Guidelines) -> None:
         """Look at what was said before; raises InputError when it cannot be read."""
-        self._place = place
-        self._settings = settings
-        self._annotators = tuple(annotators)
+        self._place = plan.place
+        self._settings = plan.settings
+        self._annotators = plan.annotators
+        self._groups = plan.groups
         self._guidelines = guidelines
-        self._store = AnnotationStore(place)
+        self._store = AnnotationStore(plan.place)
         self._lock = RLock()
         self._opening: dict[ItemKind, Thread] = {}
         self._items: dict[ItemKind, ItemIndex] = {}
@@ -179,7 +177,8 @@ class Annotating:
             opening.join()
             if kind in self._failed:
                 raise self._failed[kind]
-        return measure_agreement(stored, self._find, judge="labels" if self._place.kind == "data" else "judge")
+        judge = "labels" if self._place.kind == "data" else "judge"
+        return measure_agreement(stored, self._find, judge=judge, groups=self._groups)
 
     def _find(self, name: str) -> ReviewItem | None:
         kind = next((kind for kind in get_args(ItemKind) if name.startswith(f"{kind}:")), None)

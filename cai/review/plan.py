@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from cai.annotation.agreement.leanings import read_groups
 from cai.annotation.places import AnnotatedPlace, find_place
 from cai.annotation.records import PersonName
 from cai.constitution import Constitution, load_constitution
@@ -27,6 +28,8 @@ class ReviewPlan:
     settings: ReviewSettings
     place: AnnotatedPlace
     annotators: tuple[str, ...]
+    groups: Mapping[str, Mapping[str, str]]
+    """By annotator, the values of columns whose people are also looked at together."""
     constitution: Constitution | None
 
 
@@ -41,7 +44,8 @@ def plan_review(settings: ReviewSettings) -> ReviewPlan:
     if settings.shape is not None and place.kind != "data":
         raise UsageError(f"--shape is for files and datasets, and {settings.data} is a {place.kind}.")
     constitution = _constitution(place) if settings.constitution is None else load_constitution(settings.constitution)
-    return ReviewPlan(settings, place, annotators, constitution)
+    groups = {} if settings.annotator_groups is None else read_groups(settings.annotator_groups)
+    return ReviewPlan(settings, place, annotators, groups, constitution)
 
 
 def _name(typed: str) -> str:

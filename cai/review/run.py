@@ -37,7 +37,7 @@ async def review(plan: ReviewPlan, opened: Callable[[str], None]) -> None:
 
 def agreement(plan: ReviewPlan) -> Agreement:
     """Return how far people agree in what they said so far, without a page; raises as reading the place does."""
-    annotating = Annotating(plan.place, plan.settings, plan.annotators, Guidelines(plan.constitution))
+    annotating = Annotating(plan, Guidelines(plan.constitution))
     try:
         return annotating.agreement()
     finally:
@@ -49,7 +49,7 @@ async def serving(plan: ReviewPlan) -> AsyncIterator[str]:
     """Serve a review while the block runs, which gets the page's address; raises as `review` does."""
     token = new_token()
     guidelines = Guidelines(plan.constitution)
-    annotating = await asyncio.to_thread(Annotating, plan.place, plan.settings, plan.annotators, guidelines)
+    annotating = await asyncio.to_thread(Annotating, plan, guidelines)
     index = ChainIndex()
     models = AsyncExitStack()
     server = ReviewServer(str(plan.place.source), index, annotating, guidelines)

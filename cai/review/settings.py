@@ -1,6 +1,7 @@
 """What a person may decide about a review, under the options' names."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from cai.core.addresses import DataSource
@@ -14,13 +15,15 @@ Order = Literal["random", "uncertainty", "disagreement"]
 class ReviewSettings:
     """One `cai review DATA`.
 
-    With names in `annotator` nobody else may say anything; without, people name themselves on the page. `overlap` is
-    the share of items in [0, 1] that every annotator is asked. `constitution` None means the run's own, or general
-    criteria. `talk` are the models to talk to, two at most. `port` 0 means any that is free.
+    With names in `annotator` nobody else may say anything; without, people name themselves on the page.
+    `annotator_groups` is a table of what people are beside their `name` (role, language). `overlap` is the share of
+    items in [0, 1] that every annotator is asked. `constitution` None means the run's own, or general criteria. `talk`
+    are the models to talk to, two at most. `port` 0 means any that is free.
     """
 
     data: DataSource
     annotator: tuple[str, ...] = ()
+    annotator_groups: Path | None = None
     overlap: float = 0.0
     order: Order = "random"
     seed: int = 0
