@@ -222,8 +222,8 @@ def test_a_run_that_people_judged_is_not_started_over(tmp_path: Path) -> None:
 
 
 def test_an_item_that_is_in_no_row_is_kept_beside_the_annotations(store: AnnotationStore) -> None:
-    assert store.add_item(PAIR)
-    assert not AnnotationStore(store.place).add_item(PAIR)
+    store.add_items([PAIR])
+    AnnotationStore(store.place).add_items([PAIR])
     assert store.read().items == (PAIR,)
 
 

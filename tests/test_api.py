@@ -31,6 +31,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "review": cai.review,
     "export": cai.Run.export,
     "drop": cai.Run.drop,
+    "feedback import": cai.Run.import_feedback,
     "models check": cai.check_model,
     "models convert": cai.convert_model,
 }
@@ -159,7 +160,7 @@ def limits(option: click.Parameter) -> Iterator[tuple[Any, bool]]:
         yield from ((1.5, False),) if whole else ()
 
 
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in ("export", "drop")])
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in ("export", "drop", "feedback import")])
 def test_what_an_option_takes_is_what_the_command_line_takes(name: str) -> None:
     function = FUNCTIONS[name]
     needed = {"constitution": "medical", "data": "x", "file": "x", "out": "x", "models": "tiny", "run": "x"}

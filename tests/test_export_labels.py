@@ -141,10 +141,10 @@ def test_feedback_on_answers_of_no_row_is_exported_with_people_alone(run: Path) 
         (answer_item("f0", asked, good, "f:1"), {"up": True}, "thumb"),
         (answer_item("f0", asked, bad, "f:2"), {"up": False}, "thumb"),
     ):
-        store.add_item(item)
+        store.add_items([item])
         keep(run, item, value, kind=kind, chosen_by="feedback")
     item = pair_item("f0", asked, (good, bad), "f:3")
-    store.add_item(item)
+    store.add_items([item])
     keep(run, item, "ab"[item.answers.index(good)], chosen_by="feedback")
     _, data = export(run, "both")
     labelled = {one["completion"][0]["content"]: one["label"] for one in data["labelled"]}

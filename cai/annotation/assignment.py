@@ -117,5 +117,9 @@ class Assignment:
 
     def _answered(self, annotator: str, said: CountingAnnotations) -> tuple[set[str], set[str]]:
         """Return the items that a person answered, and those that anybody did."""
-        counting = [line for line in said.counting if line.kind == self.kind and line.item in self._principles]
+        counting = [
+            line
+            for line in said.counting
+            if line.kind == self.kind and line.item in self._principles and line.chosen_by != "feedback"
+        ]
         return {line.item for line in counting if line.annotator == annotator}, {line.item for line in counting}

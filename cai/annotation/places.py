@@ -52,6 +52,11 @@ class AnnotatedPlace:
         return self.folder / annotations_name(f"{readable}-{fingerprint(annotator)[:8]}", self.series)
 
     @property
+    def feedback_file(self) -> Path:
+        """Return where the lines of all users lie who gave feedback."""
+        return self.folder / annotations_name("feedback", self.series)
+
+    @property
     def items_file(self) -> Path:
         """Return where items lie that are in no row: what feedback was about."""
         return self.folder / annotations_name("items", self.series)

@@ -30,8 +30,8 @@ class CountingAnnotations:
 
     @property
     def annotators(self) -> tuple[str, ...]:
-        """The names of who said something, sorted."""
-        return tuple(sorted({annotation.annotator for annotation in self.counting}))
+        """The names of who annotated something, sorted; users who gave feedback are none."""
+        return tuple(sorted({one.annotator for one in self.counting if one.chosen_by != "feedback"}))
 
 
 def what_counts(stored: StoredAnnotations | Iterable[Annotation]) -> CountingAnnotations:

@@ -8,10 +8,11 @@ is told with its file and number and says nothing: nobody guesses what somebody'
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 import orjson
 
@@ -27,6 +28,9 @@ from cai.rundir.lines import LineFile, read_lines, salt
 
 SALT = salt("annotations")
 ITEMS = "items"
+
+Appended = Literal["new", "there", "other"]
+"""What became of a line: it was added, it was there already, or something else has its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +83,30 @@ class AnnotationStore:
         disk refuses, and then nothing of it is there.
         """
         require_fit(annotation, item)
-        return self._append(self.place.file_of(annotation.annotator), annotation.id, annotation.as_json())
+        line = annotation.id, annotation.as_json()
+        (state,) = self._append(self.place.file_of(annotation.annotator), [line])
+        if state == "other":
+            raise UsageError(f"there is another annotation with the id {annotation.id!r}; give each its own")
+        return state == "new"
 
-    def add_item(self, item: ReviewItem) -> bool:
-        """Keep an item that lies in no row (feedback's, a talk's), durably; raises StoreError."""
-        return self._append(self.place.items_file, item.key, orjson.dumps(item), once=True)
+    def append_feedback(self, said: Sequence[tuple[Annotation, ReviewItem]]) -> list[Appended]:
+        """Add what users said, into the one file of all of them, who are too many for a file each.
 
-    def _append(self, path: Path, name: str, value: bytes, *, once: bool = False) -> bool:
-        """Append a line unless its name is there; `once`: whatever it says then."""
+        Return what became of each: `other` is one whose id says something else already. Raises as `append` does.
+        """
+        for annotation, item in said:
+            require_fit(annotation, item)
+        lines = [(annotation.id, annotation.as_json()) for annotation, _ in said]
+        return self._append(self.place.feedback_file, lines)
+
+    def add_items(self, items: Iterable[ReviewItem]) -> None:
+        """Keep items that lie in no row (feedback's, a talk's), each once, durably; raises StoreError."""
+        self._append(self.place.items_file, [(item.key, orjson.dumps(item)) for item in items])
+
+    def _append(self, path: Path, lines: Sequence[tuple[str, bytes]]) -> list[Appended]:
+        """Append those lines whose names are not there, and make them durable together."""
+        if not lines:
+            return []
         with self._lock:
             self.place.make_folder()
             file = LineFile(path, SALT)
@@ -96,17 +116,19 @@ class AnnotationStore:
                 if file.size > known.end:
                     _set_aside(path, known.end)
                     file.lock()  # takes note of the size
-                said = fingerprint(orjson.loads(value))
-                if name in known.ids:
-                    if not once and known.ids[name] != said:
-                        raise UsageError(f"{path}: there is another annotation with the id {name!r}; give each its own")
-                    return False
-                file.append(value)
+                states = [self._append_one(file, known, name, value) for name, value in lines]
                 file.sync()
-                known.ids[name], known.end = said, file.size
-                return True
+                return states
             finally:
                 file.close()
+
+    def _append_one(self, file: LineFile, known: "_Known", name: str, value: bytes) -> Appended:
+        said = fingerprint(orjson.loads(value))
+        if name in known.ids:
+            return "there" if known.ids[name] == said else "other"
+        file.append(value)
+        known.ids[name], known.end = said, file.size
+        return "new"
 
     def _catch_up(self, path: Path) -> _Known:
         """Read what was appended since a file was read last; its lock is held."""

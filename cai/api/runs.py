@@ -20,6 +20,7 @@ from cai.rundir.origin import location
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from cai.annotation.feedback import ImportedFeedback
     from cai.data.export import DatasetName, ExportSummary, SplitName
 
 
@@ -133,6 +134,18 @@ class RunDirectory:
         choice = RowChoice(named, tuple(map(parse_condition, conditions)))
         which = f"{0 if named is None else len(named)} ids, where={conditions!r}, undo={undo}"
         return drop_rows(self.path, choice, f"Run.drop({which})", undo=undo)
+
+    def import_feedback(self, file: str | Path) -> "ImportedFeedback":
+        """Take what users said of a deployed model, in a table, into the run's annotations; return what was added.
+
+        `file` has a prompt, `time`, and `thumb`, `rating` or `comment` on a `response`, or what was `preferred` of
+        `response_a` and `response_b`; `user`, `model` and `id` where known (`cai.annotation.feedback`). Given again it
+        adds what is new. Raises InputError when the table cannot be read, StoreError when the disk refuses.
+        """
+        from cai.annotation.feedback import import_feedback  # noqa: PLC0415  (Arrow)
+        from cai.annotation.places import find_place  # noqa: PLC0415
+
+        return import_feedback(expand(str(file)), find_place(DataSource.parse(location(self.path))))
 
     def dataset(
         self,

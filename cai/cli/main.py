@@ -53,6 +53,7 @@ COMMANDS = {
         "Open a page on this machine on which people read and annotate a run, an evaluation or pairs.",
     ),
     "drop": ("cai.cli.drop", "Leave rows of a run out of all that reads it, and take them back."),
+    "feedback": ("cai.cli.feedback", "Take what users said of a deployed model into a run's annotations."),
     "advise": ("cai.cli.advise", "Say which training suits data, why, who says so, and what it costs on this machine."),
     "abtest": ("cai.cli.abtest", "Plan a test of two models on real users, and read what they did."),
     "constitution": ("cai.cli.constitution", "List, show and check constitutions."),

@@ -108,7 +108,7 @@ class Talking:
             "chosen_by": "picked",
         }
         annotation = parse_annotation(line, _SENT)
-        self._store.add_item(item)
+        self._store.add_items([item])
         self._store.append(annotation, item)
 
     def _turn(self, body: Mapping[str, Any]) -> TalkTurn:

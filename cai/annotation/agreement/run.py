@@ -6,6 +6,7 @@ did not decide, nothing. Where data is annotated, its own labels stand in the ju
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -51,7 +52,9 @@ def measure_agreement(
     `judge` is what stands in the table for the judge; `groups` give, by annotator, values of columns (role, language)
     whose people are also looked at together.
     """
-    said = what_counts(stored)
+    everything = what_counts(stored)
+    said = replace(everything, counting=tuple(one for one in everything.counting if one.chosen_by != "feedback"))
+    feedback = len(everything.counting) - len(said.counting)
     items = {key: item for key in {line.item for line in said.counting} if (item := find(key)) is not None}
     rows: list[AgreementRow] = []
     split: dict[str, tuple[str, ...]] = {}
@@ -64,6 +67,7 @@ def measure_agreement(
             split[kind.name] = tuple(found)
     gone = len({line.item for line in said.counting} - set(items))
     remarks = [f"items that are not there any more, of which only people's agreement is told: {gone:,}"] if gone else []
+    remarks += [f"feedback of users, which is in no agreement: {feedback:,}"] if feedback else []
     return Agreement(
         annotators=dict(Counter(line.annotator for line in said.counting).most_common()),
         rows=tuple(rows),
