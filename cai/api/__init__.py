@@ -12,6 +12,7 @@ from cai.api.generation import generate, judge
 from cai.api.looking import check_constitution, check_model, convert_model, load_constitution, read_examples
 from cai.api.looping import LoopResult, loop
 from cai.api.planning import plan, run_async
+from cai.api.reporting import report
 from cai.api.reviewing import agreement, review
 from cai.api.runs import RunDirectory as Run
 from cai.api.runs import open_run
@@ -23,6 +24,7 @@ from cai.evaluate.results import Evaluation
 from cai.judge_bench.results import JudgeBench
 from cai.models import register_backend
 from cai.models.function import engine_from
+from cai.report.run import Report
 from cai.train.methods import register as register_method
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "LoopResult",
     "Message",
     "Plan",
+    "Report",
     "Row",
     "Run",
     "Training",
@@ -56,6 +59,7 @@ __all__ = [
     "register_backend",
     "register_measure",
     "register_method",
+    "report",
     "review",
     "run_async",
     "train",

@@ -52,6 +52,10 @@ COMMANDS = {
         "cai.cli.review",
         "Open a page on this machine on which people read and annotate a run, an evaluation or pairs.",
     ),
+    "report": (
+        "cai.cli.report",
+        "Write one HTML file on a run, an evaluation or a loop, for those who decide about it.",
+    ),
     "drop": ("cai.cli.drop", "Leave rows of a run out of all that reads it, and take them back."),
     "feedback": ("cai.cli.feedback", "Take what users said of a deployed model into a run's annotations."),
     "advise": ("cai.cli.advise", "Say which training suits data, why, who says so, and what it costs on this machine."),

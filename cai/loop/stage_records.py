@@ -34,13 +34,18 @@ class StageRecord:
     status: Status
     identity: Mapping[str, str]
 
+    @property
+    def fingerprint(self) -> str:
+        """What names all that shaped the stage."""
+        return fingerprint(dict(self.identity))
+
 
 def identity(stage: Stage, content: Mapping[str, str], needed: Mapping[str, StageRecord]) -> dict[str, str]:
     """Return what shapes a stage: its settings, the files it reads, and what shaped the stages before it."""
     settings = {name: str(value) for name, value in plain(stage.settings).items() if value is not None}
     if isinstance(stage.settings, TrainSettings):
         settings["quality"] = str(load_quality(stage.settings.data.quality))  # of a file, what it says
-    before = {f"{_AFTER}{name}": fingerprint(dict(record.identity)) for name, record in needed.items()}
+    before = {f"{_AFTER}{name}": record.fingerprint for name, record in needed.items()}
     return {**settings, **content, **before}
 
 
@@ -81,15 +86,21 @@ def look(directory: Path) -> tuple[tuple[str, Status, str], ...]:
 
     In the order in which stages build on each other. Raises RunError for a stage's file that is no record.
     """
+    return tuple((name, record.status, _what_to_look_at(directory / name)) for name, record in read_stages(directory))
+
+
+def read_stages(directory: Path) -> list[tuple[str, StageRecord]]:
+    """Return the records of a loop's stages by name, in the order in which stages build on each other.
+
+    Raises RunError for a stage's file that is no record.
+    """
     records = {path.stem: _read(path) for path in sorted((directory / _FOLDER).glob("*.json"))}
 
     def depth(name: str) -> int:
         before = [other for other in records if f"{_AFTER}{other}" in records[name].identity]
         return 1 + max(map(depth, before), default=0)
 
-    return tuple(
-        (name, records[name].status, _what_to_look_at(directory / name)) for name in sorted(records, key=depth)
-    )
+    return [(name, records[name]) for name in sorted(records, key=depth)]
 
 
 def _what_to_look_at(stage: Path) -> str:

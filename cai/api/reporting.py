@@ -1,0 +1,40 @@
+"""`cai.report`: one HTML file on a run, an evaluation or a loop."""
+
+from pathlib import Path
+from typing import Literal
+
+from cai.api.given import optional_directory
+from cai.api.options import NotNegative, Seed, checked
+from cai.core.addresses import DataSource
+from cai.core.paths import expand
+from cai.report.plan import plan_report
+from cai.report.run import Report, write_report
+from cai.report.settings import ReportSettings
+from cai.rundir import checkout
+
+
+def report(
+    directory: str | Path,
+    *,
+    language: Literal["en", "ko"] = "en",
+    seed: Seed = 0,
+    price_prompt: NotNegative | None = None,
+    price_completion: NotNegative | None = None,
+    out: str | Path | None = None,
+) -> Report:
+    """Write one HTML file on a run, an evaluation or a loop: for those who decide about it.
+
+    `directory` is what `generate`, `judge`, `evaluate` or `loop` filled (of a run its URL too). `language` is English
+    or Korean; `seed` decides which examples are drawn. `price_prompt` and `price_completion` are prices of a million
+    tokens, and both or none. `out` is the file (None: `report.html` in the directory); one that is there is replaced
+    only where it is a report.
+
+    The same directory gives the same bytes. `Report.out` is the file, `Report.rows(name)` lists the rows behind a
+    number. Raises RunError when the directory is none of the three, is damaged or unfinished (an evaluation),
+    UsageError for somebody else's file, StoreError when the disk refuses.
+    """
+    checked(report, locals())
+    named = DataSource.parse(directory) if isinstance(directory, str) else None
+    place = checkout(str(named)) if named is not None and named.is_url else expand(str(directory))
+    settings = ReportSettings(place, language, seed, price_prompt, price_completion, optional_directory(out, "out"))
+    return write_report(plan_report(settings))

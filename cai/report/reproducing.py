@@ -1,0 +1,72 @@
+"""How a run is made again: the command line that its recorded settings are, its fingerprints, and how to check them."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cai.core.settings import plain
+from cai.generate.settings import GenerateSettings
+from cai.judging.settings import RejudgeSettings
+from cai.report.asked import facts_table, written_by
+from cai.report.document import Block, Commands, Paragraph, Section
+from cai.report.linking import Linker
+from cai.report.run_facts import RunFacts
+from cai.report.settings import ReportSettings
+from cai.rundir.manifest import Manifest
+
+PASSING = frozenset({"fresh", "retry_failed", "resolved_constitution"})
+"""Settings that are none of the rows' : what a process does first, and what the constitution was."""
+
+
+def reproducing_run(link: Linker, manifest: Manifest, facts: RunFacts, settings: ReportSettings) -> Section:
+    """Return the section of a run."""
+    texts, recorded = link.texts, manifest.settings
+    lines = [command_of_run(recorded)]
+    if settings.language != "en" or settings.seed:
+        report = f"cai report {shlex.quote(link.directory)} --language {settings.language} --seed {settings.seed}"
+    else:
+        report = f"cai report {shlex.quote(link.directory)}"
+    hashes = [
+        (texts("again.rows"), f"sha256 {facts.fingerprint}"),
+        (texts("again.inputs"), manifest.inputs),
+        *(
+            (name, manifest.identity[name])
+            for name in ("constitution", "templates", "model", "judge")
+            if name in manifest.identity
+        ),
+        (texts("asked.written"), written_by(manifest.writers, texts)),
+    ]
+    blocks: list[Block] = [
+        Paragraph(texts("again.note")),
+        Commands([*lines, report]),
+        facts_table(texts, hashes, "again.hashes"),
+        Paragraph(texts("again.hash-note"), "note"),
+    ]
+    return Section(link.anchor("again"), link.title("again.title"), blocks)
+
+
+def command_of_run(recorded: Mapping[str, Any]) -> str:
+    """Return the command line that a run's settings are: `cai generate`, or `cai judge` of another run's rows."""
+    if "run" in recorded:
+        usual = plain(RejudgeSettings(run=recorded["run"]))
+        own = {name: value for name, value in recorded.items() if name in usual and name != "run"}
+        return command_line("cai judge", [str(recorded["run"])], own, usual)
+    usual = plain(GenerateSettings(constitution=str(recorded.get("constitution"))))
+    usual["constitution"] = None
+    return command_line("cai generate", [], recorded, usual)
+
+
+def command_line(command: str, arguments: Sequence[str], recorded: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    """Return a command with the options whose values are not the usual ones, quoted for a shell."""
+    words = [command, *map(shlex.quote, arguments)]
+    for name, value in recorded.items():
+        if name in PASSING or value is None or value in ([], "") or value == usual.get(name):
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+        elif isinstance(value, list):
+            words += [f"{option} {shlex.quote(str(item))}" for item in value]
+        else:
+            words.append(f"{option} {shlex.quote(str(value))}")
+    return " ".join(words)

@@ -1,0 +1,168 @@
+"""`write_report`: a directory read once and one HTML file written; `rows_of`: the rows behind one of its numbers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from cai.core.errors import UsageError
+from cai.report.asked import asked_of_run
+from cai.report.came_out import came_out_of_run, examples_of_run
+from cai.report.catalogue import Catalogue
+from cai.report.data_sheet import data_sheet
+from cai.report.document import ReportDocument, Section
+from cai.report.evaluation_facts import read_evaluation
+from cai.report.evaluation_sections import sections_of_evaluation
+from cai.report.how_well import how_well_of_run
+from cai.report.limits import limits_of_run
+from cai.report.linking import Linker, tally_name
+from cai.report.loop_sections import read_loop, section_of_stages
+from cai.report.measured import measured_beside
+from cai.report.plan import FILE, ReportPlan
+from cai.report.rendering import render
+from cai.report.reproducing import reproducing_run
+from cai.report.run_facts import read_run_facts
+from cai.report.settings import ReportSettings
+from cai.report.tallies import Tallies
+from cai.rundir import RunReader
+from cai.rundir.claim import join
+from cai.rundir.files import refusal, sync_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report that was written to `out`: how many lists of rows its numbers are linked to, and its size in bytes."""
+
+    plan: ReportPlan
+    links: int
+    size: int
+
+    @property
+    def out(self) -> Path:
+        """Where the file lies."""
+        return self.plan.out
+
+    def rows(self, name: str) -> Sequence[str]:
+        """Return the ids of all rows that a number comes from, by the name that the report has for it.
+
+        Raises UsageError when there is no such number.
+        """
+        return rows_of(self.plan, name)
+
+    def as_json(self) -> dict[str, str | int]:
+        """Return what was written as what JSON can say."""
+        return {"out": str(self.out), "of": self.plan.kind, "links": self.links, "size": self.size}
+
+
+def write_report(plan: ReportPlan) -> Report:
+    """Write the report; raises RunError where the directory cannot be read, StoreError when the disk refuses."""
+    document = make_report(plan)
+    data = render(document)
+    try:
+        if plan.is_inside:
+            with closing(join(plan.settings.directory, plan.kind)) as owned:
+                owned.require_free(FILE)
+                owned.write(FILE, data)
+        else:
+            _write(plan.out, data)
+    except OSError as error:
+        raise refusal(plan.out, error) from error
+    return Report(plan, len(document.rows), len(data))
+
+
+def make_report(plan: ReportPlan) -> ReportDocument:
+    """Return the report before it is HTML; raises RunError where the directory cannot be read."""
+    texts = Catalogue(plan.settings.language)
+    link = Linker(texts, plan.called)
+    title, sections = _SECTIONS[plan.kind](link, plan.settings)
+    return ReportDocument(
+        language=plan.settings.language,
+        title=title,
+        subtitle=texts("page.subtitle", directory=plan.called),
+        sections=sections,
+        rows=link.appendix(),
+        words=texts.below("page."),
+    )
+
+
+def rows_of(plan: ReportPlan, name: str) -> Sequence[str]:
+    """Return the ids of all rows that a number comes from; raises UsageError when there is no number of the name."""
+    known: list[str] = []
+    for stage, tallies in _tallies(plan, name):
+        if (inner := name.removeprefix(tally_name(stage, ""))) in tallies.names():
+            return tallies[inner].ids
+        known += [tally_name(stage, one) for one in tallies.names()]
+    raise UsageError(f"the report of {plan.called} has no number {name!r}; there are {', '.join(sorted(known))}")
+
+
+def _tallies(plan: ReportPlan, name: str) -> Iterator[tuple[str, Tallies]]:
+    """Yield the tallies of a directory by stage, all rows of the named one in them; a stage is read when it is due."""
+    directory, seed = plan.settings.directory, plan.settings.seed
+    if plan.kind == "run":
+        yield "", read_run_facts(RunReader(directory), seed, name).tallies
+    elif plan.kind == "evaluation":
+        yield "", read_evaluation(directory, name).tallies
+    else:
+        for stage in read_loop(directory):
+            inner = name.removeprefix(f"{stage.name}/")
+            if stage.kind == "run":
+                yield stage.name, read_run_facts(RunReader(directory / stage.name), seed, inner).tallies
+            elif stage.kind == "evaluation" and stage.record.status == "done":
+                yield stage.name, read_evaluation(directory / stage.name, inner).tallies
+
+
+def _run(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
+    return link.texts("page.title-run", name=link.directory), _sections_of_run(link, settings.directory, settings)
+
+
+def _sections_of_run(link: Linker, directory: Path, settings: ReportSettings) -> list[Section]:
+    reader = RunReader(directory)
+    manifest, facts = reader.manifest, read_run_facts(reader, settings.seed)
+    measured = measured_beside(link, directory)
+    sections = [
+        asked_of_run(link, manifest),
+        came_out_of_run(link, manifest, facts, settings),
+        examples_of_run(link, facts, settings.seed),
+        how_well_of_run(link, manifest, facts, measured.blocks),
+        limits_of_run(link, manifest, facts, validated=measured.validated),
+        data_sheet(link, manifest, facts),
+        reproducing_run(link, manifest, facts, settings),
+    ]
+    if link.stage:  # the loop's own sections say the rest once
+        return sections[1:]
+    return sections
+
+
+def _evaluation(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
+    facts, measured = read_evaluation(settings.directory), measured_beside(link, settings.directory)
+    sections = sections_of_evaluation(link, facts, measured.blocks)
+    return link.texts("page.title-evaluation", name=link.directory), sections
+
+
+def _loop(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
+    stages, directory = read_loop(settings.directory), settings.directory
+    sections = [section_of_stages(link, stages)]
+    for stage in stages:
+        inner, place = link.inside(stage.name), directory / stage.name
+        if stage.kind == "evaluation" and stage.record.status == "done":
+            found = sections_of_evaluation(inner, read_evaluation(place), measured_beside(inner, place).blocks)
+            sections[1:1] = found  # what is asked of a loop first
+        elif stage.kind == "run":
+            sections += _sections_of_run(inner, place, settings)
+    return link.texts("page.title-loop", name=link.directory), sections
+
+
+_SECTIONS: dict[str, Callable[[Linker, ReportSettings], tuple[str, list[Section]]]] = {
+    "run": _run,
+    "evaluation": _evaluation,
+    "loop": _loop,
+}
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Put a file in place in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+    sync_folder(path.parent)
