@@ -28,7 +28,8 @@ from cai.report.settings import Language, ReportSettings
 def report(rows: str | None, as_json: bool, **options: Any) -> None:
     """Write one HTML file on a run, an evaluation or a loop, for those who decide about it.
 
-    It says what was asked, what came out, how well, and what is not known. It needs no network and no script, and prints as PDF from any browser.
+    It says what was asked, what came out, how well, and what is not known; it needs no network and no script, and any
+    browser prints it as PDF.
     """
     plan = plan_report(ReportSettings(**options))
     if rows is not None:

@@ -147,7 +147,8 @@ def _prompts(said: Iterable[_Lines[Answer]], count: int) -> list[Prompt]:
     """Return the prompts that were measured, the first of all that were ever asked, in the order they were drawn."""
     places: dict[str, int] = {}
     for lines in said:
-        places.update({one.id: one.ordinal for one in (*lines.entries.values(), *lines.failures.values())})
+        places |= {entry.id: entry.ordinal for entry in lines.entries.values()}
+        places |= {failure.id: failure.ordinal for failure in lines.failures.values()}
     order = sorted(places, key=lambda name: (places[name], name))[:count]
     return [Prompt(name, places[name], ()) for name in order]
 

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cai.report.document import Block, Heading
 from cai.report.how_well import not_measured
@@ -18,8 +17,8 @@ class Beside:
     validated: bool
 
 
-def measured_beside(link: Linker, directory: Path) -> Beside:
-    """Return what lies beside the rows of a directory: annotations, agreement, corrected rates, tests of the judge."""
+def measured_beside(link: Linker) -> Beside:
+    """Return what lies beside the rows that the linker is about: annotations, agreement, corrected rates, tests of the judge."""
     texts, quoted = link.texts, shlex.quote(link.directory)
     blocks: list[Block] = [
         Heading(texts("well.bench")),

@@ -118,7 +118,7 @@ def _run(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
 def _sections_of_run(link: Linker, directory: Path, settings: ReportSettings) -> list[Section]:
     reader = RunReader(directory)
     manifest, facts = reader.manifest, read_run_facts(reader, settings.seed)
-    measured = measured_beside(link, directory)
+    measured = measured_beside(link)
     sections = [
         asked_of_run(link, manifest),
         came_out_of_run(link, manifest, facts, settings),
@@ -134,7 +134,7 @@ def _sections_of_run(link: Linker, directory: Path, settings: ReportSettings) ->
 
 
 def _evaluation(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
-    facts, measured = read_evaluation(settings.directory), measured_beside(link, settings.directory)
+    facts, measured = read_evaluation(settings.directory), measured_beside(link)
     sections = sections_of_evaluation(link, facts, measured.blocks)
     return link.texts("page.title-evaluation", name=link.directory), sections
 
@@ -145,7 +145,7 @@ def _loop(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
     for stage in stages:
         inner, place = link.inside(stage.name), directory / stage.name
         if stage.kind == "evaluation" and stage.record.status == "done":
-            found = sections_of_evaluation(inner, read_evaluation(place), measured_beside(inner, place).blocks)
+            found = sections_of_evaluation(inner, read_evaluation(place), measured_beside(inner).blocks)
             sections[1:1] = found  # what is asked of a loop first
         elif stage.kind == "run":
             sections += _sections_of_run(inner, place, settings)
