@@ -26,13 +26,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "advise": cai.advise,
     "train": cai.train,
     "check": cai.check,
-<<<<<<< HEAD
     "abtest plan": cai.plan_abtest,
     "abtest read": cai.read_abtest,
     "review": cai.review,
-=======
     "report": cai.report,
->>>>>>> d41fb59 (A report on a run, an evaluation or a loop: one HTML file)
     "export": cai.Run.export,
     "drop": cai.Run.drop,
     "feedback import": cai.Run.import_feedback,
@@ -169,11 +166,8 @@ def limits(option: click.Parameter) -> Iterator[tuple[Any, bool]]:
 def test_what_an_option_takes_is_what_the_command_line_takes(name: str) -> None:
     function = FUNCTIONS[name]
     needed = {"constitution": "medical", "data": "x", "file": "x", "out": "x", "models": "tiny", "run": "x"}
-<<<<<<< HEAD
     needed |= {"feedback": "x", "new": "x", "old": "y"}
-=======
     needed["directory"] = "x"
->>>>>>> d41fb59 (A report on a run, an evaluation or a loop: one HTML file)
     needed["method"] = "sft"
     given = {
         parameter.name: needed.get(parameter.name) if parameter.default is parameter.empty else parameter.default

@@ -19,22 +19,13 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("data",),
     ("pipeline", "annotation"),
     ("cluster", "judge_checking", "tiny"),
-<<<<<<< HEAD
     ("generate", "judging", "train", "evaluate", "check", "judge_bench", "abtest"),
     ("loop", "advice", "review"),
-    ("cli", "api", "errors"),
-)
-"""Level 0 first. A package may import from lower levels and from itself, never from its neighbours."""
-VERBS = ("generate", "judging", "train", "evaluate", "check", "judge_bench", "abtest", "loop", "advice", "review")
-=======
-    ("generate", "judging", "train", "evaluate", "check"),
-    ("loop", "advice"),
     ("report",),
     ("cli", "api", "errors"),
 )
 """Level 0 first. A package may import from lower levels and from itself, never from its neighbours."""
-VERBS = ("generate", "judging", "train", "evaluate", "check", "loop", "advice", "report")
->>>>>>> d41fb59 (A report on a run, an evaluation or a loop: one HTML file)
+VERBS = tuple(name for names in LEVELS[7:10] for name in names)
 DOORS = ("settings.py", "plan.py", "run.py")
 """What every verb has: plain values under the options' names, a plan without a loaded model, and the work."""
 

@@ -24,7 +24,7 @@ from cai.evaluate.results import Evaluation
 from cai.judge_bench.results import JudgeBench
 from cai.models import register_backend
 from cai.models.function import engine_from
-from cai.report.run import Report
+from cai.report.outcome import Report
 from cai.train.methods import register as register_method
 
 __all__ = [

@@ -7,8 +7,8 @@ from cai.api.given import optional_directory
 from cai.api.options import NotNegative, Seed, checked
 from cai.core.addresses import DataSource
 from cai.core.paths import expand
+from cai.report.outcome import Report
 from cai.report.plan import plan_report
-from cai.report.run import Report, write_report
 from cai.report.settings import ReportSettings
 from cai.rundir import checkout
 
@@ -34,6 +34,8 @@ def report(
     UsageError for somebody else's file, StoreError when the disk refuses.
     """
     checked(report, locals())
+    from cai.report.run import write_report  # noqa: PLC0415  (Arrow and numpy)
+
     named = DataSource.parse(directory) if isinstance(directory, str) else None
     place = checkout(str(named)) if named is not None and named.is_url else expand(str(directory))
     settings = ReportSettings(place, language, seed, price_prompt, price_completion, optional_directory(out, "out"))

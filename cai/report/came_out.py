@@ -9,18 +9,18 @@ from cai.report.document import (
     Block,
     Cell,
     Commands,
-    Example,
     Heading,
     Paragraph,
     Picture,
     RowText,
     Section,
+    ShownRow,
+    ShownText,
     Table,
-    Turn,
 )
 from cai.report.drawing import draw_bars
 from cai.report.linking import Linker
-from cai.report.run_facts import EXAMPLES, RunFacts, revised_first
+from cai.report.run_facts import EXAMPLES, RowFacts, revised_first
 from cai.report.settings import ReportSettings
 from cai.rundir.manifest import Manifest
 
@@ -50,7 +50,7 @@ LONGEST = 1500
 """Characters that are shown of a text of an example."""
 
 
-def came_out_of_run(link: Linker, manifest: Manifest, facts: RunFacts, settings: ReportSettings) -> Section:
+def came_out_of_run(link: Linker, manifest: Manifest, facts: RowFacts, settings: ReportSettings) -> Section:
     """Return the section of a run."""
     texts = link.texts
     counts = [[Cell(texts(f"out.{name}")), link.count(name, facts.tallies)] for name in COUNTS]
@@ -65,7 +65,7 @@ def came_out_of_run(link: Linker, manifest: Manifest, facts: RunFacts, settings:
     return Section(link.anchor("out"), link.title("out.title"), blocks)
 
 
-def _left_out(link: Linker, facts: RunFacts) -> list[Block]:
+def _left_out(link: Linker, facts: RowFacts) -> list[Block]:
     texts = link.texts
     rows = [
         [
@@ -109,7 +109,7 @@ def _reason(texts: Catalogue, reason: str) -> str:
     return f"{texts.term(stage)}{mark}{cause}"
 
 
-def _tokens(link: Linker, manifest: Manifest, facts: RunFacts, settings: ReportSettings) -> list[Block]:
+def _tokens(link: Linker, manifest: Manifest, facts: RowFacts, settings: ReportSettings) -> list[Block]:
     texts, everything = link.texts, facts.tallies["rows"]
     parts = [
         ("rows", facts.usage, link.link("rows", everything)),
@@ -146,7 +146,7 @@ def _usage(usage: Usage, anchor: str | None, settings: ReportSettings) -> Iterat
     yield Cell(f"{cost:,.4f}", anchor if cost else None, "number")
 
 
-def examples_of_run(link: Linker, facts: RunFacts, seed: int) -> Section:
+def examples_of_run(link: Linker, facts: RowFacts, seed: int) -> Section:
     """Return the section of rows to be read, good and bad."""
     texts = link.texts
     blocks: list[Block] = [
@@ -171,7 +171,7 @@ def examples_of_run(link: Linker, facts: RunFacts, seed: int) -> Section:
     return Section(link.anchor("examples"), link.title("examples.title"), blocks)
 
 
-def _example(link: Linker, row: Row) -> Example:
+def _example(link: Linker, row: Row) -> ShownRow:
     texts = link.texts
     turns = [_turn(texts, texts.term(turn["role"]), turn["content"]) for turn in row.prompt.messages]
     for trace in row.traces:
@@ -184,7 +184,7 @@ def _example(link: Linker, row: Row) -> Example:
                 turns.append(_turn(texts, texts.term("revision"), round_.revision))
     turns += [_turn(texts, texts.term("verdict"), _verdict(texts, verdict)) for verdict in row.verdicts]
     command = f"cai show {shlex.quote(link.directory)} {shlex.quote(row.prompt.id)}"
-    return Example(row.prompt.id, turns, command)
+    return ShownRow(row.prompt.id, turns, command)
 
 
 def _verdict(texts: Catalogue, verdict: Verdict) -> str:
@@ -200,6 +200,6 @@ def _verdict(texts: Catalogue, verdict: Verdict) -> str:
     return f"{told} {texts('examples.abstained', reason=texts.term(verdict.abstained))}"
 
 
-def _turn(texts: Catalogue, label: str, text: str) -> Turn:
+def _turn(texts: Catalogue, label: str, text: str) -> ShownText:
     more = len(text) - LONGEST
-    return Turn(label, RowText(text[:LONGEST]), texts("examples.more", count=f"{more:,}") if more > 0 else "")
+    return ShownText(label, RowText(text[:LONGEST]), texts("examples.more", count=f"{more:,}") if more > 0 else "")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from cai.constitution import Constitution
 from cai.report.document import Block, Cell, Paragraph, Section, Table
 from cai.report.linking import Linker
-from cai.report.run_facts import RunFacts
+from cai.report.run_facts import RowFacts
 from cai.rundir.manifest import Manifest
 
 
@@ -25,7 +25,7 @@ class Field(NamedTuple):
     known: Cell | None
 
 
-def data_sheet(link: Linker, manifest: Manifest, facts: RunFacts) -> Section:
+def data_sheet(link: Linker, manifest: Manifest, facts: RowFacts) -> Section:
     """Return the section of a run."""
     texts = link.texts
     rows = [
@@ -45,7 +45,7 @@ def data_sheet(link: Linker, manifest: Manifest, facts: RunFacts) -> Section:
     return Section(link.anchor("sheet"), link.title("sheet.title"), blocks)
 
 
-def _fields(link: Linker, manifest: Manifest, facts: RunFacts) -> Iterator[Field]:
+def _fields(link: Linker, manifest: Manifest, facts: RowFacts) -> Iterator[Field]:
     texts, identity, rows = link.texts, manifest.identity, facts.tallies["rows"]
     models = " + ".join(value for name in ("model", "responders") if (value := identity.get(name, "")))
     prompts = manifest.settings.get("prompts")
@@ -73,7 +73,7 @@ def _fields(link: Linker, manifest: Manifest, facts: RunFacts) -> Iterator[Field
     yield Field("kept", "KR 34(1)5", Cell(texts("sheet.kept-in", directory=link.directory)))
 
 
-def _volume(link: Linker, facts: RunFacts) -> Cell:
+def _volume(link: Linker, facts: RowFacts) -> Cell:
     counts = {name: f"{facts.tallies[f'examples {name}'].count:,}" for name in ("sft", "preference", "ranking")}
     tokens = f"{facts.usage.completion_tokens:,}"
     told = link.texts("sheet.volume-of", rows=f"{facts.tallies['rows'].count:,}", tokens=tokens, **counts)
@@ -94,7 +94,7 @@ def _shipped(link: Linker, manifest: Manifest) -> Cell | None:
     return Cell(link.texts("sheet.shipped", name=named)) if isinstance(named, str) else None
 
 
-def _filters(link: Linker, facts: RunFacts) -> Cell:
+def _filters(link: Linker, facts: RowFacts) -> Cell:
     counts = {}
     for outcome in ("left out", "cleaned", "reported"):
         found = [facts.tallies.below(f"filter {name}: {outcome}: ") for name in ("sft", "preference", "ranking")]
@@ -102,6 +102,6 @@ def _filters(link: Linker, facts: RunFacts) -> Cell:
     return Cell(link.texts("sheet.filtered", **counts))
 
 
-def _personal(link: Linker, facts: RunFacts) -> Cell:
+def _personal(link: Linker, facts: RowFacts) -> Cell:
     tally = facts.tallies["personal data"]
     return link.of(link.texts("sheet.personal-found", count=f"{tally.count:,}"), "personal data", tally)

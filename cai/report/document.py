@@ -75,7 +75,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ShownText:
     """One text of an example under its label; `more` says how much was not shown, empty for nothing."""
 
     label: str
@@ -84,11 +84,11 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ShownRow:
     """One row to be read."""
 
     title: str
-    turns: Sequence[Turn]
+    turns: Sequence[ShownText]
     command: str
 
 
@@ -99,7 +99,7 @@ class Commands:
     lines: Sequence[str]
 
 
-Block: TypeAlias = Paragraph | Heading | Table | Listing | Picture | Example | Commands
+Block: TypeAlias = Paragraph | Heading | Table | Listing | Picture | ShownRow | Commands
 
 
 @dataclass(frozen=True, slots=True)

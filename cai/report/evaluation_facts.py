@@ -18,7 +18,6 @@ from cai.core.paths import open_file
 from cai.core.records import Failure, Prompt
 from cai.evaluate.calibration import calibrate, check_detector
 from cai.evaluate.directory import COMPARISONS, DOCUMENT, FORMAT, RESPONSES
-from cai.evaluate.entries import EntryType
 from cai.evaluate.measures import Measure, measures_of
 from cai.evaluate.measuring import ModelAnswers, align, measure_models
 from cai.evaluate.pairs import PairDecisions, measure_pairs, pairs_of, rate
@@ -26,6 +25,7 @@ from cai.evaluate.records import Answer, read_answer, read_decision
 from cai.evaluate.results import Evaluation, ModelResult
 from cai.report.tallies import Tallies
 from cai.rundir.documents import DocumentError, Fields, parse_document, read_bounded
+from cai.rundir.entries import EntryType
 from cai.rundir.lines import read_lines, salt
 from cai.rundir.manifest import parse_judge_check
 

@@ -12,7 +12,7 @@ from cai.report.catalogue import Catalogue
 from cai.report.document import Block, Cell, Commands, Heading, Paragraph, Picture, Section, Table
 from cai.report.drawing import Line, Point, draw_bars, draw_grid, draw_shares
 from cai.report.linking import Linker, interval, percent
-from cai.report.run_facts import BINS, EVEN, PLACES, SAME_ANSWER, RunFacts
+from cai.report.run_facts import BINS, EVEN, PLACES, SAME_ANSWER, RowFacts
 from cai.report.shares import PromptShare
 from cai.report.tallies import Tally
 from cai.rundir.manifest import Manifest
@@ -20,7 +20,7 @@ from cai.rundir.manifest import Manifest
 HEAD = ("share", "interval", "prompts", "answered", "unanswered")
 
 
-def how_well_of_run(link: Linker, manifest: Manifest, facts: RunFacts, measured: Sequence[Block]) -> Section:
+def how_well_of_run(link: Linker, manifest: Manifest, facts: RowFacts, measured: Sequence[Block]) -> Section:
     """Return the section of a run; `measured` are the blocks on people and on tests of the judge beside the run."""
     texts = link.texts
     blocks: list[Block] = [
@@ -59,7 +59,7 @@ def points(shares: Sequence[PromptShare]) -> list[Point]:
     ]
 
 
-def _adherence(link: Linker, facts: RunFacts) -> list[Block]:
+def _adherence(link: Linker, facts: RowFacts) -> list[Block]:
     """Return how often each principle was kept: by the gate before its round, and by scores before and after."""
     texts, before = link.texts, dict(facts.shares.below("kept: "))
     after = {name: (facts.shares[f"before: {name}"], found) for name, found in facts.shares.below("after: ")}
@@ -87,14 +87,14 @@ def _adherence(link: Linker, facts: RunFacts) -> list[Block]:
     return [*blocks, Picture(drawn, texts("well.adherence-figure"))]
 
 
-def _gates_of(facts: RunFacts, name: str) -> tuple[str, Tally]:
+def _gates_of(facts: RowFacts, name: str) -> tuple[str, Tally]:
     """Return the tally that a principle's share is linked to: what broke it, or where nothing did, what kept it."""
     states = [f"gates {state}: {name}" for state in ("broken", "kept", "unanswered")]
     found = next((state for state in states if facts.tallies[state].rows), states[0])
     return found, facts.tallies[found]
 
 
-def _rounds(link: Linker, facts: RunFacts) -> list[Block]:
+def _rounds(link: Linker, facts: RowFacts) -> list[Block]:
     texts = link.texts
     found = [(int(number), share) for number, share in facts.shares.below("round: ")]
     if not found:
@@ -109,7 +109,7 @@ def _rounds(link: Linker, facts: RunFacts) -> list[Block]:
     ]
 
 
-def _preferred(link: Linker, facts: RunFacts) -> list[Block]:
+def _preferred(link: Linker, facts: RowFacts) -> list[Block]:
     texts, found = link.texts, facts.shares.below("better: ")
     if not found:
         return [Paragraph(texts("well.no-comparisons"))]
@@ -160,7 +160,7 @@ def _of(texts: Catalogue, part: float, whole: int) -> str:
     return texts("of", part=f"{part:g}", whole=f"{whole:,}") if whole else ""
 
 
-def _positions(link: Linker, facts: RunFacts) -> list[Block]:
+def _positions(link: Linker, facts: RowFacts) -> list[Block]:
     texts, whole = link.texts, facts.tallies["both orders"]
     if not whole.count:
         return not_measured(link, "well.one-order", "cai judge RUN --judge-orders both")
@@ -183,7 +183,7 @@ def _positions(link: Linker, facts: RunFacts) -> list[Block]:
     return [table, share, Picture(drawn, texts("well.positions-figure"))]
 
 
-def _certainty(link: Linker, facts: RunFacts) -> list[Block]:
+def _certainty(link: Linker, facts: RowFacts) -> list[Block]:
     texts = link.texts
     if not facts.tallies["verdicts decided"].count:
         return [Paragraph(texts("well.no-verdicts"))]
@@ -197,7 +197,7 @@ def _certainty(link: Linker, facts: RunFacts) -> list[Block]:
     return [table, Picture(drawn, texts("well.certainty-figure"))]
 
 
-def _lengths(link: Linker, facts: RunFacts) -> list[Block]:
+def _lengths(link: Linker, facts: RowFacts) -> list[Block]:
     texts, medians = link.texts, facts.median_lengths
     if medians is None:
         return [Paragraph(texts("well.no-pairs"))]

@@ -6,14 +6,14 @@ from cai.core.shares import sign_test, wilson
 from cai.method.judge_check import FEWEST_PAIRS
 from cai.report.document import Block, Cell, Listing, Paragraph, Section
 from cai.report.linking import Linker
-from cai.report.run_facts import PLACES, RunFacts
+from cai.report.run_facts import PLACES, RowFacts
 from cai.rundir.manifest import Manifest
 
 SMALL = 100
 """Prompts below which shares are rough: the interval of one half is wider than twenty points."""
 
 
-def limits_of_run(link: Linker, manifest: Manifest, facts: RunFacts, *, validated: bool) -> Section:
+def limits_of_run(link: Linker, manifest: Manifest, facts: RowFacts, *, validated: bool) -> Section:
     """Return the section of a run; `validated`: whether people labelled some of it."""
     items = [*_of_rows(link, manifest, facts), *_of_judge(link, manifest, facts)]
     texts = link.texts
@@ -24,7 +24,7 @@ def limits_of_run(link: Linker, manifest: Manifest, facts: RunFacts, *, validate
     return Section(link.anchor("limits"), link.title("limits.title"), blocks)
 
 
-def _of_rows(link: Linker, manifest: Manifest, facts: RunFacts) -> Iterator[Cell]:
+def _of_rows(link: Linker, manifest: Manifest, facts: RowFacts) -> Iterator[Cell]:
     texts, tallies = link.texts, facts.tallies
     rows = tallies["rows"]
     if manifest.status != "done":
@@ -60,7 +60,7 @@ def _of_rows(link: Linker, manifest: Manifest, facts: RunFacts) -> Iterator[Cell
         yield Cell(texts("limits.dirty"))
 
 
-def _of_judge(link: Linker, manifest: Manifest, facts: RunFacts) -> Iterator[Cell]:
+def _of_judge(link: Linker, manifest: Manifest, facts: RowFacts) -> Iterator[Cell]:
     texts, check = link.texts, manifest.judge_check
     if facts.tallies["gates"].count:
         yield Cell(texts("limits.own-gate"))

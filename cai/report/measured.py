@@ -1,10 +1,16 @@
 """What people said, and what the judge was found to be beside the run; where nobody measured it, the report says so."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from cai.report.document import Block, Heading
+from cai.annotation.agreement import Agreement, measure_agreement
+from cai.annotation.index import open_items
+from cai.annotation.places import find_place
+from cai.annotation.store import AnnotationStore
+from cai.core.addresses import DataSource
+from cai.report.document import Block, Cell, Heading, Paragraph, Table
 from cai.report.how_well import not_measured
 from cai.report.linking import Linker
 
@@ -17,13 +23,54 @@ class Beside:
     validated: bool
 
 
-def measured_beside(link: Linker) -> Beside:
-    """Return what lies beside the rows that the linker is about: annotations, agreement, corrected rates, tests of the judge."""
+def measured_beside(link: Linker, directory: Path) -> Beside:
+    """Return what is known beside a directory's rows: how far people agree, and tests of the judge.
+
+    Raises RunError or InputError where annotations cannot be read.
+    """
     texts, quoted = link.texts, shlex.quote(link.directory)
     blocks: list[Block] = [
         Heading(texts("well.bench")),
         *not_measured(link, "well.no-bench", "cai judge bench DATA --judge MODEL"),
         Heading(texts("well.people")),
-        *not_measured(link, "well.no-people", f"cai review {quoted}", f"cai review {quoted} --agreement"),
     ]
-    return Beside(blocks, validated=False)
+    found = _agreement(directory)
+    if found is None:
+        blocks += not_measured(link, "well.no-people", f"cai review {quoted}", f"cai review {quoted} --agreement")
+    else:
+        blocks += _people(link, found)
+    return Beside(blocks, validated=found is not None)
+
+
+def _agreement(directory: Path) -> Agreement | None:
+    """Return how far people agree in what they said of a run or an evaluation; None where nobody said anything."""
+    place = find_place(DataSource.parse(str(directory)))
+    if not place.folder.is_dir():
+        return None
+    stored = AnnotationStore(place).read()
+    with open_items(place) as index:
+        found = measure_agreement(stored, index.find)
+    return found if found.annotators else None
+
+
+def _people(link: Linker, found: Agreement) -> Iterator[Block]:
+    texts = link.texts
+    people = [[Cell(name), link.recorded(f"{count:,}", "annotations/")] for name, count in found.annotators.items()]
+    yield Table(texts("well.annotators"), (texts("well.annotator"), texts("out.number")), people)
+    rows = _cells(link, [row.cells() for row in found.rows], words=3)
+    if rows:
+        names = ("kind", "criterion", "between", "items", "percent", "kappa", "alpha", "ordinal")
+        yield Table(texts("well.agreement"), [texts(f"well.agreement-head.{name}") for name in names], rows)
+    rows = _cells(link, [one.cells() for one in found.leanings], words=2)
+    if rows:
+        head = [texts(f"well.leanings-head.{name}") for name in ("who", "prefers", "share", "count", "p")]
+        yield Table(texts("well.leanings"), head, rows)
+    yield Paragraph(texts("well.corrected"), "note")
+
+
+def _cells(link: Linker, rows: Sequence[Sequence[str]], words: int) -> list[list[Cell]]:
+    """Return rows whose first cells are words and whose others are numbers that annotations give."""
+    return [
+        [Cell(cell) if place < words else link.recorded(cell, "annotations/") for place, cell in enumerate(row)]
+        for row in rows
+    ]

@@ -49,9 +49,8 @@ def plan_report(settings: ReportSettings) -> ReportPlan:
         read_manifest(directory)  # which says what is wrong with it
     if kind is None:
         raise RunError(f"{directory} is no run, evaluation or loop; name a directory that cai filled.")
-    if kind == "training" or kind == "check":
-        what = "a trained model" if kind == "training" else "a check of data"
-        raise RunError(f"{directory} is {what}, and has a README.md; a report is of a run, an evaluation or a loop.")
+    if kind != "run" and kind != "evaluation" and kind != "loop":
+        raise RunError(f"{directory} is no run, evaluation or loop but a {kind}; name one of these.")
     out = settings.out or directory / FILE
     if settings.out is not None:
         _require_ours(out)

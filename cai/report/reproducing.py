@@ -4,13 +4,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cai.core.addresses import DataSource
 from cai.core.settings import plain
 from cai.generate.settings import GenerateSettings
 from cai.judging.settings import RejudgeSettings
 from cai.report.asked import facts_table, written_by
 from cai.report.document import Block, Commands, Paragraph, Section
 from cai.report.linking import Linker
-from cai.report.run_facts import RunFacts
+from cai.report.run_facts import RowFacts
 from cai.report.settings import ReportSettings
 from cai.rundir.manifest import Manifest
 
@@ -18,7 +19,7 @@ PASSING = frozenset({"fresh", "retry_failed", "resolved_constitution"})
 """Settings that are none of the rows' : what a process does first, and what the constitution was."""
 
 
-def reproducing_run(link: Linker, manifest: Manifest, facts: RunFacts, settings: ReportSettings) -> Section:
+def reproducing_run(link: Linker, manifest: Manifest, facts: RowFacts, settings: ReportSettings) -> Section:
     """Return the section of a run."""
     texts, recorded = link.texts, manifest.settings
     lines = [command_of_run(recorded)]
@@ -47,10 +48,10 @@ def reproducing_run(link: Linker, manifest: Manifest, facts: RunFacts, settings:
 
 def command_of_run(recorded: Mapping[str, Any]) -> str:
     """Return the command line that a run's settings are: `cai generate`, or `cai judge` of another run's rows."""
-    if "run" in recorded:
-        usual = plain(RejudgeSettings(run=recorded["run"]))
-        own = {name: value for name, value in recorded.items() if name in usual and name != "run"}
-        return command_line("cai judge", [str(recorded["run"])], own, usual)
+    if "data" in recorded:
+        usual = plain(RejudgeSettings(DataSource.parse(str(recorded["data"]))))
+        own = {name: value for name, value in recorded.items() if name in usual and name != "data"}
+        return command_line("cai judge", [str(recorded["data"])], own, usual)
     usual = plain(GenerateSettings(constitution=str(recorded.get("constitution"))))
     usual["constitution"] = None
     return command_line("cai generate", [], recorded, usual)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from cai.core.errors import UsageError
@@ -18,6 +17,7 @@ from cai.report.limits import limits_of_run
 from cai.report.linking import Linker, tally_name
 from cai.report.loop_sections import read_loop, section_of_stages
 from cai.report.measured import measured_beside
+from cai.report.outcome import Report
 from cai.report.plan import FILE, ReportPlan
 from cai.report.rendering import render
 from cai.report.reproducing import reproducing_run
@@ -27,31 +27,6 @@ from cai.report.tallies import Tallies
 from cai.rundir import RunReader
 from cai.rundir.claim import join
 from cai.rundir.files import refusal, sync_folder
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A report that was written to `out`: how many lists of rows its numbers are linked to, and its size in bytes."""
-
-    plan: ReportPlan
-    links: int
-    size: int
-
-    @property
-    def out(self) -> Path:
-        """Where the file lies."""
-        return self.plan.out
-
-    def rows(self, name: str) -> Sequence[str]:
-        """Return the ids of all rows that a number comes from, by the name that the report has for it.
-
-        Raises UsageError when there is no such number.
-        """
-        return rows_of(self.plan, name)
-
-    def as_json(self) -> dict[str, str | int]:
-        """Return what was written as what JSON can say."""
-        return {"out": str(self.out), "of": self.plan.kind, "links": self.links, "size": self.size}
 
 
 def write_report(plan: ReportPlan) -> Report:
@@ -118,7 +93,7 @@ def _run(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
 def _sections_of_run(link: Linker, directory: Path, settings: ReportSettings) -> list[Section]:
     reader = RunReader(directory)
     manifest, facts = reader.manifest, read_run_facts(reader, settings.seed)
-    measured = measured_beside(link)
+    measured = measured_beside(link, directory)
     sections = [
         asked_of_run(link, manifest),
         came_out_of_run(link, manifest, facts, settings),
@@ -134,7 +109,7 @@ def _sections_of_run(link: Linker, directory: Path, settings: ReportSettings) ->
 
 
 def _evaluation(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
-    facts, measured = read_evaluation(settings.directory), measured_beside(link)
+    facts, measured = read_evaluation(settings.directory), measured_beside(link, settings.directory)
     sections = sections_of_evaluation(link, facts, measured.blocks)
     return link.texts("page.title-evaluation", name=link.directory), sections
 
@@ -145,7 +120,7 @@ def _loop(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
     for stage in stages:
         inner, place = link.inside(stage.name), directory / stage.name
         if stage.kind == "evaluation" and stage.record.status == "done":
-            found = sections_of_evaluation(inner, read_evaluation(place), measured_beside(inner).blocks)
+            found = sections_of_evaluation(inner, read_evaluation(place), measured_beside(inner, place).blocks)
             sections[1:1] = found  # what is asked of a loop first
         elif stage.kind == "run":
             sections += _sections_of_run(inner, place, settings)

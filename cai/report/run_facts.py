@@ -36,7 +36,7 @@ GOOD, BAD, UNDECIDED = "revision preferred", "response preferred", "judge did no
 
 
 @dataclass(slots=True)
-class Drawn:
+class DrawnRows:
     """The rows of one kind whose number, drawn from the seed and the prompt's id, is smallest; `of` so many."""
 
     of: int = 0
@@ -58,7 +58,7 @@ class Drawn:
 
 
 @dataclass(slots=True)
-class RunFacts:
+class RowFacts:
     """All that was counted; `grid` has verdicts by a's probability shown first and second, `certainty` decided ones.
 
     `lengths` are the characters of each pair's chosen and rejected answer; `fingerprint` is the SHA-256 of the rows as
@@ -72,7 +72,7 @@ class RunFacts:
     grid: list[list[int]] = field(default_factory=lambda: [[0] * BINS for _ in range(BINS)])
     chosen: "array[int]" = field(default_factory=lambda: array("Q"))
     rejected: "array[int]" = field(default_factory=lambda: array("Q"))
-    drawn: dict[str, Drawn] = field(default_factory=lambda: {kind: Drawn() for kind in (GOOD, BAD, UNDECIDED)})
+    drawn: dict[str, DrawnRows] = field(default_factory=lambda: {kind: DrawnRows() for kind in (GOOD, BAD, UNDECIDED)})
     fingerprint: str = ""
     rounds: int = 0
     is_own_judge: bool = False
@@ -83,12 +83,12 @@ class RunFacts:
         return (median(self.chosen), median(self.rejected)) if self.chosen else None
 
 
-def read_run_facts(reader: RunReader, seed: int, whole: str | None = None) -> RunFacts:
+def read_run_facts(reader: RunReader, seed: int, whole: str | None = None) -> RowFacts:
     """Read a run's rows, failures and rows left out; all rows of the tally `whole` are kept.
 
     Raises RunError where the run cannot be read.
     """
-    facts = RunFacts(Tallies(whole))
+    facts = RowFacts(Tallies(whole))
     tallies = facts.tallies
 
     def record(entry: LedgerEntry) -> None:
@@ -139,7 +139,7 @@ def _count_failure(tallies: Tallies, failure: Failure) -> None:
     tallies.add("failed prompts", failure.id)
 
 
-def _count_row(facts: RunFacts, row: Row) -> None:
+def _count_row(facts: RowFacts, row: Row) -> None:
     tallies, name = facts.tallies, row.prompt.id
     tallies.add("rows", name)
     facts.usage += row.usage
@@ -157,7 +157,7 @@ def _count_row(facts: RunFacts, row: Row) -> None:
         _count_verdict(facts, verdict, name)
 
 
-def _count_scores(facts: RunFacts, row: Row) -> None:
+def _count_scores(facts: RowFacts, row: Row) -> None:
     """Count what gates said of the same samples before and after; one that nothing was changed of counts in both."""
     scores = {score.source: score for score in row.scores if score.by == "gates"}
     for trace in row.traces:
@@ -171,7 +171,7 @@ def _count_scores(facts: RunFacts, row: Row) -> None:
                 facts.tallies.add(f"gates {stage} revision: {finding.about}", row.prompt.id)
 
 
-def _count_trace(facts: RunFacts, trace: Trace, name: str) -> None:
+def _count_trace(facts: RowFacts, trace: Trace, name: str) -> None:
     tallies = facts.tallies
     tallies.add("responses", name)
     tallies.add("responses cut", name, trace.truncated)
@@ -192,7 +192,7 @@ def _count_trace(facts: RunFacts, trace: Trace, name: str) -> None:
         facts.shares.add(f"round: {number:03}", kept)
 
 
-def _count_verdict(facts: RunFacts, verdict: Verdict, name: str) -> None:
+def _count_verdict(facts: RowFacts, verdict: Verdict, name: str) -> None:
     tallies, probability = facts.tallies, verdict.probability
     tallies.add("verdicts", name)
     if verdict.abstained is not None:
@@ -238,7 +238,7 @@ def revised_first(verdict: Verdict) -> bool | None:
     return a == "final"
 
 
-def _count_pair(facts: RunFacts, chosen: list[dict[str, str]], rejected: list[dict[str, str]], name: str) -> None:
+def _count_pair(facts: RowFacts, chosen: list[dict[str, str]], rejected: list[dict[str, str]], name: str) -> None:
     longer, shorter = (sum(len(turn["content"]) for turn in answer) for answer in (chosen, rejected))
     facts.chosen.append(longer)
     facts.rejected.append(shorter)
@@ -246,7 +246,7 @@ def _count_pair(facts: RunFacts, chosen: list[dict[str, str]], rejected: list[di
     facts.tallies.add(f"chosen {which}", name)
 
 
-def _draw(facts: RunFacts, row: Row, seed: int) -> None:
+def _draw(facts: RowFacts, row: Row, seed: int) -> None:
     """Offer a row as an example of what the judge says first of a revision, each time with that trace alone."""
     for verdict in row.verdicts:
         revised = revised_first(verdict)
