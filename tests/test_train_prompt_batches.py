@@ -72,7 +72,7 @@ def test_a_pair_a_prompt_is_batched_as_ever(tmp_path: Path) -> None:
     assert isinstance(trainer.train_dataset[0]["chosen_ids"][0], int)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20))
 def test_elements_are_prompts_and_a_repeated_pair_is_another_element(rows: list[tuple[int, int]]) -> None:
     pairs = [

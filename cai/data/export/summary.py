@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cai.core.corrected import CorrectedShare
+from cai.core.counts import counted
 from cai.core.errors import UsageError
 from cai.core.shares import is_enough
 from cai.data.export.hub import Pushed
@@ -99,8 +100,8 @@ class Selected:
         scores = "" if self.score is None else f"; mean score {self.score:.3f}"
         scores += "" if self.all_scores is None else f", of all answers {self.all_scores:.3f}"
         return (
-            f"one answer a prompt, selected by {self.by}: {self.responses:,} responses, {self.revisions:,} revisions"
-            f"{scores}"
+            f"one answer a prompt, selected by {self.by}: {counted(self.responses, 'response')}, "
+            f"{counted(self.revisions, 'revision')}{scores}"
         )
 
 
