@@ -105,7 +105,9 @@ def _open(data: DataSource, split: str | None, shape: str | None) -> tuple[Read,
     examples = open_examples(data, kind, split=split, shape=shape)  # type: ignore[arg-type]  # one of the two kinds
     make = _ranked if kind == "ranked" else _pair
     read = (one if isinstance(one, BrokenRow) else make(one) for one in examples.examples(_BESIDE))
-    return read, tuple(examples.remarks)
+    beside = [name for name in _BESIDE if any(name in source.columns for source in table.sources)]
+    also = (f"beside them are read: {', '.join(beside)}",) if beside else ()
+    return read, (*examples.remarks, *also)
 
 
 def _said_by_people(data: DataSource) -> Read:
