@@ -58,7 +58,9 @@ def print_adherence(console: Console, export: "ExportSummary") -> None:
         for name, value in export.adherence.items()
         if value.corrected is not None and value.corrected.value is not None
     ]
-    console.print(f"corrected by people's labels: {'; '.join(by_people) or NOT_VALIDATED}")
+    labels = sum(value.corrected.labels for value in export.adherence.values() if value.corrected is not None)
+    why = f"{NOT_VALIDATED} (of no principle are the {labels:,} labels enough)" if labels else NOT_VALIDATED
+    console.print(f"corrected by people's labels: {'; '.join(by_people) or why}")
 
 
 def print_corrected(console: Console, evaluation: Evaluation) -> None:
