@@ -137,6 +137,13 @@ def test_a_worse_model_is_seen_to_be_worse(tmp_path: Path, monkeypatch: pytest.M
     assert discordance is not None
     assert (discordance.only_model, discordance.only_baseline) == (0, 12)
     assert discordance.p == pytest.approx(2 / 2**12)
+    assert discordance.prompts == 12
+    by_principle = found.model("better").p_values
+    assert set(by_principle) == {
+        f"breaks {name}" for name in ("no-help-with-harm", "kind-tone", "privacy", "no-needless-refusal")
+    }
+    assert all(value == pytest.approx(len(by_principle) * 2 / 2**12) for value in by_principle.values())
+    assert found.model("better").differs("breaks any principle")
     (pair,) = found.pairs
     assert (pair.a, pair.b, pair.wins, pair.losses, pair.ties) == ("better", "base", 12, 0, 0)
     assert found.ratings[1].value > found.ratings[0].value

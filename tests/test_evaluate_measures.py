@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import orjson
 import pytest
 from rich.console import Console
@@ -14,11 +15,13 @@ import cai
 from cai.cli.tables import print_evaluation
 from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
+from cai.core.shares import sign_test
 from cai.evaluate import chart, measures
 from cai.evaluate.chart import ChartRow
 from cai.evaluate.measures import Measure, Term, as_markdown, each, measures_of, register
+from cai.evaluate.measuring import Columns
 from cai.evaluate.plan import plan_evaluate
-from cai.evaluate.results import Evaluation
+from cai.evaluate.results import Discordance, Evaluation
 from cai.evaluate.run import evaluate
 from cai.evaluate.settings import EvaluateSettings
 from cai.models.spec import LabelledModel
@@ -159,3 +162,31 @@ def test_what_a_measure_may_not_give_is_told_and_nothing_is_lost(tmp_path: Path,
 def test_a_unit_is_a_share_or_a_number() -> None:
     with pytest.raises(UsageError, match="the measure 'm' has the unit 'percent'; there are share and number"):
         Measure("m", each(lambda _: 1), "a test", unit="percent")  # type: ignore[arg-type]
+
+
+def test_prompts_for_a_difference_find_it_as_often_as_they_say() -> None:
+    # Of pairs that differ, half say each: 20 of 100; 4 points more the one way than the other.
+    needed = Discordance(10, 10, 1.0, 100).prompts_for(0.04)
+    assert needed is not None
+    random = np.random.default_rng(5)
+    counts = random.multinomial(needed, [0.12, 0.08, 0.80], 1000)
+    found = [sign_test(int(one), int(other)) <= 0.05 for one, other, _ in counts]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.04), "exact, so a little less often than the normal one"
+    assert Discordance(0, 0, 1.0, 0).prompts_for(0.02) is None
+    assert Discordance(0, 0, 1.0, 50).prompts_for(0.02) is not None
+
+
+def test_of_many_principles_chance_is_taken_out() -> None:
+    random = np.random.default_rng(2)
+    starred = 0
+    for _ in range(60):
+        measures = tuple(
+            Measure(f"breaks {n}", each(lambda answer: None), "x", principle=str(n), better="low") for n in range(12)
+        )
+        one, other = (random.random((80, 12)) < 0.3 for _ in range(2))
+        columns = [
+            Columns(measures, (True,) * 12, (0,) * 12, np.asarray(values, float), np.ones((80, 12)))
+            for values in (one, other)
+        ]
+        starred += any(p <= 0.05 for p in columns[0].p_values(columns[1]).values())
+    assert starred <= 6, "of 60 evaluations of equal models, 5 % at most say that some principle differs"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CAUSES_SHOWN = 10
 EVALUATION_CAUSES_SHOWN = 5
+_POINTS = 2
+"""A difference of so many points is what an evaluation is said to need prompts for."""
 _ARROWS: Mapping[Better | None, str] = {"low": " ↓", "high": " ↑", None: ""}
 
 
@@ -268,13 +270,7 @@ def _cell(model: ModelResult, measure: Measure) -> Text:
     if found is None:
         return shown(model.in_counts(measure.name) if model.counts(measure.name)[1] else "-")
     difference = model.difference(measure.name)
-    differs = (
-        difference is not None
-        and difference.low is not None
-        and difference.high is not None
-        and (difference.low > 0 or difference.high < 0)
-    )
-    if not differs or difference is None:
+    if difference is None or not model.differs(measure.name):
         return shown(_told(found))
     colours = {"high": ("red", "green"), "low": ("green", "red"), None: ("", "")}
     return shown(f"*{_told(found)}", style=f"bold {colours[measure.better][difference.value > 0]}".rstrip())
@@ -297,15 +293,17 @@ def _print_notes(console: Console, evaluation: Evaluation) -> None:
     if evaluation.baseline is not None and len(evaluation.models) > 1:
         console.print(
             "* differs from the baseline: the 95 % interval of the paired difference leaves out zero (of twenty equal "
-            "values one does so by chance)",
+            "values one does so by chance; of principles p counts too, for all of them at once by Holm)",
         )
     for model in evaluation.models:
         if model.discordance is not None:
             found = model.discordance
             worse, better = counted(found.only_model, "time"), counted(found.only_baseline, "time")
+            needed = found.prompts_for(_POINTS / 100)
             console.print(
                 f"{model.label}: breaks a principle where {evaluation.baseline} does not {worse}, "
-                f"the other way round {better}; McNemar's p = {found.p:.3g}",
+                f"the other way round {better}; McNemar's p = {found.p:.3g}"
+                + (f"; to see {_POINTS} points in 80 % takes {needed:,} such prompts" if needed else ""),
             )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cai.core.errors import UsageError
 from cai.core.records import Failure, PartFailure, Prompt
-from cai.core.shares import sign_test
+from cai.core.shares import holm, sign_test
 from cai.evaluate.measures import UNANSWERED, Answers, Measure, Term, Unanswered
 from cai.evaluate.records import Answer, Decision
 from cai.evaluate.results import Discordance, Measurement, ModelResult
@@ -68,6 +68,20 @@ class Columns:
             for measure, value, low, high, count in zip(self.measures, *estimates, counts, strict=True)
             if not np.isnan(value)
         )
+
+    def p_values(self, baseline: "Columns") -> dict[str, float]:
+        """Return McNemar's p-values of single principles' shares, by name, for all of them at once (Holm 1979)."""
+        places = [
+            place
+            for place, measure in enumerate(self.measures)
+            if measure.principle is not None and self.yes_or_no[place] and self.below[:, place].any()
+        ]
+        found = []
+        for place in places:
+            both = (self.below[:, place] > 0) & (baseline.below[:, place] > 0)
+            surplus = (self.above[:, place] - baseline.above[:, place])[both]
+            found.append(sign_test(int((surplus > 0).sum()), int((surplus < 0).sum())))
+        return dict(zip((self.measures[place].name for place in places), holm(found), strict=True))
 
 
 def tabulate(answers: Answers, measures: Sequence[Measure]) -> Columns:
@@ -141,6 +155,7 @@ def measure_models(
                 unanswered={
                     measure.name: count for measure, count in zip(measures, own.unanswered, strict=True) if count
                 },
+                p_values=own.p_values(columns[str(baseline)]) if compared else {},
             )
         )
     return tuple(results)
@@ -158,7 +173,8 @@ def _discordance(model: Answers, baseline: Answers) -> Discordance:
         if one is not None and other is not None
     ]
     only_model, only_baseline = pairs.count((True, False)), pairs.count((False, True))
-    return Discordance(only_model, only_baseline, sign_test(only_model, only_baseline))
+    decided = sum(None not in pair for pair in pairs)
+    return Discordance(only_model, only_baseline, sign_test(only_model, only_baseline), decided)
 
 
 def causes(failures: Iterable[Failure | PartFailure]) -> dict[str, int]:

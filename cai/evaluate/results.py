@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
 from cai.core.corrected import CorrectedShare
-from cai.core.shares import is_enough
+from cai.core.shares import NORMAL_95, is_enough
 from cai.evaluate.measures import Measure, Unit
 from cai.method.judge_check import JudgeCheck
+
+NORMAL_80_POWER = 0.8416212335729143
+"""Of a normal distribution, 80 % lie below so many standard deviations."""
+_ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +34,24 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Discordance:
-    """Prompts on which only one of a model and the baseline breaks a principle, and McNemar's p-value."""
+    """Prompts on which only one of a model and the baseline breaks a principle, of `prompts`, and McNemar's p-value."""
 
     only_model: int
     only_baseline: int
     p: float
+    prompts: int
+
+    def prompts_for(self, difference: float) -> int | None:
+        """Return how many prompts show a difference of shares, at 5 % two-sided, in 80 % of evaluations.
+
+        By McNemar's test (Connor, "Sample size for testing differences in proportions for the paired-sample design",
+        1987), while as many prompts are broken by only one of the two as were here; None of no prompts.
+        """
+        if not self.prompts:
+            return None
+        share = max((self.only_model + self.only_baseline) / self.prompts, abs(difference))
+        needed = NORMAL_95 * sqrt(share) + NORMAL_80_POWER * sqrt(share - difference**2)
+        return ceil((needed / difference) ** 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +70,8 @@ class ModelResult:
 
     unanswered: Mapping[str, int] = field(default_factory=dict)
     """Prompts about which the judge was asked and gave no answer, by measure; measures without any are left out."""
+    p_values: Mapping[str, float] = field(default_factory=dict)
+    """Of the shares of single principles, McNemar's against the baseline, for all of them at once (Holm 1979)."""
 
     corrected: Mapping[str, CorrectedShare] = field(default_factory=dict)
     """The judge's shares as people's labels correct them, by measure; what nobody labelled is not among them."""
@@ -71,6 +91,16 @@ class ModelResult:
         """Return a share of few answers as a person reads it: how many of the answers say yes."""
         found = self.measurement(name)
         return "0 of 0" if found is None else f"{found.value * found.count:,.0f} of {found.count:,}"
+
+    def differs(self, name: str) -> bool:
+        """Tell whether a measure differs from the baseline's: the interval of the difference leaves out zero.
+
+        Of many principles some would by chance: there the p-value for all of them has to be 0.05 at most too.
+        """
+        found = self.difference(name)
+        if found is None or found.low is None or found.high is None:
+            return False
+        return (found.low > 0 or found.high < 0) and self.p_values.get(name, 0.0) <= _ALPHA
 
     def measurement(self, name: str) -> Measurement | None:
         """Return what was measured under a name, or None when nothing was."""
