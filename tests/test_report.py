@@ -7,10 +7,12 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cai as package
 from cai.cli.generate import generate as generate_command
 from cai.core.errors import RunError, UsageError
 from cai.core.records import Prompt, Provenance, Round, Row, Trace, Usage, Verdict
@@ -25,6 +27,7 @@ from cai.report.settings import ReportSettings
 from cai.report.shares import PromptShares
 from cai.report.tallies import LISTED
 from cai.rundir import Run
+from cai.rundir.lines import check_line, make_line, salt
 from tests.command import Cai
 from tests.storage import open_run
 
@@ -218,6 +221,27 @@ def test_both_languages_have_the_same_words_with_the_same_places() -> None:
         return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
 
     assert [key for key in english if places(english[key]) != places(korean[key])] == []
+
+
+def test_an_evaluation_is_computed_again_and_a_document_that_belies_its_rows_is_refused(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "e"
+    found = package.evaluate("scripted", constitution="medical", prompts="tiny", limit=3, out=out, progress=False)
+    report = reported(out)
+    texts = read_texts("en")
+    counts = [block for section in report.sections for block in section.blocks if isinstance(block, Table)]
+    answered = next(table for table in counts if table.caption == texts["evaluation.counts"].format(prompts=3))
+    assert [cell.text for cell in answered.rows[0][:2]] == ["scripted", "3"]
+    words = found.measurement("words", "scripted").value
+    assert number_of(report, "words") == f"{words:,.3g}"
+    file = out / "responses" / "scripted.jsonl"
+    start = salt("responses/scripted.jsonl")
+    lines = [check_line(line, start) for line in file.read_bytes().splitlines()]
+    changed = [{**orjson.loads(line or b""), "response": "One two three four five six seven."} for line in lines]
+    file.write_bytes(b"".join(make_line(orjson.dumps(value), start) for value in changed))
+    with pytest.raises(RunError, match=r"has .* as 'words' of scripted, and its rows give 7\.0000 of 3"):
+        reported(out)
 
 
 def test_somebody_elses_file_is_not_replaced(tmp_path: Path) -> None:

@@ -14,12 +14,18 @@ from cai.report.evaluation_facts import EvaluationFacts
 from cai.report.how_well import judge_blocks
 from cai.report.limits import SMALL
 from cai.report.linking import Linker
+from cai.report.measured import Beside
 from cai.report.reproducing import command_line
 
 
-def sections_of_evaluation(link: Linker, facts: EvaluationFacts, measured: Sequence[Block]) -> list[Section]:
-    """Return an evaluation's sections; `measured` are the blocks on people and on tests of the judge beside it."""
-    return [_asked(link, facts), _well(link, facts, measured), _limits(link, facts), _again(link, facts)]
+def sections_of_evaluation(link: Linker, facts: EvaluationFacts, beside: Beside) -> list[Section]:
+    """Return an evaluation's sections; `beside` is what people and tests of the judge say."""
+    return [
+        _asked(link, facts),
+        _well(link, facts, beside.blocks),
+        _limits(link, facts, validated=beside.validated),
+        _again(link, facts),
+    ]
 
 
 def _asked(link: Linker, facts: EvaluationFacts) -> Section:
@@ -248,7 +254,7 @@ def _calibrated(link: Linker, facts: EvaluationFacts, one: Calibration, label: s
         ]
 
 
-def _limits(link: Linker, facts: EvaluationFacts) -> Section:
+def _limits(link: Linker, facts: EvaluationFacts, *, validated: bool) -> Section:
     texts, result = link.texts, facts.result
     items = []
     if result.prompts < SMALL:
@@ -270,7 +276,9 @@ def _limits(link: Linker, facts: EvaluationFacts) -> Section:
         )
     if result.judge_check is None:
         items.append(Cell(texts("limits.not-tested")))
-    items += [Cell(texts("limits.not-validated")), Cell(texts("limits.one-seed", seed=result.seed))]
+    if not validated:
+        items.append(Cell(texts("limits.not-validated")))
+    items.append(Cell(texts("limits.one-seed", seed=result.seed)))
     blocks: list[Block] = [Paragraph(texts("limits.note")), Listing(items)]
     return Section(link.anchor("limits"), link.title("limits.title"), blocks)
 

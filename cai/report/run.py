@@ -110,7 +110,7 @@ def _sections_of_run(link: Linker, directory: Path, settings: ReportSettings) ->
 
 def _evaluation(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
     facts, measured = read_evaluation(settings.directory), measured_beside(link, settings.directory)
-    sections = sections_of_evaluation(link, facts, measured.blocks)
+    sections = sections_of_evaluation(link, facts, measured)
     return link.texts("page.title-evaluation", name=link.directory), sections
 
 
@@ -120,7 +120,7 @@ def _loop(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
     for stage in stages:
         inner, place = link.inside(stage.name), directory / stage.name
         if stage.kind == "evaluation" and stage.record.status == "done":
-            found = sections_of_evaluation(inner, read_evaluation(place), measured_beside(inner, place).blocks)
+            found = sections_of_evaluation(inner, read_evaluation(place), measured_beside(inner, place))
             sections[1:1] = found  # what is asked of a loop first
         elif stage.kind == "run":
             sections += _sections_of_run(inner, place, settings)
