@@ -50,7 +50,7 @@ COMMANDS = {
     "show": ("cai.cli.show", "Print a run's chains: prompt, response, critique, revision, verdict."),
     "review": (
         "cai.cli.review",
-        "Open a page on this machine on which people read and annotate a run, an evaluation or pairs.",
+        "Read and annotate a run, an evaluation or a file of pairs on a page on this machine.",
     ),
     "report": (
         "cai.cli.report",
