@@ -195,6 +195,7 @@ def test_an_answer_is_left_alone(text: str) -> None:
 def test_a_pair_that_hardly_differs_is_found() -> None:
     assert found(pair("Blot it, then rinse it.", "Blot it,  then rinse it.\n")) == ["white-space"]
     assert found(pair("Blot it, then rinse it.", "Blot it, then")) == ["beginning"]
+    assert found(pair("BLOT it, then rinse it.", "Blot it,  then")) == ["beginning"]
     assert found(pair("Blot it, then rinse it.", "Rub it in.", kept=["care"])) == ["kept-principle"]
 
 

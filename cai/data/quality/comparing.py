@@ -68,14 +68,14 @@ def _begin_alike(read: ReadItem) -> bool:
 
 
 def _texts(read: ReadItem) -> tuple[str, str]:
-    return tuple(" ".join(read.item.answers[name].split()) for name in (CHOSEN, REJECTED))  # type: ignore[return-value]
+    return tuple(" ".join(read.item.answers[name].split()).casefold() for name in (CHOSEN, REJECTED))  # type: ignore[return-value]
 
 
 def _white_space(read: ReadItem, name: str) -> Spans:
     if not _begin_alike(read):
         return ()
     chosen, rejected = _texts(read)
-    return ((0, len(read.item.answers[name])),) if chosen.casefold() == rejected.casefold() else ()
+    return ((0, len(read.item.answers[name])),) if chosen == rejected else ()
 
 
 def _beginning(read: ReadItem, name: str) -> Spans:
