@@ -7,7 +7,7 @@ from typing import Literal
 from cai.core.addresses import DataSource
 from cai.models.spec import ModelSpec
 
-LEAST_FLUENT = -4.4
+LEAST_FLUENT = -4.53
 """Nats a token below which an answer is word salad, as SmolLM2-135M-Instruct reads it: see docs/quality.md."""
 
 CheckedKind = Literal["supervised", "pairs", "labelled", "scored", "prompts"]
