@@ -120,7 +120,7 @@ class CorrectedShare:
         )
 
 
-def correct_share(yes: int, count: int, sample: Confusion) -> CorrectedShare:
+def correct_share(yes: float, count: int, sample: Confusion) -> CorrectedShare:
     """Return what `yes` of `count` cases, by the judge, stand for by a sample whose truth is known.
 
     Refused where fewer than `FEWEST_OF_EACH` labels are of either sort, and where q0 + q1 is not surely above one: such
@@ -164,7 +164,7 @@ def _worst_information(sample: Confusion) -> float:
     return q0 + q1 - 1.0 - NORMAL_95 * sqrt(spread0 + spread1)
 
 
-def _interval(yes: int, count: int, sample: Confusion) -> tuple[float, float]:
+def _interval(yes: float, count: int, sample: Confusion) -> tuple[float, float]:
     """Return the interval of Lang and Reiczigel (2014), equations 4 to 6, clipped to [0, 1]."""
     squared = NORMAL_95**2
     total = count + squared

@@ -10,6 +10,7 @@ from cai.report.document import (
     Cell,
     Commands,
     Heading,
+    Listing,
     Paragraph,
     Picture,
     RowText,
@@ -19,8 +20,9 @@ from cai.report.document import (
     Table,
 )
 from cai.report.drawing import draw_bars
+from cai.report.drawn_rows import EXAMPLES, MASKED
 from cai.report.linking import Linker
-from cai.report.run_facts import EXAMPLES, RowFacts, revised_first
+from cai.report.run_facts import RowFacts, revised_first
 from cai.report.settings import ReportSettings
 from cai.rundir.manifest import Manifest
 
@@ -152,6 +154,9 @@ def examples_of_run(link: Linker, facts: RowFacts, seed: int) -> Section:
     blocks: list[Block] = [
         Paragraph(texts("examples.note", most=EXAMPLES, seed=seed)),
         Paragraph(texts("examples.warning"), "warning"),
+        Listing(
+            [link.of(texts("examples.masked", count=f"{facts.tallies[MASKED].count:,}"), MASKED, facts.tallies[MASKED])]
+        ),
     ]
     for kind, drawn in facts.drawn.items():
         tally = facts.tallies[kind]

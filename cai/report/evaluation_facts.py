@@ -2,7 +2,8 @@
 
 The measurements are not taken over from evaluation.json: they are computed from `responses/` and `comparisons/` as the
 evaluation does, and a document that says otherwise is refused. Measures that somebody's own module registered are
-computed only where that module is loaded; the others are taken over, and said to be.
+computed only where that module is loaded; the others are taken over, and said to be. Shares are corrected by what
+people have said until now.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,11 +13,13 @@ from typing import Any, Generic
 
 import orjson
 
+from cai.annotation.labels import AnswerLabels
 from cai.constitution import Constitution
 from cai.core.errors import RunError
 from cai.core.paths import open_file
 from cai.core.records import Failure, Prompt
 from cai.evaluate.calibration import calibrate, check_detector
+from cai.evaluate.correcting import correct_models, correct_pairs, people_of
 from cai.evaluate.directory import COMPARISONS, DOCUMENT, FORMAT, RESPONSES
 from cai.evaluate.measures import Measure, measures_of
 from cai.evaluate.measuring import ModelAnswers, align, measure_models
@@ -63,7 +66,7 @@ def read_evaluation(directory: Path, whole: str | None = None) -> EvaluationFact
         document = parse_document(read_bounded(path), FORMAT)
         if document.text("status") != "done":
             raise RunError(f"{directory} is an evaluation that is not done; {again}.")
-        facts = _read(directory, document, whole)
+        facts = _read(directory, document, people_of(directory), whole)
     except OSError as error:
         raise RunError(f"{error.filename or path} cannot be read: {error.strerror}.") from error
     except (DocumentError, ValueError, KeyError, TypeError) as error:
@@ -72,7 +75,7 @@ def read_evaluation(directory: Path, whole: str | None = None) -> EvaluationFact
     return facts
 
 
-def _read(directory: Path, document: Fields, whole: str | None) -> EvaluationFacts:
+def _read(directory: Path, document: Fields, people: AnswerLabels, whole: str | None) -> EvaluationFacts:
     result, settings = document.fields("result").values, document.fields("settings").values
     constitution = Constitution.model_validate(settings["resolved_constitution"])
     labels = [model["label"] for model in result["models"]]
@@ -89,6 +92,8 @@ def _read(directory: Path, document: Fields, whole: str | None) -> EvaluationFac
         compared.append(PairDecisions(a, b, found.entries, found.failures))
     measures, left = _measures(constitution, result)
     seed, aligned = result["seed"], [align(prompts, model) for model in models]
+    raw = measure_models(prompts, models, result["baseline"], measures, seed)
+    pairs = measure_pairs(prompts, compared, seed)
     evaluation = Evaluation(
         out=directory,
         constitution=result["constitution"],
@@ -101,8 +106,8 @@ def _read(directory: Path, document: Fields, whole: str | None) -> EvaluationFac
         seed=seed,
         finished=result["finished"],
         measures=measures,
-        models=measure_models(prompts, models, result["baseline"], measures, seed),
-        pairs=measure_pairs(prompts, compared, seed),
+        models=correct_models(raw, dict(zip(labels, aligned, strict=True)), measures, people),
+        pairs=correct_pairs(pairs, compared, {model.label: model.answers for model in models}, people),
         ratings=rate(prompts, labels, compared, seed),
         calibration=tuple(calibrate(aligned, constitution.principles, seed)),
         detector=check_detector(aligned, seed),

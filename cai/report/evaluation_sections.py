@@ -11,7 +11,7 @@ from cai.report.asked import NAMES, constitution_blocks, facts_table, settings_t
 from cai.report.document import Block, Cell, Commands, Heading, Listing, Paragraph, Picture, Section, Table
 from cai.report.drawing import Line, Point, draw_shares
 from cai.report.evaluation_facts import EvaluationFacts
-from cai.report.how_well import judge_blocks
+from cai.report.how_well import CORRECTED, judge_blocks
 from cai.report.limits import SMALL
 from cai.report.linking import Linker
 from cai.report.measured import Beside
@@ -123,18 +123,23 @@ def _measures(link: Linker, facts: EvaluationFacts, model: ModelResult) -> Table
             continue
         found = model.told(measure)
         value, ends = (texts("too-few"), "") if found is None else _told(found)
+        corrected = link.corrected(None if found is None else model.corrected.get(measure.name))
         rows.append(
             [
                 Cell(measure_name(link, measure)),
                 _linked(link, facts, model.label, measure.name, value),
                 Cell(ends, None, "number"),
+                *(corrected if measure.corrected else (Cell(""), Cell(""))),
                 Cell(f"{answered:,}", None, "number"),
                 Cell(f"{asked - answered:,}", None, "number"),
                 Cell(texts(f"evaluation.better.{measure.better}")),
             ]
         )
+    first, last = ("measure", "value", "interval"), ("prompts", "unanswered", "better")
     head = [
-        texts(f"evaluation.head.{name}") for name in ("measure", "value", "interval", "prompts", "unanswered", "better")
+        *(texts(f"evaluation.head.{name}") for name in first),
+        *(texts(f"well.head.{name}") for name in CORRECTED),
+        *(texts(f"evaluation.head.{name}") for name in last),
     ]
     return Table(texts("evaluation.table", label=model.label), head, rows)
 
@@ -209,12 +214,17 @@ def _pairs(link: Linker, facts: EvaluationFacts) -> Iterator[Block]:
                 Cell(texts("evaluation.over", a=pair.a, b=pair.b)),
                 link.of(value, f"{beginning}wins", facts.tallies[f"{beginning}wins"]),
                 Cell(ends, None, "number"),
+                *link.corrected(pair.corrected),
                 *(link.count(f"{beginning}{how}", facts.tallies) for how in ("wins", "losses", "ties", "not decided")),
             ]
         )
-    names = ("pair", "win-rate", "interval", "wins", "losses", "ties", "not-decided")
+    head = [
+        *(texts(f"evaluation.head.{name}") for name in ("pair", "win-rate", "interval")),
+        *(texts(f"well.head.{name}") for name in CORRECTED),
+        *(texts(f"evaluation.head.{name}") for name in ("wins", "losses", "ties", "not-decided")),
+    ]
     yield Heading(texts("evaluation.pairs"))
-    yield Table(texts("evaluation.pairs"), [texts(f"evaluation.head.{name}") for name in names], rows)
+    yield Table(texts("evaluation.pairs"), head, rows)
     ratings = [
         [
             Cell(found.name),

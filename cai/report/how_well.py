@@ -18,6 +18,8 @@ from cai.report.tallies import Tally
 from cai.rundir.manifest import Manifest
 
 HEAD = ("share", "interval", "prompts", "answered", "unanswered")
+CORRECTED = ("corrected", "labels")
+"""Columns of what people's labels make of a share that the judge told."""
 
 
 def how_well_of_run(link: Linker, manifest: Manifest, facts: RowFacts, measured: Sequence[Block]) -> Section:
@@ -44,10 +46,21 @@ def how_well_of_run(link: Linker, manifest: Manifest, facts: RowFacts, measured:
     return Section(link.anchor("well"), link.title("well.title"), blocks)
 
 
-def _share_table(link: Linker, caption: str, first: str, rows: Sequence[tuple[str, PromptShare, str, Tally]]) -> Table:
-    texts = link.texts
-    head = [first, *(texts(f"well.head.{name}") for name in HEAD)]
+ShareRow = tuple[str, PromptShare, str, Tally]
+"""A label, a share, and the name and the tally that it is linked to."""
+
+
+def _share_table(link: Linker, caption: str, first: str, rows: Sequence[ShareRow]) -> Table:
+    head = [first, *(link.texts(f"well.head.{name}") for name in HEAD)]
     return Table(caption, head, [[Cell(label), *link.share(found, name, tally)] for label, found, name, tally in rows])
+
+
+def _judged_table(link: Linker, caption: str, first: str, rows: Sequence[ShareRow]) -> Table:
+    """Return a table of shares that the judge told, with what people's labels make of each beside it."""
+    raw = _share_table(link, caption, first, rows)
+    head = [*raw.head, *(link.texts(f"well.head.{name}") for name in CORRECTED)]
+    cells = [[*row, *link.corrected(found.corrected)] for row, (_, found, _, _) in zip(raw.rows, rows, strict=True)]
+    return Table(caption, head, cells)
 
 
 def points(shares: Sequence[PromptShare]) -> list[Point]:
@@ -68,12 +81,12 @@ def _adherence(link: Linker, facts: RowFacts) -> list[Block]:
     blocks: list[Block] = []
     if before:
         rows = [(name, found, *_gates_of(facts, name)) for name, found in before.items()]
-        blocks.append(_share_table(link, texts("well.kept-before"), texts("well.principle"), rows))
+        blocks.append(_judged_table(link, texts("well.kept-before"), texts("well.principle"), rows))
     if after:
         for stage, place in (("before", 0), ("after", 1)):
             names = {name: f"gates {stage} revision: {name}" for name in after}
             rows = [(name, after[name][place], tally, facts.tallies[tally]) for name, tally in names.items()]
-            blocks.append(_share_table(link, texts(f"well.scored-{stage}"), texts("well.principle"), rows))
+            blocks.append(_judged_table(link, texts(f"well.scored-{stage}"), texts("well.principle"), rows))
     else:
         blocks += not_measured(
             link, "well.no-after", "cai generate … --select gates", "cai evaluate … --out evaluations/after"
@@ -104,7 +117,7 @@ def _rounds(link: Linker, facts: RowFacts) -> list[Block]:
     lines = [Line(texts("well.round", round=number), points([share]), texts("too-few")) for number, share in found]
     drawn = draw_shares(link.anchor("rounds"), texts("well.rounds"), texts("well.rounds-figure"), ["kept"], lines)
     return [
-        _share_table(link, texts("well.rounds"), texts("well.head.round"), rows),
+        _judged_table(link, texts("well.rounds"), texts("well.head.round"), rows),
         Picture(drawn, texts("well.rounds-figure")),
     ]
 
@@ -120,7 +133,7 @@ def _preferred(link: Linker, facts: RowFacts) -> list[Block]:
         link.anchor("preferred"), texts("well.preferred"), texts("well.preferred-figure"), ["kept"], lines
     )
     return [
-        _share_table(link, texts("well.preferred"), texts("well.principle"), rows),
+        _judged_table(link, texts("well.preferred"), texts("well.principle"), rows),
         Picture(drawn, texts("well.preferred-figure")),
     ]
 

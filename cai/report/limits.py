@@ -7,6 +7,7 @@ from cai.method.judge_check import FEWEST_PAIRS
 from cai.report.document import Block, Cell, Listing, Paragraph, Section
 from cai.report.linking import Linker
 from cai.report.run_facts import PLACES, RowFacts
+from cai.report.shares import PromptShare
 from cai.rundir.manifest import Manifest
 
 SMALL = 100
@@ -19,9 +20,15 @@ def limits_of_run(link: Linker, manifest: Manifest, facts: RowFacts, *, validate
     texts = link.texts
     if not validated:
         items.append(Cell(texts("limits.not-validated")))
+    elif not any(_is_corrected(share) for _, share in facts.shares.below("")):
+        items.append(Cell(texts("limits.not-corrected")))
     items.append(Cell(texts("limits.one-seed", seed=manifest.identity.get("seed", "0"))))
     blocks: list[Block] = [Paragraph(texts("limits.note")), Listing(items)]
     return Section(link.anchor("limits"), link.title("limits.title"), blocks)
+
+
+def _is_corrected(share: PromptShare) -> bool:
+    return share.corrected is not None and share.corrected.value is not None
 
 
 def _of_rows(link: Linker, manifest: Manifest, facts: RowFacts) -> Iterator[Cell]:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from copy import copy
 
+from cai.core.corrected import CorrectedShare
 from cai.core.shares import Interval95
 from cai.report.catalogue import Catalogue
 from cai.report.document import Cell, LinkedRows
@@ -70,6 +71,17 @@ class Linker:
             Cell(f"{found.answered:,}", None, "number"),
             Cell(f"{found.asked - found.answered:,}", None, "number"),
         ]
+
+    def corrected(self, found: CorrectedShare | None) -> list[Cell]:
+        """Return a share as people's labels correct it, with its interval, and how many labels; or why it is not."""
+        if found is None:
+            return [Cell(self.texts("well.not-validated"), None, "open"), Cell("0", None, "number")]
+        labels = self.recorded(f"{found.labels:,}", "annotations/")
+        if found.value is None or found.low is None or found.high is None:
+            why = self.texts.term(found.refused or "")
+            return [Cell(f"{self.texts('well.not-validated')} ({why})", None, "open"), labels]
+        told = f"{percent(found.value)} {interval(Interval95(found.value, found.low, found.high))}"
+        return [self.recorded(told, "annotations/"), labels]
 
     def link(self, name: str, tally: Tally) -> str | None:
         """Return the anchor of the rows of a tally; None where there are none."""

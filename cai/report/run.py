@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from cai.annotation.labels import read_labels
+from cai.annotation.places import find_place
+from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
 from cai.report.asked import asked_of_run
 from cai.report.came_out import came_out_of_run, examples_of_run
@@ -21,7 +24,7 @@ from cai.report.outcome import Report
 from cai.report.plan import FILE, ReportPlan
 from cai.report.rendering import render
 from cai.report.reproducing import reproducing_run
-from cai.report.run_facts import read_run_facts
+from cai.report.run_facts import RowFacts, read_run_facts
 from cai.report.settings import ReportSettings
 from cai.report.tallies import Tallies
 from cai.rundir import RunReader
@@ -74,16 +77,21 @@ def _tallies(plan: ReportPlan, name: str) -> Iterator[tuple[str, Tallies]]:
     """Yield the tallies of a directory by stage, all rows of the named one in them; a stage is read when it is due."""
     directory, seed = plan.settings.directory, plan.settings.seed
     if plan.kind == "run":
-        yield "", read_run_facts(RunReader(directory), seed, name).tallies
+        yield "", _run_facts(directory, seed, name).tallies
     elif plan.kind == "evaluation":
         yield "", read_evaluation(directory, name).tallies
     else:
         for stage in read_loop(directory):
             inner = name.removeprefix(f"{stage.name}/")
             if stage.kind == "run":
-                yield stage.name, read_run_facts(RunReader(directory / stage.name), seed, inner).tallies
+                yield stage.name, _run_facts(directory / stage.name, seed, inner).tallies
             elif stage.kind == "evaluation" and stage.record.status == "done":
                 yield stage.name, read_evaluation(directory / stage.name, inner).tallies
+
+
+def _run_facts(directory: Path, seed: int, whole: str | None = None) -> RowFacts:
+    people = read_labels(find_place(DataSource.parse(str(directory))))
+    return read_run_facts(RunReader(directory), people, seed, whole)
 
 
 def _run(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
@@ -91,8 +99,7 @@ def _run(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
 
 
 def _sections_of_run(link: Linker, directory: Path, settings: ReportSettings) -> list[Section]:
-    reader = RunReader(directory)
-    manifest, facts = reader.manifest, read_run_facts(reader, settings.seed)
+    manifest, facts = RunReader(directory).manifest, _run_facts(directory, settings.seed)
     measured = measured_beside(link, directory)
     sections = [
         asked_of_run(link, manifest),

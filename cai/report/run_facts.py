@@ -5,7 +5,6 @@ Names of tallies are what a person lists rows by. What becomes an example of a d
 """
 
 import hashlib
-import heapq
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from statistics import median
 
 import orjson
 
+from cai.annotation.labels import AnswerLabels
 from cai.core.identity import derive_seed
 from cai.core.records import Failure, Row, Trace, Usage, Verdict
 from cai.data.export.datasets import DATASETS, ExampleMaker
@@ -21,6 +21,7 @@ from cai.data.export.summary import ExportOptions
 from cai.data.quality import LedgerEntry
 from cai.data.quality.filters import FILTERS
 from cai.data.quality.personal import PERSONAL
+from cai.report.drawn_rows import DrawnRows
 from cai.report.shares import PromptShares
 from cai.report.tallies import Tallies
 from cai.rundir import RunReader
@@ -28,44 +29,21 @@ from cai.rundir import RunReader
 BINS = 10
 """Of label certainty from 0.5 to 1, and a side of the plot of positions from 0 to 1."""
 
-EXAMPLES = 3
-"""Rows drawn of each kind of example."""
-
 GOOD, BAD, UNDECIDED = "revision preferred", "response preferred", "judge did not decide"
 """The kinds of examples: what the judge says of a final text beside the response that it was revised from."""
-
-
-@dataclass(slots=True)
-class DrawnRows:
-    """The rows of one kind whose number, drawn from the seed and the prompt's id, is smallest; `of` so many."""
-
-    of: int = 0
-    _heap: list[tuple[int, int, Row]] = field(default_factory=list)
-
-    def offer(self, number: int, row: Row) -> None:
-        """Take in a row, which is kept if its number is among the smallest."""
-        self.of += 1
-        entry = (-number, -self.of, row)  # of equal numbers the earlier row stays
-        if len(self._heap) < EXAMPLES:
-            heapq.heappush(self._heap, entry)
-        elif entry[:2] > self._heap[0][:2]:
-            heapq.heapreplace(self._heap, entry)
-
-    @property
-    def rows(self) -> list[Row]:
-        """The rows, in the order of their numbers."""
-        return [row for _, _, row in sorted(self._heap, key=lambda entry: (-entry[0], -entry[1]))]
 
 
 @dataclass(slots=True)
 class RowFacts:
     """All that was counted; `grid` has verdicts by a's probability shown first and second, `certainty` decided ones.
 
+    `people` are what people said of the rows, by which shares are corrected.
     `lengths` are the characters of each pair's chosen and rejected answer; `fingerprint` is the SHA-256 of the rows as
     JSON lines.
     """
 
     tallies: Tallies
+    people: AnswerLabels
     shares: PromptShares = field(default_factory=PromptShares)
     usage: Usage = field(default_factory=Usage)
     certainty: list[int] = field(default_factory=lambda: [0] * BINS)
@@ -83,12 +61,12 @@ class RowFacts:
         return (median(self.chosen), median(self.rejected)) if self.chosen else None
 
 
-def read_run_facts(reader: RunReader, seed: int, whole: str | None = None) -> RowFacts:
+def read_run_facts(reader: RunReader, people: AnswerLabels, seed: int, whole: str | None = None) -> RowFacts:
     """Read a run's rows, failures and rows left out; all rows of the tally `whole` are kept.
 
     Raises RunError where the run cannot be read.
     """
-    facts = RowFacts(Tallies(whole))
+    facts = RowFacts(Tallies(whole), people)
     tallies = facts.tallies
 
     def record(entry: LedgerEntry) -> None:
@@ -119,6 +97,8 @@ def read_run_facts(reader: RunReader, seed: int, whole: str | None = None) -> Ro
     for reason, prompt_id in _left_out(reader):
         tallies.begin_row()
         tallies.add(f"left out: {reason}", prompt_id)
+    for drawn in facts.drawn.values():
+        drawn.mask(tallies)
     facts.fingerprint = digest.hexdigest()
     return facts
 
@@ -151,10 +131,10 @@ def _count_row(facts: RowFacts, row: Row) -> None:
         tallies.add(f"failed parts: {part.stage}: {part.cause}", name)
         tallies.add("failed parts", name)
     for trace in row.traces:
-        _count_trace(facts, trace, name)
+        _count_trace(facts, trace, row)
     _count_scores(facts, row)
     for verdict in row.verdicts:
-        _count_verdict(facts, verdict, name)
+        _count_verdict(facts, verdict, row)
 
 
 def _count_scores(facts: RowFacts, row: Row) -> None:
@@ -165,19 +145,27 @@ def _count_scores(facts: RowFacts, row: Row) -> None:
         after = before if trace.final == trace.response else scores.get(f"final:{trace.sample}")
         if before is None or after is None:
             continue
-        for stage, score in (("before", before), ("after", after)):
+        for stage, score, text in (("before", before, trace.response), ("after", after, trace.final)):
             for finding in score.findings:
-                facts.shares.add(f"{stage}: {finding.about}", finding.probability)
+                kept = _kept(facts, row, text, finding.about)
+                facts.shares.add(f"{stage}: {finding.about}", finding.probability, kept)
                 facts.tallies.add(f"gates {stage} revision: {finding.about}", row.prompt.id)
 
 
-def _count_trace(facts: RowFacts, trace: Trace, name: str) -> None:
-    tallies = facts.tallies
+def _kept(facts: RowFacts, row: Row, text: str, principle: str) -> bool | None:
+    """Tell whether a text keeps a principle, by people; None where they do not say."""
+    breaks = facts.people.breaks(row.prompt.messages, text, principle)
+    return None if breaks is None else not breaks
+
+
+def _count_trace(facts: RowFacts, trace: Trace, row: Row) -> None:
+    tallies, name, text = facts.tallies, row.prompt.id, trace.response
     tallies.add("responses", name)
     tallies.add("responses cut", name, trace.truncated)
     tallies.add("responses revised", name, trace.final != trace.response)
     facts.rounds = max(facts.rounds, len(trace.rounds))
     for number, turn in enumerate(trace.rounds, start=1):
+        asked_about, text = text, text if turn.revision is None else turn.revision
         tallies.add("revisions", name, turn.revision is not None)
         tallies.add("revisions cut", name, turn.revision is not None and turn.truncated)
         if turn.gate is None and turn.gate_mass is None:
@@ -188,12 +176,13 @@ def _count_trace(facts: RowFacts, trace: Trace, name: str) -> None:
         tallies.add(f"gates {state}", name)
         tallies.add(f"gates {state}: {turn.principle_id}", name)
         tallies.add(f"gates of round {number}", name)
-        facts.shares.add(f"kept: {turn.principle_id}", kept)
-        facts.shares.add(f"round: {number:03}", kept)
+        truly = _kept(facts, row, asked_about, turn.principle_id)
+        facts.shares.add(f"kept: {turn.principle_id}", kept, truly)
+        facts.shares.add(f"round: {number:03}", kept, truly)
 
 
-def _count_verdict(facts: RowFacts, verdict: Verdict, name: str) -> None:
-    tallies, probability = facts.tallies, verdict.probability
+def _count_verdict(facts: RowFacts, verdict: Verdict, row: Row) -> None:
+    tallies, probability, name = facts.tallies, verdict.probability, row.prompt.id
     tallies.add("verdicts", name)
     if verdict.abstained is not None:
         tallies.add("verdicts not decided", name)
@@ -207,7 +196,7 @@ def _count_verdict(facts: RowFacts, verdict: Verdict, name: str) -> None:
     revised = revised_first(verdict)
     if revised is not None:
         known = None if probability is None else probability if revised else 1.0 - probability
-        facts.shares.add(f"better: {verdict.principle_id}", known)
+        facts.shares.add(f"better: {verdict.principle_id}", known, _prefers_final(facts, verdict, row))
         tallies.add(f"revision beside response: {verdict.principle_id}", name)
     if verdict.first is not None and verdict.second is not None:
         column, line = (min(int(value * BINS), BINS - 1) for value in (verdict.first, verdict.second))
@@ -215,6 +204,13 @@ def _count_verdict(facts: RowFacts, verdict: Verdict, name: str) -> None:
         tallies.add("both orders", name)
         tallies.add(f"both orders: {winner(verdict.first, verdict.second)}", name)
         facts.shares.add("same place", float(winner(verdict.first, verdict.second) in PLACES))
+
+
+def _prefers_final(facts: RowFacts, verdict: Verdict, row: Row) -> bool | None:
+    """Tell whether people prefer the final text of a verdict's sample, as a whole, to its response."""
+    sample = verdict.a_source.partition(":")[2]
+    trace = next((trace for trace in row.traces if str(trace.sample) == sample), None)
+    return None if trace is None else facts.people.prefers(row.prompt.messages, trace.final, trace.response)
 
 
 SHOWN_FIRST, SHOWN_SECOND, SAME_ANSWER, EVEN = "first place wins", "second place wins", "same answer wins", "even"

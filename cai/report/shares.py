@@ -1,23 +1,29 @@
 """Shares in which a prompt counts once, however many answers, rounds or verdicts it has.
 
 Answers to one prompt are not independent. So each prompt gives the mean of its yes and no, and the interval is Wilson's
-over prompts, as if each was one observation: wider than one over all answers, and never narrower than is true.
+over prompts, as if each was one observation: wider than one over all answers, and never narrower than is true. Where
+people said of some answers what is true, the share is corrected by these (`cai.core.corrected`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from cai.core.corrected import Confusion, CorrectedShare, correct_share
 from cai.core.shares import Interval95, is_enough, wilson
 
 
 @dataclass(slots=True)
 class PromptShare:
-    """A share over prompts: `answered` of the `asked` questions of `prompts` prompts; `total` adds up probabilities."""
+    """A share over prompts: `answered` of the `asked` questions of `prompts` prompts; `total` adds up probabilities.
+
+    `sample` has the answers of which people said what is true.
+    """
 
     means: float = 0.0
     prompts: int = 0
     answered: int = 0
     asked: int = 0
     total: float = 0.0
+    sample: Confusion = field(default_factory=Confusion)
 
     @property
     def interval(self) -> Interval95 | None:
@@ -25,6 +31,13 @@ class PromptShare:
         if not self.prompts or not is_enough(self.answered, self.asked):
             return None
         return wilson(self.means, self.prompts)
+
+    @property
+    def corrected(self) -> CorrectedShare | None:
+        """The share as people's labels correct it; None where it may not be told itself, or nobody labelled any."""
+        if self.interval is None or not self.sample.labels:
+            return None
+        return correct_share(self.means, self.prompts, self.sample)
 
     @property
     def mean(self) -> float | None:
@@ -39,8 +52,14 @@ class PromptShares:
         self._found: dict[str, PromptShare] = {}
         self._waiting: dict[str, list[float | None]] = {}
 
-    def add(self, name: str, probability: float | None) -> None:
-        """Take in one answer of the present prompt: how likely it is yes; above one half it is."""
+    def add(self, name: str, probability: float | None, truly: bool | None = None) -> None:
+        """Take in one answer of the present prompt: how likely it is yes; above one half it is.
+
+        `truly` is what people say, None where they do not.
+        """
+        if probability is not None and truly is not None:
+            share = self._found.setdefault(name, PromptShare())
+            share.sample += Confusion.of(probability > 0.5, truly)
         self._waiting.setdefault(name, []).append(probability)
 
     def end_prompt(self) -> None:
