@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import click
 
-from cai.cli.options import EXISTING_RUN, SEED, FiniteRange, WrittenPath
+from cai.cli.options import EXISTING_FOLDER, EXISTING_RUN, SEED, FiniteRange, WrittenPath
 from cai.cli.terminal import print_json, say
 from cai.report.plan import plan_report
 from cai.report.run import rows_of, write_report
@@ -22,6 +22,7 @@ from cai.report.settings import Language, ReportSettings
     "--price-prompt", type=FiniteRange(0), help="Price of a million prompt tokens, in any currency: the cost is told."
 )
 @click.option("--price-completion", type=FiniteRange(0), help="Price of a million generated tokens.")
+@click.option("--bench", type=EXISTING_FOLDER, help="A directory of `cai judge bench` on its judge.")
 @click.option("--out", type=WrittenPath(dir_okay=False, path_type=Path), help="The file (default: report.html in it).")
 @click.option("--rows", metavar="NAME", help="Print the ids of all rows that a number comes from, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")

@@ -72,7 +72,7 @@ def measure_judge(items: Sequence[LabelledItem], answers: JudgeAnswers) -> Judge
         own=own[0],
         own_by_label=own[1],
         ties=_ties([(item, entry) for item, entry in compared if item.is_tie]),
-        labels=reliability([*label_points(compared), *_option_points(entries)]),
+        labels=reliability([*label_points(compared), *option_points(entries)]),
         mass=steady(median(masses)) if masses else None,
         by_subset=_by_subset(scores),
         by_principle=_by_principle([(item, one) for item, one in verdicts if not item.is_tie]),
@@ -132,7 +132,7 @@ def _likeliest(options: Sequence[float]) -> list[int]:
     return [place for place, probability in enumerate(options) if probability == max(options)]
 
 
-def _option_points(entries: Answered) -> list[tuple[float, float]]:
+def option_points(entries: Answered) -> list[tuple[float, float]]:
     """Return how sure the judge is of the option that it chooses, and whether that is right."""
     return [
         (max(entry.options), score)

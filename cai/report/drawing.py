@@ -61,7 +61,7 @@ def draw_shares(name: str, title: str, description: str, series: Sequence[str], 
 def draw_bars(name: str, title: str, description: str, bars: Sequence[tuple[str, float, str]]) -> Markup:
     """Return bars from left to right, each with its label, its length and the length as it is written."""
     most = max((value for _, value, _ in bars), default=0.0) or 1.0
-    parts, top, left = [], 6, 190
+    parts, top, left = [], 6, 220
     for label, value, written in bars:
         width = (_WIDTH - left - 110) * value / most
         parts.append(_text(left - 8, top + 15, shortened(label, 26), anchor="end"))

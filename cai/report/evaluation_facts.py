@@ -6,18 +6,15 @@ computed only where that module is loaded; the others are taken over, and said t
 people have said until now.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
-
-import orjson
+from typing import Any
 
 from cai.annotation.labels import AnswerLabels
 from cai.constitution import Constitution
 from cai.core.errors import RunError
-from cai.core.paths import open_file
-from cai.core.records import Failure, Prompt
+from cai.core.records import Prompt
 from cai.evaluate.calibration import calibrate, check_detector
 from cai.evaluate.correcting import correct_models, correct_pairs, people_of
 from cai.evaluate.directory import COMPARISONS, DOCUMENT, FORMAT, RESPONSES
@@ -26,10 +23,9 @@ from cai.evaluate.measuring import ModelAnswers, align, measure_models
 from cai.evaluate.pairs import PairDecisions, measure_pairs, pairs_of, rate
 from cai.evaluate.records import Answer, read_answer, read_decision
 from cai.evaluate.results import Evaluation, ModelResult
+from cai.report.entry_lines import EntryLines, read_entry_lines
 from cai.report.tallies import Tallies
 from cai.rundir.documents import DocumentError, Fields, parse_document, read_bounded
-from cai.rundir.entries import EntryType
-from cai.rundir.lines import read_lines, salt
 from cai.rundir.manifest import parse_judge_check
 
 TOLERANCE = 1e-9
@@ -50,12 +46,6 @@ class EvaluationFacts:
     answers: Mapping[str, Sequence[Answer]]
     tallies: Tallies
     left: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Lines(Generic[EntryType]):
-    entries: Mapping[str, EntryType]
-    failures: Mapping[str, Failure]
 
 
 def read_evaluation(directory: Path, whole: str | None = None) -> EvaluationFacts:
@@ -79,7 +69,7 @@ def _read(directory: Path, document: Fields, people: AnswerLabels, whole: str | 
     result, settings = document.fields("result").values, document.fields("settings").values
     constitution = Constitution.model_validate(settings["resolved_constitution"])
     labels = [model["label"] for model in result["models"]]
-    said = {label: _lines(directory / RESPONSES / f"{label}.jsonl", read_answer) for label in labels}
+    said = {label: read_entry_lines(directory / RESPONSES / f"{label}.jsonl", read_answer) for label in labels}
     prompts = _prompts(said.values(), result["prompts"])
     models = [
         ModelAnswers(model["label"], model["engine"], found.entries, found.failures)
@@ -88,7 +78,7 @@ def _read(directory: Path, document: Fields, people: AnswerLabels, whole: str | 
     ]
     compared = []
     for a, b in pairs_of(labels):
-        found = _lines(directory / COMPARISONS / f"{a}~{b}.jsonl", read_decision)
+        found = read_entry_lines(directory / COMPARISONS / f"{a}~{b}.jsonl", read_decision)
         compared.append(PairDecisions(a, b, found.entries, found.failures))
     measures, left = _measures(constitution, result)
     seed, aligned = result["seed"], [align(prompts, model) for model in models]
@@ -126,29 +116,7 @@ def _read(directory: Path, document: Fields, people: AnswerLabels, whole: str | 
     )
 
 
-def _lines(path: Path, read: Callable[[dict[str, Any]], EntryType]) -> _Lines[EntryType]:
-    """Return what a file of an evaluation holds, for one prompt the last line; raises RunError for a damaged line."""
-    entries: dict[str, EntryType] = {}
-    failures: dict[str, Failure] = {}
-    for value in _values(path):
-        if "failure" in value:
-            failure = Failure(**value["failure"])
-            failures[failure.id] = failure
-        else:
-            entry = read(value)
-            entries[entry.id] = entry
-    return _Lines(entries, {name: one for name, one in failures.items() if name not in entries})
-
-
-def _values(path: Path) -> Iterator[dict[str, Any]]:
-    with open_file(path) as file:
-        for line in read_lines(file, salt(f"{path.parent.name}/{path.name}")):
-            if line.data is None:
-                raise RunError(f"{path} has damaged lines; the same `cai evaluate` sets them aside and goes on.")
-            yield orjson.loads(line.data)
-
-
-def _prompts(said: Iterable[_Lines[Answer]], count: int) -> list[Prompt]:
+def _prompts(said: Iterable[EntryLines[Answer]], count: int) -> list[Prompt]:
     """Return the prompts that were measured, the first of all that were ever asked, in the order they were drawn."""
     places: dict[str, int] = {}
     for lines in said:

@@ -1,6 +1,5 @@
 """An evaluation as sections: what was asked, the table with intervals, its figure, wins, the judge, limits."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from cai.core.settings import plain
@@ -23,7 +22,7 @@ def sections_of_evaluation(link: Linker, facts: EvaluationFacts, beside: Beside)
     return [
         _asked(link, facts),
         _well(link, facts, beside.blocks),
-        _limits(link, facts, validated=beside.validated),
+        _limits(link, facts, validated=beside.validated, benched=beside.benched),
         _again(link, facts),
     ]
 
@@ -264,7 +263,7 @@ def _calibrated(link: Linker, facts: EvaluationFacts, one: Calibration, label: s
         ]
 
 
-def _limits(link: Linker, facts: EvaluationFacts, *, validated: bool) -> Section:
+def _limits(link: Linker, facts: EvaluationFacts, *, validated: bool, benched: bool) -> Section:
     texts, result = link.texts, facts.result
     items = []
     if result.prompts < SMALL:
@@ -284,7 +283,7 @@ def _limits(link: Linker, facts: EvaluationFacts, *, validated: bool) -> Section
         items.append(
             link.recorded(texts("limits.taken-over", measures=", ".join(facts.left)), "evaluation.json: result")
         )
-    if result.judge_check is None:
+    if result.judge_check is None and not benched:
         items.append(Cell(texts("limits.not-tested")))
     if not validated:
         items.append(Cell(texts("limits.not-validated")))
@@ -312,7 +311,7 @@ def _again(link: Linker, facts: EvaluationFacts) -> Section:
     hashes += [(model.label, model.engine) for model in facts.result.models]
     blocks: list[Block] = [
         Paragraph(texts("again.note")),
-        Commands([command_line("cai evaluate", models, recorded, usual), f"cai report {shlex.quote(link.directory)}"]),
+        Commands([command_line("cai evaluate", models, recorded, usual), link.command()]),
         facts_table(texts, hashes, "again.hashes"),
     ]
     return Section(link.anchor("again"), link.title("again.title"), blocks)

@@ -14,9 +14,9 @@ SMALL = 100
 """Prompts below which shares are rough: the interval of one half is wider than twenty points."""
 
 
-def limits_of_run(link: Linker, manifest: Manifest, facts: RowFacts, *, validated: bool) -> Section:
-    """Return the section of a run; `validated`: whether people labelled some of it."""
-    items = [*_of_rows(link, manifest, facts), *_of_judge(link, manifest, facts)]
+def limits_of_run(link: Linker, manifest: Manifest, facts: RowFacts, *, validated: bool, benched: bool) -> Section:
+    """Return the section of a run; `validated`: people labelled some of it; `benched`: its judge has a bench."""
+    items = [*_of_rows(link, manifest, facts), *_of_judge(link, manifest, facts, benched=benched)]
     texts = link.texts
     if not validated:
         items.append(Cell(texts("limits.not-validated")))
@@ -67,7 +67,7 @@ def _of_rows(link: Linker, manifest: Manifest, facts: RowFacts) -> Iterator[Cell
         yield Cell(texts("limits.dirty"))
 
 
-def _of_judge(link: Linker, manifest: Manifest, facts: RowFacts) -> Iterator[Cell]:
+def _of_judge(link: Linker, manifest: Manifest, facts: RowFacts, *, benched: bool) -> Iterator[Cell]:
     texts, check = link.texts, manifest.judge_check
     if facts.tallies["gates"].count:
         yield Cell(texts("limits.own-gate"))
@@ -80,7 +80,8 @@ def _of_judge(link: Linker, manifest: Manifest, facts: RowFacts) -> Iterator[Cel
         told = texts("limits.positions", count=f"{same:,}", whole=f"{whole:,}")
         yield link.of(told, f"both orders: {larger}", facts.tallies[f"both orders: {larger}"])
     if check is None:
-        yield Cell(texts("limits.not-tested"))
+        if not benched:
+            yield Cell(texts("limits.not-tested"))
     elif check.answered >= FEWEST_PAIRS and wilson(check.right, check.answered).low <= 0.5:
         told = texts("limits.guesses", right=f"{check.right:g}", whole=f"{check.answered:,}")
         yield link.recorded(told, "run.json: judge_check")

@@ -18,11 +18,13 @@ from cai.report.tallies import Tallies, Tally
 class Linker:
     """Writes numbers for one report in one language, and remembers which rows they are linked to.
 
-    `directory` is what a section is about, as it is typed: the report's, or of a loop a stage's.
+    `directory` is what a section is about, as it is typed: the report's, or of a loop a stage's. `options` are typed
+    behind it.
     """
 
-    def __init__(self, texts: Catalogue, directory: str) -> None:
+    def __init__(self, texts: Catalogue, directory: str, options: str = "") -> None:
         self.texts = texts
+        self.options = options
         self.directory = directory
         self.stage = ""
         self._home = directory
@@ -34,6 +36,16 @@ class Linker:
         inner = copy(self)
         inner.stage, inner.directory = stage, f"{self._home.rstrip('/')}/{stage}"
         return inner
+
+    def of_the_whole(self) -> "Linker":
+        """Return a linker for rows that are no stage's own."""
+        outer = copy(self)
+        outer.stage, outer.directory = "", self._home
+        return outer
+
+    def command(self) -> str:
+        """Return the command line that makes a report of what the section is about."""
+        return f"cai report {shlex.quote(self.directory)}{self.options}"
 
     def anchor(self, name: str) -> str:
         """Return an anchor, or a drawing's name, that no other stage has."""
@@ -101,7 +113,7 @@ class Linker:
                 texts("rows.count", count=f"{tally.count:,}", rows=f"{tally.rows:,}"),
                 tally.ids,
                 texts("rows.more", count=f"{more:,}") if (more := tally.rows - len(tally.ids)) else "",
-                f"cai report {shlex.quote(self._home)} --rows {shlex.quote(name)}",
+                f"cai report {shlex.quote(self._home)}{self.options} --rows {shlex.quote(name)}",
             )
             for place, (name, tally) in enumerate(self._linked.items())
         ]

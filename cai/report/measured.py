@@ -10,6 +10,8 @@ from cai.annotation.index import open_items
 from cai.annotation.places import find_place
 from cai.annotation.store import AnnotationStore
 from cai.core.addresses import DataSource
+from cai.report.bench_blocks import bench_blocks
+from cai.report.bench_facts import BenchFacts
 from cai.report.document import Block, Cell, Heading, Paragraph, Table
 from cai.report.how_well import not_measured
 from cai.report.linking import Linker
@@ -17,21 +19,22 @@ from cai.report.linking import Linker
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """The blocks, and whether people labelled some of the rows."""
+    """The blocks; whether people labelled some of the rows; whether the judge has a bench."""
 
     blocks: Sequence[Block]
     validated: bool
+    benched: bool
 
 
-def measured_beside(link: Linker, directory: Path) -> Beside:
-    """Return what is known beside a directory's rows: how far people agree, and tests of the judge.
+def measured_beside(link: Linker, directory: Path, judge: str, bench: BenchFacts | None) -> Beside:
+    """Return what is known beside a directory's rows: how far people agree, and a bench of its judge.
 
-    Raises RunError or InputError where annotations cannot be read.
+    Raises RunError or InputError where annotations cannot be read, UsageError when the bench is another judge's.
     """
     texts, quoted = link.texts, shlex.quote(link.directory)
     blocks: list[Block] = [
         Heading(texts("well.bench")),
-        *not_measured(link, "well.no-bench", "cai judge bench DATA --judge MODEL"),
+        *_bench(link, judge, bench),
         Heading(texts("well.people")),
     ]
     found = _agreement(directory)
@@ -39,7 +42,14 @@ def measured_beside(link: Linker, directory: Path) -> Beside:
         blocks += not_measured(link, "well.no-people", f"cai review {quoted}", f"cai review {quoted} --agreement")
     else:
         blocks += _people(link, found)
-    return Beside(blocks, validated=found is not None)
+    return Beside(blocks, validated=found is not None, benched=bench is not None)
+
+
+def _bench(link: Linker, judge: str, bench: BenchFacts | None) -> list[Block]:
+    if bench is None:
+        made = "cai judge bench DATA --judge MODEL --out BENCH"
+        return not_measured(link, "well.no-bench", made, f"{link.command()} --bench BENCH")
+    return bench_blocks(link, bench, bench.of(judge, link.directory))
 
 
 def _agreement(directory: Path) -> Agreement | None:

@@ -12,21 +12,16 @@ from cai.report.asked import facts_table, written_by
 from cai.report.document import Block, Commands, Paragraph, Section
 from cai.report.linking import Linker
 from cai.report.run_facts import RowFacts
-from cai.report.settings import ReportSettings
 from cai.rundir.manifest import Manifest
 
 PASSING = frozenset({"fresh", "retry_failed", "resolved_constitution"})
 """Settings that are none of the rows' : what a process does first, and what the constitution was."""
 
 
-def reproducing_run(link: Linker, manifest: Manifest, facts: RowFacts, settings: ReportSettings) -> Section:
+def reproducing_run(link: Linker, manifest: Manifest, facts: RowFacts) -> Section:
     """Return the section of a run."""
     texts, recorded = link.texts, manifest.settings
     lines = [command_of_run(recorded)]
-    if settings.language != "en" or settings.seed:
-        report = f"cai report {shlex.quote(link.directory)} --language {settings.language} --seed {settings.seed}"
-    else:
-        report = f"cai report {shlex.quote(link.directory)}"
     hashes = [
         (texts("again.rows"), f"sha256 {facts.fingerprint}"),
         (texts("again.inputs"), manifest.inputs),
@@ -39,7 +34,7 @@ def reproducing_run(link: Linker, manifest: Manifest, facts: RowFacts, settings:
     ]
     blocks: list[Block] = [
         Paragraph(texts("again.note")),
-        Commands([*lines, report]),
+        Commands([*lines, link.command()]),
         facts_table(texts, hashes, "again.hashes"),
         Paragraph(texts("again.hash-note"), "note"),
     ]

@@ -9,6 +9,7 @@ from cai.annotation.places import find_place
 from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
 from cai.report.asked import asked_of_run
+from cai.report.bench_facts import BenchFacts, read_bench
 from cai.report.came_out import came_out_of_run, examples_of_run
 from cai.report.catalogue import Catalogue
 from cai.report.data_sheet import data_sheet
@@ -51,7 +52,7 @@ def write_report(plan: ReportPlan) -> Report:
 def make_report(plan: ReportPlan) -> ReportDocument:
     """Return the report before it is HTML; raises RunError where the directory cannot be read."""
     texts = Catalogue(plan.settings.language)
-    link = Linker(texts, plan.called)
+    link = Linker(texts, plan.called, plan.settings.options)
     title, sections = _SECTIONS[plan.kind](link, plan.settings)
     return ReportDocument(
         language=plan.settings.language,
@@ -76,6 +77,8 @@ def rows_of(plan: ReportPlan, name: str) -> Sequence[str]:
 def _tallies(plan: ReportPlan, name: str) -> Iterator[tuple[str, Tallies]]:
     """Yield the tallies of a directory by stage, all rows of the named one in them; a stage is read when it is due."""
     directory, seed = plan.settings.directory, plan.settings.seed
+    if plan.settings.bench is not None:
+        yield "", read_bench(plan.settings.bench, name).tallies
     if plan.kind == "run":
         yield "", _run_facts(directory, seed, name).tallies
     elif plan.kind == "evaluation":
@@ -94,21 +97,29 @@ def _run_facts(directory: Path, seed: int, whole: str | None = None) -> RowFacts
     return read_run_facts(RunReader(directory), people, seed, whole)
 
 
+def _bench(settings: ReportSettings) -> BenchFacts | None:
+    return None if settings.bench is None else read_bench(settings.bench)
+
+
 def _run(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
-    return link.texts("page.title-run", name=link.directory), _sections_of_run(link, settings.directory, settings)
+    return link.texts("page.title-run", name=link.directory), _sections_of_run(
+        link, settings.directory, settings, _bench(settings)
+    )
 
 
-def _sections_of_run(link: Linker, directory: Path, settings: ReportSettings) -> list[Section]:
+def _sections_of_run(
+    link: Linker, directory: Path, settings: ReportSettings, bench: BenchFacts | None
+) -> list[Section]:
     manifest, facts = RunReader(directory).manifest, _run_facts(directory, settings.seed)
-    measured = measured_beside(link, directory)
+    measured = measured_beside(link, directory, manifest.identity.get("judge", ""), bench)
     sections = [
         asked_of_run(link, manifest),
         came_out_of_run(link, manifest, facts, settings),
         examples_of_run(link, facts, settings.seed),
         how_well_of_run(link, manifest, facts, measured.blocks),
-        limits_of_run(link, manifest, facts, validated=measured.validated),
+        limits_of_run(link, manifest, facts, validated=measured.validated, benched=measured.benched),
         data_sheet(link, manifest, facts),
-        reproducing_run(link, manifest, facts, settings),
+        reproducing_run(link, manifest, facts),
     ]
     if link.stage:  # the loop's own sections say the rest once
         return sections[1:]
@@ -116,21 +127,24 @@ def _sections_of_run(link: Linker, directory: Path, settings: ReportSettings) ->
 
 
 def _evaluation(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
-    facts, measured = read_evaluation(settings.directory), measured_beside(link, settings.directory)
+    facts = read_evaluation(settings.directory)
+    measured = measured_beside(link, settings.directory, facts.result.judge, _bench(settings))
     sections = sections_of_evaluation(link, facts, measured)
     return link.texts("page.title-evaluation", name=link.directory), sections
 
 
 def _loop(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
-    stages, directory = read_loop(settings.directory), settings.directory
+    stages, directory, bench = read_loop(settings.directory), settings.directory, _bench(settings)
     sections = [section_of_stages(link, stages)]
     for stage in stages:
         inner, place = link.inside(stage.name), directory / stage.name
         if stage.kind == "evaluation" and stage.record.status == "done":
-            found = sections_of_evaluation(inner, read_evaluation(place), measured_beside(inner, place))
+            facts = read_evaluation(place)
+            measured = measured_beside(inner, place, facts.result.judge, bench)
+            found = sections_of_evaluation(inner, facts, measured)
             sections[1:1] = found  # what is asked of a loop first
         elif stage.kind == "run":
-            sections += _sections_of_run(inner, place, settings)
+            sections += _sections_of_run(inner, place, settings, bench)
     return link.texts("page.title-loop", name=link.directory), sections
 
 
