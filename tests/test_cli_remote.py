@@ -50,7 +50,7 @@ def test_a_run_is_called_by_its_url_from_beginning_to_end(
     assert (code, err) == (2, f"cai: {url} has no row 'nobody'; `cai show {url}` lists some\n")
     judged = cai.told("judge", url, "--constitution", "helpful")
     assert (judged["out"], judged["rows"]) == (f"{url}-judged-helpful", 8)
-    assert orjson.loads(contents(f"{url}-judged-helpful")["run.json"])["settings"]["run"] == url
+    assert orjson.loads(contents(f"{url}-judged-helpful")["run.json"])["settings"]["data"] == url
     code, _, err = cai("judge", url, "--out", url)
     assert (code, err) == (2, f"cai: {url} is the run to be judged; name another directory with --out\n")
     before = contents(url)

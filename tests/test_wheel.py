@@ -18,6 +18,8 @@ ALLOWED = (
     "cai/*.py",
     "cai/py.typed",
     "cai/launch/*.yaml",
+    "cai/report/page.html.j2",
+    "cai/report/texts/*.yaml",
     "cai/review/page/*",
     "cai/train/template/*.jinja",
     "cai/tiny/checkpoint/*",
@@ -93,7 +95,7 @@ def test_it_is_as_small_as_its_weights_allow(wheel: Path) -> None:
     assert all(size < 200_000 for size in found.values()), "no data set, no picture, no second model"
     data = sum(size for name, size in found.items() if not name.endswith(".py"))
     assert data < 1_000_000
-    assert sum(size for name, size in found.items() if name.endswith(".py")) < 2_500_000
+    assert sum(size for name, size in found.items() if name.endswith(".py")) < 3_500_000
     assert wheel.stat().st_size < 7_000_000
 
 
