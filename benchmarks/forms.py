@@ -9,7 +9,6 @@ nothing is asked for again. Results and texts are written to benchmarks/forms.js
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,13 @@ from cai.constitution import RevisionPlan, load_constitution
 from cai.core.records import Prompt, Provenance, Row, Trace, Usage
 from cai.data.export.sft import sft_examples
 from cai.data.quality import count_left_out
+from cai.evaluate.attacking import PrefilledEngine
 from cai.method import critique
 from cai.method.critique import Method, respond_and_revise
 from cai.method.junk import KINDS, Asked, find_junk
 from cai.method.templates import Templates
 from cai.models import open_engine
-from cai.models.base import Choice, Completion, Engine, ForwardingEngine, Request, Sampling
+from cai.models.base import Completion, Engine, Request, Sampling
 from cai.models.meter import Meter, UsageCounter
 from cai.models.spec import ModelSpec
 
@@ -44,30 +44,21 @@ def read_dialogues(path: Path, limit: int) -> list[Prompt]:
     return [Prompt(row["id"], number, tuple(row["prompt"])) for number, row in enumerate(rows)]
 
 
-class PrefilledRevisions(ForwardingEngine):
-    """An engine whose revisions begin with a given text: those are the requests that a method's critiques precede."""
+class PrefilledRevisions(PrefilledEngine):
+    """An engine whose revisions alone begin with a given text: the requests that a method's critiques precede."""
+
+    __slots__ = ("_asking",)
 
     def __init__(self, engine: Engine, method: Method, prefill: str) -> None:
-        super().__init__(engine)
-        self._prefill = prefill
-        principles, templates = method.constitution.principles, method.templates
-        self._asking = {templates.revision(principle) for principle in principles}
+        super().__init__(engine, prefill)
+        self._asking = {method.templates.revision(principle) for principle in method.constitution.principles}
 
     async def complete(self, request: Request) -> Completion:
         """Complete; a revision's text has its beginning."""
         first, last = request.messages[0], request.messages[-1]
-        if last["content"] not in self._asking and first["role"] != "system":
-            return await self._engine.complete(request)
-        answer = await self._engine.complete(replace(request, prefill=self._prefill))
-        return replace(answer, text=self._prefill + answer.text)
-
-    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
-        """Choose as the engine does."""
-        return await self._engine.choose(request, options)
-
-    async def close(self) -> None:
-        """Close the engine."""
-        await self._engine.close()
+        if last["content"] in self._asking or first["role"] == "system":
+            return await super().complete(request)
+        return await self._engine.complete(request)
 
 
 async def measure(model: str, prompts: list[Prompt], method: Method, prefill: str) -> dict[str, Any]:

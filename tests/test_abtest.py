@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import cai
 from cai.abtest.sequential import Difference, half_width, incident_evidence, log_evidence, look
 from cai.abtest.sizes import Effect, incident_units, units_daily, units_once
+from cai.annotation.feedback import COLUMNS
 from cai.cli.main import main
 from cai.core.errors import InputError, UsageError
 from cai.core.shares import holm
@@ -143,7 +144,7 @@ def deployed(
             {
                 "model": ("old", "new")[arm],
                 "user": f"u{user}",
-                "when": f"2026-10-{1 + 20 * user // users:02}T12:00:00Z",
+                "time": f"2026-10-{1 + 20 * user // users:02}T12:00:00Z",
                 "completed": bool(random.random() < done[arm]),
                 "incident": bool(random.random() < incidents[arm]),
                 "engagement": float(random.normal(5 + arm, 2)),
@@ -186,9 +187,14 @@ def test_too_few_units_go_on_and_so_does_a_test_without_a_plan(tmp_path: Path) -
 
 
 def test_what_is_liked_is_not_shipped_unseen(tmp_path: Path) -> None:
-    rows = [{"preferred": "new" if number % 4 else "old", "user": f"u{number}"} for number in range(400)]
+    rows = []
+    for number in range(400):
+        first, second = ("new", "old") if number % 2 else ("old", "new")
+        liked = "new" if number % 4 else "old"
+        rows.append({"preferred": "a" if liked == first else "b", "model_a": first, "model_b": second})
     found = cai.read_abtest(write(tmp_path / "f.jsonl", rows), new="new", old="old")
     assert found.recommendation.what == "go on"
+    assert found.readings[0].new.mean == 0.75, "whichever place it had"
     assert found.readings[0].always is not None
     assert found.readings[0].always.is_better
     assert "record `incident`" in found.recommendation.reasons[-1]
@@ -208,14 +214,15 @@ def test_rows_that_cannot_be_used_are_counted_with_their_cause(tmp_path: Path) -
         {"completed": True},
         {"model": "new", "completed": "perhaps"},
         {"model": "new"},
-        {"preferred": "nobody"},
-        {"preferred": ["new"]},
-        {"model": "new", "completed": True, "when": "yesterday"},
+        {"preferred": "nobody", "model_a": "new", "model_b": "old"},
+        {"preferred": ["new"], "model_a": "new", "model_b": "old"},
+        {"preferred": "a", "model_a": "new", "model_b": "other"},
+        {"model": "new", "completed": True, "time": "yesterday"},
     ]
     found = cai.read_abtest(write(tmp_path / "f.jsonl", rows), new="new", old="old")
-    assert sum(found.unusable.values()) == 7
-    assert len(found.unusable) == 6
-    assert found.rows == 107
+    assert sum(found.unusable.values()) == 8
+    assert len(found.unusable) == 7
+    assert found.rows == 108
     with pytest.raises(InputError, match="has none of the columns"):
         cai.read_abtest(write(tmp_path / "g.jsonl", [{"x": 1}]), new="new", old="old")
     with pytest.raises(InputError, match="no row that can be used"):
@@ -241,7 +248,8 @@ def test_a_plan_that_cannot_be_is_refused(options: dict[str, Any], said: str) ->
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "150")
     plan, picture = tmp_path / "plan.json", tmp_path / "looks.png"
-    file = write(tmp_path / "f.jsonl", deployed((0.60, 0.70), (0.01, 0.01), rating=4, thumb="up", preferred="tie"))
+    shown: dict[str, Any] = {"thumb": "up", "preferred": "tie", "model_a": "old", "model_b": "new"}
+    file = write(tmp_path / "f.jsonl", deployed((0.60, 0.70), (0.01, 0.01), rating=4, **shown))
     with pytest.raises(SystemExit) as ended:
         main(
             ["abtest", "plan", "--completion", "0.6:0.7", "--preference", "0.55", "--daily", "200", "--out", str(plan)]
@@ -261,3 +269,17 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     found = json.loads(capsys.readouterr().out)
     assert found["recommendation"]["what"] == "ship"
     assert found["readings"][0]["metric"] == "preference"
+
+
+def test_it_reads_the_table_that_feedback_import_reads(tmp_path: Path) -> None:
+    file = tmp_path / "feedback.csv"
+    rows = [
+        f"How?,{'Well.' if n % 2 else 'So.'},{('new', 'old')[n % 2]},u{n},2026-11-0{1 + n % 9}T10:00:00Z,{n % 3 > 0}"
+        for n in range(90)
+    ]
+    file.write_text("\n".join(["prompt,response,model,user,time,thumb", *rows]), encoding="utf-8")
+    assert {"response", "model", "user", "time", "thumb"} <= set(COLUMNS)
+    found = cai.read_abtest(file, new="new", old="old", primary="thumbs")
+    (thumbs,) = found.readings
+    assert (thumbs.new.count, thumbs.old.count, len(thumbs.looks) > 1) == (45, 45, True)
+    assert not found.unusable

@@ -1,8 +1,9 @@
 """Feedback from a deployment: rows that say of which model they are, of whom, when, and what was seen.
 
-Columns: `model` (which of the two answered), `user` (optional), `when` (optional, ISO 8601: then each day is a look),
-and those of the metrics. A row of `preferred` needs no `model`: it names the model that the user preferred, or `tie`.
-A row that cannot be used is counted with its cause, and nothing of it is used.
+The columns are those of `cai feedback import`, which keeps what is said of single answers: `model` (which of the two
+answered), `user` (optional), `time` (optional, ISO 8601: then each day is a look), `thumb`, `rating`, and `preferred`
+(`a`, `b` or `tie`) with `model_a` and `model_b`; and what only a deployment knows, `completed`, `engagement` and
+`incident`. A row that cannot be used is counted with its cause, and nothing of it is used.
 """
 
 from collections import Counter
@@ -17,12 +18,13 @@ from cai.core.errors import InputError
 from cai.data.formats import open_file
 from cai.data.rows import BadRowError, BrokenRow, RawRow, is_something
 
-MODEL, USER, WHEN = "model", "user", "when"
+MODEL, USER, TIME = "model", "user", "time"
+MODELS = {"a": "model_a", "b": "model_b"}
 TIE = "tie"
 VOTES = "votes"
 """The arm of what users preferred: both models were in front of them."""
 
-_COLUMNS = (MODEL, USER, WHEN, *(metric.column for metric in METRICS.values()))
+_COLUMNS = (MODEL, *MODELS.values(), USER, TIME, *(metric.column for metric in METRICS.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,14 @@ def _events(row: RawRow | BrokenRow, new: str, old: str) -> Iterator[Event]:
     if isinstance(row, BrokenRow):
         raise BadRowError(row.cause)
     values = {name: value for name, value in row.values.items() if is_something(value)}
-    unit, day = str(values.get(USER, row.place)), _day(values.get(WHEN))
+    unit, day = str(values.get(USER, row.place)), _day(values.get(TIME))
     said = [metric for metric in METRICS.values() if metric.column in values]
     if not said:
         raise BadRowError(f"it says nothing under {', '.join(one.column for one in METRICS.values())}")
     for metric in said:
         value = values[metric.column]
         if metric.kind == "votes":
-            yield Event(metric.name, VOTES, unit, _vote(value, new, old), day)
+            yield Event(metric.name, VOTES, unit, _vote(values, value, new, old), day)
         else:
             yield Event(metric.name, _arm(values.get(MODEL), new, old), unit, _read(metric, value), day)
 
@@ -111,11 +113,16 @@ def _arm(value: object, new: str, old: str) -> str:
     raise BadRowError("it is of another model than the two")
 
 
-def _vote(value: object, new: str, old: str) -> float:
-    votes = {new: 1.0, old: 0.0, TIE: 0.5}
-    if not isinstance(value, str) or value not in votes:
-        raise BadRowError("under `preferred` it names neither of the two models, nor tie")
-    return votes[value]
+def _vote(values: Mapping[str, object], value: object, new: str, old: str) -> float:
+    """Return 1 where the new model is preferred, whichever of the two places it had."""
+    shown = [values.get(name) for name in MODELS.values()]
+    if set(map(str, shown)) != {new, old}:
+        raise BadRowError("under `model_a` and `model_b` it does not have the two models")
+    if value == TIE:
+        return 0.5
+    if value not in ("a", "b"):
+        raise BadRowError("under `preferred` it has neither a nor b nor tie")
+    return float(values.get(MODELS[str(value)]) == new)
 
 
 def _day(value: object) -> date | None:
@@ -126,4 +133,4 @@ def _day(value: object) -> date | None:
     try:
         return datetime.fromisoformat(str(value)).date()
     except ValueError:
-        raise BadRowError("under `when` it has no date in the form of ISO 8601") from None
+        raise BadRowError("under `time` it has no date in the form of ISO 8601") from None

@@ -2,7 +2,7 @@
 
 | metric | column | a unit's value |
 |---|---|---|
-| preference | `preferred` | 1 for the new model, 0 for the old one, one half for `tie`; without a difference 0.5 |
+| preference | `preferred` | 1 for the new model, 0 for the old one, one half for `tie` |
 | thumbs | `thumb` | 1 up, 0 down |
 | rating | `rating` | the number |
 | completion | `completed` | 1 if the task was done |
@@ -13,18 +13,17 @@ A unit (a user, or a row where no user is named) with several rows has their mea
 counted: rows of one user are no observations of their own.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from reprlib import repr as short
 from typing import Literal
 
+from cai.core.errors import InputError
+from cai.data.examples.labels import read_label, read_number
 from cai.data.rows import BadRowError
 
 MetricName = Literal["preference", "thumbs", "rating", "completion", "engagement", "incidents"]
 Kind = Literal["votes", "share", "mean", "incidents"]
-
-_TRUE = frozenset({"true", "yes", "1", "up", "y", "👍"})
-_FALSE = frozenset({"false", "no", "0", "down", "n", "👎"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +42,18 @@ class Metric:
 
 
 def read_yes(value: object) -> float:
-    """Return 1 or 0 for a truth value in any of its spellings; raises BadRowError."""
-    word = str(value).strip().casefold().removesuffix(".0")
-    if word in _TRUE or word in _FALSE:
-        return float(word in _TRUE)
-    raise BadRowError(f"it says {str(value)[:40]!r} where true or false belongs")
-
-
-def read_number(value: object) -> float:
-    """Return a number; raises BadRowError."""
+    """Return 1 or 0 for a label in any of its spellings; raises BadRowError."""
     try:
-        number = float(str(value))
-    except ValueError:
-        number = math.nan
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise BadRowError(f"it says {str(value)[:40]!r} where a number belongs")
+        return float(read_label(value, "a row"))
+    except InputError:
+        raise BadRowError(f"it says {short(value)} where true or false belongs") from None
+
+
+def read_finite(value: object) -> float:
+    """Return a number; raises BadRowError."""
+    number = read_number(value)
+    if number is None:
+        raise BadRowError(f"it says {short(value)} where a number belongs")
     return number
 
 
@@ -70,9 +66,9 @@ METRICS: Mapping[str, Metric] = {
     for metric in (
         Metric("preference", "preferred", "votes", 0.05, _refuse),
         Metric("thumbs", "thumb", "share", 0.05, read_yes),
-        Metric("rating", "rating", "mean", 0.1, read_number),
+        Metric("rating", "rating", "mean", 0.1, read_finite),
         Metric("completion", "completed", "share", 0.05, read_yes),
-        Metric("engagement", "engagement", "mean", 0.1, read_number, decides=False),
+        Metric("engagement", "engagement", "mean", 0.1, read_finite, decides=False),
         Metric("incidents", "incident", "incidents", 1.0, read_yes, decides=False),
     )
 }

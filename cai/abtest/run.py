@@ -215,7 +215,7 @@ def _remarks(feedback: Feedback, plan: Mapping[str, Size], readings: Sequence[Re
     if not feedback.named_users:
         told.append("no row names a user, so each row counts as one: several of one person say less than they seem to")
     if not feedback.days:
-        told.append("no row has a date under `when`, so this is one look, and no alarm of an earlier day is known")
+        told.append("no row has a date under `time`, so this is one look, and no alarm of an earlier day is known")
     if not plan:
         told.append("no --plan: whether enough units have been seen is not known, and nothing is held")
     few = [one.metric for one in readings if one.always is None]

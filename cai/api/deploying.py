@@ -52,7 +52,7 @@ def read_abtest(
 ) -> AbtestReading:
     """Return what users did with two models, and what to do about it.
 
-    `feedback` is a file of rows with `model` (`new` or `old`, by name), perhaps `user` and `when`, and any of
+    `feedback` is a file of rows with `model` (`new` or `old`, by name), perhaps `user` and `time`, and any of
     `preferred`, `thumb`, `rating`, `completed`, `engagement`, `incident`. `primary` is the metric that decides, `plan`
     what `plan_abtest` wrote. It may be read daily: false alarms stay as rare as `alpha` says. `seed` is that of the
     bootstrap, `figure` a PNG file for the looks. Raises UsageError or InputError.

@@ -100,7 +100,7 @@ def read(
 ) -> None:
     """Say what users did with two models, and what to do: ship, hold, roll back or go on.
 
-    FEEDBACK has rows with `model`, perhaps `user` and `when`, and any of `preferred`, `thumb`, `rating`, `completed`,
+    FEEDBACK has rows with `model`, perhaps `user` and `time`, and any of `preferred`, `thumb`, `rating`, `completed`,
     `engagement`, `incident`. It may be looked at daily: false alarms stay as rare as --alpha says.
     """
     found = read_test(ReadSettings(feedback, new, old, primary, plan, alpha, seed))
