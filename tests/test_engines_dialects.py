@@ -143,13 +143,21 @@ def test_a_prefill_is_sent_where_the_server_continues_a_turn(model: Model, begun
 
 def test_what_a_server_says_again_of_a_begun_turn_is_taken_off() -> None:
     request = replace(QUESTION, prefill="The better response is (")
-    for model in (Model(echoes=True), Model(echoes=False), Model("tags", echoes=True), Model(continues="")):
+    for model in (Model(echoes=True), Model(echoes=False), Model("tags", echoes=True)):
         assert complete(model, request).text == complete(Model()).text
+
+
+@pytest.mark.parametrize("thinking", [NOT_THINKING, Thinking("on")])
+def test_a_text_is_not_written_without_its_beginning(thinking: Thinking) -> None:
+    request = replace(QUESTION, prefill="Well,", thinking=thinking)
+    with pytest.raises(RequestError, match="does not continue a turn that is begun, so it cannot write") as refused:
+        complete(Model("parts" if thinking.mode == "on" else "", continues=""), request)
+    assert not refused.value.retryable
 
 
 def test_a_text_that_is_begun_goes_on_behind_a_thought() -> None:
     request = replace(QUESTION, prefill="Well,", thinking=Thinking("on"))
-    for model in (Model("reasoning"), Model("tags", continues="any"), Model("parts", continues="")):
+    for model in (Model("reasoning"), Model("tags", continues="any")):
         completion = complete(model, request)
         assert (completion.text, completion.reasoning) == (complete(Model()).text, THOUGHT)
     cut = complete(Model("tags"), replace(request, sampling=Sampling(max_tokens=3)))

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from rich.console import Console
 
 from cai.cli.main import main
+from cai.cli.tables import print_evaluation
 from cai.core.addresses import DataSource
 from cai.core.errors import EngineGoneError, RequestError, RunError, UsageError
 from cai.core.records import Message
@@ -464,3 +467,21 @@ def test_prompts_that_are_not_there_are_told() -> None:
     with pytest.raises(UsageError, match="medical"):
         plan_evaluate(EvaluateSettings(named("tiny"), "medical", prompts=DataSource.parse("medcal")))
     assert plan_evaluate(EvaluateSettings(named("tiny"), "medical")).prompts.size == 400
+
+
+def test_prompts_that_fail_under_an_attack_are_counted_with_their_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plain_only(request: Request) -> str:
+        if request.prefill:
+            raise RequestError("HOST does not continue a turn that is begun", retryable=False)
+        return good(request)
+
+    Models(monkeypatch, one=plain_only, judge=good)
+    found = run(settings(tmp_path, "one", judge="judge", attack=("prefill",)))
+    (attack,) = found.attacks
+    assert found.models[0].failures == {}
+    assert attack.models[0].failures == {"response: HOST does not continue a turn that is begun": 12}
+    told = StringIO()
+    print_evaluation(Console(file=told, width=150), found)
+    assert "12 of one's prompts under prefill failed" in " ".join(told.getvalue().split())

@@ -193,6 +193,9 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     for model in evaluation.models:
         _print_causes(console, f"of {model.label}'s prompts failed", model.failures)
         _print_causes(console, f"gates on {model.label}'s answers failed", model.failed_gates)
+    for attack in evaluation.attacks:
+        for model in attack.models:
+            _print_causes(console, f"of {model.label}'s prompts under {attack.attack} failed", model.failures)
     for pair in evaluation.pairs:
         _print_causes(console, f"comparisons of {pair.a} and {pair.b} failed", pair.failures)
         _print_causes(console, f"verdicts on {pair.a} and {pair.b} failed", pair.failed_verdicts)

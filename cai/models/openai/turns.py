@@ -2,7 +2,8 @@
 
 A model that thinks before it chooses, or before it goes on with what is given, is asked twice: for its thought, and for
 the rest of the turn that begins with it. A thought that its budget ended is closed there. Where a server continues no
-turn, a text is written without its beginning and letters are read without it; behind a thought they cannot be read.
+turn, letters are read without its beginning; a text is not written, for without its beginning it would be another, and
+behind a thought letters cannot be read.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +24,17 @@ FindManner = Callable[[Dialect], Awaitable[Manner]]
 
 class ThinksFirstError(Exception):
     """The model thinks before it answers, so that what it says first is no answer."""
+
+
+class NotBegunError(RequestError):
+    """The server cannot go on behind what a text is to begin with."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{host} does not continue a turn that is begun, so it cannot write a text with a given beginning; open "
+            "the model as transformers:MODEL or vllm:MODEL",
+            retryable=False,
+        )
 
 
 class NotContinuedError(RequestError):
@@ -48,20 +60,18 @@ class Servers(Protocol):
 
 
 async def complete(servers: Servers, request: Request) -> Completion:
-    """Return the text behind the request's prefill."""
+    """Return the text behind the request's prefill; raises NotBegunError where the server continues no turn."""
     if request.thinking.mode != "on":
         try:
-            return await servers.ask_completion(request, lambda dialect: _at_once(dialect, request))
+            return await servers.ask_completion(request, lambda dialect: _at_once(dialect, request, begun=True))
         except ThinksFirstError:
             pass
     thought = await _think(servers, request)
     if _is_cut(thought) and request.thinking.budget is None:
         return thought
-    try:
-        rest = await servers.ask_completion(request, lambda dialect: _behind(dialect, request, thought.reasoning))
-    except NotContinuedError:
-        whole = replace(request, prefill="")
-        return await servers.ask_completion(whole, lambda dialect: dialect.manner(whole.thinking))
+    rest = await servers.ask_completion(
+        request, lambda dialect: _behind(dialect, request, thought.reasoning, begun=True)
+    )
     return _together(thought, rest)
 
 
@@ -77,25 +87,32 @@ async def choose(servers: Servers, request: Request, options: Sequence[str]) -> 
     return _together(thought, choice)
 
 
-async def _at_once(dialect: Dialect, request: Request) -> Manner:
-    """Return how to ask for what follows the prefill; raises ThinksFirstError where a thought comes before it."""
+async def _at_once(dialect: Dialect, request: Request, *, begun: bool = False) -> Manner:
+    """Return how to ask for what follows the prefill; raises ThinksFirstError where a thought comes before it.
+
+    With `begun` it is needed: raises NotBegunError where the server continues no turn.
+    """
     mode = request.thinking.mode
     if (mode == "off" or request.prefill) and (await dialect.way(mode)).thinks:
         raise ThinksFirstError
     continuing = await dialect.continuing() if request.prefill else None
     manner = await dialect.manner(NOT_THINKING if continuing else request.thinking)
+    if begun and continuing is None:
+        raise NotBegunError(manner.host)
     return continuing.manner(manner, "", request.prefill) if continuing else manner
 
 
-async def _behind(dialect: Dialect, request: Request, thought: str) -> Manner:
-    """Return how to ask for what follows a thought and the prefill."""
+async def _behind(dialect: Dialect, request: Request, thought: str, *, begun: bool = False) -> Manner:
+    """Return how to ask for what follows a thought and the prefill; `begun` is as in `_at_once`."""
     manner = await dialect.manner(NOT_THINKING)
     if thought:
         continuing = await dialect.continuing_thought()
         if continuing is None:
-            raise NotContinuedError(manner.host)
+            raise NotBegunError(manner.host) if begun else NotContinuedError(manner.host)
         return continuing.manner(manner, thought, request.prefill)
     continuing = await dialect.continuing() if request.prefill else None
+    if begun and continuing is None:
+        raise NotBegunError(manner.host)
     return continuing.manner(manner, "", request.prefill) if continuing else manner
 
 
