@@ -39,7 +39,8 @@ def test_the_schema_mirrors_the_records_field_by_field() -> None:
 def test_a_row_survives_json_and_arrow() -> None:
     part = PartFailure("sample:1", "critique", "http 400", "refused", "{}", ("response", "gate"))
     row = make_row(7)
-    prompt = replace(row.prompt, rubric=(Criterion("names a dose", -5.0, ("axis:accuracy",)), Criterion("kind", 2.5)))
+    rubric = (Criterion("names a dose", -5.0, ("axis:accuracy",)), Criterion("kind", 2.5))
+    prompt = replace(row.prompt, rubric=rubric, references=("A week.", "일주일."))
     scores = (
         Score("final:0", "rubric", "a judge", 0.25, (Finding("kind", None, 0.1),)),
         Score("x", "reward", "m", None),

@@ -52,6 +52,36 @@ def test_a_list_is_a_conversation_and_keeps_role_and_content_only(tmp_path: Path
     assert item == Prompt("7", 0, (system, user("Hi"), assistant("Hello"), user("Bye")), ("emergency", "dose"))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("reference", "found"),
+    [
+        (None, ()),
+        ("", ()),
+        (" A week. ", ("A week.",)),
+        (["A week.", "일주일.", "A week.", " "], ("A week.", "일주일.")),
+        (7, "the reference is neither a text nor a list of texts, but 7"),
+        ([["A week."]], "the reference is neither"),
+    ],
+)
+def test_right_answers_come_with_the_prompt(tmp_path: Path, reference: object, found: tuple[str, ...] | str) -> None:
+    item = one(tmp_path, {"prompt": "How long?", "reference": reference})
+    if isinstance(found, str):
+        assert isinstance(item, Failure)
+        assert found in item.cause
+    else:
+        assert isinstance(item, Prompt)
+        assert item.references == found
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_no_right_answer_is_lost_where_prompts_are_the_same(tmp_path: Path, shuffle: bool) -> None:
+    rows = [{"prompt": "a", "reference": "x"}, {"prompt": "a", "reference": ["x"]}, {"prompt": "a", "reference": "y"}]
+    found = read(write_jsonl(tmp_path / "a.jsonl", rows), shuffle=shuffle)
+    assert sum(isinstance(item, Prompt) for item in found) == 1
+    (other,) = [item for item in found if isinstance(item, Failure)]
+    assert other.cause == "an earlier row has the same prompt with another reference, or without one"
+
+
 def test_parts_of_text_are_joined_by_line_breaks(tmp_path: Path) -> None:
     parts = [{"type": "text", "text": "Look:"}, {"type": "text", "text": "a rash."}]
     item = one(tmp_path, {"prompt": [{"role": "system", "content": parts[:1]}, {"role": "user", "content": parts}]})

@@ -67,7 +67,7 @@ def test_any_json_in_the_place_of_any_entry_is_told_in_one_sentence(written: byt
         ({"writers": [1]}, "has something other than objects under 'writers'"),
         ({"mine": 1}, "has an entry 'mine' that this cai does not know"),
         ({"format": "2"}, "has no number of things under 'format'"),
-        ({"format": 2}, "has format 2, this cai reads format 7"),
+        ({"format": 2}, "has format 2, this cai reads format 8"),
         ({"judge_check": {"judge": "it"}}, "has no check of a judge under 'judge_check'"),
     ],
 )

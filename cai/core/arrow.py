@@ -23,6 +23,7 @@ PROMPT = pa.struct(
         ("messages", MESSAGES),
         ("tags", pa.list_(pa.string())),
         ("rubric", pa.list_(CRITERION)),
+        ("references", pa.list_(pa.string())),
     ]
 )
 

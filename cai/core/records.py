@@ -40,7 +40,7 @@ class Prompt:
     """One input: a conversation that ends with the user's turn.
 
     `id` is the user's own or derived from the content; `ordinal` is its place in the input, counted from 0. `rubric`
-    are the criteria for its answers alone.
+    are the criteria for its answers alone, `references` are answers that are known to be right.
     """
 
     id: str
@@ -48,6 +48,7 @@ class Prompt:
     messages: tuple[Message, ...]
     tags: tuple[str, ...] = ()
     rubric: tuple[Criterion, ...] = ()
+    references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +285,8 @@ def row_from_dict(value: Mapping[str, Any]) -> Row:
 def read_prompt(value: Mapping[str, Any]) -> Prompt:
     """Return the prompt that a plain dictionary spells out; raises KeyError or TypeError when it is none."""
     rubric = tuple(read_criterion(item) for item in value["rubric"])
-    return Prompt(value["id"], value["ordinal"], tuple(value["messages"]), tuple(value["tags"]), rubric)
+    messages, tags, references = (tuple(value[name]) for name in ("messages", "tags", "references"))
+    return Prompt(value["id"], value["ordinal"], messages, tags, rubric, references)
 
 
 def read_criterion(value: Mapping[str, Any]) -> Criterion:

@@ -26,7 +26,10 @@ SYSTEM_COLUMNS = ("system", "system_prompt")
 RUBRIC_COLUMNS = ("rubric", "rubrics")
 """Columns that hold the criteria for a prompt's answers; the second is HealthBench's."""
 
-METADATA = ("id", "tags", *RUBRIC_COLUMNS)
+REFERENCE = "reference"
+"""Column that holds an answer that is known to be right, or a list of several."""
+
+METADATA = ("id", "tags", *RUBRIC_COLUMNS, REFERENCE)
 """Columns that say which row it is, what it is about, and what its answers are to meet."""
 
 ABOUT = ("source", "dataset", "subset", "category", "domain", "language")

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple, cast
 
 from cai.core.records import Criterion, Message
-from cai.data.columns import PromptColumns
+from cai.data.columns import REFERENCE, PromptColumns
 from cai.data.contents import TOOLS, read_content
 from cai.data.rows import BadRowError, BrokenRow, RawRow, broken, check_text, text_of
 from cai.data.rubrics import read_rubric
@@ -31,6 +31,7 @@ class Draft(NamedTuple):
     messages: tuple[Message, ...]
     tags: tuple[str, ...]
     rubric: tuple[Criterion, ...] = ()
+    references: tuple[str, ...] = ()
 
 
 def parse(row: RawRow | BrokenRow, columns: PromptColumns) -> Draft | BrokenRow:
@@ -41,7 +42,7 @@ def parse(row: RawRow | BrokenRow, columns: PromptColumns) -> Draft | BrokenRow:
     try:
         messages = _messages(columns.value(values))
         name, tags = read_identifier(values.get("id")), read_tags(values.get("tags"))
-        return Draft(row.place, name, messages, tags, read_rubric(values))
+        return Draft(row.place, name, messages, tags, read_rubric(values), read_references(values.get(REFERENCE)))
     except BadRowError as error:
         return broken(row.place, str(error), text_of(values.get(columns.main)))
 
@@ -103,3 +104,13 @@ def read_tags(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
         raise BadRowError(f"the tags are neither a string nor a list of strings, but {reprlib.repr(value)}")
     return tuple(map(check_text, value))
+
+
+def read_references(value: object) -> tuple[str, ...]:
+    """Return the right answers that a row gives: a text, or a list of texts, each once and none of them empty."""
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return ()
+    found = [value] if isinstance(value, str) else value
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise BadRowError(f"the reference is neither a text nor a list of texts, but {reprlib.repr(value)}")
+    return tuple(dict.fromkeys(check_text(one.strip()) for one in found if one.strip()))

@@ -59,8 +59,8 @@ class Prompts:
     Every row counts for the ordinal: failures and duplicates too. A prompt without an id of its own is named by the
     fingerprint of its messages; a failure is named by its place (`broken row prompts.jsonl:12`), because its id may be
     at fault or belong to another row. Prompts with the same messages are one prompt: the first is yielded, the others
-    count as `duplicates`, but for those with criteria that the first has not, which are failures; every other row is
-    yielded, as a prompt or as a failure, under a name that no other has.
+    count as `duplicates`, but for those with criteria or references that the first has not, which are failures; every
+    other row is yielded, as a prompt or as a failure, under a name that no other has.
     Memory is about 16 bytes a prompt, and 16 more when they are shuffled, which copies the prompts into a temporary
     file first.
     """
@@ -123,11 +123,11 @@ class Prompts:
         rows: Iterator[Draft | BrokenRow] = self._drafts()
         if self._shuffle:
             rows = _shuffled(rows, self._options.seed)
-        contents, ids, rubrics = KeySet(), KeySet(), KeySet()
+        contents, ids, demands = KeySet(), KeySet(), KeySet()
         remaining = limit
         for ordinal, row in enumerate(rows):
             if isinstance(row, Draft):
-                row = _other_rubric(row, contents, rubrics) or row
+                row = _other_demand(row, contents, demands) or row
             item = _failure(ordinal, row) if isinstance(row, BrokenRow) else _name(ordinal, row, contents, ids)
             yield item
             if remaining is not None and isinstance(item, Prompt):
@@ -153,18 +153,20 @@ def _name(ordinal: int, draft: Draft, contents: KeySet, ids: KeySet) -> Prompt |
         return _failure(ordinal, broken(draft.place, cause, draft.messages[-1]["content"]))
     if not contents.add(content_key):
         return None
-    return Prompt(name, ordinal, draft.messages, draft.tags, draft.rubric)
+    return Prompt(name, ordinal, draft.messages, draft.tags, draft.rubric, draft.references)
 
 
-def _other_rubric(draft: Draft, contents: KeySet, rubrics: KeySet) -> BrokenRow | None:
-    """Return why a draft with criteria is none: an earlier row asked the same, without just these."""
-    if not draft.rubric or not rubrics.add(key(fingerprint([draft.messages, draft.rubric]))):
+def _other_demand(draft: Draft, contents: KeySet, demands: KeySet) -> BrokenRow | None:
+    """Return why a draft with criteria or references is none: an earlier row asked the same, without just these."""
+    demand = [draft.messages, draft.rubric, draft.references]
+    if not (draft.rubric or draft.references) or not demands.add(key(fingerprint(demand))):
         return None
     if key(fingerprint(draft.messages)) not in contents:
         return None
+    what = "rubric" if draft.rubric else "reference"
     return broken(
         draft.place,
-        "an earlier row has the same prompt with another rubric, or without one",
+        f"an earlier row has the same prompt with another {what}, or without one",
         draft.messages[-1]["content"],
     )
 
@@ -203,5 +205,6 @@ def _read(file: BinaryIO, length: int) -> Draft | BrokenRow:
     usable, fields = orjson.loads(file.read(length))
     if not usable:
         return BrokenRow(*fields)
-    place, name, messages, tags, rubric = fields
-    return Draft(place, name, tuple(messages), tuple(tags), tuple(map(read_criterion, rubric)))
+    place, name, messages, tags, rubric, references = fields
+    criteria = tuple(map(read_criterion, rubric))
+    return Draft(place, name, tuple(messages), tuple(tags), criteria, tuple(references))

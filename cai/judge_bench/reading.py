@@ -24,7 +24,7 @@ from cai.core.identity import draw
 from cai.core.mark import kind_of_any
 from cai.core.paths import expand
 from cai.core.records import Message
-from cai.data.columns import ABOUT
+from cai.data.columns import ABOUT, REFERENCE
 from cai.data.examples.opening import can_give, open_examples
 from cai.data.examples.tables import Example, open_table
 from cai.data.rows import BadRowError, BrokenRow, RawSource, broken, text_of
@@ -36,9 +36,6 @@ MODEL_COLUMNS = ("chosen_model", "rejected_model")
 
 PRINCIPLE = "principle"
 """Column that names the principle, by its id, under which the label holds; without it one is drawn."""
-
-REFERENCE = "reference"
-"""Column with a right answer, which the judge is shown."""
 
 OPTIONS = ("prompt", "corrects", "incorrects")
 

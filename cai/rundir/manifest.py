@@ -24,7 +24,7 @@ from cai.rundir.documents import DocumentError, Fields, make_document, parse_doc
 from cai.rundir.layout import MANIFEST
 from cai.rundir.owned import Owned
 
-FORMAT = 7
+FORMAT = 8
 
 Status = Literal["running", "interrupted", "done", "failed"]
 _STATUSES: tuple[Status, ...] = get_args(Status)
