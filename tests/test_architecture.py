@@ -33,7 +33,7 @@ LONGEST_FILE = 350
 LONGEST_FUNCTION = 60
 SMALL = 60
 """Lines below which a file with one importer is usually a paragraph of its importer."""
-SMALL_WITH_ONE_IMPORTER = 8
+SMALL_WITH_ONE_IMPORTER = 9
 
 HEAVY = {
     "torch",

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from cai.cli.constitution import constitution
+from cai.cli.evaluation_tables import print_evaluation
 from cai.cli.main import main
 from cai.cli.screen import Screen, options_table
-from cai.cli.tables import exit_code, print_evaluation, print_export, print_hints, print_summary
+from cai.cli.tables import exit_code, print_export, print_hints, print_summary
 from cai.data.export import ExportSummary, SplitCounts
 from cai.data.export.summary import Adherence
 from cai.evaluate.measures import measures_of

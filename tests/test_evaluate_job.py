@@ -16,8 +16,8 @@ import orjson
 import pytest
 from rich.console import Console
 
+from cai.cli.evaluation_tables import print_evaluation
 from cai.cli.main import main
-from cai.cli.tables import print_evaluation
 from cai.core.addresses import DataSource
 from cai.core.errors import EngineGoneError, RequestError, RunError, UsageError
 from cai.core.records import Message

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 import cai
-from cai.cli.tables import print_evaluation
+from cai.cli.evaluation_tables import print_evaluation
 from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
 from cai.core.shares import sign_test

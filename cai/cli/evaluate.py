@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from cai.cli.config import config_option
+from cai.cli.evaluation_tables import print_evaluation
 from cai.cli.options import (
     EXISTING_FOLDER,
     LOCAL_FOLDER,
@@ -24,7 +25,6 @@ from cai.cli.options import (
 )
 from cai.cli.running import run_watched
 from cai.cli.screen import Screen
-from cai.cli.tables import print_evaluation
 from cai.cli.terminal import print_json, remark, say
 from cai.core.addresses import DataSource
 from cai.evaluate.plan import plan_evaluate

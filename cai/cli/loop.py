@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from cai.cli.config import config_option
+from cai.cli.evaluation_tables import print_evaluation
 from cai.cli.options import (
     EXISTING_FOLDER,
     JUDGE_CALIBRATION,
@@ -30,7 +31,6 @@ from cai.cli.options import (
 )
 from cai.cli.running import run_watched
 from cai.cli.screen import Screen, shown
-from cai.cli.tables import print_evaluation
 from cai.cli.terminal import print_json, remark
 from cai.core.addresses import DataSource
 from cai.loop.settings import LoopSettings

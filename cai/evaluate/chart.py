@@ -24,8 +24,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cai.core.counts import counted
+from cai.evaluate.directory import FIGURES
 from cai.evaluate.measures import Measure
-from cai.evaluate.results import Evaluation
+from cai.evaluate.results import Evaluation, EvaluationSection, ModelResult
 
 ROWS = 8
 """Rows a picture has at most; a slide holds no more."""
@@ -78,45 +79,63 @@ class ChartRow:
 
 
 def draw_evaluation(evaluation: Evaluation) -> dict[str, bytes]:
-    """Return the pictures by file name: `evaluation` over all principles, `principles` of each; none of nothing."""
-    measured = [measure for measure in evaluation.measures if measure.drawn and _asked(evaluation, measure)]
+    """Return the pictures by file name: `evaluation` over all principles, `principles` of each, one a section.
+
+    There is none of nothing.
+    """
+    models = evaluation.models
+    measured = [measure for measure in evaluation.measures if measure.drawn and _asked(models, measure)]
     pictures: dict[str, bytes] = {}
     for name, of_principles in (("evaluation", False), ("principles", True)):
         wanted = [measure for measure in measured if (measure.principle is not None) == of_principles]
-        chosen = _choose(evaluation, wanted)
+        chosen = _choose(models, wanted)
         if chosen:
             left_out = f", {len(chosen)} of {len(wanted)} measures: where the models differ most"
             caption = _caption(evaluation, left_out if len(chosen) < len(wanted) else "")
-            rows = [_row(evaluation, measure) for measure in chosen]
+            rows = [_row(models, measure) for measure in chosen]
             pictures |= {f"{name}.{form}": data for form, data in draw_chart(rows, caption).items()}
+    for section in evaluation.sections:
+        pictures |= _draw_section(evaluation, section)
     return pictures
 
 
-def _asked(evaluation: Evaluation, measure: Measure) -> int:
-    return sum(model.counts(measure.name)[1] for model in evaluation.models)
+def _draw_section(evaluation: Evaluation, section: EvaluationSection) -> dict[str, bytes]:
+    wanted = [measure for measure in section.measures if measure.drawn and _asked(section.models, measure)]
+    chosen = _choose(section.models, wanted)
+    if not chosen:
+        return {}
+    left_out = f", {len(chosen)} of {len(wanted)} measures: where the models differ most"
+    told = f"{section.title}, {counted(section.items, 'item')}; {_caption(evaluation, '')}"
+    rows = [_row(section.models, measure) for measure in chosen]
+    drawn = draw_chart(rows, told + (left_out if len(chosen) < len(wanted) else ""))
+    return {f"{FIGURES}/{section.name}.{form}": data for form, data in drawn.items()}
 
 
-def _values(evaluation: Evaluation, measure: Measure) -> list[float]:
-    return [found.value for model in evaluation.models if (found := model.told(measure)) is not None]
+def _asked(models: Sequence[ModelResult], measure: Measure) -> int:
+    return sum(model.counts(measure.name)[1] for model in models)
 
 
-def _choose(evaluation: Evaluation, measures: Sequence[Measure]) -> list[Measure]:
+def _values(models: Sequence[ModelResult], measure: Measure) -> list[float]:
+    return [found.value for model in models if (found := model.told(measure)) is not None]
+
+
+def _choose(models: Sequence[ModelResult], measures: Sequence[Measure]) -> list[Measure]:
     """Return the measures in which models differ most, in their own order, if there are more than a picture holds."""
 
     def spread(measure: Measure) -> float:
-        values = _values(evaluation, measure)
+        values = _values(models, measure)
         return max(values) - min(values) if values else 0.0
 
     names = {measure.name for measure in sorted(measures, key=spread, reverse=True)[:ROWS]}
     return [measure for measure in measures if measure.name in names]
 
 
-def _row(evaluation: Evaluation, measure: Measure) -> ChartRow:
-    counts = {model.label: model.counts(measure.name) for model in evaluation.models}
-    shares = {model.label: found for model in evaluation.models if (found := model.told(measure)) is not None}
+def _row(models: Sequence[ModelResult], measure: Measure) -> ChartRow:
+    counts = {model.label: model.counts(measure.name) for model in models}
+    shares = {model.label: found for model in models if (found := model.told(measure)) is not None}
     notes = {
         model.label: f"{model.in_counts(measure.name)}, too few for a share"
-        for model in evaluation.models
+        for model in models
         if model.label not in shares and counts[model.label][1]
     }
     told = f"n\xa0=\xa0{_range(answered for answered, asked in counts.values() if asked)}"

@@ -5,6 +5,8 @@ evaluation.png, .svg         the picture: what is measured over all principles
 principles.png, .svg         the picture: how often each principle is broken
 responses/<label>.jsonl      a line a prompt: response, gates, refusal
 comparisons/<a>~<b>.jsonl    a line a prompt: which of the two answers the judge prefers
+examinations/<name>/<label>.jsonl    a line an item of what was examined beside the prompts (`cai.evaluate.examining`)
+figures/<name>.png, .svg     the picture of each such examination that has one
 .cai/                        the record of what cai wrote here (`cai.rundir.claim`)
 """
 
@@ -21,9 +23,9 @@ from cai.rundir.layout import names_of
 from cai.rundir.manifest import now, parse_judge_check
 from cai.rundir.owned import Owned
 
-FORMAT = 6
+FORMAT = 7
 DOCUMENT = "evaluation.json"
-RESPONSES, COMPARISONS = "responses", "comparisons"
+RESPONSES, COMPARISONS, EXAMINATIONS, FIGURES = "responses", "comparisons", "examinations", "figures"
 _PICTURES = ("evaluation.png", "evaluation.svg", "principles.png", "principles.svg")
 
 
@@ -50,9 +52,10 @@ class EvaluationDirectory:
             if document is not None:
                 require_identity(path, document["identity"], identity)
             owned.require_free(*_PICTURES)  # before any work is done
-            for name in (RESPONSES, COMPARISONS):
+            for name in (RESPONSES, COMPARISONS, EXAMINATIONS, FIGURES):
                 owned.folder(name)
-            begun = {"format": FORMAT, "status": "running", "started": now(), "models": {}, "judge_check": None}
+            begun: dict[str, Any] = {"format": FORMAT, "status": "running", "started": now(), "judge_check": None}
+            begun |= {"models": {}, "examinations": {}}
             directory = cls(path, owned, document or begun)
             if document is None:
                 directory._write({**begun, "identity": dict(identity), "settings": dict(settings)})
@@ -64,6 +67,14 @@ class EvaluationDirectory:
         if label not in models:
             self._write({**self._document, "models": {**models, label: engine}})
         require_identity(self.path, {f"model {label}": models.get(label, engine)}, {f"model {label}": engine})
+
+    def require_examination(self, name: str, identity: Mapping[str, str]) -> None:
+        """Note what an examination is, and make its folder; raises RunError when it was another one before."""
+        examinations = self._document["examinations"]
+        require_identity(self.path, examinations.get(name, identity), identity)
+        if name not in examinations:
+            self._write({**self._document, "examinations": {**examinations, name: dict(identity)}})
+        self._owned.folder(f"{EXAMINATIONS}/{name}")
 
     @property
     def judge_check(self) -> JudgeCheck | None:
@@ -79,6 +90,10 @@ class EvaluationDirectory:
         """Return where a model's answers lie."""
         return self._owned.own_paths(names_of(self.path / RESPONSES / f"{label}.jsonl"))[0]
 
+    def examined(self, name: str, label: str) -> Path:
+        """Return where what was kept of a model in an examination lies."""
+        return self._owned.own_paths(names_of(self.path / EXAMINATIONS / name / f"{label}.jsonl"))[0]
+
     def comparisons(self, a: str, b: str) -> Path:
         """Return where a pair's decisions lie."""
         return self._owned.own_paths(names_of(self.path / COMPARISONS / f"{a}~{b}.jsonl"))[0]
@@ -92,7 +107,8 @@ class EvaluationDirectory:
 
     def write_pictures(self, drawn: Mapping[str, bytes]) -> None:
         """Write the pictures by their file names, and remove those that are not drawn any more; raises StoreError."""
-        self._owned.remove(*(name for name in _PICTURES if name not in drawn))
+        before = (*_PICTURES, *(f"{FIGURES}/{path.name}" for path in (self.path / FIGURES).iterdir()))
+        self._owned.remove(*(name for name in before if name not in drawn and self._owned.has(name)))
         for name, data in drawn.items():
             self._owned.write(name, data)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from cai.core.errors import UsageError
 from cai.evaluate.records import CLEARLY_BROKEN, Answer, Truth
@@ -27,6 +27,7 @@ from cai.evaluate.records import CLEARLY_BROKEN, Answer, Truth
 Unit = Literal["share", "number"]
 Better = Literal["high", "low"]
 Answers = Sequence[Answer | None]
+EntryType = TypeVar("EntryType")
 
 
 class Unanswered(Enum):
@@ -46,16 +47,17 @@ BREAKS_ANY = "breaks any principle"
 class Measure:
     """One measure; a `share` lies in [0, 1], a `number` anywhere.
 
-    `about` says in a phrase what it is. `better`: whether high or low values are, None for neither. `drawn`: whether
-    the picture has it, which has shares only. `printed`: whether the terminal's table has it; evaluation.json has all.
-    `principle` is the id of the principle that it belongs to, if to one. `judged`: whether it is a share of the judge's
-    answers, which is shown only where these are enough (`cai.core.shares`). `clipped`: whether a term may be below
-    zero, and the mean and its interval are clipped to [0, 1]. `corrected`: whether people's labels of gates correct it,
-    of its own principle or of all (`cai.evaluate.correcting`).
+    `compute` is given a model's entries in the order of the prompts: answers, or what an examination keeps
+    (`cai.evaluate.examining`). `about` says in a phrase what it is. `better`: whether high or low values are, None
+    for neither. `drawn`: whether the picture has it, which has shares only. `printed`: whether the terminal's table
+    has it; evaluation.json has all. `principle` is the id of the principle that it belongs to, if to one. `judged`:
+    whether it is a share of the judge's answers, which is shown only where these are enough (`cai.core.shares`).
+    `clipped`: whether a term may be below zero, and the mean and its interval are clipped to [0, 1]. `corrected`:
+    whether people's labels of gates correct it, of its own principle or of all (`cai.evaluate.correcting`).
     """
 
     name: str
-    compute: Callable[[Answers], Iterable[Term]]
+    compute: Callable[[Sequence[Any]], Iterable[Term]]
     about: str
     unit: Unit = "share"
     better: Better | None = None
@@ -109,9 +111,9 @@ def as_markdown() -> str:
     return "\n".join(["| measure | unit | better | drawn | what it is |", "|---|---|---|---|---|", *rows])
 
 
-def each(function: Callable[[Answer], Term]) -> Callable[[Answers], Iterable[Term]]:
-    """Return the computation that looks at every answer by itself."""
-    return lambda answers: [None if answer is None else function(answer) for answer in answers]
+def each(function: Callable[[EntryType], Term]) -> Callable[[Sequence[EntryType | None]], Iterable[Term]]:
+    """Return the computation that looks at every entry by itself."""
+    return lambda entries: [None if entry is None else function(entry) for entry in entries]
 
 
 def _own_measures(principles: Sequence[str]) -> tuple[Measure, ...]:

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -11,10 +12,13 @@ from cai.core.errors import UsageError
 from cai.core.records import Failure, PartFailure, Prompt
 from cai.core.shares import holm, sign_test
 from cai.evaluate.measures import UNANSWERED, Answers, Measure, Term, Unanswered
-from cai.evaluate.records import Answer, Decision
+from cai.evaluate.records import Answer
 from cai.evaluate.results import Discordance, Measurement, ModelResult
 from cai.evaluate.statistics import Estimates, Numbers, differences, exact_ends, ratios
 from cai.method.rubric import clipped
+from cai.rundir.entries import Entry
+
+EntryType = TypeVar("EntryType", bound=Entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,16 @@ class ModelAnswers:
     label: str
     engine: str
     answers: Mapping[str, Answer]
+    failures: Mapping[str, Failure]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntries(Generic[EntryType]):
+    """What was kept of one model: an entry a prompt, and what could not be done, by prompt id."""
+
+    label: str
+    engine: str
+    entries: Mapping[str, EntryType]
     failures: Mapping[str, Failure]
 
 
@@ -84,9 +98,9 @@ class Columns:
         return dict(zip((self.measures[place].name for place in places), holm(found), strict=True))
 
 
-def tabulate(answers: Answers, measures: Sequence[Measure]) -> Columns:
+def tabulate(entries: Sequence[Any], measures: Sequence[Measure]) -> Columns:
     """Return one model's columns; raises UsageError when somebody's own measure gives what it may not."""
-    columns = [_terms(measure, answers) for measure in measures]
+    columns = [_terms(measure, entries) for measure in measures]
     pairs = np.array([[_ratio(term) for term in terms] for terms in columns], dtype=float)
     return Columns(
         tuple(measures),
@@ -97,13 +111,13 @@ def tabulate(answers: Answers, measures: Sequence[Measure]) -> Columns:
     )
 
 
-def _terms(measure: Measure, answers: Answers) -> list[Term]:
+def _terms(measure: Measure, entries: Sequence[Any]) -> list[Term]:
     try:
-        terms = list(measure.compute(answers))
+        terms = list(measure.compute(entries))
     except Exception as error:
         raise UsageError(f"the measure {measure.name!r} failed: {type(error).__name__}: {error}") from error
-    if len(terms) != len(answers):
-        raise UsageError(f"the measure {measure.name!r} gave {len(terms):,} terms for {len(answers):,} prompts")
+    if len(terms) != len(entries):
+        raise UsageError(f"the measure {measure.name!r} gave {len(terms):,} terms for {len(entries):,} prompts")
     for term in terms:
         try:
             above, below = _ratio(term)
@@ -138,7 +152,25 @@ def measure_models(
 ) -> tuple[ModelResult, ...]:
     """Return every model's measurements and, with a baseline, what differs from it."""
     aligned = {model.label: align(prompts, model) for model in models}
-    columns = {label: tabulate(answers, measures) for label, answers in aligned.items()}
+    entries = [ModelEntries(one.label, one.engine, one.answers, one.failures) for one in models]
+    return tuple(
+        result
+        if baseline in (None, result.label)
+        else replace(result, discordance=_discordance(aligned[result.label], aligned[str(baseline)]))
+        for result in measure_entries(prompts, entries, baseline, measures, seed)
+    )
+
+
+def measure_entries(
+    prompts: Sequence[Prompt],
+    models: Sequence[ModelEntries[EntryType]],
+    baseline: str | None,
+    measures: Sequence[Measure],
+    seed: int,
+) -> tuple[ModelResult, ...]:
+    """Return every model's measurements over its entries and, with a baseline, what differs from it."""
+    aligned = {model.label: [model.entries.get(prompt.id) for prompt in prompts] for model in models}
+    columns = {label: tabulate(entries, measures) for label, entries in aligned.items()}
     results = []
     for model in models:
         own = columns[model.label]
@@ -149,7 +181,7 @@ def measure_models(
                 engine=model.engine,
                 measurements=own.measurements(ratios(own.above, own.below, seed)),
                 differences=own.differences(columns[str(baseline)], seed) if compared else (),
-                discordance=_discordance(aligned[model.label], aligned[str(baseline)]) if compared else None,
+                discordance=None,
                 failures=failed_prompts(prompts, model.failures),
                 failed_gates=failed_parts(aligned[model.label]),
                 unanswered={
@@ -187,6 +219,6 @@ def failed_prompts(prompts: Iterable[Prompt], failures: Mapping[str, Failure]) -
     return causes(failures[prompt.id] for prompt in prompts if prompt.id in failures)
 
 
-def failed_parts(entries: Iterable[Answer | Decision | None]) -> dict[str, int]:
+def failed_parts(entries: Iterable[Entry | None]) -> dict[str, int]:
     """Return the causes of what is missing in entries that are there."""
     return causes(part for entry in entries if entry is not None for part in entry.failed)

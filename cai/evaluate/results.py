@@ -1,6 +1,6 @@
 """What an evaluation says: named measurements with intervals, by model, by pair and of the judge itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import ceil, sqrt
 from pathlib import Path
@@ -121,6 +121,33 @@ class AttackResult:
 
 
 @dataclass(frozen=True, slots=True)
+class SectionTable:
+    """A table of a section in words: what its columns are called, and its rows."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSection:
+    """What was examined beside the prompts (`cai.evaluate.examining`): measures of every model over `items` items.
+
+    `details` is what JSON can say of it beyond the measures.
+    """
+
+    name: str
+    title: str
+    about: str
+    items: int
+    measures: tuple[Measure, ...]
+    models: tuple[ModelResult, ...]
+    tables: tuple[SectionTable, ...] = ()
+    remarks: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class PairResult:
     """How often the judge preferred a to b; `win_rate` is a's share of the prompts that were decided, None for none."""
 
@@ -181,6 +208,8 @@ class Evaluation:
     """Labels of people that correct nothing, because their items were not drawn at random."""
     attacks: tuple[AttackResult, ...] = ()
     """The prompts again under each attack; none of these counts in `models`."""
+    sections: tuple[EvaluationSection, ...] = ()
+    """What was examined beside the prompts."""
 
     def model(self, label: str) -> ModelResult:
         """Return a model's result; raises KeyError."""
@@ -198,11 +227,29 @@ class Evaluation:
             raise KeyError(f"nothing was measured of {label} under {name!r}; there are {there}")
         return found
 
+    def section(self, name: str) -> EvaluationSection:
+        """Return what an examination found; raises KeyError."""
+        for section in self.sections:
+            if section.name == name:
+                return section
+        raise KeyError(f"nothing was examined as {name!r}; there are {', '.join(one.name for one in self.sections)}")
+
     def as_json(self) -> dict[str, Any]:
         """Return the evaluation as what JSON can say."""
-        measures = [
-            {each.name: getattr(measure, each.name) for each in fields(measure) if each.name != "compute"}
-            for measure in self.measures
-        ]
-        check = None if self.judge_check is None else self.judge_check.as_json()
-        return asdict(replace(self, measures=())) | {"out": str(self.out), "measures": measures, "judge_check": check}
+        return asdict(replace(self, measures=(), sections=())) | {
+            "out": str(self.out),
+            "measures": _described(self.measures),
+            "judge_check": None if self.judge_check is None else self.judge_check.as_json(),
+            "sections": [
+                asdict(replace(section, measures=())) | {"measures": _described(section.measures)}
+                for section in self.sections
+            ],
+        }
+
+
+def _described(measures: Sequence[Measure]) -> list[dict[str, Any]]:
+    """Return all that is told of measures, without how they are computed."""
+    return [
+        {each.name: getattr(measure, each.name) for each in fields(measure) if each.name != "compute"}
+        for measure in measures
+    ]

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from cai.core.errors import InputError
 from cai.core.records import Failure, Prompt, Provenance, Row
@@ -15,11 +15,13 @@ from cai.evaluate.calibration import calibrate, check_detector
 from cai.evaluate.comparing import Comparing, make_decision
 from cai.evaluate.correcting import correct_models, correct_pairs, people_of
 from cai.evaluate.directory import EvaluationDirectory
-from cai.evaluate.measuring import ModelAnswers, align, causes, measure_models
+from cai.evaluate.examinations import examinations_of
+from cai.evaluate.examining import Examination, Opened
+from cai.evaluate.measuring import ModelAnswers, ModelEntries, align, causes, measure_models
 from cai.evaluate.pairs import PairDecisions, measure_pairs, pairs_of, rate
 from cai.evaluate.plan import EvaluatedModel, EvaluatePlan
 from cai.evaluate.records import read_answer, read_decision
-from cai.evaluate.results import Evaluation
+from cai.evaluate.results import Evaluation, EvaluationSection
 from cai.judge_checking import Checked, Subject, check_first
 from cai.method.judge_check import JudgeCheck
 from cai.models.base import Engine
@@ -40,6 +42,7 @@ class _Work:
     judge: Engine
     prompts: tuple[Prompt, ...]
     attacked: tuple[Prompt, ...]
+    examinations: tuple[Examination[Any], ...]
     watch: Watch
 
 
@@ -56,7 +59,9 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
         raise InputError(f"none of the {len(items)} rows is a prompt; {broken[0].id}: {broken[0].cause}")
     pairs = pairs_of([model.label for model in plan.models])
     attacked = tuple(under_attack(prompts, plan.attacks))
-    watch.total = len(prompts) * (len(plan.models) + len(pairs)) + len(attacked) * len(plan.models)
+    examinations = examinations_of(plan, prompts)
+    beside = len(attacked) + sum(len(examination.items) for examination in examinations)
+    watch.total = len(prompts) * (len(plan.models) + len(pairs)) + beside * len(plan.models)
     watch.stage = "loading the judge"
     async with AsyncExitStack() as stack:
         judge = await open_closing(plan.judge, plan.settings.engine, stack, watch.say)
@@ -64,11 +69,17 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
         identity = plan.identity(judge.name)
         directory = EvaluationDirectory.open(plan.out, identity, plan.recorded(), fresh=plan.settings.fresh)
         stack.callback(directory.close)
-        work = _Work(plan, directory, judge, prompts, attacked, watch)
+        for examination in examinations:
+            directory.require_examination(examination.name, examination.identity)
+        work = _Work(plan, directory, judge, prompts, attacked, examinations, watch)
         checked = await _check(work, pairs=len(pairs))
         answered: list[ModelAnswers] = []
+        examined: dict[str, list[ModelEntries[Any]]] = {examination.name: [] for examination in examinations}
         for model in plan.models:
-            answered.append(await _answer(work, model))
+            answers, entries = await _answer(work, model)
+            answered.append(answers)
+            for name, kept in entries.items():
+                examined[name].append(kept)
             if watch.stop.draining:
                 return "interrupted"
         by_label = {one.label: one for one in answered}
@@ -78,7 +89,8 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
             if watch.stop.draining:
                 return "interrupted"
         watch.stage = "computing the measurements"
-        return _conclude(work, answered, compared, broken, checked)
+        sections = [one.section(examined[one.name], plan.baseline, plan.settings.seed) for one in examinations]
+        return _conclude(work, answered, compared, sections, broken, checked)
 
 
 async def _check(work: _Work, *, pairs: int) -> JudgeCheck | None:
@@ -95,8 +107,8 @@ async def _check(work: _Work, *, pairs: int) -> JudgeCheck | None:
     return await check_first(subject, checked, work.watch)
 
 
-async def _answer(work: _Work, model: EvaluatedModel) -> ModelAnswers:
-    """Let one model answer every prompt and the judge look at each answer."""
+async def _answer(work: _Work, model: EvaluatedModel) -> tuple[ModelAnswers, dict[str, ModelEntries[Any]]]:
+    """Let one model answer every prompt and the judge look at each answer, then carry it through the examinations."""
     watch, plan = work.watch, work.plan
     async with AsyncExitStack() as stack:
         engine = work.judge
@@ -112,7 +124,36 @@ async def _answer(work: _Work, model: EvaluatedModel) -> ModelAnswers:
         attacks = Attacks({attack.name: attack for attack in plan.attacks})
         answering = Answering(engine, work.judge, plan.method, provenance, watch.tally, file.entries, attacks)
         await _fill(file, answering.row, engine.concurrency, (*work.prompts, *work.attacked), watch)
-    return ModelAnswers(model.label, engine.name, file.entries, file.failures)
+        opened = Opened(
+            model.label,
+            engine,
+            work.judge,
+            plan.method,
+            plan.judge_configuration,
+            file.entries,
+            provenance,
+            watch.tally,
+        )
+        examined: dict[str, ModelEntries[Any]] = {}
+        for examination in work.examinations:
+            if watch.stop.draining:
+                break
+            examined[examination.name] = await _examine(work, examination, opened)
+    return ModelAnswers(model.label, engine.name, file.entries, file.failures), examined
+
+
+async def _examine(work: _Work, examination: Examination[EntryType], opened: Opened) -> ModelEntries[EntryType]:
+    """Carry an open model through one examination."""
+    work.watch.stage = f"working: {opened.label}, {examination.title}"
+    asking = examination.ask(opened)
+    file = EntryFile(
+        work.directory.examined(examination.name, opened.label),
+        asking.entry,
+        examination.read,
+        retry_failed=work.plan.settings.retry_failed,
+    )
+    await _fill(file, asking.row, opened.engine.concurrency, examination.items, work.watch)
+    return ModelEntries(opened.label, opened.engine.name, file.entries, file.failures)
 
 
 async def _compare(work: _Work, a: ModelAnswers, b: ModelAnswers) -> PairDecisions:
@@ -155,6 +196,7 @@ def _conclude(
     work: _Work,
     answered: Sequence[ModelAnswers],
     compared: Sequence[PairDecisions],
+    sections: Sequence[EvaluationSection],
     broken: Sequence[Failure],
     checked: JudgeCheck | None,
 ) -> Evaluation:
@@ -192,6 +234,7 @@ def _conclude(
         judge_check=checked,
         picked=people.picked,
         attacks=measure_attacks(work.attacked, answered, plan.baseline, plan.measures, seed),
+        sections=tuple(sections),
     )
     evaluation = replace(evaluation, finished=work.directory.finished_at(evaluation.as_json()))
     work.directory.write_pictures(draw_evaluation(evaluation))
