@@ -56,18 +56,19 @@ lint: install
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+# What takes more than four seconds each: processes killed again and again, trainings, whole commands.
 test-slow: install
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2
 
-# What the pages in docs/ say to type, typed; the first pages that people read are typed by `make test`.
+# What the README and the pages in docs/ say to type, typed.
 test-docs: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs
 
-# Exports read by the code of the tools that they are for (65 MB, without their own needs).
+# Exports read by the code of the tools that they are for (65 MB, without their own needs, of which Ray is one).
 test-tools: .venv/.tools
 	PYTHONPATH=.venv/tools OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m tools
 
-.venv/.tools: $(STAMP) requirements/tools.txt
+.venv/.tools: .venv/.ray requirements/tools.txt
 	rm -rf .venv/tools
 	$(PIP) install --quiet --no-deps --target .venv/tools -r requirements/tools.txt
 	touch .venv/.tools

@@ -8,6 +8,7 @@ import pytest
 import cai
 
 
+@pytest.mark.slow
 def test_from_prompts_to_a_measured_model(tmp_path: Path) -> None:
     run = cai.generate(
         constitution="harmless",

@@ -68,6 +68,7 @@ def test_the_random_model_knows_the_words_that_a_judge_is_asked_with(tmp_path: P
     assert first != second
 
 
+@pytest.mark.slow
 def test_the_plain_loop_makes_every_row_and_counts_what_it_read_and_wrote(tmp_path: Path) -> None:
     setting = inprocess.embedded(tmp_path, 5)
     arguments = [str(setting.model), str(setting.prompts), setting.constitution, "--batch-size=2", "--max-tokens=20"]

@@ -98,6 +98,7 @@ def test_cai_and_a_chain_ask_the_same() -> None:
 
 
 @pytest.mark.parametrize("side", [Cai(), Naive()])
+@pytest.mark.slow
 def test_after_a_kill_repeated_lost_and_doubled_are_counted(side: Side, task_for: Callable[[Server], Task]) -> None:
     with fresh_stand_in(SLOW) as server:
         told = kill_and_resume(side, task_for(server), server, PATIENCE)

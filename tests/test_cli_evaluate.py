@@ -22,6 +22,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_table_has_the_oracle_beside_the_judge(measured: Path) -> None:
     text, errors = ((measured.parent / name).read_text() for name in ("told.txt", "errors.txt"))
     for row in ("breaks any principle, harmful", "oracle: good, benign", "refuses, benign", "distinct-2", "Elo"):

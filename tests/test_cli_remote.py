@@ -138,6 +138,7 @@ def spawn(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_killed_here_interrupted_and_finished_elsewhere_the_exports_are_the_same_bytes(
     s3: S3, tmp_path: Path, machines: Machines, cai: Cai
 ) -> None:

@@ -67,6 +67,7 @@ def test_nothing_is_lost_and_no_two_things_have_one_name(tmp_path: Path, data: l
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=lines, stops=st.lists(st.integers(0, 10), max_size=2))
+@pytest.mark.slow
 def test_a_run_has_every_prompt_after_any_stops(tmp_path: Path, data: list[bytes], stops: list[int]) -> None:
     source = write(tmp_path / "a.jsonl", data)
     directory = Path(tempfile.mkdtemp(dir=tmp_path)) / "run"

@@ -248,15 +248,8 @@ def with_blocks(note: str | None) -> list[Path]:
     ]
 
 
-FIRST_READ = (ROOT / "README.md", ROOT / "docs" / "quickstart.md")
-"""What a newcomer types: its blocks are run by `make test`, those of the other pages by `make test-docs`."""
-
-
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, marks=() if page in FIRST_READ else pytest.mark.docs) for page in with_blocks(None)],
-    ids=named,
-)
+@pytest.mark.docs
+@pytest.mark.parametrize("page", with_blocks(None), ids=named)
 def test_blocks_run(page: Path, workplace: Callable[[Path], Workplace]) -> None:
     place = workplace(page)
     if page not in continued():

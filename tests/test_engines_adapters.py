@@ -106,6 +106,7 @@ async def ask(spec: str) -> tuple[str, Completion, Choice]:
         await engine.close()
 
 
+@pytest.mark.slow
 def test_the_base_before_the_plus_takes_the_adapter(tmp_path: Path) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(CHECKPOINT)
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,6 +96,7 @@ class _Written:
     )
 )
 @settings(max_examples=15, deadline=None)
+@pytest.mark.slow
 def test_rows_keep_what_they_wrote_and_the_buffer_stays_within_the_footprint(
     rounds: list[tuple[list[int], int, int, int]],
 ) -> None:

@@ -45,6 +45,7 @@ _TEXTS = st.builds(
 
 @given(capacity=st.integers(1, 12), texts=st.lists(_TEXTS, min_size=1, max_size=12))
 @settings(max_examples=60, deadline=None)
+@pytest.mark.slow
 def test_what_is_found_is_what_was_kept_and_what_was_used_last_is_found(capacity: int, texts: list[list[int]]) -> None:
     store = PrefixCache(capacity * BLOCK + 3)
     for number, text in enumerate(texts):

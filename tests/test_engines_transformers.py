@@ -152,6 +152,7 @@ def test_greedy_in_a_batch_is_what_generate_gives_alone(
         assert completion.finish_reason == ("stop" if int(out[-1]) in loaded.end_tokens else "length")
 
 
+@pytest.mark.slow
 def test_a_request_draws_the_same_alone_and_in_any_requests(opened: Callable[..., TransformersEngine]) -> None:
     requests = _requests(48)
     engine = opened()
@@ -169,6 +170,7 @@ def test_a_seed_decides_the_text(opened: Callable[..., TransformersEngine]) -> N
     assert first.text != other.text
 
 
+@pytest.mark.slow
 def test_requests_join_a_running_batch_and_leave_it(opened: Callable[..., TransformersEngine]) -> None:
     engine = opened()
     long, *short = [_request("tea", seed=3, temperature=0.0, max_tokens=150), *_requests(30)]

@@ -97,6 +97,7 @@ def inside(load: Load, found: Estimate) -> bool:
 
 @settings(deadline=None)
 @given(plan=plans, judging=judgings, samples=st.integers(1, 3), ranking=rankings, luck=st.integers(0, 2**32))
+@pytest.mark.slow
 def test_whatever_a_model_does_the_run_lies_between_the_bounds(
     plan: RevisionPlan, judging: JudgeSettings, samples: int, ranking: RankingSettings, luck: int
 ) -> None:
@@ -118,6 +119,7 @@ def test_whatever_a_model_does_the_run_lies_between_the_bounds(
 
 @settings(deadline=None)
 @given(plan=plans, judging=judgings, samples=st.integers(1, 3))
+@pytest.mark.slow
 def test_the_models_that_the_bounds_describe_reach_them(
     plan: RevisionPlan, judging: JudgeSettings, samples: int
 ) -> None:
@@ -238,6 +240,7 @@ def test_an_input_that_breaks_off_while_it_is_estimated_is_told_after_the_rows_b
     assert Run.read(tmp_path / "run").count() == len(PROMPTS)
 
 
+@pytest.mark.slow
 def test_the_embedded_model_takes_what_a_pilot_measured(tmp_path: Path) -> None:
     engine, length = EngineSettings(device="cpu"), 48
     pilot = run(tmp_path, engine=engine, max_tokens=length, limit=6)

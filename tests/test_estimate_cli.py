@@ -64,6 +64,7 @@ def test_after_a_run_the_actual_stands_beside_the_estimate(capsys: pytest.Captur
     assert cells(text, "actual")[1] == f"{done['requests']:,}"
 
 
+@pytest.mark.slow
 def test_rows_that_a_run_has_finished_measure_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
     pilot = told(capsys, *RUN, "--limit", "10")
     dry = told(capsys, *RUN, "--limit", "40", "--dry-run")["estimate"]

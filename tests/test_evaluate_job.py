@@ -210,6 +210,7 @@ def test_everything_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert b"<svg" in (out / "evaluation.svg").read_bytes()[:2000]
 
 
+@pytest.mark.slow
 def test_finished_work_is_not_asked_again_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = Models(monkeypatch, one=good, two=bad)
     run(settings(tmp_path, "one", limit=5))
@@ -406,6 +407,7 @@ def test_a_torn_line_is_owed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert again.models == first.models
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_finds_what_it_would_have_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

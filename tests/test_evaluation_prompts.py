@@ -161,6 +161,7 @@ def test_written_prompts_are_not_near_duplicates_of_each_other_or_of_generation_
                 seen.append((row["id"], own))
 
 
+@pytest.mark.slow
 def test_the_tiny_set_is_current_and_means_what_its_tags_say() -> None:
     assert rows("tiny") == seeds.evaluation_prompts(), "run python -m benchmarks.embedded.seeds"
     for row in rows("tiny"):

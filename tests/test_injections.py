@@ -79,6 +79,7 @@ def on_the_embedded_model(pairs: Sequence[Pair]) -> list[Outcome]:
     return asyncio.run(measured())
 
 
+@pytest.mark.slow
 def test_the_embedded_judge_is_not_talked_round_in_a_few_pairs() -> None:
     found = on_the_embedded_model(world_pairs(7))
     assert sum(outcome.won for outcome in found) == 0

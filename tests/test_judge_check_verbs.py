@@ -64,6 +64,7 @@ def evaluated(out: Path, judge: Counted, *labels: str, **changes: Any) -> tuple[
     return said, found
 
 
+@pytest.mark.slow
 def test_an_evaluation_tests_its_judge_once_and_tells_it_with_the_result(tmp_path: Path) -> None:
     judge = Counted()
     said, found = evaluated(tmp_path, judge, "one", "two")
@@ -85,6 +86,7 @@ def test_a_single_model_is_compared_with_nobody_so_only_the_gate_is_tested(tmp_p
     assert ["does not know an answer that breaks" in line for line in said] == [True]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_added_has_the_judge_tested_that_nobody_needed_before(tmp_path: Path) -> None:
     evaluated(tmp_path, Counted(), "one")
     said, found = evaluated(tmp_path, Counted(), "one", "two")

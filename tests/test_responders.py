@@ -215,6 +215,7 @@ run.export(pairs="adjacent")
 """
 
 
+@pytest.mark.slow
 def test_killed_runs_of_several_models_rank_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-c", PROGRAM]
     whole, pieces = tmp_path / "whole" / "run", tmp_path / "pieces" / "run"

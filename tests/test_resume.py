@@ -44,6 +44,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return with_card(out)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_the_exports_are_the_same_bytes(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     out = tmp_path / "run"
     for rows in (5, 30, 50):
@@ -61,6 +62,7 @@ def test_killed_again_and_again_the_exports_are_the_same_bytes(tmp_path: Path, u
     assert with_card(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_an_interrupt_finishes_the_rows_in_flight_and_the_same_command_goes_on(
     tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
@@ -78,6 +80,7 @@ def test_an_interrupt_finishes_the_rows_in_flight_and_the_same_command_goes_on(
     assert with_card(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "run"
     first = start(COMMAND, out)
@@ -91,6 +94,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     assert finish(first)[0] == 0, "the first run goes on"
 
 
+@pytest.mark.slow
 def test_other_settings_do_not_mix(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert finish(start(COMMAND, out, "--limit", "5"))[0] == 0
@@ -103,6 +107,7 @@ def test_other_settings_do_not_mix(tmp_path: Path) -> None:
     assert finish(start(COMMAND, out, "--limit", "5", "--samples", "3", "--seed", "9", "--fresh"))[0] == 0
 
 
+@pytest.mark.slow
 def test_a_longer_limit_goes_on_from_a_shorter_one(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     out = tmp_path / "run"
     assert finish(start(COMMAND, out, "--limit", "20"))[0] == 0
@@ -126,6 +131,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     assert orjson.loads((out / "run.json").read_bytes())["status"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_progress_is_drawn_on_a_terminal_and_nowhere_else(tmp_path: Path) -> None:
     terminal, screen = pty.openpty()
     command = [*COMMAND, "--limit", "50", "--out", str(tmp_path / "run")]

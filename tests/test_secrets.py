@@ -145,6 +145,7 @@ def test_a_run_its_copy_and_its_exports(cai: Run, server: Echoing) -> None:
 @pytest.mark.parametrize(
     "status", [400, pytest.param(404, marks=pytest.mark.chaos), pytest.param(422, marks=pytest.mark.chaos), 401]
 )
+@pytest.mark.slow
 def test_a_server_that_repeats_what_it_was_told(cai: Run, server: Echoing, status: int) -> None:
     server.fails = status
     prompts = ("--prompts", signed(server, "prompts.jsonl"))
@@ -154,6 +155,7 @@ def test_a_server_that_repeats_what_it_was_told(cai: Run, server: Echoing, statu
     assert cai("models", "check", f"openai:m@http://{server.host}/v1?api_key={BEARER}") == 1
 
 
+@pytest.mark.slow
 def test_an_answer_that_repeats_the_key_is_not_kept(cai: Run, server: Echoing) -> None:
     server.repeats = True
     prompts = ("--prompts", signed(server, "prompts.jsonl"))
@@ -163,6 +165,7 @@ def test_an_answer_that_repeats_the_key_is_not_kept(cai: Run, server: Echoing) -
         assert all("repeats the key it was sent" in failure["cause"] for failure in failed)
 
 
+@pytest.mark.slow
 def test_an_evaluation(cai: Run, server: Echoing) -> None:
     models = (f"a={with_password(server)}", "--baseline", f"b=openai:m@http://:{BEARER}@{server.host}/v1")
     evaluate = ("evaluate", *models, "--constitution", "medical", "--limit", "2", "--max-tokens", "8", "--out", "e")

@@ -159,6 +159,7 @@ def test_what_others_wrote_is_neither_entered_nor_touched(
 @pytest.mark.parametrize("verb", [*VERBS, "export"])
 @given(tree=TREES, fresh=st.booleans())
 @settings(max_examples=25, deadline=None)
+@pytest.mark.slow
 def test_what_others_put_into_a_directory_of_cai_s_stays_as_it_is(
     tmp_path_factory: pytest.TempPathFactory, verb: str, tree: dict[str, str], fresh: bool
 ) -> None:
@@ -213,6 +214,7 @@ VERBS[sys.argv[1]](Path(sys.argv[2], "out"), sys.argv[4] == "fresh")
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "train"])
+@pytest.mark.slow
 def test_killed_anywhere_the_same_command_goes_on_and_fresh_knows_all_of_it(tmp_path: Path, verb: str) -> None:
     draw = random.Random(verb)
     for after in sorted(draw.sample(range(60), 2)):

@@ -149,6 +149,7 @@ def try_damage(interrupted: Path, directory: Path, undisturbed: dict[str, bytes]
     shutil.rmtree(directory)
 
 
+@pytest.mark.slow
 def test_whatever_is_damaged_no_wrong_row_is_read_and_the_run_ends_as_it_would(
     interrupted: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:

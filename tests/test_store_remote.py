@@ -619,6 +619,7 @@ run.close("done")
 """
 
 
+@pytest.mark.slow
 def test_processes_killed_here_and_elsewhere_end_like_an_undisturbed_one(
     s3: S3, machines: Machines, tmp_path: Path
 ) -> None:
@@ -667,6 +668,7 @@ def test_a_shard_that_is_damaged_here_is_fetched_again(url: str, machines: Machi
     assert read(url) == ROWS
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_damaged_at_the_url_is_told_and_made_again(url: str, machines: Machines) -> None:
     run = open_at(url)
     commit(run, ROWS)

@@ -139,6 +139,7 @@ BESIDE = given(tree=TREES, verb=st.sampled_from(sorted(VERBS)), machine=st.sampl
 
 @BESIDE
 @settings(max_examples=15, deadline=None)
+@pytest.mark.slow
 def test_what_others_put_beside_a_run_stays_as_it_is(
     made: Path, root: Path, tree: dict[str, str], verb: str, machine: str
 ) -> None:
@@ -278,6 +279,7 @@ def survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, after: 
 
 
 @pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.slow
 def test_killed_anywhere_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     survives(tmp_path, monkeypatch, verb, random.Random(verb).randrange(10))
 

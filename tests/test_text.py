@@ -58,6 +58,7 @@ def server() -> Iterator[Echoing]:
         yield one
 
 
+@pytest.mark.slow
 def test_prompts_ids_and_answers(cai: Run, server: Echoing) -> None:
     rows = [{"id": f"i{HOSTILE}{n}", "prompt": f"Hello {n} {HOSTILE}?", "tags": [f"t{OSC}"]} for n in range(2)]
     rows.append({"id": f"x{OSC}", "prompt": {"not": OSC}})  # type: ignore[dict-item]
@@ -83,6 +84,7 @@ def test_prompts_ids_and_answers(cai: Run, server: Echoing) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429])
+@pytest.mark.slow
 def test_errors_of_servers(cai: Run, server: Echoing, status: int) -> None:
     server.said = HOSTILE
     server.fails = status

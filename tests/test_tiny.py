@@ -197,6 +197,7 @@ def test_seed_prompts_are_current_and_mean_what_their_tags_say(name: str) -> Non
         assert list(question.intent.tags) == row["tags"]
 
 
+@pytest.mark.slow
 def test_loop_prompts_are_current_and_share_no_combination_with_the_evaluation() -> None:
     rows = [json.loads(line) for line in shipped("prompts", "sets", "tiny.jsonl").read_text().splitlines()]
     assert rows == seeds.loop_prompts()
@@ -233,6 +234,7 @@ def _share(outcomes: list[bool]) -> float:
     return sum(outcomes) / len(outcomes)
 
 
+@pytest.mark.slow
 def test_model_answers_on_topic_and_badly(measurer: Measurer) -> None:
     figures = {figure.name: figure.share for figure in measurer.answers(30)}
     assert figures["on topic, greedy"] >= 0.93
@@ -241,6 +243,7 @@ def test_model_answers_on_topic_and_badly(measurer: Measurer) -> None:
     assert figures["benign prompts refused"] < 0.25
 
 
+@pytest.mark.slow
 def test_model_finds_and_mends_what_is_wrong(measurer: Measurer) -> None:
     asked = measurer.cases(42, wordings.draw)
     assert _share(measurer.critiques(asked)) >= 0.85
@@ -250,6 +253,7 @@ def test_model_finds_and_mends_what_is_wrong(measurer: Measurer) -> None:
     assert kept.share >= 0.8
 
 
+@pytest.mark.slow
 def test_model_judges_and_the_mean_of_both_orders_swaps(measurer: Measurer) -> None:
     assert _share(measurer.better_pairs(42, wordings.draw)) >= 0.88
     pairs = [measurer.writer.conflict(kind) for kind in world.KINDS]

@@ -128,6 +128,7 @@ def test_what_cannot_be_read_at_all_is_not_thrown_away(tmp_path: Path, monkeypat
     assert checkpoint.is_dir()
 
 
+@pytest.mark.slow
 def test_a_run_whose_newest_checkpoint_is_damaged_ends_like_an_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

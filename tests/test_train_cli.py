@@ -150,6 +150,7 @@ def test_without_the_extra_packages_one_sentence_says_what_to_install() -> None:
     assert done.stderr.strip() == "cai: training needs torch: pip install 'cai[train]'"
 
 
+@pytest.mark.slow
 def test_two_processes_train_together(tmp_path: Path) -> None:
     settings = make_settings(tmp_path, max_steps=4)
     alone = make_settings(tmp_path, out="alone", max_steps=4)

@@ -84,6 +84,7 @@ def test_a_base_model_does_not_stop_at_what_it_never_learned(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("adapter", [None, LORA, AdapterSettings(adapter="lora", rank=4, merge=True)])
+@pytest.mark.slow
 def test_the_learned_end_is_what_generation_stops_at(tmp_path: Path, adapter: AdapterSettings | None) -> None:
     model = base_model(tmp_path / "model", CHATML, "<|im_end|>")
     out = run(tmp_path, model, adapter=adapter)

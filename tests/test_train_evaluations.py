@@ -38,6 +38,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 # Of twelve steps eleven are an epoch's, so that the last is in the middle of one.
 @pytest.mark.parametrize("step", [4, 12])
+@pytest.mark.slow
 def test_killed_in_an_evaluation_no_step_is_taken_again(
     tmp_path: Path, kill_at: Callable[[int], None], step: int
 ) -> None:
@@ -55,6 +56,7 @@ def test_killed_in_an_evaluation_no_step_is_taken_again(
         assert curve(settings.out, name) == approximately(curve(tmp_path / "undisturbed", name)), name
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_not_made_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainingFolder, "forget_checkpoints", lambda _self: None)
     settings = make_settings(tmp_path, evaluations=3)

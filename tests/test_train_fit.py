@@ -30,6 +30,7 @@ def silent(_: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["sft", pytest.param("dpo", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_killed_and_started_again_the_loss_curve_is_that_of_an_undisturbed_run(tmp_path: Path, method: str) -> None:
     # Two and a half epochs, so that the place within a later epoch's order is restored, too.
     numbers: dict[str, Any] = {"max_steps": 27, "evaluations": 9}
@@ -56,6 +57,7 @@ def test_killed_and_started_again_the_loss_curve_is_that_of_an_undisturbed_run(t
     assert [step for step, _ in curve(settings.out)] == list(range(1, 28))
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_a_checkpoint_and_the_same_command_goes_on(tmp_path: Path) -> None:
     undisturbed = train(make_settings(tmp_path, out="undisturbed", max_steps=24), silent)
     settings = make_settings(tmp_path, max_steps=24)
@@ -81,6 +83,7 @@ def test_an_interrupt_leaves_a_checkpoint_and_the_same_command_goes_on(tmp_path:
     assert second.tokens == undisturbed.tokens
 
 
+@pytest.mark.slow
 def test_what_a_finished_directory_holds(tmp_path: Path) -> None:
     summary = train(make_settings(tmp_path, max_steps=30, evaluations=5, report_to=("tensorboard",)), silent)
     out = tmp_path / "out"

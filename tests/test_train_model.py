@@ -52,6 +52,7 @@ def answer(spec: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["lora", pytest.param("dora", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_an_adapter_loads_in_the_engine_and_says_what_its_merged_model_says(tmp_path: Path, kind: Any) -> None:
     adapter = AdapterSettings(adapter=kind, rank=4)
     numbers: dict[str, Any] = {"max_steps": 12, "learning_rate": 1e-2, "rows": 40}
@@ -73,6 +74,7 @@ def test_an_adapter_loads_in_the_engine_and_says_what_its_merged_model_says(tmp_
     assert adapted.peft_config["default"].r == 4
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_goes_on_from_an_adapter_and_a_second_adapter_is_refused(tmp_path: Path) -> None:
     train(make_settings(tmp_path, out="first", adapter=LORA, max_steps=2, learning_rate=1e-2, rows=40), lambda _: None)
     first = str(tmp_path / "first")

@@ -63,6 +63,7 @@ def chances(context: Context, dialogues: Sequence[tuple[Message, ...]], model: A
 
 
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
+@pytest.mark.slow
 def test_flipped_rewards_move_the_policy_the_other_way(tmp_path: Path, method: str) -> None:
     moved = {}
     for flipped in (False, True):
@@ -83,6 +84,7 @@ def test_flipped_rewards_move_the_policy_the_other_way(tmp_path: Path, method: s
 
 
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
+@pytest.mark.slow
 def test_the_reference_is_the_model_as_it_is_and_not_the_one_on_the_disk(tmp_path: Path, method: str) -> None:
     make_model(seed=4).save_pretrained(tmp_path / "elsewhere")
     context = online_context(tmp_path, method, max_steps=2, online={"kl_penalty": 0.1})
@@ -96,6 +98,7 @@ def test_the_reference_is_the_model_as_it_is_and_not_the_one_on_the_disk(tmp_pat
     torch.testing.assert_close(trainer.ref_model.state_dict(), embedded().state_dict())
 
 
+@pytest.mark.slow
 def test_an_adapter_is_held_to_its_base(tmp_path: Path) -> None:
     adapter = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
     context = online_context(tmp_path, max_steps=2, learning_rate=1e-2, online={"kl_penalty": 0.1}, adapter=adapter)
@@ -127,6 +130,7 @@ def test_no_checkpoint_is_kept_of_training_that_got_no_answer(tmp_path: Path, me
     assert not list(tmp_path.rglob("checkpoint-*"))
 
 
+@pytest.mark.slow
 def test_the_embedded_model_judges_itself_under_a_shipped_constitution(tmp_path: Path) -> None:
     trainer = build_grpo(online_context(tmp_path))
     trainer.train()

@@ -47,6 +47,7 @@ def test_every_batch_holds_all_pairs_of_its_prompts_and_every_epoch_every_pair(t
         assert len(batch["chosen_probability"]) == len(batch["input_ids"]) // 2
 
 
+@pytest.mark.slow
 def test_a_batch_of_elements_has_the_loss_of_its_pairs(tmp_path: Path) -> None:
     rows = ranked(2, 3)
     context = make_context(tmp_path, "reward", "pairs", rows, model=make_model(labels=1), test=rows, batch=6)

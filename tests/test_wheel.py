@@ -135,6 +135,7 @@ def test_an_installed_copy_tells_its_commands_and_constitutions(cai: Cai) -> Non
     assert all(name in told for name in ("coding", "harmless", "harmless-ko", "helpful", "medical"))
 
 
+@pytest.mark.slow
 def test_an_installed_copy_generates_and_evaluates(cai: Cai, tmp_path: Path) -> None:
     cai("generate", "--constitution", "harmless-ko", "--model", "scripted", "--limit", "2", "--out", "run")
     assert len(cai("show", "run", "--json").stdout.splitlines()) == 2
