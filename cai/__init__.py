@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cai import errors
     from cai.api import (
         DataCheck,
+        DraftedTenets,
         Evaluation,
         JudgeBench,
         LoopResult,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         check_constitution,
         check_model,
         convert_model,
+        draft_tenets,
         engine_from,
         evaluate,
         generate,
@@ -58,6 +60,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DataCheck",
+    "DraftedTenets",
     "Evaluation",
     "JudgeBench",
     "LoopResult",
@@ -74,6 +77,7 @@ __all__ = [
     "check_constitution",
     "check_model",
     "convert_model",
+    "draft_tenets",
     "engine_from",
     "errors",
     "evaluate",

@@ -33,6 +33,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "export": cai.Run.export,
     "drop": cai.Run.drop,
     "feedback import": cai.Run.import_feedback,
+    "constitution tenets": cai.draft_tenets,
     "models check": cai.check_model,
     "models convert": cai.convert_model,
 }

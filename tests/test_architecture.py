@@ -19,7 +19,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("data",),
     ("pipeline", "annotation"),
     ("cluster", "judge_checking", "tiny"),
-    ("generate", "judging", "train", "evaluate", "check", "judge_bench", "abtest"),
+    ("generate", "judging", "train", "evaluate", "check", "judge_bench", "abtest", "tenets"),
     ("loop", "advice", "review"),
     ("report",),
     ("cli", "api", "errors"),

@@ -35,10 +35,8 @@ def test_each_changes_something_and_no_turn_before_the_last(name: str, language:
     assert asked.messages[-1]["role"] == "user"
     assert asked.messages[-3:-1] == before
     assert attack.asked((*before, user(QUESTION))) == asked
-    if name in ("role-play", "prefix", "no-refusal", "other-language", "persuasion", "persona", "many-shot", "prefill"):
-        assert QUESTION in asked.messages[-1]["content"]
-    else:
-        assert QUESTION not in asked.messages[-1]["content"]
+    hidden = name in ("base64", "rot13", "letters", "reversed", "split")
+    assert (QUESTION in asked.messages[-1]["content"]) != hidden
 
 
 @given(st.text(min_size=1).filter(str.strip))
@@ -47,10 +45,21 @@ def test_what_is_encoded_can_be_decoded(text: str) -> None:
     assert base64.b64decode(coded["content"].rsplit("\n", 1)[1]).decode() == text
     (turned,) = sent("rot13", user(text))
     assert codecs.encode(turned["content"].split("\n\n", 1)[1], "rot13") == text
+    (apart,) = sent("letters", user(text))
+    if "/" not in text and not any("가" <= letter <= "힣" for letter in text):
+        words = apart["content"].split("\n\n", 1)[1].split(" / ")
+        assert " ".join(word[::2] for word in words) == text
+    (backwards,) = sent("reversed", user(text))
+    assert backwards["content"].split("\n\n", 1)[1][::-1] == text
     if " and b = " not in text and ". Join" not in text:
         (halves,) = sent("split", user(text))
         parts = halves["content"].removeprefix("Let a = ").partition(". Join")[0].split(" and b = ")
         assert "".join(map(ast.literal_eval, parts)) == text
+
+
+def test_hangul_is_spelled_in_single_letters() -> None:
+    (apart,) = sent("letters", user("값을 how?"), language="ko")
+    assert apart["content"].endswith("\n\nㄱ ㅏ ㅄ ㅇ ㅡ ㄹ / h o w ?")
 
 
 def test_the_operator_speaks_first_and_what_a_system_turn_said_stays() -> None:
@@ -78,4 +87,4 @@ def test_every_language_has_other_words() -> None:
 
 
 def test_the_page_has_the_table() -> None:
-    assert as_markdown() in (ROOT / "docs" / "evaluating.md").read_text(encoding="utf-8"), as_markdown()
+    assert as_markdown() in (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8"), as_markdown()

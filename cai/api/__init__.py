@@ -7,6 +7,7 @@ imports them: what the API and the command line share lies below both, in the ve
 from cai.api.benching import judge_bench
 from cai.api.checking import check
 from cai.api.deploying import plan_abtest, read_abtest
+from cai.api.drafting import draft_tenets
 from cai.api.evaluation import evaluate, register_measure
 from cai.api.generation import generate, judge
 from cai.api.looking import check_constitution, check_model, convert_model, load_constitution, read_examples
@@ -25,10 +26,12 @@ from cai.judge_bench.results import JudgeBench
 from cai.models import register_backend
 from cai.models.function import engine_from
 from cai.report.outcome import Report
+from cai.tenets.run import DraftedTenets
 from cai.train.methods import register as register_method
 
 __all__ = [
     "DataCheck",
+    "DraftedTenets",
     "Evaluation",
     "JudgeBench",
     "LoopResult",
@@ -44,6 +47,7 @@ __all__ = [
     "check_constitution",
     "check_model",
     "convert_model",
+    "draft_tenets",
     "engine_from",
     "evaluate",
     "generate",

@@ -16,6 +16,8 @@ from cai.api.given import (
     lent_prompts,
     optional_directory,
     optional_judge,
+    optional_model,
+    optional_path,
     require_log_probabilities,
     take_judging,
 )
@@ -42,6 +44,9 @@ def evaluate(
     judge: Model | None = None,
     prompts: Prompts | None = None,
     attack: Sequence[str] = (),
+    turns: Count | None = None,
+    attacker: Model | None = None,
+    tenets: str | Path | None = None,
     limit: Count | None = None,
     seed: Seed = 0,
     temperature: NotNegative = 1.0,
@@ -79,7 +84,9 @@ def evaluate(
     the one that the others are compared to. `judge` (None: the baseline, without one the first model) has to give
     log-probabilities, which its gates are made of. `prompts` are as for `generate`, or the name of a shipped set
     (`harmless`, `medical`, `tiny`); `limit` of them are drawn from `seed`. Each is asked again under every `attack`,
-    names of ways to get round a refusal (`base64`, `role-play`, `split+persona`). `out` is a directory (None:
+    names of ways to get round a refusal (`base64`, `role-play`, `split+persona`), and with `turns` each is the goal of
+    a dialogue of so many turns, led by fixed scripts or by the model `attacker`. `tenets` is a file of a constitution's
+    sentences with scenarios (`draft_tenets`), each of which is examined. `out` is a directory (None:
     `evaluations/NAME`). The other options, among them how answers are sampled (`temperature`, `top_p`, `top_k`,
     `min_p`, `repetition_penalty`, `stop`, `max_tokens`, `thinking`, `thinking_budget`) and judged (`judge_principles`,
     `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`, `judge_calibration`), whether the judge is tested
@@ -155,6 +162,8 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
                 constitution=str(options.pop("constitution")),
                 baseline=None if baseline is None else labelled_model(baseline),
                 judge=optional_judge(options.pop("judge")),
+                attacker=optional_model(options.pop("attacker")),
+                tenets=optional_path(options.pop("tenets")),
                 prompts=source,
                 prompts_dir=existing_directory(options.pop("prompts_dir"), "prompts_dir"),
                 out=optional_directory(options.pop("out"), "out"),

@@ -37,7 +37,19 @@ Overlap = Annotated[float, Field(ge=0, le=1)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 GIVEN = frozenset(
-    {"model", "models", "responders", "judge", "baseline", "prompts", "evaluation_prompts", "data", "run", "talk"}
+    {
+        "model",
+        "models",
+        "responders",
+        "judge",
+        "attacker",
+        "baseline",
+        "prompts",
+        "evaluation_prompts",
+        "data",
+        "run",
+        "talk",
+    }
 )
 """The parameters that `given.py` looks at."""
 

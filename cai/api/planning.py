@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from cai.api.benching import JudgeBenchCall, judge_bench
+from cai.api.drafting import DraftTenetsCall, draft_tenets
 from cai.api.evaluation import EvaluateCall, evaluate
 from cai.api.generation import GenerateCall, JudgeCall, generate, judge
 from cai.api.looping import LoopCall, loop
@@ -30,6 +31,7 @@ _CALLS: Mapping[Callable[..., Any], Callable[[dict[str, Any]], Call[Any]]] = {
     train: TrainCall,
     evaluate: EvaluateCall,
     judge_bench: JudgeBenchCall,
+    draft_tenets: DraftTenetsCall,
     loop: LoopCall,
 }
 
@@ -37,8 +39,8 @@ _CALLS: Mapping[Callable[..., Any], Callable[[dict[str, Any]], Call[Any]]] = {
 def plan(verb: Callable[Arguments, Any], *arguments: Arguments.args, **options: Arguments.kwargs) -> Plan:
     """Return what `verb(…)` would do, with every default filled in: `--dry-run` of the command line.
 
-    `verb` is `generate`, `judge`, `judge_bench`, `train`, `evaluate` or `loop`. Files are read, tokenizers perhaps; no
-    model is loaded and nothing is written. Raises UsageError as the function itself does.
+    `verb` is `generate`, `judge`, `judge_bench`, `train`, `evaluate`, `draft_tenets` or `loop`. Files are read,
+    tokenizers perhaps; no model is loaded and nothing is written. Raises UsageError as the function itself does.
     """
     return _call_of(verb, *arguments, **options).plan()
 
@@ -48,9 +50,9 @@ async def run_async(
 ) -> Result:
     """Do what `verb(…)` does without blocking the event loop, and return what it returns.
 
-    `generate`, `judge`, `judge_bench` and `evaluate` work on the running loop, on which an engine or an async function
-    that was given may hold connections of its own; a cancelled task stops at once, with everything kept that was
-    finished. `train` and `loop` work in a thread, which cannot be cancelled.
+    `generate`, `judge`, `judge_bench`, `evaluate` and `draft_tenets` work on the running loop, on which an engine or an
+    async function that was given may hold connections of its own; a cancelled task stops at once, with everything kept
+    that was finished. `train` and `loop` work in a thread, which cannot be cancelled.
     """
     call: Call[Result] = _call_of(verb, *arguments, **options)
     return await call.run_async()

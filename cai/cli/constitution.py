@@ -1,4 +1,4 @@
-"""`cai constitution list | show NAME | check FILE… | schema`."""
+"""`cai constitution list | show NAME | check FILE… | schema`, and beside them `cai constitution tenets`."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from cai.cli.screen import Screen, assembled, shown
+from cai.cli.tenets import tenets
 from cai.cli.terminal import print_json, say
 from cai.constitution import (
     Constitution,
@@ -28,7 +29,10 @@ _COLOURS = {"critical": "red", "major": "yellow", "minor": "cyan"}
 
 @click.group()
 def constitution() -> None:
-    """List, show and check constitutions."""
+    """List, show and check constitutions; split them into tenets."""
+
+
+constitution.add_command(tenets)
 
 
 @constitution.command("list")

@@ -1,5 +1,6 @@
 """`cai evaluate MODEL…`: what a constitution's judge, and where there is one the oracle, say of models."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from cai.cli.options import (
     RETRY_FAILED,
     SEED,
     Count,
+    WrittenPath,
     check_options,
     confirm_fresh,
     engine_options,
@@ -34,7 +36,7 @@ from cai.method.attacks import ATTACKS
 from cai.method.settings import take_writing
 from cai.models import model_forms
 from cai.models.jury import parse_judge
-from cai.models.spec import LabelledModel
+from cai.models.spec import LabelledModel, ModelSpec
 
 
 @click.command(epilog=f"MODEL is {model_forms()}.")
@@ -60,6 +62,19 @@ from cai.models.spec import LabelledModel
     multiple=True,
     metavar="NAME[+NAME]",
     help=f"Ask every prompt under this attack too; may be repeated: {', '.join(ATTACKS)}.",
+)
+@click.option(
+    "--turns",
+    type=Count(),
+    metavar="N",
+    help="Make every prompt the goal of a dialogue of so many turns too, led by fixed scripts or by --attacker.",
+)
+@click.option("--attacker", type=ModelSpec.parse, metavar="MODEL", help="The model that leads these dialogues.")
+@click.option(
+    "--tenets",
+    type=WrittenPath(dir_okay=False, exists=True, path_type=Path),
+    metavar="FILE",
+    help="Examine a constitution sentence by sentence: what `cai constitution tenets` drafts, or people write.",
 )
 @click.option("--limit", type=Count(), help="Use only so many prompts, drawn from the seed.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")

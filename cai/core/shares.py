@@ -36,6 +36,13 @@ class Proportion:
         """The share with its interval; None of nothing."""
         return wilson(self.part, self.of) if self.of else None
 
+    @property
+    def in_counts(self) -> str:
+        """The counts, and the share's interval in per cent: `12 of 40 [18, 45]`."""
+        found = self.interval
+        ends = "" if found is None else f" [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+        return f"{self.part:,.0f} of {self.of:,}{ends}"
+
     def as_json(self) -> dict[str, float | None]:
         """Return the counts, the share and the ends of its interval."""
         found = self.interval

@@ -3,15 +3,17 @@
 Every model draws with the same seed for the same prompt, so that differences between models are paired.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from cai.constitution import Principle
 from cai.core.errors import RowError
 from cai.core.evidence import part_failure
 from cai.core.identity import derive_seed
 from cai.core.records import (
     GATE,
+    RESPONSE,
     SCORE,
     Finding,
     Message,
@@ -30,7 +32,7 @@ from cai.method.gate import ask_gate
 from cai.method.questions import Asking, CriterionQuestions
 from cai.method.refusals import refuses
 from cai.models.asking import NO_TEXT, Asker
-from cai.models.base import Engine
+from cai.models.base import Completion, Engine, Request
 from cai.models.meter import Meter, UsageCounter
 from cai.tiny import oracle
 
@@ -59,28 +61,11 @@ class Answering:
         """
         tally = UsageCounter()
         trace = await self._trace(prompt, tally)
-        ask = partial(Asker(Meter(self.judge, tally, self.tally)).choose, GATE)
         dialogue: tuple[Message, ...] = (*prompt.messages, {"role": "assistant", "content": trace.response})
-        rounds: list[Round] = []
-        failed: list[PartFailure] = []
-        for principle in self.method.constitution.applicable(prompt.tags):
-            gate = None
-            try:
-                gate = await ask_gate(
-                    ask,
-                    self.method.templates,
-                    dialogue,
-                    principle,
-                    thinking=self.method.thinking.judging,
-                    sampling=self.method.sampling,
-                    seed=derive_seed(self.method.seed, prompt.id, "gate", principle.id),
-                )
-            except RowError as error:
-                if error.retryable:
-                    raise
-                failed.append(part_failure(f"gate:{principle.id}", error))
-            rounds.append(make_round(principle, gate))
-        scores = await self._rubric(prompt, dialogue, Meter(self.judge, tally, self.tally), failed)
+        judge = Meter(self.judge, tally, self.tally)
+        applicable = self.method.constitution.applicable(prompt.tags)
+        rounds, failed = await ask_gates(judge, self.method, dialogue, applicable, prompt.id, "gate")
+        scores = await self._rubric(prompt, dialogue, judge, failed)
         traces = (replace(trace, rounds=tuple(rounds)),)
         return Row(prompt, traces, (), tally.usage, self.provenance, tuple(failed), scores)
 
@@ -119,6 +104,51 @@ class Answering:
             raise
 
 
+async def answer_turn(engine: Engine, method: Method, messages: tuple[Message, ...], *steps: str | int) -> Completion:
+    """Return a model's next turn in a conversation; `steps` name it within the seed.
+
+    Raises RowError where there is none, and what else an engine raises.
+    """
+    request = Request(messages, method.sampling, derive_seed(method.seed, *steps), method.thinking.response)
+    try:
+        return await Asker(engine).write(RESPONSE, request)
+    except RowError as error:
+        if error.kind == NO_TEXT:
+            error.kind = ""  # a model that says nothing is a finding, not a broken engine
+        raise
+
+
+async def ask_gates(
+    judge: Engine, method: Method, dialogue: tuple[Message, ...], principles: Iterable[Principle], *steps: str | int
+) -> tuple[list[Round], list[PartFailure]]:
+    """Return a round for each principle with what the judge's gate says of the dialogue's last turn, and what failed.
+
+    A gate that failed for good has no answer in its round. `steps` name the question within the seed. Raises RowError
+    where a gate may be answered later, and what else an engine raises.
+    """
+    ask = partial(Asker(judge).choose, GATE)
+    rounds: list[Round] = []
+    failed: list[PartFailure] = []
+    for principle in principles:
+        gate = None
+        try:
+            gate = await ask_gate(
+                ask,
+                method.templates,
+                dialogue,
+                principle,
+                thinking=method.thinking.judging,
+                sampling=method.sampling,
+                seed=derive_seed(method.seed, *steps, principle.id),
+            )
+        except RowError as error:
+            if error.retryable:
+                raise
+            failed.append(part_failure(f"gate:{principle.id}", error))
+        rounds.append(make_round(principle, gate))
+    return rounds, failed
+
+
 def make_answer(row: Row) -> Answer:
     """Return what is kept of a row, with what the refusal detector and the oracle say of it."""
     (trace,) = row.traces
@@ -131,7 +161,7 @@ def make_answer(row: Row) -> Answer:
         truncated=trace.truncated,
         refuses=refuses(trace.response),
         gates=tuple(Gate(turn.principle_id, turn.gate) for turn in trace.rounds),
-        truth=_truth(row.prompt, trace.response),
+        truth=truth_of(row.prompt, trace.response),
         usage=row.usage,
         failed=row.failed,
         criteria=row.scores[0].findings if row.scores else (),
@@ -139,7 +169,7 @@ def make_answer(row: Row) -> Answer:
     )
 
 
-def _truth(prompt: Prompt, response: str) -> Truth | None:
+def truth_of(prompt: Prompt, response: str) -> Truth | None:
     """Return what the oracle says of a response to a first turn that it understands; None of all others."""
     question = oracle.understand(prompt.messages[0]["content"]) if len(prompt.messages) == 1 else None
     if question is None:

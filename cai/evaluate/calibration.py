@@ -11,14 +11,14 @@ import numpy as np
 
 from cai.constitution import Principle
 from cai.core.reliability import BINS, bin_of
-from cai.evaluate.records import CLEARLY_BROKEN, Answer
+from cai.evaluate.records import CLEARLY_BROKEN, Judged
 from cai.evaluate.results import Calibration, Measurement
 from cai.evaluate.statistics import Numbers, ratios
 from cai.tiny import oracle
 
 _RATIOS = ("Brier score", "sensitivity", "specificity", "base rate")
 
-Answers = Sequence[Sequence[Answer | None]]
+Answers = Sequence[Sequence[Judged | None]]
 """Each model's answers in the order of the prompts."""
 
 

@@ -18,6 +18,7 @@ from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
 from cai.models.base import Engine
 from cai.models.meter import UsageCounter
+from cai.models.spec import ModelSpec
 from cai.rundir.entries import Entry
 
 EntryType = TypeVar("EntryType", bound=Entry)
@@ -28,7 +29,8 @@ Kept_co = TypeVar("Kept_co", bound=Entry, covariant=True)
 class Opened:
     """A model that is open, the judge beside it, and what the model answered to the evaluation's prompts, by their id.
 
-    `tally` counts the tokens of everything that is asked.
+    `others` are the models that the examination needs beside the two, by the names that it gave them. `tally` counts
+    the tokens of everything that is asked.
     """
 
     label: str
@@ -39,6 +41,7 @@ class Opened:
     answers: Mapping[str, Answer]
     provenance: Provenance
     tally: UsageCounter
+    others: Mapping[str, Engine] = field(default_factory=dict)
 
 
 class Examiner(Protocol[Kept_co]):
@@ -68,8 +71,9 @@ Found = Mapping[str, Mapping[str, EntryType]]
 class Examination(Generic[EntryType]):
     """One examination; `name` is its folder's too, `identity` what must stay the same while that is filled.
 
-    `read` takes back what JSON says of an entry; it raises KeyError or TypeError when it is none. `conclude` is given
-    all entries and the seed.
+    `others` are models that are open while it runs, beside the examined one and the judge, by names of its own. `read`
+    takes back what JSON says of an entry; it raises KeyError or TypeError when it is none. `conclude` is given the
+    entries of all items and the seed.
     """
 
     name: str
@@ -80,11 +84,14 @@ class Examination(Generic[EntryType]):
     ask: Callable[[Opened], Examiner[EntryType]]
     read: Callable[[dict[str, Any]], EntryType]
     identity: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, ModelSpec] = field(default_factory=dict)
     conclude: Callable[[Found[EntryType], int], Conclusion] = lambda _found, _seed: Conclusion()
 
     def section(self, models: list[ModelEntries[EntryType]], baseline: str | None, seed: int) -> EvaluationSection:
         """Return what was found of all models."""
-        said = self.conclude({model.label: model.entries for model in models}, seed)
+        asked = {item.id for item in self.items}  # a directory may hold more, of an earlier and larger question
+        own = {model.label: {name: entry for name, entry in model.entries.items() if name in asked} for model in models}
+        said = self.conclude(own, seed)
         return EvaluationSection(
             name=self.name,
             title=self.title,

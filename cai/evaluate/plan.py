@@ -10,8 +10,10 @@ from cai.core.errors import UsageError
 from cai.core.settings import plain
 from cai.data import InputOptions, Prompts, open_prompts
 from cai.data.prompt_sets import prompt_source
+from cai.data.tenets import Tenets, read_tenets
 from cai.evaluate.measures import Measure, measures_of
 from cai.evaluate.settings import EvaluateSettings
+from cai.evaluate.turns.examination import TurnsPlan, plan_turns
 from cai.method.attacks import Attack
 from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
@@ -45,6 +47,8 @@ class EvaluatePlan:
     measures: tuple[Measure, ...]
     out: Path
     attacks: tuple[Attack, ...] = ()
+    turns: TurnsPlan | None = None
+    tenets: Tenets | None = None
 
     def identity(self, judge: str) -> dict[str, str]:
         """Return everything that must stay the same while one directory is filled, in words a person can compare.
@@ -88,10 +92,9 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
     thinking = settings.thinking.of_stages(settings.judging.judge_thinking)
     models, baseline = label_models(settings.models, settings.baseline)
     judge = settings.judge or models[0].spec
-    check_engine_options(
-        (*(model.spec for model in models), judge), settings.engine.engine_option, settings.engine.template_option
-    )
-    check_sampling((model.spec for model in models), sampling)
+    writing = (*(model.spec for model in models), *((settings.attacker,) if settings.attacker is not None else ()))
+    check_engine_options((*writing, judge), settings.engine.engine_option, settings.engine.template_option)
+    check_sampling(writing, sampling)
     # The order is drawn, so that a limit takes harmful and benign prompts alike.
     options = InputOptions(limit=settings.limit, shuffle=True, seed=settings.seed)
     return EvaluatePlan(
@@ -115,6 +118,8 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
         measures=measures_of([principle.id for principle in constitution.principles]),
         out=settings.out if settings.out is not None else Path("evaluations") / constitution.name,
         attacks=_attacks(settings.attack, constitution.language),
+        turns=plan_turns(settings.turns, settings.attacker, constitution, settings.prompts_dir),
+        tenets=_tenets(settings.tenets, constitution),
     )
 
 
@@ -122,6 +127,16 @@ def _attacks(names: tuple[str, ...], language: str) -> tuple[Attack, ...]:
     """Return the attacks in their order, each once; raises UsageError."""
     found = {attack.name: attack for attack in (Attack.parse(name, language) for name in names)}
     return tuple(found.values())
+
+
+def _tenets(path: Path | None, constitution: Constitution) -> Tenets | None:
+    """Return the tenets in a file, where one is given; raises UsageError, also where nothing could be asked."""
+    if path is None:
+        return None
+    found = read_tenets(path, constitution)
+    if not any(tenet.scenarios for tenet in found.tenets):
+        raise UsageError(f"{path} has no tenet with scenarios; write some, or let a model: cai constitution tenets")
+    return found
 
 
 def label_models(

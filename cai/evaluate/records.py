@@ -1,7 +1,8 @@
 """What an evaluation keeps of each prompt: an `Answer` a model, a `Decision` a pair of models."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from cai.core.records import Finding, Message, PartFailure, Usage, Verdict, read_part_failures, read_verdict
 
@@ -27,6 +28,22 @@ class Truth:
     declines: bool
     outside: bool
     good: bool
+
+
+class Judged(Protocol):
+    """A response that the judge has looked at, and where it understands the prompt the oracle too."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it refuses, by its words."""
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """What the judge says of it."""
+
+    @property
+    def truth(self) -> Truth | None:
+        """What the oracle says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +74,15 @@ class Answer:
         None also when another gate says broken: kept there and dropped where nothing is broken, such responses would
         lift the share.
         """
-        known = [gate.probability for gate in self.gates if gate.probability is not None]
-        if not known or len(known) < len(self.gates):
-            return None
-        return any(probability > CLEARLY_BROKEN for probability in known)
+        return any_broken(self.gates)
+
+
+def any_broken(gates: Sequence[Gate]) -> bool | None:
+    """Return whether any of the gates says broken; None when one gave no answer, or there is none."""
+    known = [gate.probability for gate in gates if gate.probability is not None]
+    if not known or len(known) < len(gates):
+        return None
+    return any(probability > CLEARLY_BROKEN for probability in known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +105,28 @@ class Decision:
 
 def read_answer(value: dict[str, Any]) -> Answer:
     """Return an answer from what JSON says; raises KeyError or TypeError when it is none."""
-    truth = value["truth"]
     return Answer(
         **{
             **value,
             "messages": tuple(value["messages"]),
             "tags": tuple(value["tags"]),
-            "gates": tuple(Gate(**gate) for gate in value["gates"]),
-            "truth": None if truth is None else Truth(**{**truth, "broken": tuple(truth["broken"])}),
+            "gates": read_gates(value["gates"]),
+            "truth": read_truth(value["truth"]),
             "usage": Usage(**value["usage"]),
             "failed": read_part_failures(value["failed"]),
             "criteria": tuple(Finding(**item) for item in value["criteria"]),
         }
     )
+
+
+def read_gates(values: Iterable[Mapping[str, Any]]) -> tuple[Gate, ...]:
+    """Return gates from what JSON says; raises KeyError or TypeError when they are none."""
+    return tuple(Gate(**gate) for gate in values)
+
+
+def read_truth(value: Mapping[str, Any] | None) -> Truth | None:
+    """Return a truth from what JSON says; raises KeyError or TypeError when it is none."""
+    return None if value is None else Truth(**{**value, "broken": tuple(value["broken"])})
 
 
 def read_decision(value: dict[str, Any]) -> Decision:

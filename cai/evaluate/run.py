@@ -138,21 +138,30 @@ async def _answer(work: _Work, model: EvaluatedModel) -> tuple[ModelAnswers, dic
         for examination in work.examinations:
             if watch.stop.draining:
                 break
-            examined[examination.name] = await _examine(work, examination, opened)
+            examined[examination.name] = await _examine(work, examination, model, opened)
     return ModelAnswers(model.label, engine.name, file.entries, file.failures), examined
 
 
-async def _examine(work: _Work, examination: Examination[EntryType], opened: Opened) -> ModelEntries[EntryType]:
-    """Carry an open model through one examination."""
-    work.watch.stage = f"working: {opened.label}, {examination.title}"
-    asking = examination.ask(opened)
-    file = EntryFile(
-        work.directory.examined(examination.name, opened.label),
-        asking.entry,
-        examination.read,
-        retry_failed=work.plan.settings.retry_failed,
-    )
-    await _fill(file, asking.row, opened.engine.concurrency, examination.items, work.watch)
+async def _examine(
+    work: _Work, examination: Examination[EntryType], model: EvaluatedModel, opened: Opened
+) -> ModelEntries[EntryType]:
+    """Carry an open model through one examination, with what other models that needs."""
+    watch, plan = work.watch, work.plan
+    async with AsyncExitStack() as stack:
+        others: dict[str, Engine] = {}
+        for name, spec in examination.others.items():
+            watch.stage = f"loading the {name}"
+            already = {model.spec: opened.engine, plan.judge: work.judge}.get(spec)
+            others[name] = already or await open_closing(spec, plan.settings.engine, stack, watch.say)
+        watch.stage = f"working: {opened.label}, {examination.title}"
+        asking = examination.ask(replace(opened, others=others))
+        file = EntryFile(
+            work.directory.examined(examination.name, opened.label),
+            asking.entry,
+            examination.read,
+            retry_failed=plan.settings.retry_failed,
+        )
+        await _fill(file, asking.row, opened.engine.concurrency, examination.items, watch)
     return ModelEntries(opened.label, opened.engine.name, file.entries, file.failures)
 
 

@@ -22,6 +22,9 @@ class EvaluateSettings:
     judge: ModelSpec | None = None
     prompts: DataSource | None = None
     attack: tuple[str, ...] = ()
+    turns: int | None = None
+    attacker: ModelSpec | None = None
+    tenets: Path | None = None
     limit: int | None = None
     seed: int = 0
     sampling: SamplingSettings = SamplingSettings()

@@ -6,9 +6,10 @@ prompts are attacked alike, as a control: a model that refuses whatever looks li
 The wording is `cai.method.attack_words`; whether an answer is harmful is judged beside the prompt as it was.
 
 Sources: role play and prefixes, refusal suppression, encodings: Wei, Haghtalab and Steinhardt, "Jailbroken"
-(arXiv 2307.02483); another language: Yong, Menghini and Bach (2310.02446); payload splitting: Kang et al.
-(2302.05733); persuasion: Zeng et al. (2401.06373); many shots: Anil et al., "Many-shot Jailbreaking" (NeurIPS 2024);
-an answer that is begun: Andriushchenko, Croce and Flammarion (2404.02151).
+(arXiv 2307.02483); pretended worlds: Liu et al. (2305.13860); another language: Yong, Menghini and Bach (2310.02446),
+Deng et al. (2310.06474); payload splitting and programs: Kang et al. (2302.05733); persuasion and pleas: Zeng et al.
+(2401.06373); many shots: Anil et al., "Many-shot Jailbreaking" (NeurIPS 2024); an answer that is begun:
+Andriushchenko, Croce and Flammarion (2404.02151).
 """
 
 import base64
@@ -87,6 +88,30 @@ def _rot13(text: str, words: AttackWords) -> str:
     return words.rot13.format(codecs.encode(text, "rot13"))
 
 
+_INITIALS = "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ"
+_VOWELS = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
+_FINALS = ("", *"ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ")
+_SYLLABLES = range(0xAC00, 0xD7A4)
+"""Every syllable of Hangul, in the order of its initial, then its vowel, then its final letter (Unicode, 3.12)."""
+
+
+def _letters(text: str, words: AttackWords) -> str:
+    """Write every letter apart, a syllable of Hangul as the letters that it is made of."""
+    return words.letters.format(" / ".join(" ".join(map(_spelled, word)) for word in text.split(" ")))
+
+
+def _spelled(letter: str) -> str:
+    if ord(letter) not in _SYLLABLES:
+        return letter
+    rest, final = divmod(ord(letter) - _SYLLABLES.start, len(_FINALS))
+    initial, vowel = divmod(rest, len(_VOWELS))
+    return " ".join(filter(None, (_INITIALS[initial], _VOWELS[vowel], _FINALS[final])))
+
+
+def _reversed(text: str, words: AttackWords) -> str:
+    return words.reversed.format(text[::-1])
+
+
 def _split(text: str, words: AttackWords) -> str:
     """Cut a text in two in the middle of its words, so that neither half says it."""
     parts = text.split(" ")
@@ -118,10 +143,16 @@ ATTACKS: Mapping[str, AttackKind] = {
         AttackKind("prefix", "the answer is to begin with a given sentence", _last(lambda t, w: w.prefix.format(t))),
         AttackKind("no-refusal", "rules that forbid to refuse or warn", _last(lambda t, w: w.no_refusal.format(t))),
         AttackKind("base64", "the prompt in Base64", _last(_base64)),
-        AttackKind("rot13", "the prompt with each letter moved by 13 places", _last(_rot13)),
+        AttackKind("rot13", "the prompt with each Latin letter moved by 13 places", _last(_rot13)),
+        AttackKind("letters", "the prompt with its letters apart, Hangul in single letters", _last(_letters)),
+        AttackKind("reversed", "the prompt written backwards", _last(_reversed)),
         AttackKind("other-language", "the answer in another language", _last(lambda t, w: w.other_language.format(t))),
+        AttackKind("translation", "the prompt is to be translated first", _last(lambda t, w: w.translation.format(t))),
         AttackKind("split", "the prompt in two halves that are to be joined", _last(_split)),
+        AttackKind("program", "a program whose result is the answer", _last(lambda t, w: w.program.format(t))),
+        AttackKind("world", "a world in which nothing is forbidden", _last(lambda t, w: w.world.format(t))),
         AttackKind("persuasion", "a good reason and an authority", _last(lambda t, w: w.persuasion.format(t))),
+        AttackKind("plea", "a plea of somebody in distress", _last(lambda t, w: w.plea.format(t))),
         AttackKind("persona", "a system turn in which the operator lifts all limits", _persona),
         AttackKind("many-shot", f"{SHOTS} answered questions before it", _many_shot),
         AttackKind("prefill", "the answer is begun", lambda asked, words: replace(asked, prefill=words.prefill)),

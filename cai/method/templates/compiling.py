@@ -37,6 +37,9 @@ _VARIABLES = {
     "judge_reason": _COMPARING,
     "judge_decide": (),
     **dict.fromkeys(REFERENCED, (*_COMPARING, "reference")),
+    "attacker": ("goal", "messages", "turn", "turns"),
+    "tenets": ("principle", "count"),
+    "scenarios": ("tenet", "count"),
 }
 """What each template may use."""
 
@@ -48,6 +51,9 @@ _NEEDED = {
     "judge": _COMPARING[2:],
     "judge_reason": _COMPARING[2:],
     **dict.fromkeys(REFERENCED, (*_COMPARING[2:], "reference")),
+    "attacker": ("goal", "messages"),
+    "tenets": ("principle", "count"),
+    "scenarios": ("tenet", "count"),
 }
 """What a template must use, or the model would not know what it is asked about."""
 
@@ -148,8 +154,9 @@ def _try_out(path: Path, kind: str, template: jinja2.Template, words: Words) -> 
         {"role": "assistant", "content": "a"},
         {"role": "user", "content": "u"},
     ]
-    shown = {"messages": conversation, "first": _FIRST, "second": _SECOND, "marker": _MARKER}
+    shown: dict[str, Any] = {"messages": conversation, "first": _FIRST, "second": _SECOND, "marker": _MARKER}
     shown |= {"response": _FIRST, "critique": _SECOND, "criterion": _Probe().text, "reference": "the right answer"}
+    shown |= {"goal": "goal", "turn": 2, "turns": 3, "tenet": _Probe().text, "count": 2}
     for principle in (_Probe(), _Probe(critique="critique", revision="revision", preference="preference")):
         everything = {**shown, "principle": principle}
         try:

@@ -50,10 +50,11 @@ def find_folder(root: Path, language: str) -> Path:
 
 def read_texts(folder: Path) -> dict[str, str]:
     """Return the text of every template by its kind."""
-    return {kind: _read(folder / f"{kind}.j2") for kind in KINDS}
+    return {kind: read_text(folder / f"{kind}.j2") for kind in KINDS}
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of one template."""
     try:
         with TextIOWrapper(open_file(path), "utf-8") as file:
             return file.read()
