@@ -23,6 +23,12 @@ class Text:
         self._vocabulary: Set[str] | None = None
         self._distinct_runs: Set[tuple[str, ...]] | None = None
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Text) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
     @property
     def words(self) -> list[str]:
         """The words in their order."""

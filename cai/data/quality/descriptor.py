@@ -27,11 +27,12 @@ Clean: TypeAlias = Callable[[str, Spans], str | None]
 class QualityFilter:
     """One filter; `default` and `strict` are its actions under the settings of these names.
 
-    `find` is asked only of texts that have one of the `words` (in lower case), one of the `marks` in their characters
-    as they are, or what `hint` finds; of all texts where a filter has none of these. `reason` goes on from "left out
-    because". With a `mask` what is found is private: cleaning puts the mask in its place, and no file repeats what
-    stood there. A filter of a set is asked elsewhere, and its `find` finds nothing. `require` raises UsageError where
-    what a filter needs is not installed.
+    An answer's filter looks at the answer, the last turn before it, its critique, the tags and the shown texts
+    alone: what it found is remembered by these (`ReadItem.around`). `find` is asked only of texts that have one of
+    the `words` (in lower case), one of the `marks` in their characters as they are, or what `hint` finds; of all
+    texts where a filter has none of these. `reason` goes on from "left out because". With a `mask` what is found is
+    private: cleaning puts the mask in its place, and no file repeats what stood there. A filter of a set is asked
+    elsewhere, and its `find` finds nothing. `require` raises UsageError where what a filter needs is not installed.
     """
 
     name: str

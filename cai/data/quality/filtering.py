@@ -2,8 +2,9 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from cai.core.records import Message
 from cai.core.words import Text
@@ -14,8 +15,8 @@ from cai.data.quality.items import CHOSEN, COMPLETION, PROMPT, REJECTED, Item, R
 from cai.data.quality.ledger import LedgerEntry, Outcome, Record, excerpt, masked_excerpt
 from cai.data.quality.settings import Quality
 
-_TURNS = 64
-"""Turns whose findings are kept at once."""
+_REMEMBERED = 64
+"""Texts whose findings are kept at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,14 @@ class _Finding:
 
 
 class _Lookup:
-    """Finds the filters that may find something in a text."""
+    """Filters by name, and what they find in a text.
 
-    def __init__(self, filters: Iterable[QualityFilter]) -> None:
-        filters = list(filters)
+    That is remembered for a while: a prompt and its answers come again in each dataset of a run, and are read once.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        filters = [FILTERS[name] for name in names]
+        self._found: dict[Hashable, list[tuple[QualityFilter, Spans]]] = {}
         self._order = {one.name: number for number, one in enumerate(filters)}
         self._always = [one for one in filters if not (one.words or one.marks or one.hint)]
         self._by_hint: defaultdict[re.Pattern[str], list[QualityFilter]] = defaultdict(list)
@@ -45,7 +50,18 @@ class _Lookup:
         self._marks = _Marks((mark, one) for mark, one in marks if mark.isascii())
         self._other_marks = _Marks((mark, one) for mark, one in marks if not mark.isascii())
 
-    def of(self, text: Text) -> list[QualityFilter]:
+    def find(self, read: ReadItem, name: str, about: Hashable = None) -> list[tuple[QualityFilter, Spans]]:
+        """Return what is found in a field; `about` is all besides its text that this may depend on."""
+        text = read.text(name)
+        key = (text.text, about)
+        if key not in self._found:
+            if len(self._found) >= _REMEMBERED:
+                self._found.clear()
+            looked = ((one, one.find(read, name)) for one in self._of(text))
+            self._found[key] = [(one, spans) for one, spans in looked if spans]
+        return self._found[key]
+
+    def _of(self, text: Text) -> list[QualityFilter]:
         """Return the filters that have to look, in their order."""
         found = [one for word in self._words & text.vocabulary for one in self._by_word[word]]
         found += self._marks.of(text.text)
@@ -79,6 +95,9 @@ class _Marks:
         return found
 
 
+_lookup = lru_cache(maxsize=16)(_Lookup)
+
+
 class QualityPass:
     """Filters as settings have them, applied to the items of a dataset one after the other."""
 
@@ -87,13 +106,12 @@ class QualityPass:
         self._quality = quality
         self._dataset = dataset
         self._record = record
-        self._answers = _Lookup(one for one in active if one.scope in ("answer", "text"))
-        self._turns = _Lookup(one for one in active if one.scope == "text")
+        self._answers = _lookup(tuple(one.name for one in active if one.scope in ("answer", "text")))
+        self._turns = _lookup(tuple(one.name for one in active if one.scope == "text"))
         self._looks_at_turns = any(one.scope == "text" for one in active)
         self._pairs = [one for one in active if one.scope == "pair"]
         self._closers = Closers() if quality.actions["closers"] != "off" else None
         self._order = {one.name: number for number, one in enumerate(active)}
-        self._read_turns: dict[str, list[tuple[QualityFilter, Spans]]] = {}
         self.is_off = not active
 
     def keep(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -148,15 +166,14 @@ class QualityPass:
     def _find(self, read: ReadItem) -> list[_Finding]:
         found = [
             _Finding(one, self._action(one, name), name, spans)
-            for name, text in read.answers.items()
-            for one in self._answers.of(text)
-            if (spans := one.find(read, name))
+            for name in read.answers
+            for one, spans in self._answers.find(read, name, read.around(name))
         ]
         if self._looks_at_turns:
             found += [
                 _Finding(one, self._action(one, name), name, spans)
                 for name in read.turns
-                for one, spans in self._in_turn(read, name)
+                for one, spans in self._turns.find(read, name)
             ]
         if REJECTED in read.answers:
             found += [
@@ -165,16 +182,6 @@ class QualityPass:
                 if (spans := one.find(read, CHOSEN))
             ]
         return found
-
-    def _in_turn(self, read: ReadItem, name: str) -> list[tuple[QualityFilter, Spans]]:
-        """Return what is found in a turn of the prompt; answers to one prompt come together, and it is read for one."""
-        text = read.turns[name]
-        if text.text not in self._read_turns:
-            if len(self._read_turns) >= _TURNS:
-                self._read_turns.clear()
-            looked = ((one, one.find(read, name)) for one in self._turns.of(text))
-            self._read_turns[text.text] = [(one, spans) for one, spans in looked if spans]
-        return self._read_turns[text.text]
 
     def _action(self, one: QualityFilter, name: str) -> Action:
         action = self._quality.actions[one.name]

@@ -1,6 +1,6 @@
 """What filters look at: one example or pair, with its texts read once however many filters look."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -57,6 +57,11 @@ class ReadItem:
     def critique(self, name: str) -> Text:
         """Return the critique that came before an answer, empty where none is known."""
         return _read(self.item.critiques.get(name, ""))
+
+    def around(self, name: str) -> Hashable:
+        """Return what a filter of answers may look at besides the answer itself."""
+        item = self.item
+        return self.question.text, item.critiques.get(name), tuple(item.tags), item.shown
 
     def text(self, name: str) -> Text:
         """Return the text of a field."""
