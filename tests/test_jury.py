@@ -3,10 +3,12 @@
 import asyncio
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cai.cli.training import own_options
 from cai.core.addresses import DataSource
 from cai.core.errors import ModelError
 from cai.core.records import Verdict
@@ -14,17 +16,24 @@ from cai.core.shares import Proportion
 from cai.generate.plan import plan_generate
 from cai.generate.run import estimate_generate, generate
 from cai.generate.settings import GenerateSettings
+from cai.loop.settings import LoopSettings
+from cai.loop.stages import stages_of
 from cai.method.judge import judge
 from cai.method.jury import disagree, jury_verdict, votes_of
 from cai.method.label_calibration import JudgeCalibration, log_odds
 from cai.method.settings import CheckSettings
+from cai.method.templates import Templates
 from cai.models.base import Request
 from cai.models.given import GivenModel
 from cai.models.jury import JuryEngine, JurySpec, members_of, parse_judge, parse_labelled_judge
 from cai.models.meter import Meter, UsageCounter
+from cai.models.scripted import ScriptedEngine
 from cai.pipeline.watch import Watch
 from cai.rundir import Run
-from tests.building import PRINCIPLES, make_comparison, make_judge_configuration, user
+from cai.train.methods.online import OnlineSettings
+from cai.train.rewards.adherence import AdherenceReward, EngineThread
+from cai.train.settings import TrainSettings
+from tests.building import PRINCIPLES, assistant, make_comparison, make_constitution, make_judge_configuration, user
 from tests.test_judge_bench import always_first, benched, judging, longer, pairs, write
 
 
@@ -144,3 +153,31 @@ def test_a_bench_measures_a_jury_and_fits_its_weights(tmp_path: Path) -> None:
     assert found.calibrated is not None
     assert found.calibrated.judges == ("x", "y")
     assert found.calibrated.weights[0] > 3 * found.calibrated.weights[1]
+
+
+def test_a_jury_judges_every_stage_of_a_loop() -> None:
+    settings = LoopSettings("medical", limit=4, judge=parse_judge("tiny,scripted"), method="grpo")
+    stages = [stage.settings for stage in stages_of(settings, Path("l"))]
+    asked = [one.judge for one in stages if not isinstance(one, TrainSettings)]
+    rewarding = [one.own.judge for one in stages if isinstance(one, TrainSettings) and one.method == "grpo"]
+    assert asked + rewarding == [settings.judge] * 3
+
+
+def test_a_jury_is_typed_for_training_and_rewards_with_its_mean_answer() -> None:
+    taken: dict[str, object] = {}
+    command = click.command()(own_options(OnlineSettings)(lambda **options: taken.update(options)))
+    command.main(["--judge", "tiny,scripted"], standalone_mode=False)
+    assert [str(one) for one in members_of(taken["judge"])] == ["tiny", "scripted"]  # type: ignore[arg-type]
+
+    def saying(name: str, breaks: float) -> ScriptedEngine:
+        engine = ScriptedEngine(lambda _: "", lambda *_: [breaks, 1 - breaks])
+        engine.name = name
+        return engine
+
+    async def opening() -> JuryEngine:
+        return JuryEngine([saying("x", 0.2), saying("y", 0.6)])
+
+    reward = AdherenceReward(make_constitution(), Templates.load("en"), EngineThread(opening), {1})
+    with reward:
+        found = reward([[user("May I?")]], [[assistant("Yes.")]], [[7, 1]], lambda *_: None)
+    assert found == pytest.approx([0.6])

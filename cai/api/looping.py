@@ -16,7 +16,7 @@ from cai.api.given import (
     existing_directory,
     lent_prompts,
     optional_directory,
-    optional_model,
+    optional_judge,
     optional_path,
     require_log_probabilities,
 )
@@ -131,9 +131,10 @@ def loop(
 
     The same call again goes on where it was stopped; changed settings run the stages that they touch again.
 
-    `model` is trained: `tiny`, a directory or a hub id. `judge` (None: the untrained model) judges and rewards; it has
-    to give log-probabilities. `method` is the second stage's, `iterations` the rounds of AI feedback. `prompts` and
-    `limit` are what is trained on, `evaluation_prompts` and `evaluation_limit` what is measured with. A prompt gets
+    `model` is trained: `tiny`, a directory or a hub id. `judge` (None: the untrained model; with commas several, a
+    jury) judges and rewards; it has to give log-probabilities. `method` is the second stage's, `iterations` the rounds
+    of AI feedback. `prompts` and `limit` are what is trained on, `evaluation_prompts` and `evaluation_limit` what is
+    measured with. A prompt gets
     `samples` revised responses, and `pair_samples` responses to make pairs of, judged under `judge_principles`
     principles. What is exported and trained on goes through the filters of `quality` (`default`, `strict`, `none` or a
     YAML file). How texts are drawn where the loop generates and measures (`temperature`, `top_p`, `top_k`, `min_p`,
@@ -197,7 +198,7 @@ class LoopCall(Call[LoopResult]):
     @contextmanager
     def _settings(self) -> Iterator[LoopSettings]:
         options = dict(self._options)
-        model, judge = checkpoint_spec(options.pop("model")), optional_model(options.pop("judge"))
+        model, judge = checkpoint_spec(options.pop("model")), optional_judge(options.pop("judge"))
         if judge is not None:
             require_log_probabilities(judge, "the measurement", "judge to another model")
         options |= {name: tuple(options[name]) for name in ("engine_option", "stop")}

@@ -18,7 +18,7 @@ from cai.api.given import (
     data_sources,
     existing_directory,
     local_directory,
-    optional_model,
+    optional_judge,
     require_log_probabilities,
 )
 from cai.api.options import Count, CountOfTwo, NotNegative, Positive, Seed, Share, check_own, checked
@@ -110,10 +110,10 @@ def train(
     model without one; of sft, dpo, kto and orpo: `reasoning` learns what was thought before answers, too.
 
     Of dpo, kto and orpo: `beta`, the reference's hold; of dpo and reward: `labels`; of dpo: `sft_term`. Of grpo and
-    rloo: `constitution` and `judge`, or `reward_model`, say who rewards, and `reward` whether for principles kept or
-    for criteria met; `group` responses a prompt, of `max_tokens` tokens at most, are drawn at `temperature`, and
-    `kl_penalty` is the reference's hold. Of sft: `packing`. `own` are the options, by name, of a method of your own
-    (`cai.register_method`).
+    rloo: `constitution` and `judge` (with commas a jury, whose mean answer counts), or `reward_model`, say who rewards,
+    and `reward` whether for principles kept or for criteria met; `group` responses a prompt, of `max_tokens` tokens at
+    most, are drawn at `temperature`, and `kl_penalty` is the reference's hold. Of sft: `packing`. `own` are the
+    options, by name, of a method of your own (`cai.register_method`).
 
     How long and how fast: `epochs` or `max_steps`, `learning_rate` at its peak, `batch_size` in examples a step over
     all devices, `max_length` in tokens, `evaluations` of the test split and `patience` in evaluations without a better
@@ -161,7 +161,7 @@ class TrainCall(Call[Training]):
         for name in _require_own(options):
             del options[name]
         check_own(options["method"], find_method(options["method"]).own, options)
-        judge = optional_model(options.get("judge"))
+        judge = optional_judge(options.get("judge"))
         if judge is not None:
             require_log_probabilities(judge, "the reward", "judge to another model")
         options |= {

@@ -35,6 +35,7 @@ from cai.cli.terminal import print_json, remark
 from cai.core.addresses import DataSource
 from cai.loop.settings import LoopSettings
 from cai.method.settings import take_writing
+from cai.models.jury import parse_judge
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
@@ -87,7 +88,10 @@ def _stage_options(command: Command) -> Command:
     help="The model to train: tiny, a directory or a hub id.",
 )
 @click.option(
-    "--judge", type=ModelSpec.parse, metavar="MODEL", help="It judges and rewards (default: the untrained model)."
+    "--judge",
+    type=parse_judge,
+    metavar="MODEL[,MODEL…]",
+    help="It judges and rewards; several are a jury (default: the untrained model).",
 )
 @click.option("--method", type=click.Choice(list(loop_methods())), default="dpo", show_default=True)
 @click.option("--iterations", type=Count(), default=1, show_default=True, help="Rounds of AI feedback.")

@@ -11,6 +11,7 @@ import click
 from cai.cli.config import config_option
 from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, QUIET, SEED, Count, FiniteRange, Group, option_group
 from cai.core.addresses import DataSource
+from cai.models.jury import parse_judge
 from cai.models.spec import ModelSpec
 from cai.train.methods import gather_settings
 from cai.train.settings import TrainSettings
@@ -127,7 +128,7 @@ def _own_option(each: "Field[Any]", hint: Any) -> Group:
     name = f"--{each.name.replace('_', '-')}"
     if plain is bool:
         return click.option(name, is_flag=True, default=each.default, help=told["help"])
-    kind: Any = {str: None, Path: EXISTING_FOLDER, ModelSpec: ModelSpec.parse}.get(plain)
+    kind: Any = {str: None, Path: EXISTING_FOLDER, ModelSpec: parse_judge}.get(plain)
     if plain is float:
         low = told["least"] if told["above"] is None else told["above"]
         kind = FiniteRange(low, min_open=told["above"] is not None)

@@ -50,6 +50,11 @@ class Prompt:
     rubric: tuple[Criterion, ...] = ()
     references: tuple[str, ...] = ()
 
+    @property
+    def reference(self) -> str | None:
+        """The right answer that a judge is shown: the first of them; None where there is none."""
+        return self.references[0] if self.references else None
+
 
 @dataclass(frozen=True, slots=True)
 class Round:

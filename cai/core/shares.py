@@ -58,6 +58,11 @@ def wilson(right: float, count: int) -> Interval95:
     return Interval95(share, max(0.0, min(share, middle - width)), min(1.0, max(share, middle + width)))
 
 
+def p_text(p: float) -> str:
+    """Return a p-value as people are told it: none is nothing."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def sign_test(more: int, less: int) -> float:
     """Return the two-sided p-value that so many differences each way are a fair coin's; 1 without any.
 

@@ -32,7 +32,7 @@ class Comparing:
         tally = UsageCounter()
         engine = Meter(self.judge, tally, self.tally)
         a, b = (answers[prompt.id].response for answers in self.answers)
-        comparison = Comparison(prompt.messages, a, b, *self.labels)
+        comparison = Comparison(prompt.messages, a, b, *self.labels, prompt.reference)
         verdicts: list[Verdict] = []
         failed: list[PartFailure] = []
         principles = draw_principles(self.judge_configuration, prompt.id, prompt.tags, self.labels)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from cai.core.markdown import Markdown, escaped, table
-from cai.core.shares import Proportion
+from cai.core.shares import Proportion, p_text
 from cai.judge_bench.results import JudgeBench, JudgeMeasures, PairedJudges
 
 Line = tuple[str, list[str]]
@@ -35,8 +35,7 @@ def parts_of(bench: JudgeBench) -> list[tuple[str, list[Line]]]:
 
 def pair_line(pair: PairedJudges) -> tuple[str, str, str, str, str]:
     """Return two judges beside each other, under `PAIR_HEADS`."""
-    p = "<0.001" if pair.p < 0.001 else f"{pair.p:.3f}"
-    return f"{pair.a} / {pair.b}", f"{pair.items:,}", f"{pair.only_a:,}", f"{pair.only_b:,}", p
+    return f"{pair.a} / {pair.b}", f"{pair.items:,}", f"{pair.only_a:,}", f"{pair.only_b:,}", p_text(pair.p)
 
 
 def summary_line(bench: JudgeBench) -> str:

@@ -26,6 +26,7 @@ from cai.core.paths import expand
 from cai.core.records import Message
 from cai.data.columns import ABOUT, REFERENCE
 from cai.data.examples.opening import can_give, open_examples
+from cai.data.examples.shaping import ExampleKind
 from cai.data.examples.tables import Example, open_table
 from cai.data.rows import BadRowError, BrokenRow, RawSource, broken, text_of
 from cai.judge_bench.items import LabelledItem, LabelledItems
@@ -98,8 +99,8 @@ def _open(data: DataSource, split: str | None, shape: str | None) -> tuple[Read,
     if shape is None and all(set(OPTIONS) <= set(source.columns) for source in table.sources):
         told = f"{table.name} is read as questions with options: {', '.join(OPTIONS)}"
         return (item for source in table.sources for item in _questions(source)), (told,)
-    kind = "ranked" if can_give(table, "ranked") else "pairs"
-    examples = open_examples(data, kind, split=split, shape=shape)  # type: ignore[arg-type]  # one of the two kinds
+    kind: ExampleKind = "ranked" if can_give(table, "ranked") else "pairs"
+    examples = open_examples(data, kind, split=split, shape=shape, purpose="a bench of judges")
     make = _ranked if kind == "ranked" else _pair
     read = (one if isinstance(one, BrokenRow) else make(one) for one in examples.examples(_BESIDE))
     beside = [name for name in _BESIDE if any(name in source.columns for source in table.sources)]

@@ -16,7 +16,8 @@ from cai.core.errors import InputError
 from cai.core.identity import draw, fingerprint, key
 from cai.core.keyset import KeySet
 from cai.core.records import INPUT, Failure, Prompt, Provenance, Row, Trace, Usage
-from cai.data.drafts import BROKEN, read_identifier, read_tags
+from cai.data.columns import REFERENCE
+from cai.data.drafts import BROKEN, read_identifier, read_references, read_tags
 from cai.data.examples.conversations import Turns, spoken
 from cai.data.examples.opening import open_examples
 from cai.data.examples.tables import Example, TableExamples
@@ -27,7 +28,7 @@ from cai.data.rows import BadRowError, BrokenRow, broken
 NOBODY = "none"
 """In the provenance of answers that were not made with cai: their constitution and templates."""
 
-_NAMED = ("id", "tags")
+_BESIDE = ("id", "tags", REFERENCE)
 
 
 class _Answer(NamedTuple):
@@ -65,7 +66,7 @@ class DataRows:
         """Yield each row, or why it is none."""
         self.duplicates = 0
         contents, ids, more = KeySet(), KeySet(), Counter[str]()
-        for ordinal, item in enumerate(self._examples.examples(_NAMED)):
+        for ordinal, item in enumerate(self._examples.examples(_BESIDE)):
             read = item if isinstance(item, BrokenRow) else _read(item)
             if isinstance(read, BrokenRow):
                 yield Failure(BROKEN + read.place, ordinal, INPUT, read.cause, read.raw, retryable=False)
@@ -102,22 +103,23 @@ def open_data(source: DataSource, split: str | None, shape: str | None) -> DataR
     try:
         opened = open_examples(source, "ranked", split=split, shape=shape)
     except InputError:  # it says what is wrong for pairs too
-        opened = open_examples(source, "pairs", split=split, shape=shape)
+        opened = open_examples(source, "pairs", split=split, shape=shape, purpose="judging")
     return DataRows(cast("TableExamples", opened))
 
 
 def _read(example: Example) -> tuple[Prompt, tuple[_Answer, ...]] | BrokenRow:
-    """Return the prompt, named if it has a name of its own, and its answers; or why its name or tags are none."""
+    """Return the prompt, named if it has a name of its own, and its answers; or why what is beside it is none."""
     values = example.values
     try:
         own, tags = read_identifier(example.about.get("id")), read_tags(example.about.get("tags"))
+        references = read_references(example.about.get(REFERENCE))
     except BadRowError as error:
         return broken(example.place, str(error), values["prompt"][-1]["content"])
     if "answers" in values:
         answers = [_answer(answer["completion"], answer["model"]) for answer in values["answers"]]
     else:
         answers = [_answer(values[name], None) for name in ("chosen", "rejected")]
-    return Prompt(own or "", 0, tuple(spoken(values["prompt"])), tags), tuple(answers)
+    return Prompt(own or "", 0, tuple(spoken(values["prompt"])), tags, (), references), tuple(answers)
 
 
 def _answer(turns: Turns, model: str | None) -> _Answer:

@@ -28,21 +28,21 @@ def comparisons(prompt: Prompt, traces: tuple[Trace, ...], *, every: bool = Fals
     """
     for one, other in combinations(traces, 2):
         sources = f"response:{one.sample}", f"response:{other.sample}"
-        yield Comparison(prompt.messages, one.response, other.response, *sources)
+        yield Comparison(prompt.messages, one.response, other.response, *sources, prompt.reference)
     revised = [trace for trace in traces if is_revised(trace)]
     for trace in revised:
         sources = f"final:{trace.sample}", f"response:{trace.sample}"
-        yield Comparison(prompt.messages, trace.final, trace.response, *sources)
+        yield Comparison(prompt.messages, trace.final, trace.response, *sources, prompt.reference)
     if not every:
         return
     for trace in revised:
         for other in traces:
             if other is not trace:
                 sources = f"final:{trace.sample}", f"response:{other.sample}"
-                yield Comparison(prompt.messages, trace.final, other.response, *sources)
+                yield Comparison(prompt.messages, trace.final, other.response, *sources, prompt.reference)
     for one, other in combinations(revised, 2):
         sources = f"final:{one.sample}", f"final:{other.sample}"
-        yield Comparison(prompt.messages, one.final, other.final, *sources)
+        yield Comparison(prompt.messages, one.final, other.final, *sources, prompt.reference)
 
 
 class Turns:

@@ -37,7 +37,7 @@ ROWS_PER_LINE = 4096
 
 def prompt_name(prompt: Prompt) -> str:
     """Return the 16 hexadecimal digits that name all that was asked; where in the input it stood does not matter."""
-    return fingerprint([prompt.id, prompt.messages, prompt.tags, prompt.rubric])
+    return fingerprint([prompt.id, prompt.messages, prompt.tags, prompt.rubric, prompt.references])
 
 
 def prompt_key(prompt: Prompt) -> int:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cai.annotation.agreement.coefficients import IntervalEstimate
-from cai.core.shares import Interval95
+from cai.core.shares import Interval95, p_text
 
 HEADER = ("kind", "by", "between", "items", "agree", "kappa", "nominal alpha", "ordinal alpha")
 LEANING_HEADER = ("who", "prefers", "share", "of", "p")
@@ -59,7 +59,7 @@ class Leaning:
     def cells(self) -> tuple[str, ...]:
         """Return the row as the table shows it."""
         share = _share(self.share.value, self.share.low, self.share.high)
-        return self.who, self.prefers, share, f"{self.count:,}", f"{self.p:.3f}"
+        return self.who, self.prefers, share, f"{self.count:,}", p_text(self.p)
 
 
 @dataclass(frozen=True, slots=True)

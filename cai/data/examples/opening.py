@@ -29,18 +29,19 @@ def open_examples(
     split: str | None = None,
     shape: str | None = None,
     choices: RunChoices | None = None,
+    purpose: str | None = None,
 ) -> TableExamples | RunExamples:
     """Open what `source` names; without a kind it is read as the one that says most of what its columns hold.
 
     `shape` names the layout where it cannot be told (`cai.data.shapes`). A run gives pairs, if it is not asked for
-    others. Raises InputError or RunError, in one sentence, when it cannot be
-    read, or does not hold what the kind needs.
+    others. Raises InputError or RunError, in one sentence, when it cannot be read, or does not hold what the kind
+    needs; `purpose` is what it is needed for (None: training).
     """
     if is_run(source):
         return RunExamples(source, kind or "pairs", choices or RunChoices())
     table = open_table(source, split, kind, shape)
     check_shape(shape, table.sources)
-    return open_parts([source], kind or _kind_of(table), {source: table}, choices or RunChoices())[0]
+    return open_parts([source], kind or _kind_of(table), {source: table}, choices or RunChoices(), purpose)[0]
 
 
 def open_parts(
@@ -48,13 +49,14 @@ def open_parts(
     kind: ExampleKind,
     tables: dict[DataSource, ExampleTable],
     choices: RunChoices,
+    purpose: str | None = None,
 ) -> list[TableExamples | RunExamples]:
     """Return the examples of each source, in one layout; those that are not among the tables are runs.
 
     Raises InputError when one of them does not hold what the kind needs, or they cannot have one layout.
     """
     shapes = {
-        source: [choose_shape(kind, opened.columns, opened.name) for opened in table.sources]
+        source: [choose_shape(kind, opened.columns, opened.name, purpose) for opened in table.sources]
         for source, table in tables.items()
     }
     layouts = [(source, shape.layout) for source in sources for shape in shapes.get(source, ())]

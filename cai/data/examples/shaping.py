@@ -95,12 +95,15 @@ class RowShape:
     distinct: bool = False
 
 
-def choose_shape(kind: ExampleKind, columns: Collection[str], name: str) -> RowShape:
-    """Return how rows with these columns become examples of the kind; raises InputError when they cannot."""
+def choose_shape(kind: ExampleKind, columns: Collection[str], name: str, purpose: str | None = None) -> RowShape:
+    """Return how rows with these columns become examples of the kind; raises InputError when they cannot.
+
+    `purpose` is what they are for, in an error's words (None: training).
+    """
     shape = _SHAPES[kind](_Found(columns, name))
     if shape is None:
         held = f"the columns {listed(columns)}" if columns else "no columns"
-        raise InputError(f"{name} has {held}; {_PURPOSES[kind]} needs {NEEDS[kind]}.")
+        raise InputError(f"{name} has {held}; {purpose or _PURPOSES[kind]} needs {NEEDS[kind]}.")
     return shape
 
 

@@ -33,7 +33,9 @@ class OnlineSettings:
     """GRPO's and RLOO's own: who rewards (a constitution's judge, or a reward model), and how responses are drawn."""
 
     constitution: str | None = option(None, "Whose judge rewards; a YAML file or a shipped one's name.")
-    judge: ModelSpec | None = option(None, "The model that judges (default: the model as it was before training).")
+    judge: ModelSpec | None = option(
+        None, "The model that judges, or several with commas (default: the model as it was before training)."
+    )
     reward_model: Path | None = option(None, "From `cai train reward`.")
     reward: Literal["adherence", "rubric"] = option(
         "adherence",
