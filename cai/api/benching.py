@@ -63,7 +63,8 @@ def judge_bench(
 
     `data` is a file or a dataset of pairs as after `cai judge bench`, `judge` a model, a list of them (a text may be
     `NAME=MODEL`), or a mapping from names to models. Every judge is asked in each `variant`: `plain`, `averaged` under
-    all principles that apply, `reasoning` with reasons first. `split` and `shape` say which part and which layout of
+    all principles that apply, `reasoning` with reasons first, `gates` and `rubric` about each answer by itself, which
+    gets a score. `split` and `shape` say which part and which layout of
     the data is meant, `limit` of its pairs are drawn from `seed`. With `calibrate` how sure each judge may be is
     fitted on one half, tested on the other, and written to `calibration.json`. `out` is a directory (None:
     `judge-benches/NAME`). The other options, `constitution`, `judge_principles`, `judge_orders`, `judge_by`,

@@ -51,7 +51,8 @@ from cai.models.jury import parse_labelled_judge
     multiple=True,
     default=("plain",),
     show_default=True,
-    help="Ask every judge so; may be repeated. averaged: under all principles that apply; reasoning: reasons first.",
+    help="Ask every judge so; may be repeated. averaged: under all principles that apply; reasoning: reasons first; "
+    "gates, rubric: about each answer by itself, which gets a score.",
 )
 @click.option("--split", help="The split of a saved or hub dataset with several.")
 @click.option("--shape", help="The layout of a public data set, where it cannot be told from its columns.")
@@ -74,9 +75,9 @@ from cai.models.jury import parse_labelled_judge
 def bench(quiet: bool, as_json: bool, **options: Any) -> None:
     """Measure judges on DATA, of which it is known which answer is better.
 
-    DATA is pairs, a best of several, or questions with options: RewardBench 2, JudgeBench, HelpSteer3, HH, the
-    evaluation files of Constitutional AI, files of your own. The same command again goes on where it was stopped, also
-    with more judges, or a larger --limit.
+    DATA is pairs, a best of several, answers with scores, or questions with options: RewardBench 2, JudgeBench,
+    HelpSteer3, HH, the evaluation files of Constitutional AI, files of your own. The same command again goes on where
+    it was stopped, also with more judges, or a larger --limit.
     """
     settings = BenchSettings(engine=take_engine_settings(options), judging=take_judge_settings(options), **options)
     plan = plan_bench(settings)

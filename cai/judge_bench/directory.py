@@ -22,7 +22,7 @@ from cai.rundir.layout import CARD, names_of
 from cai.rundir.manifest import now
 from cai.rundir.owned import Owned
 
-FORMAT = 1
+FORMAT = 2
 DOCUMENT = "bench.json"
 ITEMS, VERDICTS = "items.jsonl", "verdicts"
 CALIBRATION = "calibration.json"

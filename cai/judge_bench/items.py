@@ -2,14 +2,15 @@
 
 The right answers come first. A pair may have a soft label: the probability that the first is better, 1 where people
 were of one mind, 0.5 for a tie, which stays one. Of several answers each right one is compared with each other one
-(RewardBench 2, arXiv 2506.01937, has a best of four); options are letters, and chosen among all at once.
+(RewardBench 2, arXiv 2506.01937, has a best of four); options are letters, and chosen among all at once. Where people
+said how good each answer is, that is known too, and there may be one answer alone.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cai.core.records import Comparison, Message, Prompt
+from cai.core.records import Comparison, Criterion, Message, Prompt, read_criterion
 from cai.core.words import Text
 
 
@@ -20,8 +21,9 @@ class LabelledItem:
     `id` is the item's place in the data (`pairs.jsonl:12`), `ordinal` its place among the items that are drawn. Of two
     answers `target` is the probability, by the label, that the first is better; 1 of more. With `options` the answers
     are letters that the prompt names. `subset` is the part of the data that it is of, `models` who wrote the answers,
-    `principle` which one the label is about, `reference` an answer that is known to be right, as far as the data says
-    so.
+    `principle` which one the label is about, `reference` an answer that is known to be right, `rubric` the criteria
+    for an answer, `scores` how good each is, a higher one being better, `name` the item's own id, as far as the data
+    says so.
     """
 
     id: str
@@ -36,6 +38,9 @@ class LabelledItem:
     tags: tuple[str, ...] = ()
     principle: str | None = None
     reference: str | None = None
+    rubric: tuple[Criterion, ...] = ()
+    scores: tuple[float, ...] = ()
+    name: str | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
     """What columns tell of the part of the data, until it is known which one tells parts apart; then empty."""
 
@@ -47,7 +52,7 @@ class LabelledItem:
     @property
     def prompt(self) -> Prompt:
         """The item as the pipeline carries it."""
-        return Prompt(self.id, self.ordinal, self.messages, self.tags)
+        return Prompt(self.id, self.ordinal, self.messages, self.tags, self.rubric)
 
     @property
     def chance(self) -> float:
@@ -99,5 +104,5 @@ FIRST, SECOND = source(0), source(1)
 
 def read_item(value: Mapping[str, Any]) -> LabelledItem:
     """Return an item from what JSON says; raises KeyError or TypeError when it is none."""
-    lists = ("messages", "answers", "models", "tags")
-    return LabelledItem(**{**value, **{name: tuple(value[name]) for name in lists}})
+    lists = {name: tuple(value[name]) for name in ("messages", "answers", "models", "tags", "scores")}
+    return LabelledItem(**{**value, **lists, "rubric": tuple(map(read_criterion, value["rubric"]))})

@@ -13,6 +13,7 @@ from cai.core.shares import Proportion, sign_test
 from cai.judge_bench.items import LabelledItem
 from cai.judge_bench.records import BenchEntry, said
 from cai.judge_bench.results import JudgeCost, JudgeMeasures, PairedJudges, TiedItems
+from cai.judge_bench.scores import correlate, score_ties
 from cai.method.jury import disagree
 from cai.method.verdicts import combine
 
@@ -36,16 +37,17 @@ def measure_judge(items: Sequence[LabelledItem], answers: JudgeAnswers) -> Judge
     entries = [(item, answers.entries[item.id]) for item in items if item.id in answers.entries]
     compared = [pair for item, entry in entries for pair in pairwise(item, entry)]
     clear = [(item, entry) for item, entry in compared if not item.is_tie]
-    answered = [(item, score) for item, entry in entries if (score := item_score(item, entry)) is not None]
-    scores = [(item, score) for item, score in answered if not item.is_tie]
+    judged = [(item, entry) for item, entry in compared if not entry.scores]
+    answered = [item for item, entry in entries if entry.values or item_score(item, entry) is not None]
+    scores = [(item, score) for item, entry in entries if (score := item_score(item, entry)) is not None]
+    scores = [(item, score) for item, score in scores if not item.is_tie]
     chosen = [item.answers[_likeliest(entry.options)[0]] for item, entry in entries if entry.options]
     verdicts = [(item, verdict) for item, entry in entries for verdict in entry.verdicts]
     shown = [verdict for _, verdict in verdicts if verdict.first is not None and verdict.second is not None]
     winners = [place for verdict in shown if (place := _winning_place(verdict)) is not None]
-    labels = [(item, combine(entry.verdicts).probability) for item, entry in clear]
+    labels = [(item, combine(entry.verdicts).probability) for item, entry in judged if not item.is_tie]
     decided = [(item, probability) for item, probability in labels if probability is not None]
-    masses = [mass for _, one in verdicts for mass in (one.first_mass, one.second_mass) if mass is not None]
-    masses += [entry.mass for _, entry in entries if entry.mass is not None]
+    masses = [mass for _, entry in entries for mass in _masses(entry)]
     juries = [verdict for _, verdict in verdicts if verdict.jurors]
     longer, own = _longer(clear), _own(clear, (answers.label, *answers.judges))
     failures = [answers.failures[item.id] for item in items if item.id in answers.failures]
@@ -58,7 +60,7 @@ def measure_judge(items: Sequence[LabelledItem], answers: JudgeAnswers) -> Judge
         failed=len(failures),
         accuracy=_share(score for _, score in scores),
         both_orders=_both_orders([(item, entry) for item, entry in entries if not item.is_tie]),
-        labelled=Proportion(len(decided), len(clear)),
+        labelled=Proportion(len(decided), len(labels)),
         label_accuracy=_share(_points(probability, item.target) for item, probability in decided),
         position=Proportion(len(winners), len(shown)),
         first_place=winners.count(0),
@@ -71,7 +73,7 @@ def measure_judge(items: Sequence[LabelledItem], answers: JudgeAnswers) -> Judge
         longer_by_label=longer[1],
         own=own[0],
         own_by_label=own[1],
-        ties=_ties([(item, entry) for item, entry in compared if item.is_tie]),
+        ties=_ties([(item, entry) for item, entry in judged if item.is_tie]),
         labels=reliability([*label_points(compared), *option_points(entries)]),
         mass=steady(median(masses)) if masses else None,
         by_subset=_by_subset(scores),
@@ -79,7 +81,16 @@ def measure_judge(items: Sequence[LabelledItem], answers: JudgeAnswers) -> Judge
         abstained=dict(Counter(one.abstained for _, one in verdicts if one.abstained is not None).most_common()),
         failures=dict(Counter(f"{one.stage}: {one.cause}" for one in failures).most_common()),
         cost=_cost([entry for _, entry in entries]),
+        several_right=score_ties(entries),
+        correlation=correlate(entries),
     )
+
+
+def _masses(entry: BenchEntry) -> list[float]:
+    """Return what the answers to every question weighed together."""
+    found = [mass for one in entry.verdicts for mass in (one.first_mass, one.second_mass)]
+    found += [entry.mass, *(finding.mass for score in entry.scores for finding in score.findings)]
+    return [mass for mass in found if mass is not None]
 
 
 def compare_judges(items: Sequence[LabelledItem], answers: Sequence[JudgeAnswers]) -> tuple[PairedJudges, ...]:
@@ -95,7 +106,10 @@ def compare_judges(items: Sequence[LabelledItem], answers: Sequence[JudgeAnswers
 
 
 def pairwise(item: LabelledItem, entry: BenchEntry) -> list[tuple[LabelledItem, BenchEntry]]:
-    """Return an item and what was said of it as pairs, each right answer beside each other one; none of options."""
+    """Return an item and what was said of it as pairs, each right answer beside each other one.
+
+    Options and single answers give none.
+    """
     if len(item.answers) == 2 and not item.options:
         return [(item, entry)]
     pairs = []
@@ -103,10 +117,11 @@ def pairwise(item: LabelledItem, entry: BenchEntry) -> list[tuple[LabelledItem, 
         sources = comparison.a_source, comparison.b_source
         verdicts = tuple(one for one in entry.verdicts if (one.a_source, one.b_source) == sources)
         places = [int(name.rpartition(":")[2]) for name in sources]
+        scores = tuple(entry.scores[place] for place in places) if entry.scores else ()
         answers = tuple(item.answers[place] for place in places)
         models = tuple(item.models[place] for place in places)
         pair = replace(item, answers=answers, models=models, right=1)
-        pairs.append((pair, replace(entry, verdicts=verdicts)))
+        pairs.append((pair, replace(entry, verdicts=verdicts, scores=scores)))
     return pairs
 
 
@@ -250,7 +265,9 @@ def _cost(entries: Sequence[BenchEntry]) -> JudgeCost:
         usage += entry.usage
         busy += max(0.0, entry.ended - max(entry.began, until))
         until = max(until, entry.ended)
-    return JudgeCost(sum(len(entry.verdicts) + bool(entry.options) for entry in entries), usage, round(busy, 3))
+    return JudgeCost(
+        sum(len(entry.verdicts) + len(entry.scores) + bool(entry.options) for entry in entries), usage, round(busy, 3)
+    )
 
 
 def _paired(a: str, b: str, of_a: Mapping[str, float], of_b: Mapping[str, float]) -> PairedJudges:

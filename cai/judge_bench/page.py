@@ -120,6 +120,18 @@ def _subsets(judge: JudgeMeasures) -> str:
     return "" if mean is None else f"{100 * mean:.1f}"
 
 
+def _correlation(judge: JudgeMeasures) -> str:
+    found = judge.correlation
+    return "" if found is None else f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}] of {found.answers:,}"
+
+
+def _several_right(judge: JudgeMeasures) -> str:
+    found = judge.several_right
+    if found is None:
+        return ""
+    return f"{100 * found.value:.1f} [{100 * found.low:.0f}, {100 * found.high:.0f}] of {found.prompts:,}"
+
+
 def _tokens(judge: JudgeMeasures) -> str:
     cost = judge.cost.per_thousand()
     return "" if cost is None else f"{cost['prompt_tokens']:,.0f} + {cost['completion_tokens']:,.0f}"
@@ -136,6 +148,8 @@ _LINES: Sequence[tuple[str, Callable[[JudgeMeasures], str]]] = (
     ("accuracy", lambda judge: _share(judge.accuracy)),
     ("by guessing", lambda judge: "" if judge.chance == 0.5 else f"{100 * judge.chance:.1f}"),
     ("accuracy, mean of subsets", _subsets),
+    ("several right answers, as RewardBench 2", _several_right),
+    ("ranks as known scores do (Spearman)", _correlation),
     ("right in both orders", lambda judge: _share(judge.both_orders)),
     ("labelled", lambda judge: _share(judge.labelled)),
     ("labels right", lambda judge: _share(judge.label_accuracy)),

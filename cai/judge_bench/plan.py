@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cai import __version__
 from cai.constitution import Constitution, load_constitution
@@ -11,7 +11,7 @@ from cai.core.settings import plain
 from cai.data.finding import printable
 from cai.judge_bench.items import LabelledItems
 from cai.judge_bench.reading import read_items
-from cai.judge_bench.settings import BenchSettings, JudgeVariant
+from cai.judge_bench.settings import BenchSettings, JudgeVariant, ScoreVariant
 from cai.method.judge import JudgeConfiguration
 from cai.method.settings import JudgeSettings
 from cai.method.templates import Templates
@@ -27,10 +27,14 @@ class BenchedJudge:
     label: str
     spec: ModelSpec
     configuration: JudgeConfiguration
+    scores: ScoreVariant | None = None
+    """What gives each answer a score; None: answers are compared."""
 
     @property
     def how(self) -> str:
         """How it is asked, as far as it is not as usual."""
+        if self.scores is not None:
+            return f"each answer by itself: {self.scores}"
         usual = JudgeSettings().identity()
         differing = {name: value for name, value in self.configuration.identity().items() if value != usual.get(name)}
         return ", ".join(f"{name} {value}" for name, value in differing.items())
@@ -97,6 +101,7 @@ def plan_bench(settings: BenchSettings) -> BenchPlan:
         settings.seed,
         Thinking(settings.judging.judge_thinking, settings.thinking_budget),
     )
+    _require_askable(data, settings, constitution)
     judges = name_judges(settings.judge, settings.variant, configuration)
     specs = [judge.spec for judge in judges]
     check_engine_options(specs, settings.engine.engine_option, settings.engine.template_option)
@@ -123,6 +128,7 @@ def name_judges(
             model.title if variant == "plain" else f"{model.title}~{variant}",
             model.spec,
             replace(configuration, settings=_asked(configuration, variant)),
+            variant if variant == "gates" or variant == "rubric" else None,
         )
         for model in models
         for variant in dict.fromkeys(variants)
@@ -131,6 +137,19 @@ def name_judges(
         if any(other.label == one.label for other in found[:place]):
             raise UsageError(f"two judges are called {one.label}; name one of them: NAME={one.spec}")
     return tuple(found)
+
+
+def _require_askable(data: LabelledItems, settings: BenchSettings, constitution: Constitution) -> None:
+    """Raise UsageError where a variant finds nothing to ask about in the data."""
+    if any(len(item.answers) == 1 for item in data.items) and set(settings.variant) - set(get_args(ScoreVariant)):
+        raise UsageError(
+            f"{settings.data} holds single answers with scores, which are not compared: give --variant gates, or "
+            "--variant rubric"
+        )
+    if "rubric" in settings.variant and not constitution.rubric and not any(item.rubric for item in data.items):
+        raise UsageError(
+            "--variant rubric needs criteria: give the constitution a `rubric`, or the data a column of that name"
+        )
 
 
 def _asked(configuration: JudgeConfiguration, variant: JudgeVariant) -> JudgeSettings:

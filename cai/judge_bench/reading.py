@@ -1,8 +1,9 @@
 """From a data set to items: pairs, several answers of which some are best, and questions with options.
 
 What a data set is, its columns say: `corrects` and `incorrects` beside a prompt are options, as in the files of
-Constitutional AI (arXiv 2212.08073, section 5.2); ranked answers are a best of several; everything else is pairs. Of a
-run or an evaluation the labels are what people said of it (`cai.annotation`), and never what its judge said.
+Constitutional AI (arXiv 2212.08073, section 5.2); ranked answers are a best of several; an answer with a `score` is a
+single one of which it is known how good it is; everything else is pairs. Of a run or an evaluation the labels are what
+people said of it (`cai.annotation`), and never what its judge said.
 """
 
 import re
@@ -24,11 +25,13 @@ from cai.core.identity import draw
 from cai.core.mark import kind_of_any
 from cai.core.paths import expand
 from cai.core.records import Message
-from cai.data.columns import ABOUT, REFERENCE
+from cai.data.columns import ABOUT, METADATA, REFERENCE
+from cai.data.drafts import read_references
 from cai.data.examples.opening import can_give, open_examples
 from cai.data.examples.shaping import ExampleKind
 from cai.data.examples.tables import Example, open_table
 from cai.data.rows import BadRowError, BrokenRow, RawSource, broken, text_of
+from cai.data.rubrics import read_rubric
 from cai.judge_bench.items import LabelledItem, LabelledItems
 from cai.rundir.checkout import is_run
 
@@ -40,7 +43,7 @@ PRINCIPLE = "principle"
 
 OPTIONS = ("prompt", "corrects", "incorrects")
 
-_BESIDE = (*ABOUT, "tags", PRINCIPLE, REFERENCE, *MODEL_COLUMNS)
+_BESIDE = (*ABOUT, *METADATA, PRINCIPLE, *MODEL_COLUMNS)
 _OPTION = re.compile(r"\s*\(?([A-Z])\)?\s*")
 _MOST_OPTIONS = 26
 
@@ -99,10 +102,9 @@ def _open(data: DataSource, split: str | None, shape: str | None) -> tuple[Read,
     if shape is None and all(set(OPTIONS) <= set(source.columns) for source in table.sources):
         told = f"{table.name} is read as questions with options: {', '.join(OPTIONS)}"
         return (item for source in table.sources for item in _questions(source)), (told,)
-    kind: ExampleKind = "ranked" if can_give(table, "ranked") else "pairs"
+    kind = next((one for one in _KINDS if can_give(table, one)), "pairs")
     examples = open_examples(data, kind, split=split, shape=shape, purpose="a bench of judges")
-    make = _ranked if kind == "ranked" else _pair
-    read = (one if isinstance(one, BrokenRow) else make(one) for one in examples.examples(_BESIDE))
+    read = (one if isinstance(one, BrokenRow) else _made(kind, one) for one in examples.examples(_BESIDE))
     beside = [name for name in _BESIDE if any(name in source.columns for source in table.sources)]
     also = (f"beside them are read: {', '.join(beside)}",) if beside else ()
     return read, (*examples.remarks, *also)
@@ -138,6 +140,24 @@ def _said_by_people(data: DataSource) -> Read:
             )
 
 
+_KINDS: tuple[ExampleKind, ...] = ("ranked", "pairs", "scored")
+"""What items are made of, what says most first."""
+
+
+def _made(kind: ExampleKind, example: Example) -> LabelledItem | BrokenRow:
+    """Return the item of an example, or why there is none."""
+    make = {"ranked": _ranked, "pairs": _pair, "scored": _single}[kind]
+    try:
+        return make(example)
+    except BadRowError as error:
+        return broken(example.place, str(error), str(example.values["prompt"][-1]["content"]))
+
+
+def _single(example: Example) -> LabelledItem:
+    item = _item(example, (_text(example.values["completion"]),), 1.0, 1, (None,))
+    return replace(item, scores=(float(example.values["score"]),))
+
+
 def _pair(example: Example) -> LabelledItem:
     values = example.values
     target, answers = values["chosen_probability"], (_text(values["chosen"]), _text(values["rejected"]))
@@ -147,23 +167,26 @@ def _pair(example: Example) -> LabelledItem:
     return _item(example, answers, target, 1, models)
 
 
-def _ranked(example: Example) -> LabelledItem | BrokenRow:
+def _ranked(example: Example) -> LabelledItem:
     """Return the best answers first, those of rank 1, then all others; two of one rank are a tie."""
     answers = example.values["answers"]
     best = sum(answer["rank"] == 1 for answer in answers)
     texts = tuple(_text(answer["completion"]) for answer in answers)
     if best == len(answers) > 2:
-        return broken(example.place, "all answers have one rank", texts[0])
+        raise BadRowError("all answers have one rank")
     if len(set(texts)) < len(texts):
-        return broken(example.place, "two of the answers are the same", texts[0])
+        raise BadRowError("two of the answers are the same")
     models = tuple(answer["model"] for answer in answers)
-    return _item(example, texts, 0.5 if best == len(answers) else 1.0, min(best, len(answers) - 1), models)
+    item = _item(example, texts, 0.5 if best == len(answers) else 1.0, min(best, len(answers) - 1), models)
+    scores = [answer["score"] for answer in answers]
+    return item if None in scores else replace(item, scores=tuple(map(float, scores)))
 
 
 def _item(
     example: Example, answers: tuple[str, ...], target: float, right: int, models: tuple[str | None, ...]
 ) -> LabelledItem:
     about, tags = example.about, example.about.get("tags")
+    references = read_references(about.get(REFERENCE))
     return LabelledItem(
         id=example.place,
         ordinal=0,
@@ -174,7 +197,9 @@ def _item(
         models=models,
         tags=tuple(str(tag) for tag in tags) if isinstance(tags, list | tuple) else (),
         principle=_word(about.get(PRINCIPLE)),
-        reference=_word(about.get(REFERENCE)),
+        reference=references[0] if references else None,
+        rubric=read_rubric(about),
+        name=_word(about.get("id")),
         parts={name: told for name in _SUBSETS if (told := _word(about.get(name))) is not None},
     )
 

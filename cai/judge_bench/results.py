@@ -8,6 +8,7 @@ from typing import Any
 from cai.core.records import Usage
 from cai.core.reliability import Reliability
 from cai.core.shares import FEWEST, Proportion
+from cai.judge_bench.scores import TIES, RankCorrelation, TiesScore
 from cai.method.label_calibration import JudgeCalibration
 
 
@@ -25,7 +26,7 @@ class TiedItems:
 
 @dataclass(frozen=True, slots=True)
 class JudgeCost:
-    """What verdicts took; `seconds` are those in which at least one of the judge's items was being asked about."""
+    """What verdicts took, an answer's score being one; `seconds` are those in which an item was being asked about."""
 
     verdicts: int
     usage: Usage
@@ -88,13 +89,23 @@ class JudgeMeasures:
     abstained: Mapping[str, int]
     failures: Mapping[str, int]
     cost: JudgeCost
+    several_right: TiesScore | None = None
+    """Of a judge that scores answers, RewardBench 2's score of right ones that tie."""
+    correlation: RankCorrelation | None = None
+    """Of a judge that scores answers, how far it ranks them as known scores do."""
     calibrated: JudgeCalibration | None = None
     """What was fitted on one half of the items and tested on the other, where that was asked for."""
 
     @property
     def mean_of_subsets(self) -> float | None:
-        """The mean of the subsets' accuracies, each counting alike; None without subsets."""
-        found = [one.interval.value for one in self.by_subset.values() if one.interval is not None]
+        """The mean of the subsets' accuracies, each counting alike; None without subsets.
+
+        As RewardBench 2 reports it: its Ties count by their own score, where there is one.
+        """
+        known = {name: one.interval.value for name, one in self.by_subset.items() if one.interval is not None}
+        if TIES in known and self.several_right is not None:
+            known[TIES] = self.several_right.value
+        found = list(known.values())
         return sum(found) / len(found) if found else None
 
     def problems(self) -> tuple[str, ...]:
@@ -132,7 +143,7 @@ class JudgeMeasures:
         told: dict[str, Any] = {}
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            if isinstance(value, Proportion):
+            if isinstance(value, Proportion | TiesScore | RankCorrelation):
                 told[name] = value.as_json()
             elif name in ("by_subset", "by_principle"):
                 told[name] = {part: one.as_json() for part, one in value.items()}

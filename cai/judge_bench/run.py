@@ -58,7 +58,7 @@ async def _ask(
     await in_thread(partial(directory.require_judge, judge.label, " ".join(filter(None, (engine.name, judge.how)))))
     watch.stage = f"working: {judge.label} judges"
     items = {item.id: item for item in plan.data.items}
-    asking = BenchAsking(engine, judge.configuration, items, plan.data.fingerprint, watch.tally)
+    asking = BenchAsking(engine, judge.configuration, items, plan.data.fingerprint, watch.tally, judge.scores)
     file = await in_thread(
         partial(
             EntryFile,

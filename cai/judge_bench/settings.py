@@ -9,8 +9,14 @@ from cai.method.settings import JudgeSettings
 from cai.models.settings import EngineSettings
 from cai.models.spec import LabelledModel
 
-JudgeVariant = Literal["plain", "averaged", "reasoning"]
-"""How a judge is asked: as the settings say; under every principle that applies, averaged; with reasons first."""
+JudgeVariant = Literal["plain", "averaged", "reasoning", "gates", "rubric"]
+"""How a judge is asked to compare: as the settings say; under every principle that applies, averaged; with reasons.
+
+Or about each answer by itself, which gets a score: how far it keeps the principles; how far it meets the criteria.
+"""
+
+ScoreVariant = Literal["gates", "rubric"]
+"""The variants that give every answer a score; also those selectors' names."""
 
 
 @dataclass(frozen=True, slots=True)

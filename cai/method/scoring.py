@@ -58,8 +58,10 @@ class Scoring:
         that may be answered later.
         """
         found = dialogues(row.prompt, row.traces)
-        if len(found) < 2:
-            return row
+        return row if len(found) < 2 else await self.score(row, found, tally)
+
+    async def score(self, row: Row, found: Mapping[str, Dialogue], tally: UsageCounter) -> Row:
+        """Return the row with a score for each of the dialogues' last turns, by their sources; as `scored` else."""
         if self.reward is not None:
             values = await asyncio.to_thread(self.reward.score, list(found.values()))
             named = zip(found, values, strict=True)
