@@ -1,10 +1,12 @@
 """An outline of the data sheet that laws ask for, filled from what the run knows and left open where it does not know.
 
 The fields are those of the European Commission's template for the public summary of training content (Regulation (EU)
-2024/1689, Article 53(1)(d); template of 24 July 2025, C(2025) 8311): general information, data sources by kind, data
-processing; and what Korea's AI Basic Act (in force since 22 January 2026) asks the providers of high-impact AI to
-explain: an overview of the training data and the main criteria (Article 34(1)2), documents (34(1)5), and that content
-is generated (Article 31). An outline is no legal advice, and a field that cai cannot know says `not stated`.
+2024/1689, Article 53(1)(d); published on 24 July 2025, adopted as C(2025) 8311 on 5 December 2025): 1 general
+information, 2 list of data sources, 3 data processing aspects; and what Korea's AI Basic Act (in force since 22 January
+2026) asks of who offers high-impact AI: managed risks (Article 34(1)1), the results' main criteria and an overview of
+the training data explained (34(1)2), users protected (34(1)3), people who oversee it (34(1)4) and documents (34(1)5);
+and that what was generated says so (31(2)). An outline is no legal advice, and a field that cai cannot know says `not
+stated`.
 """
 
 from collections.abc import Iterator
@@ -49,9 +51,9 @@ def _fields(link: Linker, manifest: Manifest, facts: RowFacts) -> Iterator[Field
     texts, identity, rows = link.texts, manifest.identity, facts.tallies["rows"]
     models = " + ".join(value for name in ("model", "responders") if (value := identity.get(name, "")))
     prompts = manifest.settings.get("prompts")
-    yield Field("provider", "EU 1.1; KR 34(1)", None)
+    yield Field("provider", "EU 1.1", None)
     yield Field("model", "EU 1.2", Cell(models))
-    yield Field("acquired", "EU 1.2", Cell(texts("sheet.between", first=manifest.started, last=manifest.updated)))
+    yield Field("acquired", "EU 1.3", Cell(texts("sheet.between", first=manifest.started, last=manifest.updated)))
     yield Field("modality", "EU 1.3", Cell(texts("sheet.text-only")))
     yield Field("volume", "EU 1.3; KR 34(1)2", _volume(link, facts))
     yield Field("language", "EU 1.3", _language(link, manifest))
@@ -60,15 +62,16 @@ def _fields(link: Linker, manifest: Manifest, facts: RowFacts) -> Iterator[Field
     yield Field("crawled", "EU 2.3", Cell(texts("sheet.cai-crawls-nothing")))
     yield Field("users", "EU 2.4", None)
     told = texts("sheet.synthetic-by", models=models, rows=f"{rows.count:,}")
-    yield Field("synthetic", "EU 2.5; KR 31", link.of(told, "rows", rows))
+    yield Field("synthetic", "EU 2.5; KR 31(2)", link.of(told, "rows", rows))
     yield Field("other", "EU 2.6", None)
     yield Field("rights", "EU 3.1", None)
-    yield Field("licence", "EU 2.1, 2.2", None)
+    yield Field("licence", "EU 2", None)
     yield Field("illegal", "EU 3.2", _filters(link, facts))
-    yield Field("personal", "EU 2.4, 3.3; KR 34(1)", _personal(link, facts))
+    yield Field("personal", "EU 3.3", _personal(link, facts))
     yield Field("criteria", "KR 34(1)2", Cell(identity.get("constitution", "")))
     yield Field("processing", "EU 3.3; KR 34(1)2", Cell(texts("sheet.processed")))
     yield Field("gaps", "KR 34(1)1", Cell(texts("sheet.see-limits")))
+    yield Field("protection", "KR 34(1)3", None)
     yield Field("oversight", "KR 34(1)4", None)
     yield Field("kept", "KR 34(1)5", Cell(texts("sheet.kept-in", directory=link.directory)))
 
