@@ -1,13 +1,18 @@
 """`cai report` on a loop: its table says what the stages' files say, and a stage's numbers lead to the stage's rows."""
 
 import json
+import shlex
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+from cai.cli.loop import _settings, loop
 from cai.core.identity import fingerprint
+from cai.loop.recorded import record_loop
+from cai.loop.settings import LoopSettings
 from cai.loop.stage_records import StageRecord, write_record
 from cai.report.catalogue import read_texts
-from cai.report.document import Table
+from cai.report.document import Commands, Table
 from cai.report.plan import plan_report
 from cai.report.run import make_report, rows_of
 from cai.report.settings import ReportSettings
@@ -62,3 +67,26 @@ def test_a_stages_numbers_lead_to_its_rows(tmp_path: Path) -> None:
     found = next(one for one in report.rows if one.name == "generate/gates broken: kind")
     assert found.command == f"cai report {path} --rows 'generate/gates broken: kind'"
     assert list(rows_of(plan, found.name)) == list(found.ids) == ["p000", "p001", "p002"]
+
+
+def test_the_loops_own_command_line_makes_the_same_settings(tmp_path: Path) -> None:
+    path = write_loop(tmp_path / "loop")
+    plan = plan_report(ReportSettings(path))
+    (unknown,) = (section for section in make_report(plan).sections if section.anchor == "again")
+    assert [block.lines for block in unknown.blocks if isinstance(block, Commands)] == [[f"cai report {path}"]]
+    typed = ["--constitution", "medical", "--judge", "tiny,scripted", "--sft-epochs", "2.5", "--second-max-steps", "7"]
+    typed += ["--beta", "0.3", "--labels", "hard", "--no-judge-check", "--stop", "a b", "--stop", "c", "--limit", "9"]
+    wanted = settings_of(loop.make_context("loop", [*typed, "--out", str(path)]).params)
+    with closing(claim(path, "loop")) as owned:
+        record_loop(owned, wanted)
+    (known,) = (section for section in make_report(plan).sections if section.anchor == "again")
+    (commands,) = (block.lines for block in known.blocks if isinstance(block, Commands))
+    again = shlex.split(commands[0])
+    assert again[:2] == ["cai", "loop"]
+    assert settings_of(loop.make_context("loop", again[2:]).params) == wanted
+    assert len(again) == 2 + len(typed) + 2, "nothing that is usual is typed"
+
+
+def settings_of(options: dict[str, Any]) -> LoopSettings:
+    plain = {name: value for name, value in options.items() if name not in ("dry_run", "quiet", "as_json", "config")}
+    return _settings(plain)

@@ -21,6 +21,7 @@ from cai.generate.plan import plan_generate
 from cai.generate.run import generate
 from cai.generate.settings import GenerateSettings
 from cai.loop.plan import LoopPlan
+from cai.loop.recorded import record_loop
 from cai.loop.settings import LoopSettings
 from cai.loop.stage_records import StageRecord, changes, identity, read_record, write_record
 from cai.loop.stages import Settings
@@ -61,6 +62,7 @@ class LoopOutcome:
 def run_loop(plan: LoopPlan, reporter: Reporter) -> LoopOutcome:
     """Bring every stage to its end; raises what the stages raise, with all finished work kept."""
     with closing(claim(plan.out, "loop")) as owned:
+        record_loop(owned, replace(plan.settings, out=plan.out))
         for line in plan.remarks:
             reporter.say(line)
         return _run_stages(plan, reporter, owned)

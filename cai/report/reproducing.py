@@ -1,4 +1,4 @@
-"""How a run is made again: the command line that its recorded settings are, its fingerprints, and how to check them."""
+"""How a run or a loop is made again: the command line that its recorded settings are, and how to check its rows."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,8 @@ from cai.core.addresses import DataSource
 from cai.core.settings import plain
 from cai.generate.settings import GenerateSettings
 from cai.judging.settings import RejudgeSettings
+from cai.loop.recorded import loop_options
+from cai.loop.settings import LoopSettings
 from cai.report.asked import facts_table, written_by
 from cai.report.document import Block, Commands, Paragraph, Section
 from cai.report.linking import Linker
@@ -39,6 +41,16 @@ def reproducing_run(link: Linker, manifest: Manifest, facts: RowFacts) -> Sectio
         Paragraph(texts("again.hash-note"), "note"),
     ]
     return Section(link.anchor("again"), link.title("again.title"), blocks)
+
+
+def reproducing_loop(link: Linker, recorded: Mapping[str, Any] | None) -> Section:
+    """Return the section of a loop; `recorded` are its settings, None where it was made before they were kept."""
+    texts, commands = link.texts, [link.command()]
+    if recorded is not None:
+        usual = {**loop_options(LoopSettings(constitution="")), "constitution": None}
+        commands.insert(0, command_line("cai loop", [], recorded, usual))
+    note = texts("again.loop-note" if recorded is not None else "again.loop-unknown")
+    return Section(link.anchor("again"), link.title("again.title"), [Paragraph(note), Commands(commands)])
 
 
 def command_of_run(recorded: Mapping[str, Any]) -> str:

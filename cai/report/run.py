@@ -8,6 +8,7 @@ from cai.annotation.labels import read_labels
 from cai.annotation.places import find_place
 from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
+from cai.loop.recorded import read_loop_options
 from cai.report.asked import asked_of_run
 from cai.report.bench_facts import BenchFacts, read_bench
 from cai.report.came_out import came_out_of_run, examples_of_run
@@ -24,7 +25,7 @@ from cai.report.measured import measured_beside
 from cai.report.outcome import Report
 from cai.report.plan import FILE, ReportPlan
 from cai.report.rendering import render
-from cai.report.reproducing import reproducing_run
+from cai.report.reproducing import reproducing_loop, reproducing_run
 from cai.report.run_facts import RowFacts, read_run_facts
 from cai.report.settings import ReportSettings
 from cai.report.tallies import Tallies
@@ -145,6 +146,7 @@ def _loop(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
             sections[1:1] = found  # what is asked of a loop first
         elif stage.kind == "run":
             sections += _sections_of_run(inner, place, settings, bench)
+    sections.append(reproducing_loop(link, read_loop_options(directory)))
     return link.texts("page.title-loop", name=link.directory), sections
 
 
