@@ -12,8 +12,10 @@ import cai as package
 from cai.core.errors import RunError, UsageError
 from cai.core.shares import wilson
 from cai.judge_bench import figure
+from cai.method.judge import CALIBRATED
+from cai.method.label_calibration import load_calibrations
 from cai.report.catalogue import read_texts
-from cai.report.document import Picture
+from cai.report.document import Paragraph, Picture
 from cai.report.plan import plan_report
 from cai.report.run import make_report, rows_of
 from cai.report.settings import ReportSettings
@@ -49,8 +51,9 @@ def lengthwise(first: str, second: str) -> float:
     return certainty if (len(first) > len(second)) is not (number % 10 == 3) else 1 - certainty
 
 
-def made_bench(tmp_path: Path, name: str) -> Path:
-    benched(write(tmp_path / "p.jsonl", pairs(40)), tmp_path / "bench", {"good": judging(lengthwise, name)})
+def made_bench(tmp_path: Path, name: str, *, calibrate: bool = False) -> Path:
+    judges = {"good": judging(lengthwise, name)}
+    benched(write(tmp_path / "p.jsonl", pairs(40)), tmp_path / "bench", judges, calibrate=calibrate)
     return tmp_path / "bench"
 
 
@@ -112,3 +115,36 @@ def test_without_a_bench_the_report_says_how_to_make_one(reported_run: Path) -> 
     text = written.out.read_text()
     assert TEXTS["well.no-bench"] in text
     assert f"cai report {reported_run} --bench BENCH" in text
+
+
+def test_what_a_calibration_was_worth_is_told_where_it_was_used(tmp_path: Path) -> None:
+    bench = made_bench(tmp_path, JUDGE, calibrate=True)
+    file = bench / "calibration.json"
+    used = load_calibrations(file)
+    run = Run.open(
+        tmp_path / "r", {**IDENTITY, "judge": JUDGE, CALIBRATED: used.fingerprint}, {"judge_calibration": str(file)}
+    )
+    run.commit(make_row(1))
+    run.close("done")
+    (worth,) = orjson.loads(file.read_bytes())["calibrations"]
+    report = make_report(plan_report(ReportSettings(tmp_path / "r", bench=bench)))
+    expected = {
+        TEXTS["well.temperature"]: f"{worth['temperature']:.2f}",
+        TEXTS["well.fitted"]: str(worth["fitted"]),
+        TEXTS["well.tested"]: str(worth["tested"]),
+        TEXTS["well.error-before-after"]: f"{worth['error_before']:.3f} → {worth['error_after']:.3f}",
+        TEXTS["well.brier-before-after"]: f"{worth['brier_before']:.3f} → {worth['brier_after']:.3f}",
+    }
+    assert {row[0]: row[1] for row in table(report, TEXTS["well.calibrated"])} == expected
+    of_the_bench = {row[0]: row[1] for row in table(report, TEXTS["bench.table"].format(label="good"))}
+    assert expected.items() <= of_the_bench.items(), "computed again from the bench's lines"
+    file.write_bytes(file.read_bytes().replace(b'"weights": [', b'"weights": [9'))
+    told = [block.text for part in make_report(plan_report(ReportSettings(tmp_path / "r"))).sections
+            for block in part.blocks if isinstance(block, Paragraph)]  # fmt: skip
+    assert TEXTS["well.calibration-gone"].format(used=used.fingerprint) in told
+
+
+def test_without_a_calibration_the_labels_are_told_to_be_as_sure_as_the_judge_said(reported_run: Path) -> None:
+    told = [block.text for part in make_report(plan_report(ReportSettings(reported_run))).sections
+            for block in part.blocks if isinstance(block, Paragraph)]  # fmt: skip
+    assert f"{TEXTS['not-measured']} {TEXTS['well.not-calibrated']}" in told

@@ -1,11 +1,12 @@
 """The judge beside known labels: the table of its bench, numbers linked to its items, and a drawing of reliability."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cai.core.reliability import Reliability, bin_of
 from cai.core.shares import Proportion
 from cai.judge_bench.results import JudgeMeasures
 from cai.report.bench_facts import BenchFacts, bench_name, certainty_name
+from cai.report.calibrated_labels import told_of
 from cai.report.document import Block, Cell, Paragraph, Picture, Table
 from cai.report.drawing import draw_reliability
 from cai.report.linking import Linker, interval, percent
@@ -45,6 +46,9 @@ def _of_judge(link: Linker, bench: BenchFacts, found: JudgeMeasures, place: int)
         lines.append([Cell(texts("bench.error", count=f"{found.labels.count:,}")),
                       linked(f"{found.labels.error:.3f}", "answered")])  # fmt: skip
         lines.append([Cell(texts("bench.brier")), linked(f"{found.labels.brier:.3f}", "answered")])
+    if found.calibrated is not None:
+        lines += [[Cell(name), linked(told, "answered")] for name, told in told_of(link, found.calibrated)]
+    lines += [[Cell(texts(name)), linked(told, "answered")] for name, told in _scored(found)]
     blocks: list[Block] = [
         Table(texts("bench.table", label=found.label), (texts("out.what"), texts("out.number")), lines)
     ]
@@ -65,6 +69,14 @@ def _of_judge(link: Linker, bench: BenchFacts, found: JudgeMeasures, place: int)
         head = [texts("well.head.certainty"), *(texts(f"bench.head.{name}") for name in ("count", "said", "happened"))]
         blocks += [Table(texts("bench.reliability"), head, bins), _drawn(link, found.labels, place)]
     return blocks
+
+
+def _scored(found: JudgeMeasures) -> Iterator[tuple[str, str]]:
+    """Yield what is told of a judge that scores answers: the text's key, and the number with its interval."""
+    if (ranked := found.correlation) is not None:
+        yield "bench.correlation", f"{ranked.value:.2f} [{ranked.low:.2f}, {ranked.high:.2f}]"
+    if (ties := found.several_right) is not None:
+        yield "bench.several-right", f"{100 * ties.value:.1f} [{100 * ties.low:.0f}, {100 * ties.high:.0f}]"
 
 
 def _drawn(link: Linker, labels: Reliability, place: int) -> Picture:

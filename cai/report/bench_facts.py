@@ -4,7 +4,7 @@ A `bench.json` that says otherwise than the rows is refused, as an evaluation's 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import orjson
 from cai.core.errors import RunError, UsageError
 from cai.core.paths import open_file
 from cai.core.reliability import BINS, bin_of
+from cai.judge_bench.calibrating import calibrate_labels
 from cai.judge_bench.directory import DOCUMENT, FORMAT, ITEMS, VERDICTS
 from cai.judge_bench.items import LabelledItem, read_item
 from cai.judge_bench.measuring import JudgeAnswers, item_score, label_points, measure_judge, option_points, pairwise
@@ -69,8 +70,9 @@ def read_bench(directory: Path, whole: str | None = None) -> BenchFacts:
         with open_file(directory / ITEMS) as file:
             items = [read_item(orjson.loads(line)) for line in file]
         measures = []
+        seed = int(document.words("identity")["seed"])
         for recorded in result["judges"]:
-            found = _measured(directory, recorded, items, tallies)
+            found = _measured(directory, recorded, items, tallies, seed)
             _require_same(path, recorded, found, again)
             measures.append(found)
         return BenchFacts(
@@ -83,7 +85,7 @@ def read_bench(directory: Path, whole: str | None = None) -> BenchFacts:
 
 
 def _measured(
-    directory: Path, recorded: Mapping[str, Any], items: Sequence[LabelledItem], tallies: Tallies
+    directory: Path, recorded: Mapping[str, Any], items: Sequence[LabelledItem], tallies: Tallies, seed: int
 ) -> JudgeMeasures:
     label = recorded["label"]
     lines = read_entry_lines(directory / VERDICTS / f"{label}.jsonl", read_entry)
@@ -91,7 +93,11 @@ def _measured(
         if (entry := lines.entries.get(item.id)) is not None:
             _count(tallies, label, item, entry)
     judges = tuple(recorded["judge"].split(" and "))
-    return measure_judge(items, JudgeAnswers(label, judges, recorded["how"], lines.entries, lines.failures))
+    found = measure_judge(items, JudgeAnswers(label, judges, recorded["how"], lines.entries, lines.failures))
+    if recorded["calibrated"] is None:
+        return found
+    entries = [(item, lines.entries[item.id]) for item in items if item.id in lines.entries]
+    return replace(found, calibrated=calibrate_labels(entries, judges, recorded["calibrated"]["asked"], seed))
 
 
 def _count(tallies: Tallies, label: str, item: LabelledItem, entry: BenchEntry) -> None:
@@ -114,11 +120,13 @@ def _count(tallies: Tallies, label: str, item: LabelledItem, entry: BenchEntry) 
 
 def _require_same(path: Path, recorded: Mapping[str, Any], found: JudgeMeasures, again: str) -> None:
     """Raise RunError where the document has another value than the rows give."""
-    labels = recorded["labels"] or {}
+    labels, calibrated = recorded["labels"] or {}, recorded["calibrated"] or {}
+    after = None if found.calibrated is None else found.calibrated.error_after
     for name, said, counted in (
         ("accuracy", recorded["accuracy"]["value"], _value(found.accuracy.as_json())),
         ("position", recorded["position"]["value"], _value(found.position.as_json())),
         ("calibration error", labels.get("error"), None if found.labels is None else found.labels.error),
+        ("calibrated error", calibrated.get("error_after"), after),
         ("Brier score", labels.get("brier"), None if found.labels is None else found.labels.brier),
     ):
         if (said is None) != (counted is None) or not isclose(said or 0.0, counted or 0.0, abs_tol=1e-9):

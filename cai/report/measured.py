@@ -26,8 +26,10 @@ class Beside:
     benched: bool
 
 
-def measured_beside(link: Linker, directory: Path, judge: str, bench: BenchFacts | None) -> Beside:
-    """Return what is known beside a directory's rows: how far people agree, and a bench of its judge.
+def measured_beside(
+    link: Linker, directory: Path, judge: str, bench: BenchFacts | None, calibration: Sequence[Block]
+) -> Beside:
+    """Return what is known beside a directory's rows: a bench and a calibration of its judge, how far people agree.
 
     Raises RunError or InputError where annotations cannot be read, UsageError when the bench is another judge's.
     """
@@ -35,6 +37,8 @@ def measured_beside(link: Linker, directory: Path, judge: str, bench: BenchFacts
     blocks: list[Block] = [
         Heading(texts("well.bench")),
         *_bench(link, judge, bench),
+        Heading(texts("well.calibrated")),
+        *calibration,
         Heading(texts("well.people")),
     ]
     found = _agreement(directory)

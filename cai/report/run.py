@@ -11,11 +11,12 @@ from cai.core.errors import UsageError
 from cai.loop.recorded import read_loop_options
 from cai.report.asked import asked_of_run
 from cai.report.bench_facts import BenchFacts, read_bench
+from cai.report.calibrated_labels import calibration_of_labels
 from cai.report.came_out import came_out_of_run, examples_of_run
 from cai.report.catalogue import Catalogue
 from cai.report.data_sheet import data_sheet
 from cai.report.document import ReportDocument, Section
-from cai.report.evaluation_facts import read_evaluation
+from cai.report.evaluation_facts import EvaluationFacts, read_evaluation
 from cai.report.evaluation_sections import sections_of_evaluation
 from cai.report.how_well import how_well_of_run
 from cai.report.limits import limits_of_run
@@ -112,7 +113,9 @@ def _sections_of_run(
     link: Linker, directory: Path, settings: ReportSettings, bench: BenchFacts | None
 ) -> list[Section]:
     manifest, facts = RunReader(directory).manifest, _run_facts(directory, settings.seed)
-    measured = measured_beside(link, directory, manifest.identity.get("judge", ""), bench)
+    judge = manifest.identity.get("judge", "")
+    calibration = calibration_of_labels(link, manifest.identity, manifest.settings, judge)
+    measured = measured_beside(link, directory, judge, bench, calibration)
     sections = [
         asked_of_run(link, manifest),
         came_out_of_run(link, manifest, facts, settings),
@@ -129,9 +132,16 @@ def _sections_of_run(
 
 def _evaluation(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
     facts = read_evaluation(settings.directory)
-    measured = measured_beside(link, settings.directory, facts.result.judge, _bench(settings))
-    sections = sections_of_evaluation(link, facts, measured)
+    sections = _sections_of_evaluation(link, facts, settings.directory, _bench(settings))
     return link.texts("page.title-evaluation", name=link.directory), sections
+
+
+def _sections_of_evaluation(
+    link: Linker, facts: EvaluationFacts, directory: Path, bench: BenchFacts | None
+) -> list[Section]:
+    judge = facts.result.judge
+    calibration = calibration_of_labels(link, facts.identity, facts.settings, judge)
+    return sections_of_evaluation(link, facts, measured_beside(link, directory, judge, bench, calibration))
 
 
 def _loop(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
@@ -140,9 +150,7 @@ def _loop(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:
     for stage in stages:
         inner, place = link.inside(stage.name), directory / stage.name
         if stage.kind == "evaluation" and stage.record.status == "done":
-            facts = read_evaluation(place)
-            measured = measured_beside(inner, place, facts.result.judge, bench)
-            found = sections_of_evaluation(inner, facts, measured)
+            found = _sections_of_evaluation(inner, read_evaluation(place), place, bench)
             sections[1:1] = found  # what is asked of a loop first
         elif stage.kind == "run":
             sections += _sections_of_run(inner, place, settings, bench)
