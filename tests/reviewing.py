@@ -60,6 +60,13 @@ class Page:
             assert response.status == status, await response.text()
             return await response.json()
 
+    async def talk(self, said: str) -> list[Any]:
+        """Say something to the models, and return every line that came of it."""
+        body, headers = {"messages": [{"role": "user", "content": said}]}, {"Origin": self.origin}
+        async with self._session.post(f"{self.address}api/talk", json=body, headers=headers) as response:
+            assert response.status == 200, await response.text()
+            return [orjson.loads(line) async for line in response.content]
+
     async def status(self, path: str = "", method: str = "GET", **headers: str) -> int:
         async with self._session.request(method, f"{self.address}{path}", headers=headers) as response:
             return response.status

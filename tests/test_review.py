@@ -18,10 +18,13 @@ from cai.annotation.store import AnnotationStore
 from cai.cli.main import main
 from cai.core.addresses import DataSource
 from cai.core.difference import word_changes
-from cai.core.errors import CaiError, UsageError
+from cai.core.errors import CaiError, EngineError, EngineGoneError, UsageError
 from cai.core.records import Message
+from cai.models.base import Choice, Completion, Request
 from cai.models.given import GivenModel
 from cai.models.spec import ModelSpec
+from cai.models.streaming import Heard
+from cai.review import talking
 from cai.review.chains import chain_of_row, with_differences
 from cai.review.guard import HEADERS
 from cai.review.index import ChainIndex, ChainQuery
@@ -383,11 +386,11 @@ def test_two_models_are_talked_to_and_voted_on_without_knowing_which_is_which(tm
 
     @asked(place, "kim", talk=models)
     async def _(page: Page) -> None:
-        assert (await page.get("place"))["talk"] == {"models": 2, "principles": ["kind", "safe", "private"]}
+        about = {"models": 2, "streams": False, "principles": ["kind", "safe", "private"]}
+        assert (await page.get("place"))["talk"] == about
         turn = {"annotator": "kim", "when": WHEN}
         for number in range(4):
-            messages = [{"role": "user", "content": f"How do I sleep better, {number}?"}]
-            found = await page.post("talk", messages=messages)
+            (found,) = await page.talk(f"How do I sleep better, {number}?")
             assert len(found["answers"]) == 2
             assert not any(str(model) in str(found) for model in models)
             vote: dict[str, Any] = {**turn, "turn": found["turn"], "id": str(uuid4()), "overall": "a"}
@@ -409,6 +412,69 @@ def test_two_models_are_talked_to_and_voted_on_without_knowing_which_is_which(tm
     assert all({answer.model for answer in items[line.item].answers} == set(map(str, models)) for line in votes)
     assert sum(line.kind == "adherence" for line in stored.lines) == 4
     assert not agreement(plan_review(ReviewSettings(DataSource.parse(str(place))))).remarks
+
+
+class Growing:
+    """An engine that says a word at a time."""
+
+    name, concurrency, context_length = "growing", 4, None
+
+    def __init__(self, error: EngineError | None = None) -> None:
+        self._error = error
+
+    async def stream(self, request: Request, heard: Heard) -> Completion:
+        words = f"I heard {request.messages[-1]['content']} {request.seed}".split()
+        for count in range(1, len(words)):
+            heard(" ".join(words[:count]))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        if self._error is not None:
+            raise self._error
+        return Completion(" ".join(words), "stop", 1, 0, len(words))
+
+    async def complete(self, request: Request) -> Completion:
+        raise AssertionError(request)
+
+    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
+        raise AssertionError(request, options)
+
+    async def close(self) -> None:
+        pass
+
+
+def test_answers_grow_where_every_model_can_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(talking, "PAUSE", 0.0)
+    engines: list[Growing] = []
+
+    async def opening(*_: object) -> Growing:
+        return engines.pop()
+
+    monkeypatch.setattr(talking, "open_engine", opening)
+    place, models = make_run(tmp_path / "run", 2), (ModelSpec.parse("scripted"),) * 2
+    engines += [Growing(), Growing()]
+
+    @asked(place, talk=models)
+    async def _(page: Page) -> None:
+        assert (await page.get("place"))["talk"]["streams"]
+        *growing, last = await page.talk("me")
+        assert growing
+        assert len(set(last["answers"])) == 2, "one model twice says two things"
+        for line in growing:
+            assert line.keys() == {"answers"}
+            assert all(whole.startswith(part) for part, whole in zip(line["answers"], last["answers"], strict=True))
+        vote = {"annotator": "kim", "when": WHEN, "turn": last["turn"], "id": str(uuid4()), "overall": "tie"}
+        assert (await page.post("vote", **vote))["hidden"]
+
+
+def test_a_model_that_breaks_off_is_told_behind_what_it_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def opening(*_: object) -> Growing:
+        return Growing(EngineGoneError("the model broke"))
+
+    monkeypatch.setattr(talking, "open_engine", opening)
+
+    @asked(make_run(tmp_path / "run", 2), talk=(ModelSpec.parse("scripted"),))
+    async def _(page: Page) -> None:
+        assert (await page.talk("me"))[-1] == {"error": "the model broke"}
 
 
 def test_without_a_model_there_is_nobody_to_talk_to(pairs: Path) -> None:

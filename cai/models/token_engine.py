@@ -10,7 +10,7 @@ template cannot turn it off thinks.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cai.core.identity import derive_seed
@@ -18,6 +18,7 @@ from cai.models.base import Choice, Completion, Request, Sampling, ThinkingMode
 from cai.models.conversation import NOTHING, Begun, ChatTokenizer
 from cai.models.scoring import Spelling, weigh
 from cai.models.spelling import Spellings
+from cai.models.streaming import Heard
 from cai.models.template_thinking import QUESTION
 from cai.models.thinking import Tags, split
 
@@ -34,6 +35,8 @@ class Drawing:
     sampling: Sampling
     seed: int
     until: tuple[str, ...] = ()
+    heard: Callable[[list[int]], None] | None = None
+    """Is given the tokens that there are so far, on the event loop, by an engine that can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +100,19 @@ class TokenEngine(ABC):
 
     async def complete(self, request: Request) -> Completion:
         """Return the assistant's next turn; `max_tokens` is cut to what the context still holds."""
+        return await self._complete(request)
+
+    async def _complete(self, request: Request, heard: Heard | None = None) -> Completion:
+        """Do as `complete`; `heard` is given the text so far where the engine gives the tokens so far."""
         mode, budget = request.thinking.mode, request.thinking.budget
         apart = budget is not None or request.prefill or request.sampling.stop
         if not apart and self._chat.opened(mode) is None and mode != "off":
-            return await self._in_one_go(request, NOTHING)  # whether it begins with a thought, the turn will show
+            # Whether it begins with a thought, the turn will show.
+            return await self._in_one_go(request, NOTHING, heard)
         manner = await self._manner(mode)
         if manner.tags is not None and apart:
-            return await self._in_two(request, manner)
-        return await self._in_one_go(request, manner.behind, opened=manner.opened is not None)
+            return await self._in_two(request, manner, heard)
+        return await self._in_one_go(request, manner.behind, heard, opened=manner.opened is not None)
 
     async def choose(self, request: Request, options: Sequence[str]) -> Choice:
         """Return how likely each whole option is, options of several tokens included."""
@@ -127,23 +135,29 @@ class TokenEngine(ABC):
             reasoning=thought.reasoning,
         )
 
-    async def _in_one_go(self, request: Request, behind: Begun, *, opened: bool = False) -> Completion:
+    async def _in_one_go(
+        self, request: Request, behind: Begun, heard: Heard | None, *, opened: bool = False
+    ) -> Completion:
         sampling = request.sampling
         words = replace(behind, words=request.prefill)
         prompt = self._chat.encode_prompt(request.messages, request.thinking.mode, words)
         limit = self._chat.room(len(prompt), sampling.max_tokens)
-        drawn = await self._draw(Drawing(prompt, limit, sampling, request.seed, sampling.stop))
-        if request.prefill:
-            reasoning, said = "", self._chat.decode(drawn.tokens)
-        else:
-            reasoning, said, _ = self._chat.read(drawn.tokens, opened=opened)
+
+        def read(tokens: list[int]) -> tuple[str, str]:
+            if request.prefill:
+                return "", self._chat.decode(tokens)
+            return self._chat.read(tokens, opened=opened)[:2]
+
+        hears = None if heard is None else lambda tokens: heard(_cut(read(tokens)[1], sampling.stop))
+        drawn = await self._draw(Drawing(prompt, limit, sampling, request.seed, sampling.stop, hears))
+        reasoning, said = read(drawn.tokens)
         text = _cut(said, sampling.stop)
         ended = drawn.ended or text is not said
         return Completion(
             text, "stop" if ended else "length", len(prompt), drawn.cached, drawn.count, reasoning=reasoning
         )
 
-    async def _in_two(self, request: Request, manner: _Manner) -> Completion:
+    async def _in_two(self, request: Request, manner: _Manner, heard: Heard | None) -> Completion:
         sampling, budget = request.sampling, request.thinking.budget
         limit = sampling.max_tokens if budget is None else budget
         thought = await self._think(
@@ -166,12 +180,16 @@ class TokenEngine(ABC):
             )
         seed = derive_seed(request.seed, "text")
         limit = self._chat.room(len(thought.prompt), left, least=1)
-        drawn = await self._draw(Drawing(thought.prompt, limit, sampling, seed, sampling.stop))
-        if request.prefill:
-            more, said = "", self._chat.decode(drawn.tokens)
-        else:
-            more, said, _ = self._chat.read(drawn.tokens)
-            said = said.lstrip()
+
+        def read(tokens: list[int]) -> tuple[str, str]:
+            if request.prefill:
+                return "", self._chat.decode(tokens)
+            more, said, _ = self._chat.read(tokens)
+            return more, said.lstrip()
+
+        hears = None if heard is None else lambda tokens: heard(_cut(read(tokens)[1], sampling.stop))
+        drawn = await self._draw(Drawing(thought.prompt, limit, sampling, seed, sampling.stop, hears))
+        more, said = read(drawn.tokens)
         text = _cut(said, sampling.stop)
         return Completion(
             text,

@@ -9,7 +9,8 @@ Everything lies below the token (`cai.review.guard`), relative to which the page
     POST api/next                  the next item of an annotator
     POST api/annotations           keeps what was said; answered only once it is on the disk
     POST api/undo                  takes the annotator's last back
-    POST api/talk                  answers a conversation; `api/vote` and `api/mark` keep what is said of the answers
+    POST api/talk                  answers a conversation, a line of JSON each time that the answers have grown
+    POST api/vote                  keeps which of two answers is better; `api/mark` that one breaks a principle
     GET  api/people                who said how much; `api/agreement` what it comes to
 
 A mistake is `{"error": sentence}` with status 400, a full disk with 507. Reading and writing files never blocks the
@@ -19,6 +20,7 @@ event loop.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from cai.review.chains import with_differences
 from cai.review.guard import HEADERS, guarding
 from cai.review.guidelines import Guidelines
 from cai.review.index import ChainIndex, ChainQuery
-from cai.review.talking import Talking
+from cai.review.talking import Talking, conversation_of
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -43,7 +45,7 @@ LARGEST_REQUEST = 2 * 2**20
 
 _LOGGER = logging.getLogger("cai.review")
 
-Route = Callable[[web.Request], Awaitable[web.Response]]
+Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ReviewServer:
@@ -153,8 +155,17 @@ class ReviewServer:
     async def _undo(self, request: web.Request) -> web.Response:
         return _json(await asyncio.to_thread(self._annotating.undo, await _body(request)))
 
-    async def _talk(self, request: web.Request) -> web.Response:
-        return _json(await self._talked().answer(await _body(request)))
+    async def _talk(self, request: web.Request) -> web.StreamResponse:
+        talking, messages = self._talked(), conversation_of((await _body(request)).get("messages"))
+        response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        async with aclosing(talking.answer(messages)) as answers:
+            try:
+                async for line in answers:
+                    await response.write(orjson.dumps(line) + b"\n")
+            except CaiError as error:  # the status is sent by now
+                await response.write(orjson.dumps({"error": str(error)}) + b"\n")
+        return response
 
     async def _vote(self, request: web.Request) -> web.Response:
         return _json(await asyncio.to_thread(self._talked().vote, self._allowed(await _body(request))))
@@ -176,7 +187,7 @@ class ReviewServer:
 def _saying_mistakes(route: Route) -> Route:
     """Return a route whose mistakes are told as JSON, in a sentence."""
 
-    async def told(request: web.Request) -> web.Response:
+    async def told(request: web.Request) -> web.StreamResponse:
         try:
             return await route(request)
         except web.HTTPException:

@@ -2,15 +2,17 @@
 
 A vote is a comparison, a mark an adherence, like those of items that were there before; what they are about is kept
 beside them, because it lies in no row. Which model gave which of two answers is drawn anew for each turn and told only
-after the vote. Engines answer whole texts, so nothing is streamed.
+after the vote. Answers are shown while they are written where every model can give them so: of two, one that came whole
+beside one that grew would tell which is which.
 """
 
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cai.annotation.items import ItemAnswer, ReviewItem, gate_item, pair_item
@@ -23,11 +25,15 @@ from cai.core.records import Message
 from cai.models import EngineOptions, open_engine
 from cai.models.base import Engine, Request
 from cai.models.spec import ModelSpec
+from cai.models.streaming import StreamingEngine, stream
 from cai.review.shown import HIDDEN, hidden_of, to_item
 
 PLACE = "talk"
 REMEMBERED = 1000
 """Turns that can still be voted on or marked."""
+
+PAUSE = 0.05
+"""Seconds between two times that a growing answer is sent."""
 
 _SENT = "what the page sent"
 _ROLES = ("user", "assistant")
@@ -54,24 +60,48 @@ class Talking:
         self._turns: OrderedDict[str, TalkTurn] = OrderedDict()
 
     def about(self) -> dict[str, Any]:
-        """Return how many models there are to talk to, and which principles a turn can be marked with."""
-        return {"models": len(self._engines), "principles": list(self._principles)}
+        """Return how many models there are to talk to, whether they stream, and what a turn can be marked with."""
+        return {"models": len(self._engines), "streams": self._streams, "principles": list(self._principles)}
 
-    async def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the models' answers to a conversation, in an order that is drawn; raises EngineError."""
-        messages = _conversation(body.get("messages"))
-        seed = secrets.randbelow(2**31 - len(self._engines))
-        asked = enumerate(self._engines, start=seed)  # one model twice says two things
-        requests = (engine.complete(Request(messages, seed=own)) for own, (_, engine) in asked)
-        completions = await asyncio.gather(*requests)
-        names = (name for name, _ in self._engines)
-        found = [ItemAnswer(one.text, PLACE, name) for name, one in zip(names, completions, strict=True)]
-        secrets.SystemRandom().shuffle(found)
+    @property
+    def _streams(self) -> bool:
+        return all(isinstance(engine, StreamingEngine) for _, engine in self._engines)
+
+    async def answer(self, messages: tuple[Message, ...]) -> AsyncIterator[dict[str, Any]]:
+        """Yield the models' answers to a conversation as they grow, in an order that is drawn, and at last the turn.
+
+        Raises EngineError.
+        """
+        asked = list(self._engines)
+        secrets.SystemRandom().shuffle(asked)
+        so_far, changed = ["" for _ in asked], asyncio.Event()
+
+        def hear(place: int, text: str) -> None:
+            so_far[place] = text
+            changed.set()
+
+        seed = secrets.randbelow(2**31 - len(asked))
+        requests = [Request(messages, seed=seed + place) for place in range(len(asked))]  # one model twice: two answers
+        answering = asyncio.gather(
+            *(stream(engine, requests[place], partial(hear, place)) for place, (_, engine) in enumerate(asked))
+        )
+        answering.add_done_callback(lambda _: changed.set())
+        try:
+            while not answering.done():
+                await changed.wait()
+                changed.clear()
+                if self._streams and not answering.done():
+                    yield {"answers": list(so_far)}
+                    await asyncio.sleep(PAUSE)
+            texts = [completion.text for completion in answering.result()]
+        finally:
+            answering.cancel()
+        found = tuple(ItemAnswer(text, PLACE, name) for text, (name, _) in zip(texts, asked, strict=True))
         turn = secrets.token_hex(8)
-        self._turns[turn] = TalkTurn(messages, tuple(found))
+        self._turns[turn] = TalkTurn(messages, found)
         if len(self._turns) > REMEMBERED:
             self._turns.popitem(last=False)
-        return {"turn": turn, "answers": [answer.text for answer in found]}
+        yield {"turn": turn, "answers": texts}
 
     def vote(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Keep which of a turn's two answers is better, and return which model gave which; blocks."""
@@ -135,7 +165,7 @@ def _name(turn: TalkTurn) -> str:
     return f"talk-{fingerprint([[one['role'], one['content']] for one in turn.messages])}"
 
 
-def _conversation(value: Any) -> tuple[Message, ...]:
+def conversation_of(value: Any) -> tuple[Message, ...]:
     """Return a conversation that ends with the user; raises UsageError where it is none."""
     turns = value if isinstance(value, list) else []
     for turn in turns:

@@ -9,18 +9,21 @@ where two tokens are tied.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import torch
 
 from cai.core.machine import free_memory
+from cai.models.base import Completion, Request
 from cai.models.conversation import ChatTokenizer
 from cai.models.local.jobs import GenerationJob, Limits, ScoringJob
 from cai.models.local.loading import Loaded, load
 from cai.models.local.sampling import stream
 from cai.models.local.scheduler import Scheduler
 from cai.models.scoring import Spelling
+from cai.models.streaming import Heard
 from cai.models.token_engine import Drawing, Drawn, TokenEngine
 
 _ROWS = {"cuda": 256}
@@ -61,10 +64,16 @@ class TransformersEngine(TokenEngine):
         taken = f"{self._cache_bytes / 1e9:.1f} GB" if self._cache_bytes >= 5e7 else "little memory"
         return f"{self.name}: {self.concurrency} requests at once, up to {taken} for their caches"
 
+    async def stream(self, request: Request, heard: Heard) -> Completion:
+        """Return the assistant's next turn, and let its text be heard after each token."""
+        return await self._complete(request, heard)
+
     async def _draw(self, drawing: Drawing) -> Drawn:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[tuple[list[int], bool]] = loop.create_future()
         until = partial(self._chat.ends_in, texts=drawing.until) if drawing.until else None
+        if drawing.heard is not None:
+            until = partial(_tell, loop, drawing.heard, until)
         job = GenerationJob(drawing.prompt, future, loop, drawing.sampling, drawing.limit, stream(drawing.seed), until)
         self._scheduler.submit(job)
         tokens, ended = await future
@@ -81,6 +90,18 @@ class TransformersEngine(TokenEngine):
         """Stop the thread; requests that wait get EngineGoneError."""
         await asyncio.to_thread(self._scheduler.close)
         self._chat.tell_changes()
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop,
+    heard: Callable[[list[int]], None],
+    until: Callable[[list[int]], bool] | None,
+    tokens: list[int],
+) -> bool:
+    """Tell the loop's thread of the tokens so far, and say whether they are all."""
+    with suppress(RuntimeError):  # the loop is closed, perhaps this moment: nobody listens any more
+        loop.call_soon_threadsafe(heard, list(tokens))
+    return until is not None and until(tokens)
 
 
 async def open_transformers(

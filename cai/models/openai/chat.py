@@ -28,7 +28,7 @@ _FINISH: dict[str, Literal["stop", "length"]] = {
 
 _FILTERED = "content_filter"
 _FAILED = frozenset({"error", "abort"})
-_THOUGHTS = ("reasoning", "reasoning_content", "thinking")
+THOUGHTS = ("reasoning", "reasoning_content", "thinking")
 """What servers call a thought beside the text: vLLM, Ollama and OpenRouter; SGLang, llama.cpp and DeepSeek; others."""
 
 _BEFORE, _BEHIND = "([*\"'`“", ")]*\"'`”.,:"
@@ -82,7 +82,7 @@ def read_completion(raw: bytes, max_tokens: int, *, begun: bool = False) -> Comp
         raise RequestError("the server's filter withheld the answer", retryable=False, kind=_FILTERED, raw=clip(raw))
     if reason in _FAILED:
         raise AttemptError(f"the answer ended with {reason}", kind="server error", raw=clip(raw))
-    said, reasoning = _apart(message, begun=begun)
+    said, reasoning = apart(message, begun=begun)
     prompt, cached, completion = _usage(answer)
     # An end without a known name is the limit's where all tokens were used.
     finish = _FINISH.get(reason, "length" if reason != "stop" and completion >= max_tokens else "stop")
@@ -136,7 +136,7 @@ def begins_thought(raw: bytes) -> bool:
     likeliest = mapping(first(mapping(choice.get("logprobs")).get("content"))).get("token")
     first_token = likeliest.strip() if isinstance(likeliest, str) else ""
     tagged = bool(first_token) and any(tags.opening.startswith(first_token) for tags in TAGS if not tags.words)
-    return tagged or bool(_apart(mapping(choice.get("message")), begun=False)[1])
+    return tagged or bool(apart(mapping(choice.get("message")), begun=False)[1])
 
 
 def read_said(raw: bytes) -> Said:
@@ -145,7 +145,7 @@ def read_said(raw: bytes) -> Said:
     choice, message = _message(answer, raw)
     beside = _beside(message)
     content = text(message.get("content")) or ""
-    _, reasoning = _apart(message, begun=False)
+    _, reasoning = apart(message, begun=False)
     ended = _FINISH.get(str(choice.get("finish_reason")).lower(), "stop") == "stop"
     unopened = bool(reasoning) and not beside and not split(content).reasoning
     return Said(beside + content, reasoning, ended, _usage(answer)[0], unopened, answer.get("system_fingerprint"))
@@ -160,7 +160,7 @@ def _message(answer: Mapping[str, Any], raw: bytes) -> tuple[Mapping[str, Any], 
     return choice, message
 
 
-def _apart(message: Mapping[str, Any], *, begun: bool) -> tuple[str | None, str]:
+def apart(message: Mapping[str, Any], *, begun: bool) -> tuple[str | None, str]:
     """Return the text of a message, None where it has none, and its thought."""
     said, reasoning = text(message.get("content")), _beside(message)
     if begun and not said and reasoning:
@@ -172,7 +172,7 @@ def _apart(message: Mapping[str, Any], *, begun: bool) -> tuple[str | None, str]
 
 def _beside(message: Mapping[str, Any]) -> str:
     """Return the thought that stands beside a message's text."""
-    for name in _THOUGHTS:
+    for name in THOUGHTS:
         told = text(message[name]) if name in message else None
         if told:
             return told

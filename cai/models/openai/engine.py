@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from cai.core.errors import ContextError, ModelError, RequestError
+from cai.core.errors import ModelError, RequestError
 from cai.core.redaction import forms, hide_secrets, know
 from cai.models.base import Choice, Completion, Request
 from cai.models.openai import turns
@@ -38,8 +38,10 @@ from cai.models.openai.http import (
 )
 from cai.models.openai.kinds import Fields
 from cai.models.openai.listing import list_model
-from cai.models.openai.refusals import is_overflow, refusal
+from cai.models.openai.refusals import refusal, told
+from cai.models.openai.streaming import StreamedAnswer, streaming_body
 from cai.models.openai.turns import FindManner
+from cai.models.streaming import Heard
 from cai.models.template_options import told_variables
 
 Result = TypeVar("Result")
@@ -107,29 +109,26 @@ class OpenAIEngine:
 
     async def complete(self, request: Request) -> Completion:
         """Return the assistant's next turn, as `Engine.complete` says."""
-        if request.prefill:
-            return await turns.complete(self, request)
-        return await self.ask_completion(request, lambda dialect: dialect.manner(request.thinking))
+        return await turns.complete(self, request)
+
+    async def stream(self, request: Request, heard: Heard) -> Completion:
+        """Return the same, heard while it comes, but behind a beginning that is given, and of servers that refuse."""
+        return await turns.stream(self, request, heard)
 
     async def choose(self, request: Request, options: Sequence[str]) -> Choice:
         """Return how likely each option is; an option of several tokens is scored by its first (see `chat`)."""
         return await turns.choose(self, request, options)
 
-    async def ask_completion(self, request: Request, manner: FindManner) -> Completion:
+    async def ask_completion(self, request: Request, manner: FindManner, heard: Heard | None = None) -> Completion:
         """Return the assistant's turn, or the rest of it, asked in a manner that depends on the server."""
 
         def read(manner: Manner, raw: bytes) -> Completion:
             completion = read_completion(raw, request.sampling.max_tokens + manner.room, begun=manner.begun)
             return replace(completion, text=completion.text.removeprefix(manner.text)) if manner.text else completion
 
-        async def settle(dialect: Dialect, manner: Manner, completion: Completion) -> Completion:
-            cut = completion.finish_reason == "length" and completion.text and not completion.reasoning
-            if cut and not manner.begun and (await dialect.way(request.thinking.mode)).unopened:
-                return replace(completion, text="", reasoning=completion.text.strip())
-            return completion
-
         limit = most_bytes(request.sampling.max_tokens + (request.thinking.budget or 0))
-        return await self._ask("completion", request, completion_body, manner, limit, read, settle)
+        sort, body = ("completion", completion_body) if heard is None else ("stream", streaming_body)
+        return await self._ask(sort, request, body, manner, limit, read, partial(turns.settle, request), heard)
 
     async def ask_choice(self, request: Request, options: Sequence[str], manner: FindManner) -> Choice:
         """Return how likely each option is as the next token, asked in a manner that depends on the server.
@@ -199,10 +198,11 @@ class OpenAIEngine:
         limit: int,
         read: Callable[[Manner, bytes], Result],
         settle: Callable[[Dialect, Manner, Result], Awaitable[Result]] | None = None,
+        heard: Heard | None = None,
     ) -> Result:
         """Send a request until `read` can read the answer; return what it read, as `settle` sees it.
 
-        `sort` names requests that a server answers all or none of.
+        `sort` names requests that a server answers all or none of; `heard` is given what is streamed.
         """
         affinity = self._hosts.affinity(request.messages)
         history: AttemptHistory | None = None
@@ -215,7 +215,8 @@ class OpenAIEngine:
                     dialect = self._dialects[host.name]
                     manner = await find_manner(dialect)
                     body = make_body(self._model, request, manner)
-                    result = await self._attempt(host, body, limit, partial(read, manner))
+                    streamed = None if heard is None else StreamedAnswer(manner, heard, self._holds_key)
+                    result = await self._attempt(host, body, limit, partial(read, manner), streamed)
                     result = await settle(dialect, manner, result) if settle else result
                     host.pace.answer(pauses)
                     self._failing_since = None
@@ -245,16 +246,22 @@ class OpenAIEngine:
                 return None
             raise
 
-    async def _attempt(self, host: Host, body: bytes, limit: int, read: Callable[[bytes], Result]) -> Result:
+    async def _attempt(
+        self,
+        host: Host,
+        body: bytes,
+        limit: int,
+        read: Callable[[bytes], Result],
+        streamed: StreamedAnswer | None = None,
+    ) -> Result:
         """Send `body` once; raises AttemptError where another attempt may help, and else what the answer means."""
-        reply = await self._http.send(
-            "POST", self._chats[host.name], self._headers[host.name], name=host.name, limit=limit, body=body
-        )
+        url, headers, take = self._chats[host.name], self._headers[host.name], streamed.take if streamed else None
+        reply = await self._http.send("POST", url, headers, name=host.name, limit=limit, body=body, take=take)
         self._hosts.reached(host)
         status = reply.status
         try:
             if 200 <= status < 300:
-                result = read(reply.raw)
+                result = read(streamed.whole(reply.raw) if streamed else reply.raw)
                 if self._repeats_key(result):
                     raise AttemptError(
                         f"{host.name} repeats the key it was sent in its answer, which is not kept",
@@ -277,10 +284,11 @@ class OpenAIEngine:
         )
 
     def _repeats_key(self, result: Any) -> bool:
-        """Return whether a text holds a key; it is looked for in the text, which JSON may spell in many ways."""
-        if not self._never_said or not isinstance(result, Completion):
-            return False
-        return any(form in said for form in self._never_said for said in (result.text, result.reasoning))
+        """Return whether an answer holds a key; it is looked for in the text, which JSON may spell in many ways."""
+        return isinstance(result, Completion) and any(map(self._holds_key, (result.text, result.reasoning)))
+
+    def _holds_key(self, text: str) -> bool:
+        return any(form in text for form in self._never_said)
 
     def _delay(self, host: Host, pauses: int, error: AttemptError, history: AttemptHistory, *, given: bool) -> float:
         """Return how long to wait before the next attempt, or raise what the last one failed with.
@@ -292,7 +300,7 @@ class OpenAIEngine:
             hopeless = self._hosts.refused(host, pauses, error)
             self._tell(self._hosts.notice(now, _TOLD_FROM))
             if hopeless or history.is_too_large(host.pace.answered, now, host.pace.patience):
-                raise _told(host, error, f"and nothing else for {host.pace.patience:g} s") from error
+                raise told(host.name, error, f"and nothing else for {host.pace.patience:g} s") from error
             return 0.0
         if self._failing_since is None:
             self._failing_since = now
@@ -301,7 +309,7 @@ class OpenAIEngine:
         another = isinstance(error, ConnectionBrokenError) and self._hosts.unreachable(host, now)
         waits_for_all = isinstance(error, UnreachableError) and self._hosts.all_failing
         if not waits_for_all and history.is_over(error, given=given):
-            raise _told(host, error, f"asked {history.failures} times") from error
+            raise told(host.name, error, f"asked {history.failures} times") from error
         if another:
             return 0.0
         if isinstance(error, ConnectionBrokenError):
@@ -314,14 +322,6 @@ class OpenAIEngine:
         if notice and self._say is not None and now - self._told_at >= _TOLD_EVERY:
             self._told_at = now
             self._say(notice)
-
-
-def _told(host: Host, error: AttemptError, how: str) -> RequestError:
-    """Return what a request fails with whose last attempt ended so at `host`, which is named."""
-    if error.kind == "server error" and is_overflow(str(error)):  # said again and again, so it is believed
-        return ContextError("the request does not fit the model's context", raw=error.raw)
-    said = str(error) if host.name in str(error) else f"{host.name}: {error}"
-    return RequestError(f"{said}, {how}", retryable=error.retryable, kind=error.kind, raw=error.raw)
 
 
 async def open_openai(

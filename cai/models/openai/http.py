@@ -10,7 +10,7 @@ The API key is read from OPENAI_API_KEY (or user:password from the address) and 
 import asyncio
 import base64
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,9 +74,17 @@ class HttpClient:
         )
 
     async def send(
-        self, method: str, url: URL, headers: Mapping[str, str], *, name: str, limit: int, body: bytes | None = None
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        *,
+        name: str,
+        limit: int,
+        body: bytes | None = None,
+        take: Callable[[bytes], None] | None = None,
     ) -> Reply:
-        """Return what the server `name` sends, of at most `limit` bytes.
+        """Return what the server `name` sends, of at most `limit` bytes; `take` is given a good answer's pieces.
 
         Raises AttemptError when nothing whole came, EngineGoneError when this was closed.
         """
@@ -86,7 +94,7 @@ class HttpClient:
                 self._session.request(method, url, data=body, headers=headers, allow_redirects=False) as response,
             ):
                 deadline = time.when()
-                raw = await _read(response, limit, time, deadline if deadline is not None else 0.0)
+                raw = await _read(response, limit, time, deadline if deadline is not None else 0.0, take)
                 return Reply(response.status, response.headers.get("Retry-After"), raw)
         except TimeoutError as error:
             if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -121,7 +129,13 @@ def _reason(error: aiohttp.ClientConnectorError) -> str:
     return f" ({said[:200]})" if said.isprintable() else ""
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int, time: asyncio.Timeout, deadline: float) -> bytes:
+async def _read(
+    response: aiohttp.ClientResponse,
+    limit: int,
+    time: asyncio.Timeout,
+    deadline: float,
+    take: Callable[[bytes], None] | None,
+) -> bytes:
     """Return the body; raises AttemptError, without a subject, where it is compressed or too long."""
     good = 200 <= response.status < 300
     if good and response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
@@ -142,6 +156,8 @@ async def _read(response: aiohttp.ClientResponse, limit: int, time: asyncio.Time
             if good:
                 raise AttemptError(f"more than the {limit:,} bytes that the answer may have", kind="unreadable answer")
             return b"".join(pieces)[:limit]
+        if take is not None and good:
+            take(piece)
 
 
 def read_address(text: str) -> URL:

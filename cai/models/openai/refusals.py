@@ -164,3 +164,11 @@ def _status(code: Any) -> int | None:
 
 def _join(what: str, why: str) -> str:
     return f"{what}: {why}" if why else what
+
+
+def told(host: str, error: AttemptError, how: str) -> RequestError:
+    """Return what a request fails with whose last attempt ended so at a host, which is named."""
+    if error.kind == "server error" and is_overflow(str(error)):  # said again and again, so it is believed
+        return ContextError("the request does not fit the model's context", raw=error.raw)
+    said = str(error) if host in str(error) else f"{host}: {error}"
+    return RequestError(f"{said}, {how}", retryable=error.retryable, kind=error.kind, raw=error.raw)

@@ -15,6 +15,7 @@ from cai.models.asking import NO_LOGPROBS, WITHOUT_LOGPROBS
 from cai.models.base import NOT_THINKING, Choice, Completion, Request, Thinking
 from cai.models.openai.bodies import Manner
 from cai.models.openai.dialect import Dialect
+from cai.models.streaming import Heard
 
 Answer = TypeVar("Answer", Completion, Choice)
 
@@ -52,15 +53,36 @@ class NotContinuedError(RequestError):
 class Servers(Protocol):
     """Asks one of several servers once more and more, each in its own manner."""
 
-    async def ask_completion(self, request: Request, manner: FindManner) -> Completion:
-        """Return the assistant's turn, or the rest of it."""
+    async def ask_completion(self, request: Request, manner: FindManner, heard: Heard | None = None) -> Completion:
+        """Return the assistant's turn, or the rest of it; `heard` is given what is streamed."""
 
     async def ask_choice(self, request: Request, options: Sequence[str], manner: FindManner) -> Choice:
         """Return how likely each option is as the next token."""
 
 
+async def stream(servers: Servers, request: Request, heard: Heard) -> Completion:
+    """Return the turn, heard while it comes; where it is begun, or the server refuses to stream, it is not heard."""
+    if not request.prefill:
+        try:
+            return await servers.ask_completion(request, lambda dialect: dialect.manner(request.thinking), heard)
+        except RequestError as error:
+            if not error.kind.startswith("http 4"):
+                raise
+    return await complete(servers, request)
+
+
+async def settle(request: Request, dialect: Dialect, manner: Manner, completion: Completion) -> Completion:
+    """Return a completion as it is, or as the thought that the limit ended where nothing showed that it is one."""
+    cut = completion.finish_reason == "length" and completion.text and not completion.reasoning
+    if cut and not manner.begun and (await dialect.way(request.thinking.mode)).unopened:
+        return replace(completion, text="", reasoning=completion.text.strip())
+    return completion
+
+
 async def complete(servers: Servers, request: Request) -> Completion:
     """Return the text behind the request's prefill; raises NotBegunError where the server continues no turn."""
+    if not request.prefill:
+        return await servers.ask_completion(request, lambda dialect: dialect.manner(request.thinking))
     if request.thinking.mode != "on":
         try:
             return await servers.ask_completion(request, lambda dialect: _at_once(dialect, request, begun=True))

@@ -1,6 +1,6 @@
 // The view for talking to one or two models: blind votes between two, marks, and the conversation as a prompt.
 
-import { post } from "./api.js";
+import { listen, post } from "./api.js";
 import { turns } from "./chain.js";
 import { el, fill, keyChoice, told } from "./dom.js";
 
@@ -24,6 +24,7 @@ function draw() {
   const waits = state.turn !== null && about.models > 1;
   fill(root,
     el("form", { class: "person", onsubmit: (event) => event.preventDefault() }, el("label", {}, "Annotator", name)),
+    about.streams ? null : el("p", { class: "quiet" }, about.models > 1 ? "Answers appear whole: not every model here can give them as they are written." : "Answers appear whole: this model cannot give them as they are written."),
     el("div", { "aria-live": "polite", id: "dialogue" }, turns(state.messages), state.turn === null ? null : answers()),
     waits ? null : el("form", { onsubmit: (event) => { event.preventDefault(); send(); } },
       el("label", { for: "say" }, "What you say"), field,
@@ -33,10 +34,19 @@ function draw() {
   if (!waits) field.focus();
 }
 
+const names = () => (about.models > 1 ? ["Answer A", "Answer B"] : ["Answer"]);
+
+// What is written so far: it is not read out until it is whole, and there is nothing to vote on yet.
+function growing(messages) {
+  const texts = names().map(() => el("p", { class: "text" }));
+  const cards = names().map((name, place) => el("section", { class: "card", "aria-label": name }, el("h3", {}, name), texts[place]));
+  fill(document.getElementById("dialogue"), turns(messages), el("div", { class: "answers", "aria-busy": "true" }, cards));
+  return (found) => found.answers.forEach((text, place) => { texts[place].textContent = text; });
+}
+
 function answers() {
-  const names = about.models > 1 ? ["Answer A", "Answer B"] : ["Answer"];
   const cards = state.turn.answers.map((text, place) =>
-    el("section", { class: "card", "aria-label": names[place] }, el("h3", {}, names[place]), el("p", { class: "text" }, text), marking(place)));
+    el("section", { class: "card", "aria-label": names()[place] }, el("h3", {}, names()[place]), el("p", { class: "text" }, text), marking(place)));
   const vote = about.models < 2 ? null : el("fieldset", {}, el("legend", {}, "Which answer is better? The conversation goes on with it."),
     el("div", { class: "choices" }, Object.entries(VOTES).map(([key, [value, text]]) => keyChoice("radio", "vote", value, key, text, false, () => choose(value)))));
   return el("div", {}, el("div", { class: "answers" }, cards), vote);
@@ -79,7 +89,7 @@ function send() {
     if (state.turn !== null) before.push({ role: "assistant", content: state.turn.answers[0] });
     const messages = [...before, { role: "user", content }];
     told("Waiting for the answer …");
-    const found = await post("talk", { messages });
+    const found = await listen("talk", { messages }, about.streams ? growing(messages) : () => {});
     Object.assign(state, { messages, turn: { id: found.turn, answers: found.answers } });
     told("");
     draw();
