@@ -1,6 +1,7 @@
 """`cai review`: the page's server refuses strangers, finds chains, hides what could sway people, and loses nothing."""
 
 import asyncio
+import unicodedata
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cai
@@ -24,8 +25,9 @@ from cai.models.base import Choice, Completion, Request
 from cai.models.given import GivenModel
 from cai.models.spec import ModelSpec
 from cai.models.streaming import Heard
+from cai.review import run as review_run
 from cai.review import talking
-from cai.review.chains import chain_of_row, with_differences
+from cai.review.chains import chain_of_example, chain_of_row, with_differences
 from cai.review.guard import HEADERS
 from cai.review.index import ChainIndex, ChainQuery
 from cai.review.plan import plan_review
@@ -34,7 +36,7 @@ from cai.review.settings import ReviewSettings
 from cai.review.shown import to_item
 from tests.annotating import place_at
 from tests.reviewing import WHEN, Page, make_pairs, make_run, read_whole, reviewing
-from tests.storage import make_row
+from tests.storage import make_row, open_run
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +150,54 @@ def index() -> Iterator[ChainIndex]:
 @given(words=st.lists(st.sampled_from("ab \n-*\"'\0"), max_size=6).map("".join))
 def test_no_search_is_an_error(index: ChainIndex, words: str) -> None:
     assert index.page(ChainQuery(words=words), 0, 5)[0] in (0, 2)
+
+
+KOREAN = "의사에게 바로 진찰받으세요. 약은 AI가 정하지 않습니다, 처방전을 확인하세요 薬を飲む前に read 2번"
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_any_part_of_a_korean_word_finds_it(data: st.DataObject) -> None:
+    index = ChainIndex()
+    texts = [KOREAN, unicodedata.normalize("NFD", KOREAN), "plain English", "의 사 진 찰"]
+    index.fill(chain_of_example(f"x:{number}", {"text": text}, {}) for number, text in enumerate(texts))
+    start = data.draw(st.integers(0, len(KOREAN) - 1))
+    words = KOREAN[start : data.draw(st.integers(start + 1, len(KOREAN)))]
+    total, chains = index.page(ChainQuery(words=words), 0, 9)
+    begins = start == 0 or not (words[0].isascii() and words[0].isalnum() and KOREAN[start - 1].isalnum())
+    if begins:  # of other words only the beginnings are found
+        assert {chain["number"] for chain in chains} >= {0, 1}
+    assert total <= 4
+    sought = {"의사진찰": 0, "진찰받": 2, "찰": 3, "가 정": 2, "飲む": 2, "AI가": 2, "I가": 0}
+    assert {text: index.page(ChainQuery(words=text), 0, 9)[0] for text in sought} == sought
+    index.close()
+
+
+def test_what_a_run_gets_meanwhile_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(review_run, "LOOKS_EVERY", 0.01)
+    monkeypatch.setattr(review_run, "RESTS", 0.0)
+    run = open_run(tmp_path / "run")
+    run.commit(make_row(0))
+
+    @asked(tmp_path / "run")
+    async def _(page: Page) -> None:
+        assert (await read_whole(page))["kind"] == "run"
+        assert (await page.get("chains"))["total"] == 1
+        found = await page.next()
+        for number in range(1, 4):
+            run.commit(make_row(number))
+        while (await page.get("place"))["read"] < 4:
+            pass
+        assert [one["id"] for one in (await page.get("chains"))["chains"]] == [f"prompt-{n}" for n in range(4)]
+        assert (await page.get("chains", words="question 3"))["total"] == 1
+        seen = set()
+        while len(seen) < 4:
+            if found["item"] is None:  # the newest rows' items are just being read
+                found = await page.next()
+            else:
+                seen.add(found["item"]["prompt"][-1]["content"])
+                found = (await page.say(found, {"overall": "a"}))["next"]
+        run.close("done")
 
 
 @given(*[st.lists(st.sampled_from(["a", "b", "c", " ", "\n"]), max_size=12).map("".join)] * 2)

@@ -41,26 +41,29 @@ class ItemIndex:
     def __init__(self, rows: Iterable[list[ReviewItem]]) -> None:
         """Read all rows."""
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the index)
+        self._end = 0
         self._lock = Lock()
         self._entries: dict[str, IndexEntry] = {}
         try:
-            self._take(rows)
+            self.take(rows)
         except BaseException:
             self.close()
             raise
 
-    def _take(self, rows: Iterable[list[ReviewItem]]) -> None:
-        end = 0
+    def take(self, rows: Iterable[list[ReviewItem]]) -> None:
+        """Take in the items of these rows that are not there; others may be asked for meanwhile."""
         for items in rows:
             new = [item for item in items if item.key not in self._entries]
-            if new:
-                start, data = end, _pack(new)
-                end += self._file.write(b"%d\n%b" % (len(data), data))
-                for number, item in enumerate(new):
-                    self._entries[item.key] = IndexEntry(
-                        item.key, item.kind, item.prompt_id, item.principle, item.uncertainty, start, number
-                    )
-        self._file.flush()
+            if not new:
+                continue
+            start, data = self._end, _pack(new)
+            with self._lock:
+                self._file.seek(start)
+                self._end += self._file.write(b"%d\n%b" % (len(data), data))
+            for number, item in enumerate(new):
+                self._entries[item.key] = IndexEntry(
+                    item.key, item.kind, item.prompt_id, item.principle, item.uncertainty, start, number
+                )
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +79,7 @@ class ItemIndex:
 
     def entries(self, kind: ItemKind | None = None) -> Iterator[IndexEntry]:
         """Yield what is known of the items of a kind, or of all, in the order of the data."""
-        return (entry for entry in self._entries.values() if kind in (None, entry.kind))
+        return (entry for entry in list(self._entries.values()) if kind in (None, entry.kind))
 
     def entry(self, key: str) -> IndexEntry | None:
         """Return what is known of an item without reading it, None where there is none of the key."""
@@ -109,14 +112,19 @@ def open_items(
     `shape` names the layout of data where it cannot be told; `more` are items that lie in no row (those of feedback).
     Raises RunError or InputError when the place cannot be read.
     """
-    rows: Iterator[list[ReviewItem]]
-    if place.kind == "run":
-        rows = items_of_run(place.path, kinds)
-    elif place.kind == "evaluation":
-        rows = items_of_evaluation(place.path, kinds)
-    else:
-        rows = items_of_data(place.source, kinds, shape)
+    rows = item_rows(place, kinds, shape)
     return ItemIndex(_and_more(rows, [item for item in more if item.kind in kinds]))
+
+
+def item_rows(
+    place: AnnotatedPlace, kinds: Collection[ItemKind], shape: str | None = None
+) -> Iterator[list[ReviewItem]]:
+    """Yield the items of each row of a place; raises as `open_items` does."""
+    if place.kind == "run":
+        return items_of_run(place.path, kinds)
+    if place.kind == "evaluation":
+        return items_of_evaluation(place.path, kinds)
+    return items_of_data(place.source, kinds, shape)
 
 
 def _and_more(rows: Iterator[list[ReviewItem]], more: Iterable[ReviewItem]) -> Iterator[list[ReviewItem]]:

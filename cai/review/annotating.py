@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from cai.annotation.agreement import Agreement, measure_agreement
 from cai.annotation.assignment import Assigned, Assignment
-from cai.annotation.index import ItemIndex, open_items
+from cai.annotation.index import ItemIndex, item_rows, open_items
 from cai.annotation.items import ReviewItem
 from cai.annotation.kinds import KINDS, ItemKind
 from cai.annotation.reading import CountingAnnotations, what_counts
@@ -149,6 +149,13 @@ class Annotating:
             self._keep(parse_annotation(line, _SENT), self._item(task, taken.item))
             self._held[annotator, tab] = _Held(task, Assigned(taken.item, taken.chosen_by), monotonic())
             return self._shown(annotator, task, assignment, self._held[annotator, tab].assigned, taken)
+
+    def renew(self) -> None:
+        """Take in the items of rows that the place has got since they were read; raises as reading it does."""
+        for kind, index in list(self._items.items()):
+            index.take(item_rows(self._place, [kind]))
+        with self._lock:
+            self._assignments.clear()
 
     def people(self) -> dict[str, Any]:
         """Return who said how much of what, and what is to be said of lines that do not count."""

@@ -1,8 +1,11 @@
 """All chains of a place, to be listed, filtered and searched: texts in a temporary SQLite database, facts in memory.
 
-The database is a file without a name, so that nothing is left of it when the process is killed. It is filled once, in
-a thread, while it is read: what is in already can be looked at. Chains are numbered in the order of the data, from 0. A
-chain takes some 4 bytes a fact in memory; a page of 100,000 takes milliseconds (`python -m benchmarks review`).
+The database is a file without a name, so that nothing is left of it when the process is killed. It is filled in a
+thread, while it is read: what is in already can be looked at. Chains are numbered in the order in which they come, from
+0. A chain takes some 4 bytes a fact in memory; a page of 100,000 takes milliseconds (`python -m benchmarks review`).
+
+Words are found by how they begin. Where words run on without a space or take endings, as in Korean, Japanese and
+Chinese, any part of them is: such texts are indexed by every two signs that follow each other.
 """
 
 import os
@@ -18,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, TypeAlias
+from unicodedata import normalize
 
 import numpy as np
 import orjson
@@ -32,6 +36,10 @@ REMEMBERED = 16
 """Queries whose chains are remembered, so that the next page of them need not search again."""
 
 _WORD = re.compile(r"\w+")
+_RUN = re.compile(
+    "[\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]+"
+)
+"""Signs of Hangul, kana and Chinese that follow each other."""
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
@@ -55,7 +63,7 @@ class ChainQuery:
 
 
 class ChainIndex:
-    """The index; `fill` is called once, from one thread, everything else from any."""
+    """The index; `fill` is called from one thread, everything else from any."""
 
     def __init__(self) -> None:
         """Make the database, in the folder for temporary files; raises StoreError when the disk refuses."""
@@ -80,8 +88,11 @@ class ChainIndex:
         return len(self._lengths)
 
     def fill(self, chains: Iterable[Chain]) -> None:
-        """Take in all chains; ends early when the index is closed. Raises what reading them raises."""
-        numbered = enumerate(chains)
+        """Take in all chains, behind those that are there; ends early when the index is closed.
+
+        Raises what reading them raises.
+        """
+        numbered = enumerate(chains, start=self.filled)
         while several := list(islice(numbered, PER_TRANSACTION)):
             if self._stop.is_set():
                 return
@@ -93,7 +104,7 @@ class ChainIndex:
             (number, chain.id, chain.title, chain.length, zlib.compress(orjson.dumps(chain.document), 1))
             for number, chain in several
         ]
-        words = [(number, texts_of(chain.document)) for number, chain in several]
+        words = [(number, searchable(texts_of(chain.document))) for number, chain in several]
         with self._lock:
             if self._stop.is_set():
                 return
@@ -127,8 +138,8 @@ class ChainIndex:
         mask = np.ones(len(lengths), dtype=bool)
         for fact in query.facts:
             mask &= _mask(self._facts.get(fact, ()), len(lengths))
-        if words := _WORD.findall(query.words):
-            searched = " ".join(f'"{word}"*' for word in words)
+        if words := _WORD.findall(normalize("NFC", query.words)):
+            searched = " ".join(map(_sought, words))
             rows = self._database.execute("SELECT rowid FROM words WHERE words MATCH ?", (searched,))
             mask &= _mask([number for (number,) in rows], len(lengths))
         if query.at_least is not None:
@@ -163,11 +174,32 @@ class ChainIndex:
             found.setdefault(name, {})[value] = count
         return found
 
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until the index is closed, which is told."""
+        return self._stop.wait(seconds)
+
     def close(self) -> None:
         """Stop filling, and let go of the database."""
         self._stop.set()
         with self._lock:
             self._database.close()
+
+
+def searchable(text: str) -> str:
+    """Return a text in the words by which it is found, those of `_RUN` as every two signs, and the last alone."""
+    if text.isascii():
+        return text
+    return _RUN.sub(lambda run: f" {' '.join(_pairs(run[0], last=True))} ", normalize("NFC", text))
+
+
+def _sought(word: str) -> str:
+    """Return what finds a word: its parts, one behind the other, the last of which may go on."""
+    parts = _RUN.sub(lambda run: f" {' '.join(_pairs(run[0], last=len(run[0]) == 1))} ", word).split()
+    return f'"{" ".join(parts)}"*'
+
+
+def _pairs(run: str, *, last: bool) -> list[str]:
+    return [run[place : place + 2] for place in range(len(run) if last else len(run) - 1)]
 
 
 def _mask(numbers: Iterable[int], count: int) -> NDArray[np.bool_]:

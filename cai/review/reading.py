@@ -1,34 +1,62 @@
-"""The chains of a place, in the order of its data: of a run, an evaluation, or data that `cai.data.examples` reads."""
+"""The chains of a place, in the order of its data: of a run, an evaluation, or data that `cai.data.examples` reads.
+
+A run may still be generating: what it gets is read behind what it had.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cai.annotation.places import AnnotatedPlace
 from cai.annotation.sources.evaluations import COMPARISONS, RESPONSES, entries_of
 from cai.core.errors import RunError
+from cai.core.identity import key
+from cai.core.keyset import KeySet
 from cai.data.examples.opening import open_examples
 from cai.data.examples.tables import Example
 from cai.data.quality import read_ledger
 from cai.evaluate.records import Answer, Decision, read_answer, read_decision
 from cai.review.chains import Chain, chain_of_answers, chain_of_example, chain_of_failure, chain_of_row
 from cai.rundir import Run
-from cai.rundir.layout import LEDGER
+from cai.rundir.layout import LEDGER, journal_numbers, journal_path, shard_numbers, shard_path
 
 ABOUT = ("tags", "chosen_model", "rejected_model", "completion_model")
 
 
 def read_chains(place: AnnotatedPlace, shape: str | None = None) -> Iterator[Chain]:
-    """Yield the chains of a place; raises RunError or InputError when it cannot be read."""
-    if place.kind == "run":
-        return _of_run(place.path)
+    """Yield the chains of an evaluation or data; raises RunError or InputError when it cannot be read."""
     return _of_evaluation(place.path) if place.kind == "evaluation" else _of_data(place, shape)
 
 
-def _of_run(directory: Path) -> Iterator[Chain]:
-    found = _found_by_filters(directory)
-    for row in Run.read(directory).rows():
-        yield chain_of_row(row, found.get(row.prompt.id, frozenset()))
+class RunChains:
+    """The chains of a run, each once, whenever its row came."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._given = KeySet()
+        self._sizes: dict[Path, int] = {}
+
+    def has_grown(self) -> bool:
+        """Tell whether the run's files are others than when they were read last."""
+        return self._looked() != self._sizes
+
+    def new(self) -> Iterator[Chain]:
+        """Yield the chains that were not given before; raises RunError when the run cannot be read."""
+        self._sizes = self._looked()
+        found = _found_by_filters(self._directory)
+        for row in Run.read(self._directory).rows():
+            if self._given.add(key(row.prompt.id)):
+                yield chain_of_row(row, found.get(row.prompt.id, frozenset()))
+
+    def _looked(self) -> dict[Path, int]:
+        files = [journal_path(self._directory, number) for number in journal_numbers(self._directory)]
+        files += [shard_path(self._directory, number) for number in shard_numbers(self._directory)]
+        found = {}
+        for path in files:
+            with suppress(FileNotFoundError):  # sealed, this moment
+                found[path] = path.stat().st_size
+        return found
 
 
 def _found_by_filters(directory: Path) -> dict[str, set[str]]:

@@ -5,6 +5,7 @@ import webbrowser
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from threading import Thread
+from time import monotonic
 
 from aiohttp import web
 
@@ -16,11 +17,16 @@ from cai.review.guard import new_token
 from cai.review.guidelines import Guidelines
 from cai.review.index import ChainIndex
 from cai.review.plan import ReviewPlan
-from cai.review.reading import read_chains
+from cai.review.reading import RunChains, read_chains
 from cai.review.server import ReviewServer
 from cai.review.talking import open_talking
 
 HOST = "127.0.0.1"
+LOOKS_EVERY = 2.0
+"""Seconds after which a run is looked at again."""
+
+RESTS = 10.0
+"""How many times as long as reading new rows took nothing is read behind it: all rows are passed over for that."""
 
 
 async def review(plan: ReviewPlan, opened: Callable[[str], None]) -> None:
@@ -52,8 +58,8 @@ async def serving(plan: ReviewPlan) -> AsyncIterator[str]:
     annotating = await asyncio.to_thread(Annotating, plan, guidelines)
     index = ChainIndex()
     models = AsyncExitStack()
-    server = ReviewServer(str(plan.place.source), index, annotating, guidelines)
-    reader = Thread(target=_read, args=(plan, index, server), name="cai review", daemon=True)
+    server = ReviewServer(str(plan.place.source), plan.place.kind, index, annotating, guidelines)
+    reader = Thread(target=_read, args=(plan, index, server, annotating), name="cai review", daemon=True)
     runner = web.AppRunner(server.application(token), access_log=None)
     try:
         if plan.settings.talk:
@@ -83,8 +89,20 @@ async def _listen(runner: web.AppRunner, wanted: int) -> int:
     return port
 
 
-def _read(plan: ReviewPlan, index: ChainIndex, server: ReviewServer) -> None:
+def _read(plan: ReviewPlan, index: ChainIndex, server: ReviewServer, annotating: Annotating) -> None:
+    """Read the place, and of a run what it gets until the index is closed."""
     try:
-        index.fill(read_chains(plan.place, plan.settings.shape))
+        if plan.place.kind != "run":
+            index.fill(read_chains(plan.place, plan.settings.shape))
+            return
+        chains = RunChains(plan.place.path)
+        index.fill(chains.new())
+        pause = LOOKS_EVERY
+        while not index.wait(pause):
+            if chains.has_grown():
+                began = monotonic()
+                index.fill(chains.new())
+                annotating.renew()
+                pause = max(LOOKS_EVERY, RESTS * (monotonic() - began))
     except CaiError as error:
         server.failure = str(error)

@@ -27,6 +27,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from cai.annotation.places import PlaceKind
 from cai.core.errors import CaiError, StoreError, UsageError
 from cai.review.annotating import Annotating
 from cai.review.chains import with_differences
@@ -51,8 +52,11 @@ Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ReviewServer:
     """The routes, over an index that may still be filled and what people are asked."""
 
-    def __init__(self, name: str, index: ChainIndex, annotating: Annotating, guidelines: Guidelines) -> None:
+    def __init__(
+        self, name: str, kind: PlaceKind, index: ChainIndex, annotating: Annotating, guidelines: Guidelines
+    ) -> None:
         self._name = name
+        self._kind = kind
         self._index = index
         self._annotating = annotating
         self._guidelines = guidelines
@@ -102,6 +106,7 @@ class ReviewServer:
         index = self._index
         told = {
             "name": self._name,
+            "kind": self._kind,
             "read": index.filled,
             "complete": index.complete,
             "failure": self.failure,

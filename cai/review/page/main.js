@@ -11,7 +11,7 @@ import * as talk from "./talk.js";
 const VIEWS = { read, annotate, guidelines, people, talk };
 const EVERYWHERE = [["?", "these keys"], ["Shift+R", "read"], ["Shift+A", "annotate"], ["Shift+G", "guidelines"], ["Shift+P", "people"], ["Shift+T", "talk, with --talk"], ["Esc", "leave a field"]];
 const SHIFTED = { R: "read", A: "annotate", G: "guidelines", P: "people", T: "talk" };
-const POLLING = 1500;
+const POLLING = 1500, FOLLOWING = 5000;
 
 let place = null;
 let current = null;
@@ -36,20 +36,23 @@ async function open() {
   }
 }
 
+// Until all is read, and of a run for as long as the page is open: it may still be generating.
 async function watch() {
-  if (place && (place.complete || place.failure)) return;
+  if (place && (place.failure || (place.complete && place.kind !== "run"))) return;
   try {
+    const before = place;
     place = await get("place");
     if (place.failure) told(place.failure, { mistake: true });
     else if (!place.complete) told(`Reading: ${count(place.read)} so far.`);
-    else told(`${count(place.read)} chains.`);
+    else if (!before || !before.complete) told(`${count(place.read)} chains.`);
+    else if (before.read !== place.read) told(`${count(place.read - before.read)} new, ${count(place.read)} chains.`);
     document.getElementById("place").textContent = place.name;
     if (current === read) read.update(place);
   } catch (error) {
     told(error.message, { mistake: true });
     return;
   }
-  setTimeout(watch, POLLING);
+  setTimeout(watch, place.complete ? FOLLOWING : POLLING);
 }
 
 function showKeys() {

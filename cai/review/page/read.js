@@ -9,7 +9,7 @@ const FILTERS = { tag: "Tag", principle: "Principle", gate: "Gate", verdict: "Ve
 
 export const KEYS = [["j", "next chain"], ["k", "chain before"], ["n", "next page"], ["p", "page before"], ["/", "search"]];
 
-const state = { offset: 0, total: 0, chains: [], chosen: null, query: {}, asked: 0 };
+const state = { offset: 0, total: 0, chains: [], chosen: null, query: {}, asked: 0, read: null };
 let list, detail, pager, fields, known;
 
 export function open(main, place) {
@@ -23,8 +23,10 @@ export function open(main, place) {
   return load();
 }
 
-// Called again while the place is still being read: there may be more values to filter by.
+// Called again while there may be more: other values to filter by, and more chains in the list.
 export function update(place) {
+  if (state.read !== null && state.read !== place.read) refresh();
+  state.read = place.read;
   const now = JSON.stringify(place.facets);
   if (!fields || now === known) return;
   const focused = fields.contains(document.activeElement) ? document.activeElement.name : null;
@@ -62,6 +64,18 @@ async function load({ choose = 0 } = {}) {
   drawList();
   if (state.chains.length) await show(choose < 0 ? state.chains.length - 1 : choose);
   else fill(detail, el("p", {}, "No chain is like that."));
+}
+
+// The list as it is now; the chain that is chosen stays where it is.
+async function refresh() {
+  const asked = state.asked, offset = state.offset;
+  const found = await get("chains", { ...state.query, offset, limit: PAGE }).catch(() => null);
+  if (found === null || asked !== state.asked || offset !== state.offset) return;
+  const first = state.chains.length === 0;
+  Object.assign(state, { total: found.total, chains: found.chains });
+  drawList();
+  if (first && found.chains.length) show(0);
+  else list.querySelectorAll("button").forEach((button, number) => button.setAttribute("aria-current", String(number === state.chosen)));
 }
 
 function drawList() {
