@@ -1,6 +1,7 @@
 """People's labels become data: soft labels, edits, thumbs and scores; and what they did not say is not theirs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from cai.annotation.items import ItemAnswer, ReviewItem, answer_item, gate_item, pair_item
 from cai.annotation.labels import labels_for_export
+from cai.annotation.sources.runs import items_of_row
 from cai.annotation.store import AnnotationStore
 from cai.core.errors import UsageError
 from cai.core.records import Prompt, Round, Row, Trace, Usage
@@ -179,3 +181,62 @@ def test_labels_of_people_do_not_go_with_the_judges_ranking(run: Path) -> None:
     for wrong in ({"pairs": "adjacent"}, {"select": "judge"}):
         with pytest.raises(UsageError, match="leave it out"):
             ExportOptions(labels="human", people=people, **wrong)  # type: ignore[arg-type]
+
+
+def several(number: int) -> Row:
+    made = row(number)
+    return replace(made, traces=tuple(trace(number, sample) for sample in range(4)))
+
+
+def ranking_of(number: int) -> ReviewItem:
+    (item,) = items_of_row(several(number), "x", ["ranking"])
+    return item
+
+
+def ranks(item: ReviewItem, *best_first: str) -> dict[str, Any]:
+    """Return a ranking as the page sends it; sources with a bar between them share a rank."""
+    places = {source: place for place, group in enumerate(best_first, start=1) for source in group.split("|")}
+    return {"ranks": [places[answer.source] for answer in item.answers]}
+
+
+def test_what_people_ranked_is_a_ranking_and_all_its_pairs(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fill(run, map(several, range(3)))
+    first, second = ranking_of(0), ranking_of(1)
+    keep(run, first, ranks(first, "response:3", "response:0", "response:1|response:2"), "kim")
+    keep(run, first, ranks(first, "response:3", "response:1", "response:0", "response:2"), "lee")
+    keep(run, second, ranks(second, "response:0|response:1", "response:2", "response:3"), "kim")
+    keep(run, second, ranks(second, "response:2", "response:3", "response:0", "response:1"), "lee", settles=True)
+    summary, data = export(run, "human")
+    told = {one["id"]: one for one in data["ranking"]}
+    assert set(told) == {"p0", "p1"}
+    assert [(one["source"], one["rank"]) for one in told["p1"]["answers"]] == [
+        ("response:2", 1), ("response:3", 2), ("response:0", 3), ("response:1", 4)
+    ], "settled by one"  # fmt: skip
+    assert (told["p1"]["label_by"], told["p1"]["votes"], told["p1"]["comparisons"]) == ("people", 1, 6)
+    assert [(one["source"], one["rank"]) for one in told["p0"]["answers"]] == [
+        ("response:3", 1), ("response:0", 2), ("response:1", 3), ("response:2", 4)
+    ]  # fmt: skip
+    assert (told["p0"]["votes"], told["p0"]["comparisons"], told["p0"]["cycles"]) == (2, 12, 0)
+    pairs = {(one["id"], one["chosen_source"], one["rejected_source"]): one for one in data["preference"]}
+    assert len([name for name in pairs if name[0] == "p0"]) == 5, "on one pair of six they disagree"
+    half = pairs["p0", "response:1", "response:2"]
+    assert (half["chosen_probability"], half["votes"], half["label_by"]) == (0.75, 2, "people")
+    assert not [name for name in pairs if name[0] == "p2"]
+    assert summary.ranking.train == 2
+    both = {one["id"]: one for one in export(run, "both")[1]["ranking"]}
+    assert both["p0"] == told["p0"]
+    assert (both["p2"]["label_by"], both["p2"]["votes"], both["p2"]["comparisons"]) == ("judge", None, 1)
+
+
+def test_a_ranking_says_something_of_a_pair_beside_who_compared_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fill(run, map(several, range(1)))
+    item = ranking_of(0)
+    keep(run, item, ranks(item, "response:0", "response:1", "response:2", "response:3"), "kim")
+    keep(run, pair(0), choice(pair(0), "response:1"), "lee")
+    keep(run, pair(0), choice(pair(0), "response:1"), "park")
+    told = {(one["chosen_source"], one["rejected_source"]): one for one in export(run, "human")[1]["preference"]}
+    assert told["response:1", "response:0"]["chosen_probability"] == pytest.approx(2 / 3)
+    assert told["response:1", "response:0"]["votes"] == 3
+    assert told["response:0", "response:3"]["chosen_probability"] == 1.0

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cai.annotation.items import item_key
-from cai.annotation.kinds import OVERALL, EditAnswer
+from cai.annotation.kinds import OVERALL, EditAnswer, RankingAnswer
 from cai.annotation.places import AnnotatedPlace, find_place
 from cai.annotation.reading import CountingAnnotations, what_counts
 from cai.annotation.store import AnnotationStore, StoredAnnotations
@@ -34,6 +34,7 @@ class AnswerLabels:
         self._items = stored.items
         self._said = what_counts(stored)
         self._edits = self._said.by_item("edit")
+        self._ranked = self._said.by_item("ranking")
         self._decided: dict[str, Mapping[str, JointDecision]] = {}
 
     @property
@@ -61,14 +62,32 @@ class AnswerLabels:
             return None
         return (found.value == "a") is _is_first(a, b)
 
-    def pair(self, messages: Turns, a: str, b: str) -> PairLabel | None:
-        """Return the soft label of a pair of answers, however it was chosen; None where nobody decided."""
+    def pair(self, messages: Turns, a: str, b: str, among: Sequence[str] = ()) -> PairLabel | None:
+        """Return the soft label of a pair of answers, however it was chosen; None where nobody decided.
+
+        Who ranked these answers `among` others gave a vote too (arXiv 2203.02155, section 3.5).
+        """
         found = self._of("comparison").get(item_key("pair", messages, [a, b]))
-        if found is None or (not found.settled and not found.votes):
+        first, second = (a, b) if _is_first(a, b) else (b, a)
+        votes = Counter() if found is None else Counter(found.votes)
+        for ranks in self.rankings(messages, among):
+            lead = ranks[second] - ranks[first]
+            votes["a" if lead > 0 else "b" if lead < 0 else "tie"] += 1
+        settled = found is not None and found.settled
+        if not settled and not votes:
             return None
-        counts = Counter({str(found.value): 1}) if found.settled and found.value else found.votes
+        counts = Counter({str(found.value): 1}) if found is not None and settled and found.value else votes
         probability = (counts["a"] + counts["tie"] / 2) / counts.total()
-        return PairLabel(probability if _is_first(a, b) else 1.0 - probability, found.votes.total(), found.settled)
+        return PairLabel(probability if a == first else 1.0 - probability, votes.total(), settled)
+
+    def rankings(self, messages: Turns, texts: Sequence[str]) -> Sequence[Mapping[str, int]]:
+        """Return the rank of each of several answers, 1 being the best, by each person, or as it was settled."""
+        said = self._ranked.get(item_key("ranking", messages, texts), ())
+        chosen = [one for one in said if one.settles][-1:] or said
+        ordered = sorted(texts, key=fingerprint)  # as `items.in_order` does
+        return [
+            dict(zip(ordered, one.answer.ranks, strict=True)) for one in chosen if isinstance(one.answer, RankingAnswer)
+        ]
 
     def thumb(self, messages: Turns, text: str) -> bool | None:
         """Tell whether people found an answer good; None where they do not say, or not of one mind."""

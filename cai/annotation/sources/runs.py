@@ -10,7 +10,7 @@ from pathlib import Path
 from cai.annotation.items import ItemAnswer, ReviewItem, answer_item, gate_item, pair_item, ranking_item
 from cai.annotation.kinds import ItemKind
 from cai.core.records import Row, Trace
-from cai.data.export.answers import answers_of, compared, rank_row, spoiled
+from cai.data.export.answers import answers_of, compared, rank_row, spoiled, whole_answers
 from cai.method.comparing import comparisons
 from cai.method.verdicts import combine
 from cai.rundir import RunReader
@@ -47,13 +47,10 @@ def items_of_row(row: Row, place: str, kinds: Collection[ItemKind]) -> list[Revi
 def _answers(row: Row) -> dict[str, ItemAnswer]:
     """Return the row's whole answers by their sources, each text once."""
     models = {str(trace.sample): trace.model for trace in row.traces}
-    found: dict[str, ItemAnswer] = {}
-    texts: set[str] = set()
-    for source, step in answers_of(row).items():
-        if spoiled(step) is None and step.text not in texts:
-            texts.add(step.text)
-            found[source] = ItemAnswer(step.text, source, models.get(source.partition(":")[2]))
-    return found
+    return {
+        source: ItemAnswer(step.text, source, models.get(source.partition(":")[2]))
+        for source, step in whole_answers(row).items()
+    }
 
 
 def _pairs(row: Row, place: str) -> Iterator[ReviewItem]:

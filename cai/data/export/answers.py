@@ -51,6 +51,15 @@ def answers_of(row: Row) -> dict[str, Step]:
     return answers
 
 
+def whole_answers(row: Row) -> dict[str, Step]:
+    """Return the row's answers that are whole by their sources, each text once: what people are shown to rank."""
+    found: dict[str, Step] = {}
+    for source, step in answers_of(row).items():
+        if spoiled(step) is None and all(step.text != other.text for other in found.values()):
+            found[source] = step
+    return found
+
+
 def compared(row: Row, answers: Mapping[str, Step]) -> dict[tuple[str, str], list[Verdict]]:
     """Return the verdicts on each comparison; raises RunError when one names an answer that the row does not have."""
     found: dict[tuple[str, str], list[Verdict]] = {}
@@ -95,8 +104,14 @@ class RowRanking:
         return {source: 1 + sum(other > own for other in strengths.values()) for source, own in strengths.items()}
 
 
-def rank_row(row: Row, dataset: str, record: Record) -> RowRanking | None:
+Said = Sequence[tuple[str, str, float]]
+"""Two sources, and how likely the first is the better answer, as often as somebody said so."""
+
+
+def rank_row(row: Row, dataset: str, record: Record, said: Said | None = None) -> RowRanking | None:
     """Return the ranking of a row's answers, None where no two are left; `record` hears of the others.
+
+    It is made of the row's verdicts, or of what is `said` in their place.
 
     Answers of the same text are one: the first of them, with none of the comparisons among them. Where comparisons fall
     into groups that nothing connects, the largest is ranked, and the rest counted as `ALONE`.
@@ -110,9 +125,8 @@ def rank_row(row: Row, dataset: str, record: Record) -> RowRanking | None:
             items[source] = sources.index(first)
     outcomes = [
         Outcome(items[a], items[b], probability)
-        for (a, b), verdicts in compared(row, answers).items()
+        for a, b, probability in (_judged(row, answers) if said is None else said)
         if a in items and b in items and items[a] != items[b]
-        if (probability := ranked_outcome(verdicts)) is not None
     ]
     groups = connected(len(sources), outcomes)
     kept = groups[0] if groups and len(groups[0]) > 1 else ()
@@ -130,6 +144,12 @@ def rank_row(row: Row, dataset: str, record: Record) -> RowRanking | None:
     return RowRanking(
         tuple(sources[item] for item in kept), rank(len(kept), within), len(within), cyclic_triples(within)
     )
+
+
+def _judged(row: Row, answers: Mapping[str, Step]) -> Said:
+    found = compared(row, answers).items()
+    told = [(*sources, ranked_outcome(verdicts)) for sources, verdicts in found]
+    return [(a, b, probability) for a, b, probability in told if probability is not None]
 
 
 def _ranked_sources(row: Row, answers: Mapping[str, Step], dataset: str, record: Record) -> Sequence[str]:

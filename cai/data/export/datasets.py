@@ -97,9 +97,9 @@ DATASETS: Mapping[DatasetName, RunDataset] = {
         filter_pair,
     ),
     "ranking": RunDataset(
-        lambda options: ranking.ranking_schema(reasoning=options.reasoning),
-        lambda row, options, record: (
-            () if options.labels == "human" else ranking.ranked_answers(row, record, reasoning=options.reasoning)
+        lambda options: ranking.ranking_schema(reasoning=options.reasoning, labels=options.labels),
+        lambda row, options, record: ranking.ranked_answers(
+            row, record, reasoning=options.reasoning, labels=options.labels, people=options.people
         ),
         filter_ranking,
     ),

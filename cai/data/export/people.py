@@ -1,13 +1,13 @@
 """What an export asks of people's judgements; `cai.annotation.labels` answers.
 
 An export is the judge's, people's, or both. `human` takes what people said and nothing else: pairs that they compared,
-answers that they wrote, found good or rated. `both` takes the judge's word where people said nothing. Where both spoke
-of a pair, people's label stands and the judge's is not averaged in: a vote that may be biased against what it is to be
-corrected by would only draw the label back towards the bias. How far the judge's other labels can be trusted is told
-by its agreement with people and corrected in shares, not in single labels.
+answers that they ranked, wrote, found good or rated. `both` takes the judge's word where people said nothing. Where
+both spoke of a pair, people's label stands and the judge's is not averaged in: a vote that may be biased against what
+it is to be corrected by would only draw the label back towards the bias. How far the judge's other labels can be
+trusted is told by its agreement with people and corrected in shares, not in single labels.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -44,8 +44,11 @@ class PairLabel:
 class People(Protocol):
     """What people said of a run, asked by content; None where they said nothing."""
 
-    def pair(self, messages: Sequence[Message], a: str, b: str) -> PairLabel | None:
-        """Return the soft label of a pair."""
+    def pair(self, messages: Sequence[Message], a: str, b: str, among: Sequence[str] = ()) -> PairLabel | None:
+        """Return the soft label of a pair; who ranked these answers, `among` others, said something of it too."""
+
+    def rankings(self, messages: Sequence[Message], texts: Sequence[str]) -> Sequence[Mapping[str, int]]:
+        """Return the rank of each of these answers, 1 being the best, once for each person who ranked them."""
 
     def thumb(self, messages: Sequence[Message], text: str) -> bool | None:
         """Tell whether an answer was found good."""

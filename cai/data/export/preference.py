@@ -13,7 +13,7 @@ import pyarrow as pa
 from cai.core.arrow import MESSAGES
 from cai.core.records import Row, Verdict
 from cai.data.export import people as words
-from cai.data.export.answers import EMPTY, TRUNCATED, answers_of, compared, rank_row, spoiled
+from cai.data.export.answers import EMPTY, TRUNCATED, answers_of, compared, rank_row, spoiled, whole_answers
 from cai.data.export.people import LABEL_BY, VOTES, Labels, PairLabel, People
 from cai.data.export.sft import answer_message
 from cai.data.quality import CHOSEN, LedgerEntry, Record, whole
@@ -50,6 +50,7 @@ _REASONS = {
     **words.REASONS,
 }
 
+
 LABELLED_BY = ((LABEL_BY, pa.string()), (VOTES, pa.int64()))
 """Columns more where people were asked."""
 
@@ -80,10 +81,14 @@ def preference_pairs(
         can_be = [(one.a_source, one.b_source) for one in every_comparison(row.prompt, row.traces)]
         for sources in can_be:
             comparisons.setdefault(sources, [])
+    ranked = [step.text for step in whole_answers(row).values()]
     for sources, verdicts in comparisons.items():
         combined = combine(verdicts)
         a, b = (answers[source] for source in sources)
-        label = None if people is None or labels == "judge" else people.pair(row.prompt.messages, a.text, b.text)
+        label = None
+        if people is not None and labels != "judge":
+            among = ranked if {a.text, b.text} <= set(ranked) else ()
+            label = people.pair(row.prompt.messages, a.text, b.text, among)
         probability = combined.probability if label is None else label.probability
         reason = _reason(a, b) or _not_peoples(labels, label)
         if reason is None and probability is not None:
