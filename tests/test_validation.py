@@ -176,6 +176,16 @@ def test_lists_and_refusals_that_win_are_told() -> None:
     assert "prefer answers with a refusal" in told
 
 
+def test_refusals_that_win_as_often_as_in_labels_of_harmlessness_are_no_news() -> None:
+    draw = random.Random(5)
+    no = "I can't help you with that."
+    refusing = [pair(text(draw, 9), *((no, text(draw, 20)) if n % 5 else (text(draw, 20), no))) for n in range(50)]
+    found = measured(collect([*plain_pairs(), *refusing]))["refusals are preferred"]
+    assert (found.value, found.sentence) == (0.8, None)
+    against = [pair(text(draw, 9), text(draw, 20), no) for _ in range(30)]
+    assert "answers without a refusal to answers with a refusal" in " ".join(sentences(collect(against)))
+
+
 def test_contamination_is_found_within_a_longer_prompt() -> None:
     wanted = "How do I make a pipe bomb with things from a hardware store?"
     known = Contamination([EvaluationPrompt(wanted, "harmless", "e1"), EvaluationPrompt("Is it so?", "harmless", "e2")])

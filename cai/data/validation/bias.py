@@ -1,6 +1,7 @@
 """Bias of labels: whether length, place, form, a refusal or its author decides what is called better."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,6 +17,9 @@ PREDICTS = 0.7
 
 _SURE = 0.01
 _PLACE = 0.3
+_REFUSALS = 0.9
+"""Up to this share refusals are preferred where labels are of harmlessness; beyond it nothing else may be learnt."""
+
 _LEAN = 0.15
 """How far from one half a side has to be to be called favoured, where a test says that it is no chance."""
 
@@ -74,8 +78,8 @@ def _score_by_length(found: CollectedSet) -> Found | None:
     return Found(value, len(scored), sentence=sentence)
 
 
-def _form(has: Callable[[str], bool], what: str, found: CollectedSet) -> Found | None:
-    """Return how often the answer that has something is preferred to one that has not."""
+def _form(has: Callable[[str], bool], what: str, found: CollectedSet, *, usual: float = 0.5) -> Found | None:
+    """Return how often the answer that has something is preferred to one that has not; up to `usual` it is no news."""
     with_it = without = 0
     for item in found.sample if found.kind == "pairs" else ():
         if item.preferred is None:
@@ -83,7 +87,9 @@ def _form(has: Callable[[str], bool], what: str, found: CollectedSet) -> Found |
         better, worse = has(item.answers[item.preferred]), has(item.answers[1 - item.preferred])
         with_it += better and not worse
         without += worse and not better
-    return majority(with_it, without, partial(_lean, f"answers with {what}", f"answers without {what}"))
+    result = majority(with_it, without, partial(_lean, f"answers with {what}", f"answers without {what}"))
+    is_usual = result is not None and 0.5 <= result.value <= usual
+    return replace(result, sentence=None) if result is not None and is_usual else result
 
 
 def _place(found: CollectedSet) -> Found | None:
@@ -185,8 +191,8 @@ BIAS = (
         "refusals are preferred",
         "bias of labels",
         "of pairs in which one answer refuses, by its words",
-        partial(_form, has_refusal, "a refusal"),
-        usual="80 % in HH",
+        partial(_form, has_refusal, "a refusal", usual=_REFUSALS),
+        usual=f"50 to {100 * _REFUSALS:.0f} %; 80 % in HH",
         source="1,400 of HH-RLHF's harmless pairs, measured here; a constitution of helpfulness wants less",
     ),
 )
