@@ -5,12 +5,15 @@ benchmarks/labelled.jsonl has revisions, rewrites, continuations and answers by 
 and the side). `is` are the filters that ought to find the text, as one reader has it, who began with what the filters
 said, struck false finds and added misses: recall is optimistic. `shown` names the constitution whose exemplars the
 model had before it. benchmarks/personal.jsonl has all of HH-RLHF's texts in which numbers or addresses stand, sentences
-around data that Faker invented, and traps; its labels are what was put in. Precision is of what a filter finds, recall
+around data that Faker invented, and traps; its labels are what was put in. benchmarks/listed.jsonl has all answers of
+HH-RLHF's 1,400 harmless-base test pairs (MIT) that refuse by their words, and others in which words of a refusal stand,
+each as if its prompt were tagged benign, as one reader has it; and answers of our own in the language of their prompt,
+or in another. Where a translation was asked for, another language is right. Precision is of what a filter finds, recall
 of what it ought to; both with Wilson's interval.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +34,7 @@ LABELS: Mapping[str, tuple[str, ...]] = {
         "template-tokens",
     ),
     "personal.jsonl": tuple(one.name for one in PERSONAL),
+    "listed.jsonl": ("refusal", "language"),
 }
 """The filters that the texts of each file are labelled for."""
 
@@ -38,10 +42,13 @@ LABELS: Mapping[str, tuple[str, ...]] = {
 EVERYTHING = replace(DEFAULT_QUALITY, actions=dict.fromkeys(FILTERS, "report"))
 
 
-def found_in(text: str, prompt: str, critique: str = "", shown: str | None = None) -> set[str]:
+def found_in(
+    text: str, prompt: str, critique: str = "", shown: str | None = None, tags: Sequence[str] = ()
+) -> set[str]:
     """Return the filters that find something in an answer."""
     critiques = {"completion": critique} if critique else {}
-    item = Item("labelled", ({"role": "user", "content": prompt},), {"completion": text}, critiques=critiques)
+    messages = ({"role": "user", "content": prompt},)
+    item = Item("labelled", messages, {"completion": text}, tags=tuple(tags), critiques=critiques)
     if shown is not None:
         item = replace(item, shown=shown_by(load_constitution(shown)))
     entries: list[LedgerEntry] = []
@@ -53,7 +60,9 @@ def count(file: str) -> dict[str, Counter[str]]:
     """Return for each filter of a file how often it was right, wrong, and missed what it ought to find."""
     counts: dict[str, Counter[str]] = {name: Counter() for name in LABELS[file]}
     for row in map(orjson.loads, (FOLDER / file).read_bytes().splitlines()):
-        found = found_in(row["text"], row.get("prompt", "?"), row.get("critique", ""), row.get("shown"))
+        found = found_in(
+            row["text"], row.get("prompt", "?"), row.get("critique", ""), row.get("shown"), row.get("tags", ())
+        )
         for name, counted in counts.items():
             counted["right"] += name in found and name in row["is"]
             counted["wrong"] += name in found and name not in row["is"]

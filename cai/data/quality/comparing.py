@@ -22,8 +22,10 @@ _OTHER = re.compile(r"[\u0370-\u1fff\u3040-\u9fff\uac00-\ud7a3]")
 """A letter that is not Latin."""
 _READ = 2000
 """Characters of a text whose letters are counted."""
-_FEWEST = 15
-"""Letters below which nothing is said."""
+_FEWEST = {"Korean": 6, "Chinese or Japanese": 6}
+"""Letters below which nothing is said, of scripts in which one is a syllable or a word."""
+_FEWEST_LETTERS = 15
+"""The same of all others."""
 _MOST = 0.7
 """Share of a text's letters from which it is in their script."""
 _ASKED_FOR = re.compile(
@@ -37,7 +39,7 @@ def script_of(text: str) -> str | None:
     """Return the script that most letters of a text are in, None where they are few or mixed."""
     counts = {name: sum(map(len, letters.findall(text[:_READ]))) for name, letters in _SCRIPTS.items()}
     name = max(counts, key=lambda one: counts[one])
-    return name if counts[name] >= max(_FEWEST, _MOST * sum(counts.values())) else None
+    return name if counts[name] >= max(_FEWEST.get(name, _FEWEST_LETTERS), _MOST * sum(counts.values())) else None
 
 
 def _language(read: ReadItem, name: str) -> Spans:
