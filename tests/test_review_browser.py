@@ -12,10 +12,16 @@ from typing import Any
 
 import pytest
 
+import cai as package
 from cai.annotation.reading import what_counts
 from cai.annotation.records import Annotation
 from cai.annotation.store import AnnotationStore
+from cai.core.addresses import DataSource
 from cai.models.spec import ModelSpec
+from cai.review.plan import plan_review
+from cai.review.run import agreement
+from cai.review.settings import ReviewSettings
+from cai.tiny import oracle
 from tests.annotating import place_at
 from tests.browsing import CHROMIUM, Browser, Tab, browser
 from tests.reviewing import SCRIPT, make_pairs, make_run, reviewing
@@ -332,3 +338,80 @@ def test_two_models_are_talked_to_and_voted_on_by_keyboard(tmp_path: Path) -> No
 
     asyncio.run(person())
     assert [line.kind for line in lines_of(place)] == ["adherence", "comparison"]
+
+
+SAID = """
+(() => ({
+  asked: [...document.querySelectorAll('#questions .turn .text, .turn .text')].map((one) => one.textContent).pop(),
+  answers: [...document.querySelectorAll('.answers .text')].map((one) => one.textContent),
+}))()
+"""
+
+
+CELLS = "[...document.querySelectorAll('tr')].map((one) => [...one.cells].map((cell) => cell.textContent.trim()))"
+DANGLING = """
+[...document.querySelectorAll('a[href^="#"]')].filter((one) => !document.getElementById(one.hash.slice(1)))
+  .map((one) => one.hash)
+"""
+
+
+def worth(asked: str, text: str) -> tuple[int, bool]:
+    """Return how good an answer is to somebody who knows the embedded world: what it breaks counts first."""
+    question = oracle.understand(asked)
+    assert question is not None, asked
+    meaning = oracle.read(question, text)
+    return -len(meaning.broken), meaning.good
+
+
+async def better(tab: Tab) -> str:
+    """Read what the page shows, and return the key of the better answer, as the oracle has it."""
+    shown = await tab.evaluate(SAID)
+    first, second = (worth(shown["asked"], text) for text in shown["answers"])
+    return "t" if first == second else "a" if first > second else "b"
+
+
+def test_the_embedded_run_from_thirty_pairs_by_keyboard_to_the_report(tmp_path: Path) -> None:
+    place, other_way = tmp_path / "run", {"a": "b", "b": "a", "t": "a"}
+    package.generate(constitution="medical", limit=60, out=place, judge_check=False, progress=False)
+
+    async def people() -> None:
+        async with page_of(place, tmp_path / "profile", overlap=1.0) as (address, found):
+            mina, joon = await found.tab(), await found.tab()
+            await annotate_as(mina, address, "mina")
+            await annotate_as(joon, address, "joon")
+            for _ in range(30):
+                await answer(mina, await better(mina))
+            for number in range(10):
+                right = await better(joon)
+                await answer(joon, other_way[right] if number in (3, 7) else right)
+            assert mina.problems + joon.problems == []
+
+    asyncio.run(people())
+    said = {(line.annotator, line.item): line.answer.model_dump()["overall"] for line in lines_of(place) if line.answer}
+    both = [(word, said["mina", item]) for (who, item), word in said.items() if who == "joon"]
+    assert (len(said), len(both)) == (40, 10)
+    told = agreement(plan_review(ReviewSettings(DataSource.parse(str(place)))))
+    (between,) = (row for row in told.rows if (row.criterion, row.between) == ("overall", "joon and mina"))
+    assert (between.items, between.percent.value) == (10, sum(one == other for one, other in both) / 10)
+    report = package.report(str(place))
+
+    async def board() -> None:
+        async with browser(tmp_path / "offline") as found:
+            tab = await found.tab()
+            await tab.send("Network.enable")
+            offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+            await tab.send("Network.emulateNetworkConditions", **offline)
+            await tab.open(Path(report.out).as_uri())
+            await tab.until("document.readyState === 'complete' && document.querySelector('table')")
+            assert await tab.evaluate("performance.getEntriesByType('resource').length") == 0
+            assert await tab.evaluate("document.querySelectorAll('script, link, img[src^=http]').length") == 0
+            rows = await tab.evaluate(CELLS)
+            assert ["mina", "30"] in rows
+            assert ["joon", "10"] in rows
+            (line,) = (row for row in rows if row[:3] == ["comparison", "overall", "joon and mina"])
+            assert line[3] == "10"
+            assert line[4].startswith(f"{between.percent.value:.0%} [")
+            assert await tab.evaluate(DANGLING) == [], "every number leads to its rows"
+            assert tab.problems == []
+
+    asyncio.run(board())
