@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cai.constitution import load_constitution
+from cai.core.records import Message
 from cai.core.shares import wilson
 from cai.data.quality import DEFAULT_QUALITY, FILTERS, Item, LedgerEntry, QualityPass, shown_by
 from cai.data.quality.personal import PERSONAL
@@ -47,7 +48,7 @@ def found_in(
 ) -> set[str]:
     """Return the filters that find something in an answer."""
     critiques = {"completion": critique} if critique else {}
-    messages = ({"role": "user", "content": prompt},)
+    messages = (Message(role="user", content=prompt),)
     item = Item("labelled", messages, {"completion": text}, tags=tuple(tags), critiques=critiques)
     if shown is not None:
         item = replace(item, shown=shown_by(load_constitution(shown)))

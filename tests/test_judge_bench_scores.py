@@ -53,7 +53,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_pairs_with_criteria_are_judged_by_the_rubric_s_score(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": "a", "chosen": "It is 12.", "rejected": "Much.", "rubric": RUBRIC},
         {"prompt": "b", "chosen": "Much.", "rejected": "rude 7", "rubrics": [RUBRIC[1]]},  # no points above zero
         {"prompt": "c", "chosen": "It is.", "rejected": "It is 9.", "rubric": json.dumps(RUBRIC)},
@@ -223,4 +223,4 @@ def test_the_rank_correlation_is_pearson_s_of_the_ranks(values: list[tuple[int, 
     if 0.0 in both.std(axis=1):
         assert math.isnan(found)
     else:
-        assert found == pytest.approx(np.corrcoef(*ranks)[0, 1])
+        assert found == pytest.approx(np.corrcoef(np.array(ranks))[0, 1])

@@ -190,7 +190,7 @@ def test_what_a_run_gets_meanwhile_appears(tmp_path: Path, monkeypatch: pytest.M
             pass
         assert [one["id"] for one in (await page.get("chains"))["chains"]] == [f"prompt-{n}" for n in range(4)]
         assert (await page.get("chains", words="question 3"))["total"] == 1
-        seen = set()
+        seen: set[str] = set()
         while len(seen) < 4:
             if found["item"] is None:  # the newest rows' items are just being read
                 found = await page.next()

@@ -102,7 +102,7 @@ def _open(data: DataSource, split: str | None, shape: str | None) -> tuple[Read,
     if shape is None and all(set(OPTIONS) <= set(source.columns) for source in table.sources):
         told = f"{table.name} is read as questions with options: {', '.join(OPTIONS)}"
         return (item for source in table.sources for item in _questions(source)), (told,)
-    kind = next((one for one in _KINDS if can_give(table, one)), "pairs")
+    kind: ExampleKind = next((one for one in _KINDS if can_give(table, one)), "pairs")
     examples = open_examples(data, kind, split=split, shape=shape, purpose="a bench of judges")
     read = (one if isinstance(one, BrokenRow) else _made(kind, one) for one in examples.examples(_BESIDE))
     beside = [name for name in _BESIDE if any(name in source.columns for source in table.sources)]

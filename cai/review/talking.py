@@ -9,7 +9,7 @@ beside one that grew would tell which is which.
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -67,7 +67,7 @@ class Talking:
     def _streams(self) -> bool:
         return all(isinstance(engine, StreamingEngine) for _, engine in self._engines)
 
-    async def answer(self, messages: tuple[Message, ...]) -> AsyncIterator[dict[str, Any]]:
+    async def answer(self, messages: tuple[Message, ...]) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the models' answers to a conversation as they grow, in an order that is drawn, and at last the turn.
 
         Raises EngineError.
