@@ -8,8 +8,49 @@ from typing import Any
 from cai.core.records import Usage
 from cai.core.reliability import Reliability
 from cai.core.shares import FEWEST, Proportion
-from cai.judge_bench.scores import TIES, RankCorrelation, TiesScore
 from cai.method.label_calibration import JudgeCalibration
+
+TIES = "Ties"
+"""The subset of RewardBench 2 in which several answers are right."""
+
+
+@dataclass(frozen=True, slots=True)
+class TiesScore:
+    """RewardBench 2's score of right answers that tie, in about [0, 1.01], with the ends of its 95 % interval.
+
+    `tied` and `ref` are the two shares of items, `wider` and `wider_in_both` those of `prompts` with a wide gap, and
+    `margin` is the mean that weighs 0.01.
+    """
+
+    value: float
+    low: float
+    high: float
+    prompts: int
+    tied: Proportion
+    ref: Proportion
+    wider: Proportion
+    wider_in_both: Proportion
+    margin: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything, for other programs."""
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: one.as_json() if isinstance(one, Proportion) else one for name, one in own.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class RankCorrelation:
+    """Spearman's rank correlation (1904) of so many `answers` of `items`, in [-1, 1], with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    answers: int
+    items: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything, for other programs."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,7 @@ tanh(smaller gap / spread - 1), 0 where both are 0. Intervals resample prompts (
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from math import tanh
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +22,7 @@ from numpy.typing import NDArray
 from cai.core.shares import FEWEST, Proportion
 from cai.judge_bench.items import LabelledItem
 from cai.judge_bench.records import BenchEntry
-
-TIES = "Ties"
-"""The subset of RewardBench 2 in which several answers are right."""
+from cai.judge_bench.results import TIES, RankCorrelation, TiesScore
 
 _NAMED = re.compile(r"(ref|tied):(\d+)")
 _RESAMPLES = 1000
@@ -34,45 +30,6 @@ _TAIL = 2.5  # per cent at either end
 
 Answered = Sequence[tuple[LabelledItem, BenchEntry]]
 Numbers = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class TiesScore:
-    """RewardBench 2's score of right answers that tie, in about [0, 1.01], with the ends of its 95 % interval.
-
-    `tied` and `ref` are the two shares of items, `wider` and `wider_in_both` those of `prompts` with a wide gap, and
-    `margin` is the mean that weighs 0.01.
-    """
-
-    value: float
-    low: float
-    high: float
-    prompts: int
-    tied: Proportion
-    ref: Proportion
-    wider: Proportion
-    wider_in_both: Proportion
-    margin: float
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything, for other programs."""
-        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {name: one.as_json() if isinstance(one, Proportion) else one for name, one in own.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class RankCorrelation:
-    """Spearman's rank correlation (1904) of so many `answers` of `items`, in [-1, 1], with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    answers: int
-    items: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything, for other programs."""
-        return asdict(self)
 
 
 def score_ties(entries: Answered) -> TiesScore | None:
