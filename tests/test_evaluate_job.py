@@ -52,7 +52,7 @@ def settings(tmp_path: Path, *models: str, **changes: Any) -> EvaluateSettings:
     prompts = tmp_path / "prompts.jsonl"
     if not prompts.exists():
         write_prompts(prompts)
-    values: dict[str, Any] = {"prompts": DataSource.parse(str(prompts)), "out": tmp_path / "out", **changes}
+    values: dict[str, Any] = {"prompts": (DataSource.parse(str(prompts)),), "out": tmp_path / "out", **changes}
     if "judge" in values:
         values["judge"] = scripted(values["judge"]).spec
     if "baseline" in values:
@@ -467,8 +467,8 @@ def test_labels() -> None:
 
 def test_prompts_that_are_not_there_are_told() -> None:
     with pytest.raises(UsageError, match="medical"):
-        plan_evaluate(EvaluateSettings(named("tiny"), "medical", prompts=DataSource.parse("medcal")))
-    assert plan_evaluate(EvaluateSettings(named("tiny"), "medical")).prompts.size == 400
+        plan_evaluate(EvaluateSettings(named("tiny"), "medical", prompts=(DataSource.parse("medcal"),)))
+    assert plan_evaluate(EvaluateSettings(named("tiny"), "medical")).prompts.size == 460
 
 
 def test_prompts_that_fail_under_an_attack_are_counted_with_their_cause(

@@ -44,7 +44,7 @@ def run(tmp_path: Path) -> Evaluation:
     settings = EvaluateSettings(
         (LabelledModel.parse("one=scripted"), LabelledModel.parse("two=scripted?delay_ms=1")),
         "harmless",
-        prompts=DataSource.parse(str(prompts)),
+        prompts=(DataSource.parse(str(prompts)),),
         out=tmp_path / "out",
     )
     found = asyncio.run(evaluate(plan_evaluate(settings), Watch()))

@@ -18,10 +18,11 @@ from cai.core.identity import fingerprint
 from cai.core.records import Message, Prompt
 from cai.core.resources import shipped
 from cai.data import InputOptions, open_prompts
+from cai.evaluate.scoring.axes import AXES, AXIS
 from cai.tiny import oracle
 
 ROOT = Path(__file__).resolve().parent.parent
-WRITTEN = {"harmless": 200, "medical": 200, "helpful": 40, "coding": 40, "harmless-ko": 40}
+WRITTEN = {"harmless": 250, "medical": 230, "helpful": 70, "coding": 70, "harmless-ko": 90}
 """The sets that people wrote, and the rows of each side."""
 SETS = [*WRITTEN, "tiny"]
 SIDES = frozenset({"harmful", "benign"})
@@ -128,6 +129,19 @@ def test_a_twin_follows_its_match_so_that_a_limit_keeps_pairs(name: str) -> None
 def test_each_side_has_enough_of_every_matter(name: str, wanted: tuple[str, ...], least: int) -> None:
     counts = Counter(tag for row in rows(name) if side(row) == "harmful" for tag in row["tags"])
     assert all(counts[tag] >= least for tag in wanted), counts
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("harmless", 10), ("harmless-ko", 10), ("medical", 6), ("coding", 6), ("helpful", 6)]
+)
+def test_each_set_has_five_axes(name: str, least: int) -> None:
+    tags = [tag for row in rows(name) if side(row) == "harmful" for tag in row["tags"] if tag.startswith(AXIS)]
+    counts = Counter(tag.removeprefix(AXIS) for tag in tags)
+    assert set(counts) == set(AXES)
+    assert min(counts.values()) >= least, counts
+    told = " | ".join(str(counts[axis]) for axis in AXES)
+    page = (ROOT / "docs" / "public-sets.md").read_text()
+    assert f"| `{name}` | {WRITTEN[name]} | {told} |" in page
 
 
 def test_every_shipped_constitution_has_its_set() -> None:

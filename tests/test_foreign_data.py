@@ -78,7 +78,7 @@ def test_every_verb_reads_every_layout(
     asked = wanted[0].get("prompt") or wanted[0]["messages"][:-1]
     for prompts in (
         plan_generate(GenerateSettings(constitution="helpful", model=SCRIPTED, prompts=source)).prompts,
-        plan_evaluate(EvaluateSettings((LabelledModel(None, SCRIPTED),), "helpful", prompts=source)).prompts,
+        plan_evaluate(EvaluateSettings((LabelledModel(None, SCRIPTED),), "helpful", prompts=(source,))).prompts,
     ):
         assert [list(item.messages) for item in prompts if isinstance(item, Prompt)] == [asked]
     learnt: Any = "pairs" if kind == "ranked" else kind

@@ -354,7 +354,7 @@ def test_settings_can_be_written_down() -> None:
     labelled = LabelledModel("a", spec)
     for chosen in (
         GenerateSettings("medical", model=spec, judge=spec, prompts=source),
-        EvaluateSettings((labelled,), "medical", baseline=labelled, judge=spec, prompts=source),
+        EvaluateSettings((labelled,), "medical", baseline=labelled, judge=spec, prompts=(source,)),
     ):
         written = f"{chosen}{asdict(chosen)}{json.dumps(plain(chosen))}{pickle.dumps(chosen)!r}"
         assert BEARER not in written

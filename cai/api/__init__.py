@@ -10,6 +10,7 @@ from cai.api.deploying import plan_abtest, read_abtest
 from cai.api.drafting import draft_tenets
 from cai.api.evaluation import evaluate, register_measure
 from cai.api.generation import generate, judge
+from cai.api.given import PromptPlaces
 from cai.api.looking import check_constitution, check_model, convert_model, load_constitution, read_examples
 from cai.api.looping import LoopResult, loop
 from cai.api.planning import plan, run_async
@@ -37,6 +38,7 @@ __all__ = [
     "LoopResult",
     "Message",
     "Plan",
+    "PromptPlaces",
     "Report",
     "Row",
     "Run",

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from cai.api.given import (
     Model,
     Models,
+    PromptPlaces,
     Prompts,
     existing_directory,
     labelled_model,
     labelled_models,
-    lent_prompts,
+    lent_places,
     optional_directory,
     optional_judge,
     optional_model,
@@ -42,7 +43,7 @@ def evaluate(
     constitution: str | Path,
     baseline: Model | None = None,
     judge: Model | None = None,
-    prompts: Prompts | None = None,
+    prompts: Prompts | PromptPlaces = (),
     attack: Sequence[str] = (),
     turns: Count | None = None,
     attacker: Model | None = None,
@@ -83,16 +84,16 @@ def evaluate(
     `models` is a model, a list of them (a text may be `NAME=MODEL`), or a mapping from names to models; `baseline` is
     the one that the others are compared to. `judge` (None: the baseline, without one the first model) has to give
     log-probabilities, which its gates are made of. `prompts` are as for `generate`, or the name of a shipped set
-    (`harmless`, `medical`, `tiny`); `limit` of them are drawn from `seed`. Each is asked again under every `attack`,
-    names of ways to get round a refusal (`base64`, `role-play`, `split+persona`), and with `turns` each is the goal of
-    a dialogue of so many turns, led by fixed scripts or by the model `attacker`. `tenets` is a file of a constitution's
-    sentences with scenarios (`draft_tenets`), each of which is examined. `out` is a directory (None:
-    `evaluations/NAME`). The other options, among them how answers are sampled (`temperature`, `top_p`, `top_k`,
-    `min_p`, `repetition_penalty`, `stop`, `max_tokens`, `thinking`, `thinking_budget`) and judged (`judge_principles`,
-    `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`, `judge_calibration`), whether the judge is tested
-    first (`judge_check`, `strict`), how models are opened (`device`, `dtype`, `concurrency`, `timeout`,
-    `engine_option`, `template_option`), `constitution`, `prompts_dir`, `fresh`, `retry_failed` and `progress`, are as
-    for `generate`.
+    (`harmless`, `medical`, `tiny`), or several places, `cai.PromptPlaces("medical", "xstest:FILE")`; `limit` of them
+    are drawn from `seed`. Each is asked again under every `attack`, names of ways to get round a refusal (`base64`,
+    `role-play`, `split+persona`), and with `turns` each is the goal of a dialogue of so many turns, led by fixed
+    scripts or by the model `attacker`. `tenets` is a file of a constitution's sentences with scenarios
+    (`draft_tenets`), each of which is examined. `out` is a directory (None: `evaluations/NAME`). The other options,
+    among them how answers are sampled (`temperature`, `top_p`, `top_k`, `min_p`, `repetition_penalty`, `stop`,
+    `max_tokens`, `thinking`, `thinking_budget`) and judged (`judge_principles`, `judge_orders`, `judge_by`,
+    `judge_reasoning`, `judge_thinking`, `judge_calibration`), whether the judge is tested first (`judge_check`,
+    `strict`), how models are opened (`device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `template_option`),
+    `constitution`, `prompts_dir`, `fresh`, `retry_failed` and `progress`, are as for `generate`.
 
     Returns what was measured, by model and by pair: `result.measurement("breaks any principle", "base").value` is a
     share in [0, 1] of `count` prompts, with the interval's ends `low` and `high`. The same call again goes on, also
@@ -130,7 +131,8 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
     def plan(self) -> Plan:
         """Return what would be measured."""
         with self._planned() as plan:
-            told = {"prompts": str(plan.settings.prompts or plan.constitution.prompts), "out": str(plan.out)}
+            named = plan.settings.prompts or (plan.constitution.prompts,)
+            told = {"prompts": ", ".join(map(str, named)), "out": str(plan.out)}
             return Plan(plan.recorded() | told, plan.prompts.remarks)
 
     async def work(self, watch: Watch) -> Evaluation:
@@ -139,7 +141,7 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
 
         with ExitStack() as stack:
             plan = await in_thread(partial(stack.enter_context, self._planned()))
-            for line in plan.prompts.remarks if plan.settings.prompts is not None else ():
+            for line in plan.prompts.remarks if plan.settings.prompts else ():
                 watch.say(line)
             if plan.settings.judge is None:
                 which = "the baseline" if plan.baseline is not None else "the first model"
@@ -154,7 +156,7 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
         from cai.evaluate.plan import plan_evaluate  # noqa: PLC0415
 
         options = dict(self._options)
-        with lent_prompts(options.pop("prompts")) as source:
+        with lent_places(options.pop("prompts")) as sources:
             baseline = options.pop("baseline")
             options |= {name: tuple(options[name]) for name in ("attack", "engine_option", "stop")}
             settings = EvaluateSettings(
@@ -164,7 +166,7 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
                 judge=optional_judge(options.pop("judge")),
                 attacker=optional_model(options.pop("attacker")),
                 tenets=optional_path(options.pop("tenets")),
-                prompts=source,
+                prompts=sources,
                 prompts_dir=existing_directory(options.pop("prompts_dir"), "prompts_dir"),
                 out=optional_directory(options.pop("out"), "out"),
                 engine=take(EngineSettings, options),

@@ -13,6 +13,7 @@ may go on.
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,20 @@ Models = Model | Sequence[Model] | Mapping[str, Model]
 Conversation = Sequence[Mapping[str, str]]
 Prompts = str | Path | Iterable[str | Conversation | Mapping[str, Any]]
 """A place as after `--prompts`, or texts, conversations and rows (`{"prompt": …, "id": …}`), in any mixture."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class PromptPlaces:
+    """Several places of prompts, each as after `--prompts`; a list of texts would be the prompts themselves."""
+
+    places: tuple[str, ...]
+
+    def __init__(self, *places: str | Path) -> None:
+        """Raise UsageError where none is given."""
+        if not places:
+            raise UsageError("there are no places; name at least one")
+        object.__setattr__(self, "places", tuple(map(str, places)))
+
 
 Data = str | Path | Run | Sequence[str | Path | Run]
 """A run, a file or a dataset as after `--data`, or several."""
@@ -121,6 +136,16 @@ def lent_prompts(prompts: Prompts | None) -> Iterator[DataSource | None]:
         path = Path(directory) / "prompts.jsonl"
         count = _write(path, prompts)
         yield DataSource(str(path), f"{count:,} prompts given in Python")
+
+
+@contextmanager
+def lent_places(prompts: Prompts | PromptPlaces) -> Iterator[tuple[DataSource, ...]]:
+    """Lend all places that prompts are read from while the block runs, none for `()`; raises as above."""
+    if isinstance(prompts, PromptPlaces):
+        yield tuple(map(DataSource.parse, prompts.places))
+        return
+    with lent_prompts(None if prompts == () else prompts) as source:
+        yield () if source is None else (source,)
 
 
 def _write(path: Path, prompts: Iterable[Any]) -> int:

@@ -54,8 +54,10 @@ from cai.models.spec import LabelledModel, ModelSpec
 @click.option(
     "--prompts",
     type=DataSource.parse,
+    multiple=True,
     metavar="SOURCE",
-    help="A file, or a shipped set: harmless, medical, tiny… (default: the constitution's).",
+    help="A file, a shipped set (harmless, medical, tiny…), a public one (xstest:FILE); may be repeated (default: the "
+    "constitution's).",
 )
 @click.option(
     "--attack",
@@ -108,14 +110,14 @@ def evaluate(models: tuple[LabelledModel, ...], quiet: bool, as_json: bool, **op
     plan = plan_evaluate(settings)
     if settings.fresh:
         confirm_fresh(plan.out)
-    if settings.prompts is not None:
+    if settings.prompts:
         for line in plan.prompts.remarks:
             remark(line)
     if not as_json:
         if settings.judge is None:
             which = "the baseline" if plan.baseline is not None else "the first model"
             remark(f"judged by {plan.judge}, {which}; choose with --judge")
-        if settings.prompts is None and any(model.spec.kind == "tiny" for model in plan.models):
+        if not settings.prompts and any(model.spec.kind == "tiny" for model in plan.models):
             remark("the embedded miniature knows only its micro-world; try --prompts tiny")
     result = run_watched(lambda watch: evaluate_job(plan, watch), quiet=quiet)
     if result == "interrupted":

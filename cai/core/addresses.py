@@ -16,6 +16,8 @@ from cai.core.urls import is_url
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+")
 _WITHOUT_SCHEME = re.compile(r"^[^\s@/]*:([^@]*)@")
+_NAMED = re.compile(r"([A-Za-z][\w-]+:)([A-Za-z][A-Za-z0-9+.-]*://.+)", re.DOTALL)
+"""A name before a URL, as `xstest:hf://datasets/…`: whose file it is."""
 _SHORTEST_VALUE = 6
 """Characters a value in a query has at least that is remembered as a secret: `?v=1` is left out, and `1` is none."""
 
@@ -76,6 +78,9 @@ class DataSource(Redacted):
             shown = hide_address(scheme[0], typed[scheme.end() :])
             remember(shown.rstrip("/"), typed)
             return cls(typed, shown)
+        named = _NAMED.match(typed)
+        if named is not None:
+            return cls(typed, f"{named[1]}{cls.parse(named[2])}")
         # Without a scheme it is a path, or an address of which half was typed.
         return cls(typed, _WITHOUT_SCHEME.sub(f"{MARK}@", typed))
 
@@ -103,6 +108,9 @@ class DataSource(Redacted):
 
 def address_secrets(typed: str) -> Iterator[str]:
     """Yield what an address carries that nobody else may see."""
+    if (named := _NAMED.match(typed)) is not None:
+        yield from address_secrets(named[2])
+        return
     scheme = _SCHEME.match(typed)
     half = _WITHOUT_SCHEME.match(typed)
     if scheme is None:

@@ -5,7 +5,7 @@ at all is said before any model is loaded. Iterating over the `Prompts` it retur
 enter memory. A row that is no prompt comes out as a `Failure` with the reason, and reading goes on.
 """
 
-from cai.data.opening import open_prompts
+from cai.data.opening import open_prompts, open_several
 from cai.data.prompts import InputOptions, Prompts
 
-__all__ = ["InputOptions", "Prompts", "open_prompts"]
+__all__ = ["InputOptions", "Prompts", "open_prompts", "open_several"]

@@ -1,27 +1,83 @@
 """From what the user wrote after --prompts to prompts: `-`, a file, a directory, a saved dataset, a URL, the hub."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError
 from cai.core.identity import fingerprint
 from cai.core.paths import expand
-from cai.data.columns import find_prompt
+from cai.data.columns import PROMPT_COLUMNS, find_prompt
 from cai.data.finding import Kind, files_in, kind_of, printable
 from cai.data.formats import FORMATS, open_file
 from cai.data.prompts import InputOptions, Prompts, PromptSource
+from cai.data.public_sets.descriptor import PublicSet
+from cai.data.public_sets.reading import PublicSource, looks_like, named_set
 from cai.data.remote import fetch
 from cai.data.rows import RawSource
 from cai.data.shapes.recognising import shaped
 from cai.data.text_files import open_stdin
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What lies at one place: its sources, the fingerprint of the whole, and a line on files that are not read."""
+
+    parts: tuple[PromptSource, ...]
+    content: str
+    from_hub: bool
+    left_out: str | None
+
+
 def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
-    """Open the prompts that `source` names, in one of the ways that `cai.data.finding` has.
+    """Open the prompts that `source` names, in one of the ways that `cai.data.finding` has, or those of a public set.
 
     A hub dataset is shuffled through a buffer by `datasets`, everything else as a whole. Raises InputError when nothing
     there can be read as prompts: the message says what was found and what is needed.
     """
+    return open_several((source,), options)
+
+
+def open_several(sources: Sequence[DataSource], options: InputOptions) -> Prompts:
+    """Open the prompts of several places as one source, one place after the other.
+
+    So that an id names one prompt, those of rows get the place's name before them where there are several places; those
+    of public sets begin with the set's name in any case. Raises as `open_prompts` does.
+    """
+    places = [_read_place(source, options) for source in sources]
+    left_out = tuple(place.left_out for place in places if place.left_out is not None)
+    if len(places) == 1:
+        (place,) = places
+        return Prompts(
+            place.parts,
+            place.content,
+            options,
+            shuffle=options.shuffle and not place.from_hub,
+            left_out=left_out,
+        )
+    parts: list[PromptSource] = []
+    for name, place in zip(_names(sources), places, strict=True):
+        parts += [part if part.public else replace(part, prefix=f"{name}:") for part in place.parts]
+    content = fingerprint([place.content for place in places])
+    return Prompts(parts, content, options, shuffle=options.shuffle, left_out=left_out)
+
+
+def _names(sources: Sequence[DataSource]) -> list[str]:
+    """Return what the places are called in ids: files by their stems, a number behind one that was there before."""
+    names: list[str] = []
+    for source in sources:
+        stem = printable(PurePath(str(source)).name.partition(".")[0]) or "prompts"
+        count = sum(name.partition("~")[0] == stem for name in names)
+        names.append(f"{stem}~{count + 1}" if count else stem)
+    return names
+
+
+def _read_place(source: DataSource, options: InputOptions) -> _Place:
+    """Return what lies at one place; raises InputError."""
+    public = None
+    if (found := named_set(source)) is not None:
+        public, source = found
     name = printable(str(source)) or "''"
     try:
         place, elsewhere = source.reveal(), None
@@ -39,19 +95,31 @@ def open_prompts(source: DataSource, options: InputOptions) -> Prompts:
         raise InputError(f"{name[:200]} cannot be opened: {error.strerror}.") from error
     if all(opened.size == 0 for opened in sources):
         raise InputError(f"{'Standard input' if kind == 'stdin' else name} holds no prompts.")
-    parts = [
+    parts = tuple(
         PromptSource(opened, find_prompt(opened.columns, options.prompt_column, opened.name))
-        for opened in _shaped(sources, options)
-    ]
+        for opened in _shaped(sources, options, public)
+    )
     # A directory of one file is not that file: what is added to it later must not make the same prompts others.
-    content = sources[0].fingerprint if kind != "directory" else fingerprint([opened.fingerprint for opened in sources])
-    return Prompts(parts, content, options, shuffle=options.shuffle and kind != "hub", left_out=elsewhere or left_out)
+    content = [part.source.fingerprint for part in parts] if public else [opened.fingerprint for opened in sources]
+    whole = content[0] if kind != "directory" else fingerprint(content)
+    return _Place(parts, whole, kind == "hub", elsewhere or left_out)
 
 
-def _shaped(sources: Sequence[RawSource], options: InputOptions) -> list[RawSource]:
+def _shaped(sources: Sequence[RawSource], options: InputOptions, public: PublicSet | None) -> list[RawSource]:
     """Return the sources that hold rows, in our columns where they have others and no column is named."""
     filled = [opened for opened in sources if opened.size != 0]
-    return filled if options.prompt_column is not None else [shaped(opened, None, "prompts") for opened in filled]
+    if public is not None and options.prompt_column is not None:
+        raise InputError(f"--prompt-column is not for public sets: which column {public.title} has is known.")
+    if public is not None:
+        return [PublicSource(opened, public) for opened in filled]
+    if options.prompt_column is not None:
+        return filled
+    found = [shaped(opened, None, "prompts") for opened in filled]
+    for opened in found:
+        known = None if set(PROMPT_COLUMNS) & set(opened.columns) else looks_like(opened.columns)
+        if known is not None:
+            raise InputError(f"{opened.name} looks like {known.title}, which is read with its name: {known.name}:FILE.")
+    return found
 
 
 def _open(place: str, kind: Kind, options: InputOptions) -> tuple[Sequence[RawSource], str | None]:

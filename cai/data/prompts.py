@@ -18,6 +18,8 @@ from cai.core.keyset import KeySet
 from cai.core.records import Failure, Prompt, read_criterion
 from cai.data.columns import METADATA, PROMPT_COLUMNS, RUBRIC_COLUMNS, PromptColumns, tell_columns
 from cai.data.drafts import BROKEN, Draft, parse
+from cai.data.public_sets.descriptor import SET, PublicSet, of_prefix
+from cai.data.public_sets.reading import PublicSource
 from cai.data.rows import BrokenRow, RawSource, broken
 from cai.data.shapes.recognising import ShapedSource
 
@@ -43,6 +45,13 @@ class PromptSource:
 
     source: RawSource
     columns: PromptColumns
+    prefix: str = ""
+    """What stands before the ids that rows have, so that those of several sources differ."""
+
+    @property
+    def public(self) -> PublicSet | None:
+        """The public set whose file it is, if it was named."""
+        return self.source.public if isinstance(self.source, PublicSource) else None
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -60,7 +69,8 @@ class Prompts:
     fingerprint of its messages; a failure is named by its place (`broken row prompts.jsonl:12`), because its id may be
     at fault or belong to another row. Prompts with the same messages are one prompt: the first is yielded, the others
     count as `duplicates`, but for those with criteria or references that the first has not, which are failures; every
-    other row is yielded, as a prompt or as a failure, under a name that no other has.
+    other row is yielded, as a prompt or as a failure, under a name that no other has. Each public set has its prompts
+    for itself, so that its scores are over all of them.
     Memory is about 16 bytes a prompt, and 16 more when they are shuffled, which copies the prompts into a temporary
     file first.
     """
@@ -72,11 +82,11 @@ class Prompts:
         options: InputOptions,
         *,
         shuffle: bool,
-        left_out: str | None = None,
+        left_out: tuple[str, ...] = (),
     ) -> None:
         """Read the parts one after the other, shuffling their rows here if `shuffle`; `content` is the fingerprint.
 
-        `left_out` is a line about files beside the parts that are not read.
+        `left_out` are lines about files beside the parts that are not read.
         """
         self._left_out = left_out
         self.fingerprint = content
@@ -95,10 +105,15 @@ class Prompts:
         sources = [part.source for part in self._parts]
         told = [f"{source.name} {source.remark}" for source in sources if source.remark is not None]
         # Those of a known layout say themselves what they do not read.
-        own = [part for part in self._parts if not isinstance(part.source, ShapedSource)]
+        own = [part for part in self._parts if not isinstance(part.source, ShapedSource | PublicSource)]
         names, plain = [part.used for part in own], [part.source for part in own]
         columns = tell_columns(names, plain, (*PROMPT_COLUMNS, *METADATA))
-        return (*told, *(line for line in (columns, self._left_out) if line is not None))
+        return (*told, *([] if columns is None else [columns]), *self._left_out)
+
+    @property
+    def public_sets(self) -> tuple[PublicSet, ...]:
+        """The public sets among the sources, each once."""
+        return tuple({part.public.name: part.public for part in self._parts if part.public is not None}.values())
 
     @property
     def may_have_rubrics(self) -> bool:
@@ -138,13 +153,15 @@ class Prompts:
     def _drafts(self) -> Iterator[Draft | BrokenRow]:
         for part in self._parts:
             for row in part.source.rows(part.used):
-                yield parse(row, part.columns)
+                draft = parse(row, part.columns)
+                if part.prefix and isinstance(draft, Draft) and draft.id is not None:
+                    draft = draft._replace(id=part.prefix + draft.id)
+                yield draft
 
 
 def _name(ordinal: int, draft: Draft, contents: KeySet, ids: KeySet) -> Prompt | Failure | None:
     """Return the draft as a prompt, as a failure when its id is taken, or None when the prompt was seen before."""
-    content = fingerprint(draft.messages)
-    content_key = key(content)
+    content, content_key = fingerprint(draft.messages), _content_key(draft)
     name = content if draft.id is None else draft.id
     if not ids.add(key(name)):
         if content_key in contents:
@@ -156,12 +173,18 @@ def _name(ordinal: int, draft: Draft, contents: KeySet, ids: KeySet) -> Prompt |
     return Prompt(name, ordinal, draft.messages, draft.tags, draft.rubric, draft.references)
 
 
+def _content_key(draft: Draft) -> int:
+    """Return what prompts have in common that are one: their messages, within one public set or outside all of them."""
+    public = of_prefix(draft.tags, SET)
+    return key(fingerprint(draft.messages) + ("" if public is None else f" {SET}{public}"))
+
+
 def _other_demand(draft: Draft, contents: KeySet, demands: KeySet) -> BrokenRow | None:
     """Return why a draft with criteria or references is none: an earlier row asked the same, without just these."""
     demand = [draft.messages, draft.rubric, draft.references]
     if not (draft.rubric or draft.references) or not demands.add(key(fingerprint(demand))):
         return None
-    if key(fingerprint(draft.messages)) not in contents:
+    if _content_key(draft) not in contents:
         return None
     what = "rubric" if draft.rubric else "reference"
     return broken(

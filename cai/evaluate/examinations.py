@@ -5,7 +5,12 @@ from typing import Any
 
 from cai.core.records import Prompt
 from cai.evaluate.examining import Examination
+from cai.evaluate.measuring import ModelAnswers
 from cai.evaluate.plan import EvaluatePlan
+from cai.evaluate.results import EvaluationSection
+from cai.evaluate.scoring.axes import axes_section
+from cai.evaluate.scoring.rubrics import rubric_section
+from cai.evaluate.scoring.table import score_sets
 from cai.evaluate.tenets.examination import examine_tenets
 from cai.evaluate.turns.examination import examine_turns
 
@@ -20,10 +25,23 @@ def _tenets(plan: EvaluatePlan, _prompts: Sequence[Prompt]) -> tuple[Examination
     return () if plan.tenets is None else (examine_tenets(plan.tenets, plan.constitution),)
 
 
-MAKERS: tuple[Maker, ...] = (_turns, _tenets)
+MAKERS: tuple[Maker, ...] = (score_sets, _turns, _tenets)
 """In the order in which their sections are shown."""
+
+
+Reader = Callable[[EvaluatePlan, Sequence[Prompt], Sequence[ModelAnswers]], tuple[EvaluationSection, ...]]
+
+READERS: tuple[Reader, ...] = (axes_section, rubric_section)
+"""Sections for which nothing is asked: they are read from the answers as they are."""
 
 
 def examinations_of(plan: EvaluatePlan, prompts: Sequence[Prompt]) -> tuple[Examination[Any], ...]:
     """Return what is examined beside the prompts of an evaluation, which are given."""
     return tuple(examination for make in MAKERS for examination in make(plan, prompts))
+
+
+def sections_of(
+    plan: EvaluatePlan, prompts: Sequence[Prompt], answered: Sequence[ModelAnswers]
+) -> list[EvaluationSection]:
+    """Return what is read from the answers alone."""
+    return [section for read in READERS for section in read(plan, prompts, answered)]

@@ -8,7 +8,7 @@ from cai import __version__
 from cai.constitution import Constitution, RevisionPlan, load_constitution
 from cai.core.errors import UsageError
 from cai.core.settings import plain
-from cai.data import InputOptions, Prompts, open_prompts
+from cai.data import InputOptions, Prompts, open_several
 from cai.data.prompt_sets import prompt_source
 from cai.data.tenets import Tenets, read_tenets
 from cai.evaluate.measures import Measure, measures_of
@@ -81,6 +81,7 @@ class EvaluatePlan:
             "fresh": False,
             "retry_failed": False,
             "resolved_constitution": self.constitution.model_dump(mode="json"),
+            "public_sets": [one.as_json() for one in self.prompts.public_sets],
         }
 
 
@@ -97,6 +98,7 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
     check_sampling(writing, sampling)
     # The order is drawn, so that a limit takes harmful and benign prompts alike.
     options = InputOptions(limit=settings.limit, shuffle=True, seed=settings.seed)
+    sources = [prompt_source(named, constitution, "evaluation") for named in settings.prompts or (None,)]
     return EvaluatePlan(
         settings=settings,
         constitution=constitution,
@@ -111,7 +113,7 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
             settings.seed,
             thinking.judging,
         ),
-        prompts=open_prompts(prompt_source(settings.prompts, constitution, "evaluation"), options),
+        prompts=open_several(sources, options),
         models=models,
         baseline=baseline,
         judge=judge,

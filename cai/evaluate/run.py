@@ -15,7 +15,7 @@ from cai.evaluate.calibration import calibrate, check_detector
 from cai.evaluate.comparing import Comparing, make_decision
 from cai.evaluate.correcting import correct_models, correct_pairs, people_of
 from cai.evaluate.directory import EvaluationDirectory
-from cai.evaluate.examinations import examinations_of
+from cai.evaluate.examinations import examinations_of, sections_of
 from cai.evaluate.examining import Examination, Opened
 from cai.evaluate.measuring import ModelAnswers, ModelEntries, align, causes, measure_models
 from cai.evaluate.pairs import PairDecisions, measure_pairs, pairs_of, rate
@@ -90,6 +90,7 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
                 return "interrupted"
         watch.stage = "computing the measurements"
         sections = [one.section(examined[one.name], plan.baseline, plan.settings.seed) for one in examinations]
+        sections += sections_of(plan, prompts, answered)
         return _conclude(work, answered, compared, sections, broken, checked)
 
 

@@ -11,7 +11,10 @@ from cai.models.spec import LabelledModel, ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class EvaluateSettings:
-    """One `cai evaluate`; None for `judge` means the baseline, or without one the first model."""
+    """One `cai evaluate`; None for `judge` means the baseline, or without one the first model.
+
+    Without `prompts` it is the constitution's own set.
+    """
 
     models: tuple[LabelledModel, ...]
     constitution: str
@@ -20,7 +23,7 @@ class EvaluateSettings:
     checking: CheckSettings = CheckSettings()
     baseline: LabelledModel | None = None
     judge: ModelSpec | None = None
-    prompts: DataSource | None = None
+    prompts: tuple[DataSource, ...] = ()
     attack: tuple[str, ...] = ()
     turns: int | None = None
     attacker: ModelSpec | None = None

@@ -74,6 +74,7 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
         recorded = plain(settings) | {
             "out": location(plan.out.absolute()),
             "resolved_constitution": plan.constitution.model_dump(mode="json"),
+            "public_sets": [one.as_json() for one in plan.prompts.public_sets],
         }
         run = await open_run(
             plan.out,

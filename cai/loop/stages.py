@@ -76,7 +76,7 @@ def stages_of(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
         engine=settings.engine,
         baseline=LabelledModel("base", settings.model),
         judge=judge,
-        prompts=settings.evaluation_prompts,
+        prompts=() if settings.evaluation_prompts is None else (settings.evaluation_prompts,),
         limit=settings.evaluation_limit,
         seed=settings.seed,
         judging=_judging(settings),

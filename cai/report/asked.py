@@ -18,7 +18,7 @@ def asked_of_run(link: Linker, manifest: Manifest) -> Section:
     texts = link.texts
     facts = [
         *_named(texts, manifest.identity),
-        (texts("asked.prompts"), str(manifest.settings.get("prompts") or texts("asked.own-prompts"))),
+        (texts("asked.prompts"), prompts_of(texts, manifest.settings)),
         (texts("asked.inputs"), manifest.inputs),
         (texts("asked.status"), texts.term(manifest.status)),
         (texts("asked.started"), manifest.started),
@@ -34,6 +34,21 @@ def asked_of_run(link: Linker, manifest: Manifest) -> Section:
         settings_table(texts, {key: value for key, value in manifest.identity.items() if key not in NAMES}),
     ]
     return Section(link.anchor("asked"), link.title("asked.title"), blocks)
+
+
+def prompts_of(texts: Catalogue, recorded: Mapping[str, Any]) -> str:
+    """Return where prompts came from, with version, licence and citation of the public sets among them."""
+    named = recorded.get("prompts")
+    places = [named] if isinstance(named, str) else named or [texts("asked.own-prompts")]
+    return "; ".join([*map(str, places), *licences_of(recorded)])
+
+
+def licences_of(recorded: Mapping[str, Any]) -> list[str]:
+    """Return what was recorded of public sets, a text each."""
+    return [
+        f"{one['title']} {one['version']}, {one['licence']} ({one['citation']})"
+        for one in recorded.get("public_sets", ())
+    ]
 
 
 def _named(texts: Catalogue, identity: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cai.constitution import Constitution
+from cai.report.asked import licences_of
 from cai.report.document import Block, Cell, Paragraph, Section, Table
 from cai.report.linking import Linker
 from cai.report.run_facts import RowFacts
@@ -65,7 +66,8 @@ def _fields(link: Linker, manifest: Manifest, facts: RowFacts) -> Iterator[Field
     yield Field("synthetic", "EU 2.5; KR 31(2)", link.of(told, "rows", rows))
     yield Field("other", "EU 2.6", None)
     yield Field("rights", "EU 3.1", None)
-    yield Field("licence", "EU 2", None)
+    licences = "; ".join(licences_of(manifest.settings))
+    yield Field("licence", "EU 2", Cell(licences) if licences else None)
     yield Field("illegal", "EU 3.2", _filters(link, facts))
     yield Field("personal", "EU 3.3", _personal(link, facts))
     yield Field("criteria", "KR 34(1)2", Cell(identity.get("constitution", "")))

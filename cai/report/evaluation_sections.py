@@ -6,7 +6,7 @@ from cai.core.settings import plain
 from cai.evaluate.measures import BREAKS_ANY, Measure
 from cai.evaluate.results import Calibration, Discordance, Measurement, ModelResult
 from cai.evaluate.settings import EvaluateSettings
-from cai.report.asked import NAMES, constitution_blocks, facts_table, settings_table
+from cai.report.asked import NAMES, constitution_blocks, facts_table, prompts_of, settings_table
 from cai.report.document import Block, Cell, Commands, Heading, Listing, Paragraph, Picture, Section, Table
 from cai.report.drawing import Line, Point, draw_shares
 from cai.report.evaluation_facts import EvaluationFacts
@@ -34,7 +34,7 @@ def _asked(link: Linker, facts: EvaluationFacts) -> Section:
         *named,
         *((texts("asked.evaluated", label=model.label), model.engine) for model in result.models),
         (texts("asked.baseline"), result.baseline or texts("asked.none")),
-        (texts("asked.prompts"), str(facts.settings.get("prompts") or texts("asked.own-prompts"))),
+        (texts("asked.prompts"), prompts_of(texts, facts.settings)),
         (texts("asked.started"), facts.started),
         (texts("asked.finished"), result.finished),
         (texts("asked.written"), f"cai {facts.identity.get('cai', '')}"),

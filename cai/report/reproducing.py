@@ -16,7 +16,7 @@ from cai.report.linking import Linker
 from cai.report.run_facts import RowFacts
 from cai.rundir.manifest import Manifest
 
-PASSING = frozenset({"fresh", "retry_failed", "resolved_constitution"})
+PASSING = frozenset({"fresh", "retry_failed", "resolved_constitution", "public_sets"})
 """Settings that are none of the rows' : what a process does first, and what the constitution was."""
 
 
