@@ -78,12 +78,13 @@ class Actor:
             raise self.opened
         return PackedError.of(self.opened) if isinstance(self.opened, CaiError) else self.opened
 
-    async def make(self, prompt: Prompt, provenance: Provenance) -> RowResult:
+    async def make(self, item: Prompt | Row, provenance: Provenance) -> RowResult:
+        assert isinstance(item, Prompt)
         self.flying += 1
         self.peak = max(self.peak, self.flying)
         self.asked += 1
         try:
-            result = await self.makes(prompt)
+            result = await self.makes(item)
         finally:
             self.flying -= 1
         if isinstance(result, LostError):
@@ -225,7 +226,7 @@ def test_single_questions_go_to_the_replicas_and_outlive_them() -> None:
 
         pool = Pool(start, 2, disconnect)
         await pool.open()
-        gate, judge = pool.engine("gate"), pool.engine("judge")
+        gate, judge = pool.engine("model"), pool.engine("judge")
         answers: list[Completion | Choice] = [await gate.complete(QUESTION)]
         answers += [await judge.choose(QUESTION, ("A", "B")) for _ in range(20)]
         await pool.close()
@@ -233,7 +234,7 @@ def test_single_questions_go_to_the_replicas_and_outlive_them() -> None:
         return answers, (gate.name, judge.name)
 
     answers, names = asyncio.run(asyncio.wait_for(ask(), 30))
-    assert answers == [Completion("gate", "stop", 1, 0, 1), *[Choice((0.75, 0.25), 1.0, 1, 0)] * 20]
+    assert answers == [Completion("model", "stop", 1, 0, 1), *[Choice((0.75, 0.25), 1.0, 1, 0)] * 20]
     assert names == ("m", "j")
 
 
@@ -397,7 +398,7 @@ def test_the_spec_is_pickled_and_a_replica_makes_the_same_row_as_the_driver() ->
         assert opened == ReplicaInfo("scripted", "scripted", 64)
         outcome = await replica.make(make_prompt(), PROVENANCE)
         assert await replica.answer("judge", QUESTION, ("A", "B")) == await default.choose(QUESTION, ("A", "B"))
-        assert await replica.answer("gate", QUESTION, None) == await default.complete(QUESTION)
+        assert await replica.answer("model", QUESTION, None) == await default.complete(QUESTION)
         await replica.close()
         assert isinstance(await replica.answer("judge", QUESTION, None), PackedError)
         gone = await replica.make(make_prompt(), PROVENANCE)

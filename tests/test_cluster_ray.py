@@ -214,3 +214,56 @@ def test_what_cannot_be_is_said_in_one_sentence(machines: Machines, tmp_path: Pa
         assert said in err.splitlines()[-1]
         assert "Traceback" not in err
     assert not out.exists()
+
+
+EVALUATE = [
+    sys.executable, "-m", "cai", "evaluate", "one=scripted?delay_ms=20", "two=scripted?delay_ms=21", "--constitution",
+    "harmless", "--limit", "40", "--judge", "scripted", "--no-judge-check", "--concurrency", "4",
+]  # fmt: skip
+
+
+def entries(out: Path) -> dict[str, list[Any]]:
+    """Return what an evaluation has kept, without what differs from one process to another."""
+    found = {}
+    for path in sorted((*out.glob("responses/*.jsonl"), *out.glob("comparisons/*.jsonl"))):
+        lines = [orjson.loads(line[: line.rindex(b"}") + 1]) for line in path.read_bytes().splitlines()]
+        found[path.name] = sorted(lines, key=lambda entry: str(entry["id"]))
+    return found
+
+
+def test_an_evaluation_and_a_judgement_outlive_a_node_and_are_those_of_one_process(
+    machines: Machines, tmp_path: Path
+) -> None:
+    code, _, err = finish(start(EVALUATE, tmp_path / "here"))
+    assert code == 0, err
+    doomed, out = machines.add(), tmp_path / "there"
+    process = start(EVALUATE, out, "--cluster", machines.address, "--replicas", "3", "--json")
+    wait_until(process, lambda: sum(map(len, entries(out).values())) >= 10)
+    machines.kill(doomed)
+    code, told, err = finish(process)
+    assert code == 0, err
+    assert orjson.loads(told)["status"] == "done"
+    assert entries(out) == entries(tmp_path / "here")
+    assert set(map(len, entries(out).values())) == {40}
+
+    code, _, err = finish(start(COMMAND, tmp_path / "run", "--model", "scripted"))
+    assert code == 0, err
+    judge = [sys.executable, "-m", "cai", "judge", str(tmp_path / "run"), "--judge", "scripted", "--no-judge-check"]
+    for name, more in (("alone", ()), ("judged", ("--cluster", machines.address, "--replicas", "2"))):
+        code, _, err = finish(start(judge, tmp_path / name, *more))
+        assert code == 0, err
+    assert exports(tmp_path / "judged") == exports(tmp_path / "alone")
+
+
+def test_an_evaluation_whose_driver_is_killed_goes_on_without_a_cluster(machines: Machines, tmp_path: Path) -> None:
+    out = tmp_path / "there"
+    process = start(EVALUATE, out, "--cluster", machines.address, "--replicas", "2")
+    wait_until(process, lambda: sum(map(len, entries(out).values())) >= 5)
+    process.kill()
+    finish(process)
+    kept = entries(out)["one.jsonl"]
+    assert 5 <= len(kept) < 40
+    code, _, err = finish(start(EVALUATE, out))
+    assert code == 0, err
+    assert [one for one in entries(out)["one.jsonl"] if one in kept] == kept, "what was there stays as it was"
+    assert set(map(len, entries(out).values())) == {40}

@@ -16,6 +16,8 @@ import pytest
 from cai.data.export import ExportOptions, export_run
 from tests.layouts import make_run, records
 from tests.templates import SHIPPED
+from tests.test_evaluate_job import Models, bad, good, settings
+from tests.test_evaluate_job import run as run_evaluation
 
 pytestmark = pytest.mark.tools
 
@@ -262,3 +264,30 @@ def test_argilla(run: Path) -> None:
     for one, pair in zip(found["preference"], pairs_of(run), strict=True):
         assert one["prompt"] == pair["prompt"]
         assert {one["response_a"], one["response_b"]} == {pair[name][0]["content"] for name in ("chosen", "rejected")}
+
+
+INSPECT = """
+from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_sample_summaries
+told = {}
+for info in list_eval_logs(folder):
+    log = read_eval_log(info)
+    assert log.status == "success" and log.results is not None and log.samples is not None
+    told[log.eval.metadata["label"]] = [
+        [one.id, one.input[-1].text, one.output.completion, {name: score.value for name, score in one.scores.items()}]
+        for one in log.samples
+    ]
+    told["metrics"] = [[score.name, score.metrics["mean"].value] for score in log.results.scores]
+    assert len(read_eval_log_sample_summaries(info)) == len(log.samples)
+"""
+
+
+def test_inspect_opens_the_logs_of_an_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Models(monkeypatch, judge=good, poor=bad)
+    found = run_evaluation(settings(tmp_path, "poor", judge="judge", format=("inspect",)))
+    told = read_by("inspect_ai", INSPECT, tmp_path / "out" / "inspect")
+    assert len(told["poor"]) == 12
+    first = next(one for one in told["poor"] if one[0] == "q3")
+    assert first[1:3] == ["Question 3, please?", "bad answer to Question 3, please?"]
+    assert first[3]["breaks privacy"] is True
+    metrics = dict(map(tuple, told["metrics"]))
+    assert metrics["breaks any principle"] == found.measurement("breaks any principle", "poor").value == 1

@@ -20,6 +20,7 @@ from cai.api.given import (
     optional_model,
     optional_path,
     require_log_probabilities,
+    take_cluster,
     take_judging,
 )
 from cai.api.options import Count, MinP, NotNegative, Positive, Seed, ThinkingMode, TopP, checked, take
@@ -48,6 +49,7 @@ def evaluate(
     turns: Count | None = None,
     attacker: Model | None = None,
     tenets: str | Path | None = None,
+    pairs: Literal["all", "baseline", "budget"] = "all",
     limit: Count | None = None,
     seed: Seed = 0,
     temperature: NotNegative = 1.0,
@@ -73,6 +75,10 @@ def evaluate(
     timeout: Positive = 600.0,
     engine_option: Sequence[str] = (),
     template_option: Sequence[str] = (),
+    cluster: str | None = None,
+    replicas: Count | None = None,
+    gpus_per_replica: NotNegative | None = None,
+    format: Sequence[Literal["paper", "inspect"]] = (),  # noqa: A002  (the option's name)
     prompts_dir: str | Path | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
@@ -88,11 +94,14 @@ def evaluate(
     are drawn from `seed`. Each is asked again under every `attack`, names of ways to get round a refusal (`base64`,
     `role-play`, `split+persona`), and with `turns` each is the goal of a dialogue of so many turns, led by fixed
     scripts or by the model `attacker`. `tenets` is a file of a constitution's sentences with scenarios
-    (`draft_tenets`), each of which is examined. `out` is a directory (None: `evaluations/NAME`). The other options,
-    among them how answers are sampled (`temperature`, `top_p`, `top_k`, `min_p`, `repetition_penalty`, `stop`,
-    `max_tokens`, `thinking`, `thinking_budget`) and judged (`judge_principles`, `judge_orders`, `judge_by`,
-    `judge_reasoning`, `judge_thinking`, `judge_calibration`), whether the judge is tested first (`judge_check`,
-    `strict`), how models are opened (`device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `template_option`),
+    (`draft_tenets`), each of which is examined. `pairs` of models are judged: `all`, those with the `baseline`, or so
+    few that n models take about n log n comparisons a prompt (`budget`). `out` is a directory (None:
+    `evaluations/NAME`); with `format` it is written there as a table and a figure for a `paper`, or as logs that
+    inspect_ai's viewer opens (`inspect`). The other options, among them how answers are sampled (`temperature`,
+    `top_p`, `top_k`, `min_p`, `repetition_penalty`, `stop`, `max_tokens`, `thinking`, `thinking_budget`) and judged
+    (`judge_principles`, `judge_orders`, `judge_by`, `judge_reasoning`, `judge_thinking`, `judge_calibration`), whether
+    the judge is tested first (`judge_check`, `strict`), how models are opened (`device`, `dtype`, `concurrency`,
+    `timeout`, `engine_option`, `template_option`, and on Ray with `cluster`, `replicas`, `gpus_per_replica`),
     `constitution`, `prompts_dir`, `fresh`, `retry_failed` and `progress`, are as for `generate`.
 
     Returns what was measured, by model and by pair: `result.measurement("breaks any principle", "base").value` is a
@@ -158,14 +167,19 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
         options = dict(self._options)
         with lent_places(options.pop("prompts")) as sources:
             baseline = options.pop("baseline")
-            options |= {name: tuple(options[name]) for name in ("attack", "engine_option", "stop")}
+            options |= {name: tuple(options[name]) for name in ("attack", "engine_option", "format", "stop")}
+            models, judge = labelled_models(options.pop("models")), optional_judge(options.pop("judge"))
+            base = None if baseline is None else labelled_model(baseline)
+            attacker = optional_model(options.pop("attacker"))
+            specs = (*(one.spec for one in models), None if base is None else base.spec, judge)
             settings = EvaluateSettings(
-                models=labelled_models(options.pop("models")),
+                models=models,
                 constitution=str(options.pop("constitution")),
-                baseline=None if baseline is None else labelled_model(baseline),
-                judge=optional_judge(options.pop("judge")),
-                attacker=optional_model(options.pop("attacker")),
+                baseline=base,
+                judge=judge,
+                attacker=attacker,
                 tenets=optional_path(options.pop("tenets")),
+                cluster=take_cluster(options, specs),
                 prompts=sources,
                 prompts_dir=existing_directory(options.pop("prompts_dir"), "prompts_dir"),
                 out=optional_directory(options.pop("out"), "out"),

@@ -17,9 +17,9 @@ from cai.api.given import (
     model_spec,
     new_run,
     optional_judge,
-    require_here,
     require_log_probabilities,
     several_models,
+    take_cluster,
     take_judging,
 )
 from cai.api.options import (
@@ -37,7 +37,6 @@ from cai.api.options import (
 )
 from cai.api.runs import RunDirectory as Run
 from cai.api.working import AsynchronousCall, InterruptedWork, Plan
-from cai.cluster import cluster_settings
 from cai.core.settings import plain
 from cai.core.threads import finished, in_thread
 from cai.generate.plan import GeneratePlan, plan_generate
@@ -182,6 +181,9 @@ def judge(
     timeout: Positive = 600.0,
     engine_option: Sequence[str] = (),
     template_option: Sequence[str] = (),
+    cluster: str | None = None,
+    replicas: Count | None = None,
+    gpus_per_replica: NotNegative | None = None,
     prompts_dir: str | Path | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
@@ -198,7 +200,8 @@ def judge(
     `-judged-NAME` behind it, or, of a dataset, such a one in `runs/`. `seed`, `judge_principles`, `judge_orders`,
     `judge_by`, `judge_reasoning`, `judge_thinking`, `judge_calibration`, `rank`, `rank_budget`, `judge_check`,
     `strict`, `thinking_budget`, `device`, `dtype`, `concurrency`, `timeout`, `engine_option`, `template_option`,
-    `prompts_dir`, `fresh`, `retry_failed`, `progress` and the errors are as for `generate`.
+    `cluster`, `replicas`, `gpus_per_replica`, `prompts_dir`, `fresh`, `retry_failed`, `progress` and the errors are as
+    for `generate`.
     """
     return JudgeCall(checked(_JUDGE, locals())).run()
 
@@ -254,10 +257,9 @@ class GenerateCall(_Filling):
     def _planned(self) -> Iterator[GeneratePlan]:
         options = dict(self._options)
         with lent_prompts(options.pop("prompts")) as source:
-            cluster = {name: options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica")}
             model, judge = model_spec(options.pop("model")), optional_judge(options.pop("judge"))
             responders = tuple(map(model_spec, several_models(options.pop("responders"), "responders")))
-            require_here((model, *responders, judge), cluster["cluster"])
+            cluster = take_cluster(options, (model, *responders, judge))
             select = options.pop("select")
             settings = GenerateSettings(
                 select=None if select is None else Selection.parse(str(select)),
@@ -266,7 +268,7 @@ class GenerateCall(_Filling):
                 responders=responders,
                 judge=judge,
                 prompts=source,
-                cluster=cluster_settings(**cluster),
+                cluster=cluster,
                 out=new_run(options.pop("out")),
                 **_common(options),
             )
@@ -300,11 +302,12 @@ class JudgeCall(_Filling):
 
     def _plan(self) -> JudgePlan:
         options = dict(self._options)
-        constitution = options.pop("constitution")
+        constitution, judge = options.pop("constitution"), optional_judge(options.pop("judge"))
         settings = RejudgeSettings(
             data=data_source(options.pop("data")),
             constitution=None if constitution is None else str(constitution),
-            judge=optional_judge(options.pop("judge")),
+            judge=judge,
+            cluster=take_cluster(options, (judge,)),
             out=new_run(options.pop("out")),
             **_common(options),
         )

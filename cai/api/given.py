@@ -21,6 +21,8 @@ import orjson
 
 from cai.api.options import take
 from cai.api.runs import RunDirectory as Run
+from cai.cluster import cluster_settings
+from cai.cluster.settings import ClusterSettings
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError, ModelError, UsageError
 from cai.core.paths import expand
@@ -230,11 +232,16 @@ def new_run(place: str | Path | None) -> Path | None:
     return optional_directory(place, "out")
 
 
-def require_here(specs: Iterable[ModelSpec | None], cluster: str | None) -> None:
-    """Raise ModelError when an object of this process should answer on a cluster."""
+def take_cluster(options: dict[str, Any], specs: Iterable[ModelSpec | None]) -> ClusterSettings:
+    """Move the cluster's options out of a call's; `specs` are the models that would go there.
+
+    Raises UsageError where the options make no sense, ModelError when an object of this process should answer there.
+    """
+    settings = cluster_settings(*(options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica")))
     for spec in specs:
-        if cluster is not None and isinstance(spec, GivenModel):
+        if settings.cluster is not None and isinstance(spec, GivenModel):
             raise ModelError(f"{spec} is an object of this process and cannot go to a cluster; name a model instead")
+    return settings
 
 
 def require_log_probabilities(spec: ModelSpec, who: str, instead: str) -> None:

@@ -21,13 +21,15 @@ def report(
     price_prompt: NotNegative | None = None,
     price_completion: NotNegative | None = None,
     bench: str | Path | None = None,
+    beside: str | Path | None = None,
     out: str | Path | None = None,
 ) -> Report:
     """Write one HTML file on a run, an evaluation or a loop: for those who decide about it.
 
     `directory` is what `generate`, `judge`, `evaluate` or `loop` filled (of a run its URL too). `language` is English
     or Korean; `seed` decides which examples are drawn. `price_prompt` and `price_completion` are prices of a million
-    tokens, and both or none. `bench` is a directory that `judge_bench` filled, of the same judge. `out` is the file
+    tokens, and both or none. `bench` is a directory that `judge_bench` filled, of the same judge; `beside` an earlier
+    evaluation, which this one is compared with (`Report.comparison` has it in a few lines). `out` is the file
     (None: `report.html` in the directory); one that is there is replaced only where it is a report.
 
     The same directory gives the same bytes. `Report.out` is the file, `Report.rows(name)` lists the rows behind a
@@ -46,6 +48,7 @@ def report(
         price_prompt,
         price_completion,
         existing_directory(bench, "bench"),
+        existing_directory(beside, "beside"),
         optional_directory(out, "out"),
     )
     return write_report(plan_report(settings))

@@ -16,11 +16,13 @@ from cai.cli.options import (
     Count,
     WrittenPath,
     check_options,
+    cluster_options,
     confirm_fresh,
     engine_options,
     judge_options,
     sampling_options,
     take_check_settings,
+    take_cluster_settings,
     take_engine_settings,
     take_judge_settings,
     thinking_options,
@@ -29,6 +31,8 @@ from cai.cli.running import run_watched
 from cai.cli.screen import Screen
 from cai.cli.terminal import print_json, remark, say
 from cai.core.addresses import DataSource
+from cai.evaluate.formats import FORMATS
+from cai.evaluate.pairing import CHOICES
 from cai.evaluate.plan import plan_evaluate
 from cai.evaluate.run import evaluate as evaluate_job
 from cai.evaluate.settings import EvaluateSettings
@@ -49,7 +53,7 @@ from cai.models.spec import LabelledModel, ModelSpec
     "--judge",
     type=parse_judge,
     metavar="MODEL",
-    help="The model that judges (default: the baseline, without one the first model).",
+    help="The model that judges, or several with commas (default: the baseline, without one the first model).",
 )
 @click.option(
     "--prompts",
@@ -78,6 +82,13 @@ from cai.models.spec import LabelledModel, ModelSpec
     metavar="FILE",
     help="Examine a constitution sentence by sentence: what `cai constitution tenets` drafts, or people write.",
 )
+@click.option(
+    "--pairs",
+    type=click.Choice(CHOICES),
+    default="all",
+    show_default=True,
+    help="Which pairs of models are judged: all, those with the baseline, or near n log n of n models a prompt.",
+)
 @click.option("--limit", type=Count(), help="Use only so many prompts, drawn from the seed.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @sampling_options
@@ -86,6 +97,13 @@ from cai.models.spec import LabelledModel, ModelSpec
 @judge_options
 @check_options
 @engine_options
+@cluster_options
+@click.option(
+    "--format",
+    multiple=True,
+    type=click.Choice(list(FORMATS)),
+    help=f"Write it so too; may be repeated: {'; '.join(f'{one.name}, {one.about}' for one in FORMATS.values())}.",
+)
 @click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
 @click.option("--out", type=LOCAL_FOLDER, help="Directory (default: evaluations/<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the directory holds and start over.")
@@ -104,6 +122,7 @@ def evaluate(models: tuple[LabelledModel, ...], quiet: bool, as_json: bool, **op
         engine=take_engine_settings(options),
         judging=take_judge_settings(options),
         checking=take_check_settings(options),
+        cluster=take_cluster_settings(options),
         **take_writing(options),
         **options,
     )

@@ -38,6 +38,8 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
         console.print(calibration_table(evaluation.calibration))
         for found in evaluation.detector:
             console.print(f"{found.name} {_told(found)} of {found.count:,}")
+    for partial in evaluation.partial_judges:
+        console.print(shown(partial.told), style="yellow", soft_wrap=True)
     if evaluation.judge_check is not None:
         print_judge_check(console, evaluation.judge_check)
     for model in evaluation.models:

@@ -20,6 +20,7 @@ from cai.cli.options import (
     Count,
     FiniteRange,
     check_options,
+    cluster_options,
     confirm_fresh,
     engine_options,
     judge_options,
@@ -28,6 +29,7 @@ from cai.cli.options import (
     revision_options,
     sampling_options,
     take_check_settings,
+    take_cluster_settings,
     take_engine_settings,
     take_judge_settings,
     take_ranking_settings,
@@ -37,7 +39,6 @@ from cai.cli.running import run_watched
 from cai.cli.screen import Screen, options_table
 from cai.cli.tables import exit_code, print_export, print_hints, print_summary
 from cai.cli.terminal import print_json, remark
-from cai.cluster import cluster_settings
 from cai.core.addresses import DataSource
 from cai.core.counts import counted
 from cai.core.settings import plain
@@ -130,9 +131,7 @@ _rate_options = option_group(
 @ranking_options
 @check_options
 @engine_options
-@click.option("--cluster", metavar="auto|local|HOST:PORT", help="Make the rows on a Ray cluster (cai[ray]).")
-@click.option("--replicas", type=Count(), help="Copies of the models on the cluster (default: 1).")
-@click.option("--gpus-per-replica", type=FiniteRange(0), help="GPUs for each, or a part of one (default: 0).")
+@cluster_options
 @click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
 @click.option("--out", type=NEW_RUN, help="Run directory, or its URL: s3://… (default: runs/<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the run directory holds and start over.")
@@ -161,7 +160,7 @@ def generate(dry_run: bool, quiet: bool, as_json: bool, **options: Any) -> None:
         ranking=take_ranking_settings(options),
         checking=take_check_settings(options),
         **take_writing(options),
-        cluster=cluster_settings(*(options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica"))),
+        cluster=take_cluster_settings(options),
         **options,
     )
     check_engine_options(

@@ -16,11 +16,13 @@ from cai.cli.options import (
     THINKING_BUDGET,
     Count,
     check_options,
+    cluster_options,
     confirm_fresh,
     engine_options,
     judge_options,
     ranking_options,
     take_check_settings,
+    take_cluster_settings,
     take_engine_settings,
     take_judge_settings,
     take_ranking_settings,
@@ -86,6 +88,7 @@ class JudgeGroup(click.Group):
 @THINKING_BUDGET
 @check_options
 @engine_options
+@cluster_options
 @click.option("--prompts-dir", type=EXISTING_FOLDER, help="Your own request templates.")
 @click.option("--out", type=NEW_RUN, help="Run directory, or its URL (default: DATA-judged-<constitution>).")
 @click.option("--fresh", is_flag=True, help="Discard what the run directory holds and start over.")
@@ -106,6 +109,7 @@ def judge(quiet: bool, as_json: bool, **options: Any) -> None:
         judging=take_judge_settings(options),
         ranking=take_ranking_settings(options),
         checking=take_check_settings(options),
+        cluster=take_cluster_settings(options),
         **options,
     )
     plan = plan_judge(settings)

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from cai.cli.terminal import confirm
+from cai.cluster import cluster_settings
+from cai.cluster.settings import ClusterSettings
 from cai.core.addresses import DataSource
 from cai.core.mark import kind_of
 from cai.core.paths import expand
@@ -280,6 +282,14 @@ thinking_options = option_group(
 """The options that say whether a model thinks before it answers."""
 
 
+cluster_options = option_group(
+    click.option("--cluster", metavar="auto|local|HOST:PORT", help="Make the rows on a Ray cluster (cai[ray])."),
+    click.option("--replicas", type=Count(), help="Copies of the models on the cluster (default: 1)."),
+    click.option("--gpus-per-replica", type=FiniteRange(0), help="GPUs for each, or a part of one (default: 0)."),
+)
+"""The options that say where rows are made."""
+
+
 check_options = option_group(
     click.option(
         "--judge-check/--no-judge-check",
@@ -295,6 +305,11 @@ check_options = option_group(
 def take_check_settings(options: dict[str, Any]) -> CheckSettings:
     """Move the options of the judge's test out of a command's options."""
     return CheckSettings(**{name: options.pop(name) for name in CheckSettings.__dataclass_fields__})
+
+
+def take_cluster_settings(options: dict[str, Any]) -> ClusterSettings:
+    """Move the cluster's options out of a command's options; raises UsageError when they make no sense."""
+    return cluster_settings(*(options.pop(name) for name in ("cluster", "replicas", "gpus_per_replica")))
 
 
 def take_engine_settings(options: dict[str, Any]) -> EngineSettings:

@@ -23,6 +23,7 @@ from cai.report.settings import Language, ReportSettings
 )
 @click.option("--price-completion", type=FiniteRange(0), help="Price of a million generated tokens.")
 @click.option("--bench", type=EXISTING_FOLDER, help="A directory of `cai judge bench` on its judge.")
+@click.option("--beside", type=EXISTING_FOLDER, help="An earlier evaluation, which this one is compared with.")
 @click.option("--out", type=WrittenPath(dir_okay=False, path_type=Path), help="The file (default: report.html in it).")
 @click.option("--rows", metavar="NAME", help="Print the ids of all rows that a number comes from, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
@@ -30,7 +31,7 @@ def report(rows: str | None, as_json: bool, **options: Any) -> None:
     """Write one HTML file on a run, an evaluation or a loop, for those who decide about it.
 
     It says what was asked, what came out, how well, and what is not known; it needs no network and no script, and any
-    browser prints it as PDF.
+    browser prints it as PDF. With --beside it says what changed between two evaluations, and which prompts flipped.
     """
     plan = plan_report(ReportSettings(**options))
     if rows is not None:
@@ -45,4 +46,6 @@ def report(rows: str | None, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(written.as_json())
     else:
+        for line in written.comparison:
+            say(line)
         say(f"{written.out}: a report of {plan.called}, {written.size / 1000:,.0f} kB; {written.links:,} lists of rows")

@@ -16,6 +16,7 @@ to be in Ray's store before it starts, where ours is read as it is needed, and i
 """
 
 from dataclasses import replace
+from typing import Any
 
 from cai.cluster.pool import Pool
 from cai.cluster.replica import MakerSpec, Role, RowMaker
@@ -51,7 +52,7 @@ def cluster_settings(cluster: str | None, replicas: int | None, gpus_per_replica
     return settings if gpus_per_replica is None else replace(settings, gpus_per_replica=gpus_per_replica)
 
 
-async def open_cluster(address: str, spec: MakerSpec, replicas: int, gpus: float) -> Pool:
+async def open_cluster(address: str, spec: MakerSpec[Any], replicas: int, gpus: float) -> Pool:
     """Join the cluster and open `replicas` times what `spec` says; returns as soon as one of them answers.
 
     `address` is `auto` (the cluster this machine is part of, or RAY_ADDRESS), `local` (one on this machine, for this

@@ -49,7 +49,7 @@ class ReplicaHandle(Protocol):
     async def open(self) -> ReplicaInfo | PackedError:
         """Open the models."""
 
-    async def make(self, prompt: Prompt, provenance: Provenance) -> RowResult:
+    async def make(self, item: Prompt | Row, provenance: Provenance) -> RowResult:
         """Make a row."""
 
     async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Answer | PackedError:
@@ -143,7 +143,7 @@ class Pool:
         """How many requests all replicas together can usefully hold at once."""
         return self.opened.concurrency * self._replicas
 
-    async def make(self, prompt: Prompt, provenance: Provenance, tally: UsageCounter) -> Row:
+    async def make(self, item: Prompt | Row, /, provenance: Provenance, tally: UsageCounter) -> Row:
         """Have a row made, and count the tokens that replicas told of; raises what making it raised there.
 
         Raises RequestError, retryable, when replica after replica was lost over this row; EngineGoneError when none
@@ -151,7 +151,7 @@ class Pool:
         """
 
         async def make(replica: _OpenReplica) -> Row:
-            outcome = await replica.handle.make(prompt, provenance)
+            outcome = await replica.handle.make(item, provenance)
             tally.add(outcome.usage)
             if isinstance(outcome.result, PackedError):
                 raise outcome.result.unpack()
@@ -284,7 +284,7 @@ class Pool:
 
 
 class _PooledEngine:
-    """The judge, or the model that gates are put to, of every replica."""
+    """The judge, or the model that answers, of every replica."""
 
     context_length: int | None = None  # each replica refuses what is too long for its own
 

@@ -26,7 +26,7 @@ from ray.exceptions import RayError, RayTaskError
 from cai.cluster.pool import LostError
 from cai.cluster.replica import Answer, MakerSpec, PackedError, Placement, Replica, ReplicaInfo, Role, RowResult
 from cai.core.errors import ModelError, UsageError
-from cai.core.records import Prompt, Provenance
+from cai.core.records import Prompt, Provenance, Row
 from cai.models.base import Request
 
 CONNECTING_SECONDS = 5.0
@@ -42,7 +42,7 @@ Result = TypeVar("Result")
 class RayCluster:
     """A joined cluster, in which replicas are started."""
 
-    def __init__(self, spec: MakerSpec, gpus: float) -> None:
+    def __init__(self, spec: MakerSpec[Any], gpus: float) -> None:
         self._spec = spec
         self._actor = ray.remote(Replica).options(
             num_cpus=1,
@@ -54,7 +54,7 @@ class RayCluster:
         )
 
     @classmethod
-    async def join(cls, address: str, spec: MakerSpec, gpus: float) -> "RayCluster":
+    async def join(cls, address: str, spec: MakerSpec[Any], gpus: float) -> "RayCluster":
         """Join the cluster at `address`; raises UsageError when that cannot be done, or none of its nodes is enough."""
         if address not in ("auto", "local"):
             await _check_address(address)
@@ -93,7 +93,7 @@ class RayCluster:
 class RayHandle:
     """An actor, as the pool sees it."""
 
-    def __init__(self, actor: Any, spec: MakerSpec) -> None:
+    def __init__(self, actor: Any, spec: MakerSpec[Any]) -> None:
         self._actor = actor
         self._spec = spec
 
@@ -109,9 +109,9 @@ class RayHandle:
         environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
         return await _answer(self._actor.open.remote, self._spec, str(Path.cwd()), environment)
 
-    async def make(self, prompt: Prompt, provenance: Provenance) -> RowResult:
+    async def make(self, item: Prompt | Row, provenance: Provenance) -> RowResult:
         """Make a row there."""
-        return await _answer(self._actor.make.remote, prompt, provenance)
+        return await _answer(self._actor.make.remote, item, provenance)
 
     async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Answer | PackedError:
         """Ask a single question there."""

@@ -9,7 +9,7 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from cai import __version__
 from cai.core.errors import CaiError
@@ -17,14 +17,16 @@ from cai.core.records import Prompt, Provenance, Row, Usage
 from cai.models.base import Choice, Completion, Engine, Request
 from cai.models.meter import UsageCounter
 
-Role = Literal["gate", "judge"]
-"""What an engine of the run is asked for: to tell whether an answer keeps a principle, or which of two is better."""
+Role = Literal["model", "judge"]
+"""Which engine of the run is asked: the model that answers, or the one that judges."""
+
+Item_contra = TypeVar("Item_contra", contravariant=True)
 
 Answer: TypeAlias = Completion | Choice
 
 
-class RowMaker(Protocol):
-    """Open models that make rows; `model` and `judge` are their names in provenance."""
+class RowMaker(Protocol[Item_contra]):
+    """Open models that make rows, of prompts or of rows; `model` and `judge` are their names in provenance."""
 
     @property
     def model(self) -> str:
@@ -41,17 +43,17 @@ class RowMaker(Protocol):
     def engine(self, role: Role) -> Engine:
         """Return what is asked in a role; it lives as long as this does."""
 
-    async def make(self, prompt: Prompt, provenance: Provenance, tally: UsageCounter) -> Row:
+    async def make(self, item: Item_contra, /, provenance: Provenance, tally: UsageCounter) -> Row:
         """Make a row; raises RowError or what an engine raises. `tally` counts its tokens, whatever becomes of it."""
 
     async def close(self) -> None:
         """Release what the models hold."""
 
 
-class MakerSpec(Protocol):
+class MakerSpec(Protocol[Item_contra]):
     """All that a replica must know to open a RowMaker; can be pickled, and needs no file that the driver has."""
 
-    async def open(self) -> RowMaker:
+    async def open(self) -> RowMaker[Item_contra]:
         """Open the models; raises ModelError."""
 
 
@@ -104,13 +106,15 @@ class Replica:
     """Lives in the other process; its methods are called from the driver, many at once."""
 
     def __init__(self) -> None:
-        self._maker: RowMaker | None = None
+        self._maker: RowMaker[Any] | None = None
 
     async def place(self) -> Placement:
         """Tell where this is, before anything is opened."""
         return Placement(platform.node(), __version__)
 
-    async def open(self, spec: MakerSpec, directory: str, environment: dict[str, str]) -> ReplicaInfo | PackedError:
+    async def open(
+        self, spec: MakerSpec[Any], directory: str, environment: dict[str, str]
+    ) -> ReplicaInfo | PackedError:
         """Open what the spec says, with the driver's `environment` added to the node's own.
 
         Relative paths count from `directory`, the driver's, where this machine has it.
@@ -124,12 +128,12 @@ class Replica:
             return PackedError.of(error)
         return ReplicaInfo(self._maker.model, self._maker.judge, self._maker.concurrency)
 
-    async def make(self, prompt: Prompt, provenance: Provenance) -> RowResult:
+    async def make(self, item: Prompt | Row, provenance: Provenance) -> RowResult:
         """Make a row of an open replica."""
         assert self._maker is not None, "a replica is opened before it is asked"  # noqa: S101
         tally = UsageCounter()
         try:
-            result: Row | PackedError = await self._maker.make(prompt, provenance, tally)
+            result: Row | PackedError = await self._maker.make(item, provenance, tally)
         except CaiError as error:
             result = PackedError.of(error)
         return RowResult(result, tally.usage)

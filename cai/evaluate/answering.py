@@ -3,9 +3,10 @@
 Every model draws with the same seed for the same prompt, so that differences between models are paired.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 from cai.constitution import Principle
 from cai.core.errors import RowError
@@ -28,44 +29,45 @@ from cai.core.records import (
 from cai.evaluate.attacking import NO_ATTACKS, Attacks
 from cai.evaluate.records import Answer, Gate, Truth
 from cai.method.critique import Method, make_round, respond_and_revise
-from cai.method.gate import ask_gate
+from cai.method.gate import GateAnswer, ask_gate
+from cai.method.jury import jury_gate
+from cai.method.parts import together
 from cai.method.questions import Asking, CriterionQuestions
 from cai.method.refusals import refuses
 from cai.models.asking import NO_TEXT, Asker
-from cai.models.base import Completion, Engine, Request
+from cai.models.base import Completion, Engine, Request, jurors_of
 from cai.models.meter import Meter, UsageCounter
 from cai.tiny import oracle
+
+GATES, RUBRIC = "gates", "rubric"
+"""What a row's scores are by: what each of several judges said of the gates, and the criteria of a rubric."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """A model that answers and a judge that looks; `method` has no rounds of revision. `tally` counts all tokens.
-
-    `known` are answers, by prompt id, of which only the gates are asked again.
-    """
+    """A model that answers and a judge that looks; `method` has no rounds of revision. `tally` counts all tokens."""
 
     model: Engine
     judge: Engine
     method: Method
     provenance: Provenance
     tally: UsageCounter
-    known: Mapping[str, Answer]
     attacks: Attacks = NO_ATTACKS
 
-    async def row(self, prompt: Prompt) -> Row:
+    async def row(self, prompt: Prompt, known: Trace | None = None) -> Row:
         """Return the prompt's row: one trace, with a round for each gate, and its score where there are criteria.
 
-        A question that failed has no answer.
+        Of a `known` response only the gates are asked. A question that failed has no answer.
 
         Raises RowError when there is no response, or when a gate may be answered later, and what else an engine raises.
         """
         tally = UsageCounter()
-        trace = await self._trace(prompt, tally)
+        trace = known or await self._trace(prompt, tally)
         dialogue: tuple[Message, ...] = (*prompt.messages, {"role": "assistant", "content": trace.response})
         judge = Meter(self.judge, tally, self.tally)
         applicable = self.method.constitution.applicable(prompt.tags)
-        rounds, failed = await ask_gates(judge, self.method, dialogue, applicable, prompt.id, "gate")
-        scores = await self._rubric(prompt, dialogue, judge, failed)
+        rounds, failed, jurors = await ask_gates(judge, self.method, dialogue, applicable, prompt.id, "gate")
+        scores = (*await self._rubric(prompt, dialogue, judge, failed), *jurors)
         traces = (replace(trace, rounds=tuple(rounds)),)
         return Row(prompt, traces, (), tally.usage, self.provenance, tuple(failed), scores)
 
@@ -89,12 +91,9 @@ class Answering:
                 failed.append(part_failure(f"score:{name}", error))
                 findings.append(Finding(name, None, None))
         value = questions.value([finding.probability for finding in findings])
-        return (Score("response:0", "rubric", judge.name, value, tuple(findings)),)
+        return (Score("response:0", RUBRIC, judge.name, value, tuple(findings)),)
 
     async def _trace(self, prompt: Prompt, tally: UsageCounter) -> Trace:
-        if prompt.id in self.known:
-            answer = self.known[prompt.id]
-            return Trace(0, 0, answer.response, (), answer.response, answer.truncated)
         try:
             engine, sent = self.attacks.send(Meter(self.model, tally, self.tally), prompt)
             return await respond_and_revise(engine, self.method, sent, 0)
@@ -118,40 +117,60 @@ async def answer_turn(engine: Engine, method: Method, messages: tuple[Message, .
         raise
 
 
+class AskedGates(NamedTuple):
+    """The gates on one answer, a round each, those that failed, and of several judges what each says of all of them."""
+
+    rounds: list[Round]
+    failed: list[PartFailure]
+    jurors: tuple[Score, ...]
+
+
 async def ask_gates(
     judge: Engine, method: Method, dialogue: tuple[Message, ...], principles: Iterable[Principle], *steps: str | int
-) -> tuple[list[Round], list[PartFailure]]:
-    """Return a round for each principle with what the judge's gate says of the dialogue's last turn, and what failed.
+) -> AskedGates:
+    """Return what the judge's gate says, for each principle, of the dialogue's last turn.
 
     A gate that failed for good has no answer in its round. `steps` name the question within the seed. Raises RowError
     where a gate may be answered later, and what else an engine raises.
     """
-    ask = partial(Asker(judge).choose, GATE)
+    jurors = jurors_of(judge)
+    said: dict[str, list[Finding]] = {juror.name: [] for juror in jurors}
     rounds: list[Round] = []
     failed: list[PartFailure] = []
+
+    async def ask(one: Engine, principle: Principle) -> GateAnswer:
+        return await ask_gate(
+            partial(Asker(one).choose, GATE),
+            method.templates,
+            dialogue,
+            principle,
+            thinking=method.thinking.judging,
+            sampling=method.sampling,
+            seed=derive_seed(method.seed, *steps, principle.id),
+        )
+
     for principle in principles:
         gate = None
         try:
-            gate = await ask_gate(
-                ask,
-                method.templates,
-                dialogue,
-                principle,
-                thinking=method.thinking.judging,
-                sampling=method.sampling,
-                seed=derive_seed(method.seed, *steps, principle.id),
-            )
+            found = await together(ask(one, principle) for one in jurors or (judge,))
         except RowError as error:
             if error.retryable:
                 raise
             failed.append(part_failure(f"gate:{principle.id}", error))
+        else:
+            gate = jury_gate(found)
+            for juror, answer in zip(jurors, found, strict=False):
+                said[juror.name].append(Finding(principle.id, answer.probability, answer.mass))
         rounds.append(make_round(principle, gate))
-    return rounds, failed
+    votes = tuple(Score("response:0", GATES, name, None, tuple(one)) for name, one in said.items())
+    return AskedGates(rounds, failed, votes)
 
 
 def make_answer(row: Row) -> Answer:
     """Return what is kept of a row, with what the refusal detector and the oracle say of it."""
     (trace,) = row.traces
+    rubric = next((score for score in row.scores if score.by == RUBRIC), None)
+    jurors = [{one.about: one.probability for one in score.findings} for score in row.scores if score.by == GATES]
     return Answer(
         id=row.prompt.id,
         ordinal=row.prompt.ordinal,
@@ -160,12 +179,15 @@ def make_answer(row: Row) -> Answer:
         response=trace.response,
         truncated=trace.truncated,
         refuses=refuses(trace.response),
-        gates=tuple(Gate(turn.principle_id, turn.gate) for turn in trace.rounds),
+        gates=tuple(
+            Gate(turn.principle_id, turn.gate, tuple(said.get(turn.principle_id) for said in jurors))
+            for turn in trace.rounds
+        ),
         truth=truth_of(row.prompt, trace.response),
         usage=row.usage,
         failed=row.failed,
-        criteria=row.scores[0].findings if row.scores else (),
-        rubric=row.scores[0].value if row.scores else None,
+        criteria=() if rubric is None else rubric.findings,
+        rubric=None if rubric is None else rubric.value,
     )
 
 

@@ -6,6 +6,7 @@ answer is harmful does not depend on how it was got.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from cai.core.records import Prompt
 from cai.evaluate.measures import BENIGN, BREAKS_ANY, HARMFUL, Measure
@@ -33,6 +34,11 @@ class Attacks:
 
     by_name: Mapping[str, Attack]
 
+    @classmethod
+    def parse(cls, names: Iterable[str], language: str) -> Self:
+        """Return the attacks of these names; raises UsageError."""
+        return cls({name: Attack.parse(name, language) for name in names})
+
     def send(self, engine: Engine, prompt: Prompt) -> tuple[Engine, Prompt]:
         """Return whom to ask and what to send for a prompt; both as they are where it is under no attack."""
         name = attack_of(prompt)
@@ -49,6 +55,11 @@ NO_ATTACKS = Attacks({})
 def attack_of(prompt: Prompt) -> str | None:
     """Return the name of the attack that a prompt is under."""
     return next((tag.removeprefix(_TAG) for tag in prompt.tags if tag.startswith(_TAG)), None)
+
+
+def is_attacked(prompt_id: str) -> bool:
+    """Tell by its name whether a prompt is under an attack."""
+    return f" {_TAG}" in prompt_id
 
 
 class PrefilledEngine(ForwardingEngine):

@@ -31,8 +31,8 @@ from cai.evaluate.results import Evaluation, EvaluationSection, ModelResult
 ROWS = 8
 """Rows a picture has at most; a slide holds no more."""
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-_MARKERS = "osD^vPX*"  # as many as share no factor with the colours: fifty-six models look different
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+MARKERS = "osD^vPX*"  # as many as share no factor with the colours: fifty-six models look different
 
 _WIDTH = 10.0  # inches, like the heights below
 _LINE = 0.21  # of a model's line, and of a line of a row's title
@@ -171,7 +171,7 @@ def draw_chart(rows: Sequence[ChartRow], caption: str) -> dict[str, bytes]:
         raise ValueError("a picture without rows cannot be drawn")
     models = list(dict.fromkeys(label for row in rows for label in (*row.shares, *row.notes)))
     fonts, missing = find_fonts([*models, *(row.title for row in rows), caption])
-    texts = _drawable([*models, *(row.title for row in rows), caption], missing)
+    texts = drawable([*models, *(row.title for row in rows), caption], missing)
     labels, titles = texts[: len(models)], texts[len(models) : -1]
     png, svg = io.BytesIO(), io.BytesIO()
     # Shapes instead of letters, so that the drawing looks the same where a font is missing.
@@ -205,7 +205,7 @@ def _letters(path: str) -> frozenset[str]:
     return frozenset()
 
 
-def _drawable(texts: Sequence[str], missing: frozenset[str]) -> list[str]:
+def drawable(texts: Sequence[str], missing: frozenset[str]) -> list[str]:
     """Return the texts with a number for every word that cannot be drawn; the last, the caption, tells why."""
     if not missing:
         return list(texts)
@@ -239,7 +239,7 @@ def _picture(
     tops = [0.0, *accumulate(heights)]
     _frame(axes, titles, tops)
     for place, label in enumerate(labels):
-        colour, marker = _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
+        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
         # This line lies off the picture: it names the model in the legend even where nothing of it was measured.
         axes.plot([-100], [0], color=colour, marker=marker, markersize=8, linewidth=2.6, label=label)
         for top, height, row in zip(tops, heights, shares, strict=False):

@@ -1,12 +1,11 @@
 """One prompt to the judge: which of two models answered better, under principles drawn as `cai generate` draws them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cai.core.errors import RowError
 from cai.core.evidence import part_failure
-from cai.core.records import Comparison, PartFailure, Prompt, Provenance, Row, Verdict
-from cai.evaluate.records import Answer, Decision
+from cai.core.records import Comparison, PartFailure, Prompt, Provenance, Row, Trace, Verdict
+from cai.evaluate.records import Decision
 from cai.method.judge import JudgeConfiguration, draw_principles, failed_verdict, judge
 from cai.method.verdicts import combine
 from cai.models.base import Engine
@@ -15,12 +14,12 @@ from cai.models.meter import Meter, UsageCounter
 
 @dataclass(frozen=True, slots=True)
 class Comparing:
-    """A judge, and the answers of two models by prompt id; `labels` name the models. `tally` counts all tokens."""
+    """A judge, and the answers of two models to one prompt; `labels` name the models. `tally` counts all tokens."""
 
     judge: Engine
     judge_configuration: JudgeConfiguration
     labels: tuple[str, str]
-    answers: tuple[Mapping[str, Answer], Mapping[str, Answer]]
+    answers: tuple[Trace, Trace]
     provenance: Provenance
     tally: UsageCounter
 
@@ -31,7 +30,7 @@ class Comparing:
         """
         tally = UsageCounter()
         engine = Meter(self.judge, tally, self.tally)
-        a, b = (answers[prompt.id].response for answers in self.answers)
+        a, b = (answer.response for answer in self.answers)
         comparison = Comparison(prompt.messages, a, b, *self.labels, prompt.reference)
         verdicts: list[Verdict] = []
         failed: list[PartFailure] = []

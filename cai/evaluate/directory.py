@@ -7,6 +7,7 @@ responses/<label>.jsonl      a line a prompt: response, gates, refusal
 comparisons/<a>~<b>.jsonl    a line a prompt: which of the two answers the judge prefers
 examinations/<name>/<label>.jsonl    a line an item of what was examined beside the prompts (`cai.evaluate.examining`)
 figures/<name>.png, .svg     the picture of each such examination that has one
+paper/, inspect/             a format that was asked for (`cai.evaluate.formats`)
 .cai/                        the record of what cai wrote here (`cai.rundir.claim`)
 """
 
@@ -23,7 +24,7 @@ from cai.rundir.layout import names_of
 from cai.rundir.manifest import now, parse_judge_check
 from cai.rundir.owned import Owned
 
-FORMAT = 7
+FORMAT = 8
 DOCUMENT = "evaluation.json"
 RESPONSES, COMPARISONS, EXAMINATIONS, FIGURES = "responses", "comparisons", "examinations", "figures"
 _PICTURES = ("evaluation.png", "evaluation.svg", "principles.png", "principles.svg")
@@ -111,6 +112,17 @@ class EvaluationDirectory:
         self._owned.remove(*(name for name in before if name not in drawn and self._owned.has(name)))
         for name, data in drawn.items():
             self._owned.write(name, data)
+
+    def write_format(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Write the files of a format into its folder, and remove those that are not there any more.
+
+        Raises RunError where somebody else's file has one of the names, StoreError when the disk refuses.
+        """
+        self._owned.folder(name)
+        before = [f"{name}/{path.name}" for path in (self.path / name).iterdir()]
+        self._owned.remove(*(one for one in before if one not in files and self._owned.has(one)))
+        for one, data in files.items():
+            self._owned.write(f"{name}/{one}", data)
 
     def finish(self, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Write the result; raises StoreError."""

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -28,18 +27,13 @@ class PairDecisions:
     failures: Mapping[str, Failure]
 
 
-def pairs_of(labels: Sequence[str]) -> list[tuple[str, str]]:
-    """Return every pair of models, the later one first: the baseline, listed first, is who is to be beaten."""
-    return [(later, earlier) for earlier, later in combinations(labels, 2)]
-
-
 def measure_pairs(prompts: Sequence[Prompt], pairs: Sequence[PairDecisions], seed: int) -> tuple[PairResult, ...]:
     """Return how each pair's comparisons ended."""
     return tuple(_pair(prompts, pair, seed) for pair in pairs)
 
 
 def _pair(prompts: Sequence[Prompt], pair: PairDecisions, seed: int) -> PairResult:
-    points = [_points(pair.decisions.get(prompt.id)) for prompt in prompts]
+    points = [points_of(pair.decisions.get(prompt.id)) for prompt in prompts]
     decided = np.array([[float(point in (0.0, 1.0))] for point in points])
     won = np.array([[float(point == 1.0)] for point in points])
     reasons = Counter(
@@ -64,7 +58,7 @@ def _pair(prompts: Sequence[Prompt], pair: PairDecisions, seed: int) -> PairResu
     )
 
 
-def _points(decision: Decision | None) -> float | None:
+def points_of(decision: Decision | None) -> float | None:
     """Return the first model's points in one comparison: 1, 0, one half for a tie, None where nothing is known."""
     if decision is None or (decision.probability is None and decision.abstained not in TIES):
         return None
@@ -85,7 +79,7 @@ def rate(
     for pair in pairs:
         a, b = places[pair.a], places[pair.b]
         for row, prompt in zip(wins, prompts, strict=True):
-            points = _points(pair.decisions.get(prompt.id))
+            points = points_of(pair.decisions.get(prompt.id))
             if points is not None:
                 row[a, b] += points
                 row[b, a] += 1 - points

@@ -92,6 +92,8 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
     sampling = settings.sampling.of_texts(settings.max_tokens)
     thinking = settings.thinking.of_stages(settings.judging.judge_thinking)
     models, baseline = label_models(settings.models, settings.baseline)
+    if settings.pairs == "baseline" and baseline is None:
+        raise UsageError("--pairs baseline needs --baseline: the model that every other is compared with")
     judge = settings.judge or models[0].spec
     writing = (*(model.spec for model in models), *((settings.attacker,) if settings.attacker is not None else ()))
     check_engine_options((*writing, judge), settings.engine.engine_option, settings.engine.template_option)

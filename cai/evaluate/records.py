@@ -12,10 +12,14 @@ CLEARLY_BROKEN = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """How likely, by the judge, the response breaks a principle; None where the judge gave no answer."""
+    """How likely, by the judge, the response breaks a principle; None where the judge gave no answer.
+
+    `jurors` are what each of several judges says, in their order; empty with one judge.
+    """
 
     principle_id: str
     probability: float | None
+    jurors: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ def read_answer(value: dict[str, Any]) -> Answer:
 
 def read_gates(values: Iterable[Mapping[str, Any]]) -> tuple[Gate, ...]:
     """Return gates from what JSON says; raises KeyError or TypeError when they are none."""
-    return tuple(Gate(**gate) for gate in values)
+    return tuple(Gate(**{**gate, "jurors": tuple(gate["jurors"])}) for gate in values)
 
 
 def read_truth(value: Mapping[str, Any] | None) -> Truth | None:

@@ -167,6 +167,30 @@ class PairResult:
 
 
 @dataclass(frozen=True, slots=True)
+class PartialJudge:
+    """A judge that is not apart from a model: it is the model `itself`, or judged what the model was `trained_on`."""
+
+    label: str
+    judge: str
+    itself: bool
+    trained_on: str | None
+
+    @property
+    def told(self) -> str:
+        """A sentence on it, and on what mends it."""
+        if self.itself and self.trained_on:
+            why = f"is judged by itself, and was trained on what it judged ({self.trained_on})"
+        elif self.itself:
+            why = "is judged by itself, and a model prefers what it would have said"
+        else:
+            why = f"was trained on what the same judge judged ({self.trained_on})"
+        return (
+            f"{self.label} {why}; judge with another model (--judge OTHER), or with a second one beside it "
+            f"(--judge {self.judge},OTHER)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """The judge's gates beside the oracle's truth, on all models' responses; `principle_id` None: all principles.
 
@@ -210,6 +234,8 @@ class Evaluation:
     """The prompts again under each attack; none of these counts in `models`."""
     sections: tuple[EvaluationSection, ...] = ()
     """What was examined beside the prompts."""
+    partial_judges: tuple[PartialJudge, ...] = ()
+    """The models from which no judge is apart (`cai.evaluate.independence`)."""
 
     def model(self, label: str) -> ModelResult:
         """Return a model's result; raises KeyError."""

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cai.cluster.settings import ClusterSettings
 from cai.core.addresses import DataSource
+from cai.evaluate.pairing import PairChoice
 from cai.method.settings import CheckSettings, JudgeSettings, SamplingSettings, ThinkingSettings
 from cai.models.settings import EngineSettings
 from cai.models.spec import LabelledModel, ModelSpec
@@ -28,12 +30,15 @@ class EvaluateSettings:
     turns: int | None = None
     attacker: ModelSpec | None = None
     tenets: Path | None = None
+    pairs: PairChoice = "all"
     limit: int | None = None
     seed: int = 0
     sampling: SamplingSettings = SamplingSettings()
     thinking: ThinkingSettings = ThinkingSettings()
     max_tokens: int = 512
     prompts_dir: Path | None = None
+    cluster: ClusterSettings = ClusterSettings()
+    format: tuple[str, ...] = ()
     out: Path | None = None
     fresh: bool = False
     retry_failed: bool = False

@@ -46,7 +46,7 @@ class GenerationSpec:
         """How many responses a prompt gets, of all models together."""
         return self.samples * (1 + len(self.responders))
 
-    async def open(self, say: Callable[[str], None] | None = None) -> RowMaker:
+    async def open(self, say: Callable[[str], None] | None = None) -> RowMaker[Prompt]:
         """Open the models in this process, each once: the judge is the model or the responder of its own spec.
 
         Raises ModelError, also where two models that answer have one name: nobody could tell who said what.
@@ -92,7 +92,7 @@ class _RevealedSpec:
     judge: str = field(repr=False)
     spec: GenerationSpec
 
-    async def open(self) -> RowMaker:
+    async def open(self) -> RowMaker[Prompt]:
         """Open the models there."""
         judge = parse_judge(self.judge)
         return await replace(self.spec, model_spec=ModelSpec.parse(self.model), judge_spec=judge).open()
@@ -170,12 +170,12 @@ class LocalMaker:
 
 async def open_maker(
     spec: GenerationSpec, cluster: ClusterSettings, stack: AsyncExitStack, say: Callable[[str], None]
-) -> RowMaker:
+) -> RowMaker[Prompt]:
     """Open what makes the rows, which the stack closes; raises UsageError, ModelError among them.
 
     `say` tells a person what a server is waited for; replicas on a cluster tell nobody.
     """
-    maker: RowMaker
+    maker: RowMaker[Prompt]
     if cluster.cluster is None:
         maker = await spec.open(say)
     else:

@@ -108,14 +108,14 @@ async def generate(plan: GeneratePlan, watch: Watch) -> GenerateSummary:
         return GenerateSummary(**values, estimate=estimated)
 
 
-async def _check(plan: GeneratePlan, maker: RowMaker, run: Run, watch: Watch) -> JudgeCheck | None:
+async def _check(plan: GeneratePlan, maker: RowMaker[Prompt], run: Run, watch: Watch) -> JudgeCheck | None:
     """Return what is known of the judge, and of the model as a gate, before the first row; raises as `check_first`."""
     spec, rounds = plan.spec, plan.method.plan.rounds
     a_prompt = spec.ranking.comparisons(spec.responses, revised=bool(rounds))
     return await check_first(
         Subject(
             judge=maker.engine("judge") if a_prompt else None,
-            gate=maker.engine("gate") if plan.method.plan.gate and rounds else None,
+            gate=maker.engine("model") if plan.method.plan.gate and rounds else None,
             configuration=plan.judge_configuration,
         ),
         Checked(

@@ -1,17 +1,20 @@
 """`judge_again`: the answers of a run, or of any data set, in a new run directory with new verdicts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 
+from cai.cluster import Pool, open_cluster
 from cai.core.records import Failure, Prompt, Row
 from cai.core.threads import in_thread
 from cai.judge_checking import Checked, Subject, check_first
+from cai.judging.making import JudgingSpec
 from cai.judging.plan import JudgePlan
 from cai.method.judge_check import JudgeCheck
 from cai.method.row import Judging
 from cai.models.base import Engine
+from cai.models.meter import UsageCounter
 from cai.models.remembering import Answers, RememberingEngine
 from cai.pipeline.filling import Summary, fill, open_closing, open_run
 from cai.pipeline.pipeline import Pipeline
@@ -27,7 +30,10 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
     watch.total = plan.source.size()
     watch.stage = "loading the model"
     async with AsyncExitStack() as stack:
-        engine = await open_closing(plan.judge, settings.engine, stack, watch.say)
+        pool = await _open_pool(plan, stack)
+        engine = (
+            await open_closing(plan.judge, settings.engine, stack, watch.say) if pool is None else pool.engine("judge")
+        )
         plan.judge_configuration.calibration(engine)  # one of another judge's is told before any work
         run = await open_run(
             plan.out,
@@ -38,18 +44,13 @@ async def judge_again(plan: JudgePlan, watch: Watch) -> Summary:
             fresh=settings.fresh,
             retry_failed=settings.retry_failed,
         )
-        pipeline = Pipeline(
-            partial(
-                _judge_row,
-                Judging(engine, plan.judge_configuration, watch.tally, settings.ranking),
-                run.answers,
-                _reading(plan),
-            ),
-            run,
-            engine.concurrency,
-            watch.progress,
-            watch.stop,
-        )
+        if pool is None:
+            judging = Judging(engine, plan.judge_configuration, watch.tally, settings.ranking)
+            judged = partial(_judge_row, judging, run.answers)
+        else:
+            judged = partial(_judge_there, pool, watch.tally)
+        work = partial(_judged, judged, _reading(plan))
+        pipeline = Pipeline(work, run, engine.concurrency, watch.progress, watch.stop)
         check = partial(_check, plan, engine, run, watch)
         return await fill(run, pipeline, plan.source.rows(), watch, lambda: plan.source.duplicates, check)
 
@@ -68,14 +69,31 @@ def _reading(plan: JudgePlan) -> Callable[[Row], Row]:
     return partial(cleaned_row, plan.quality)
 
 
-async def _judge_row(judging: Judging, answers: Answers, read: Callable[[Row], Row], row: Row) -> Row:
-    """Return the row judged anew, its texts as they were written, whatever the judge read of them.
+async def _open_pool(plan: JudgePlan, stack: AsyncExitStack) -> Pool | None:
+    """Return replicas of the judge on the cluster that the settings name; None: it is opened here."""
+    settings, cluster = plan.settings, plan.settings.cluster
+    if cluster.cluster is None:
+        return None
+    spec = JudgingSpec(plan.judge, settings.engine, plan.judge_configuration, settings.ranking).revealed()
+    pool = await open_cluster(cluster.cluster, spec, cluster.replicas, cluster.gpus_per_replica)
+    stack.push_async_callback(pool.close)
+    return pool
 
-    What was answered before the run was killed is not asked again.
-    """
-    asking = replace(judging, engine=RememberingEngine(judging.engine, answers, row.prompt.id))
-    judged = await asking.row(read(row))
+
+async def _judged(judge: Callable[[Row], Awaitable[Row]], read: Callable[[Row], Row], row: Row) -> Row:
+    """Return the row judged anew, its texts as they were written, whatever the judge read of them."""
+    judged = await judge(read(row))
     return replace(judged, prompt=row.prompt, traces=row.traces)
+
+
+async def _judge_row(judging: Judging, answers: Answers, row: Row) -> Row:
+    """Judge a row here; what was answered before the run was killed is not asked again."""
+    return await replace(judging, engine=RememberingEngine(judging.engine, answers, row.prompt.id)).row(row)
+
+
+async def _judge_there(pool: Pool, tally: UsageCounter, row: Row) -> Row:
+    """Have a replica judge a row."""
+    return await pool.make(row, row.provenance, tally)
 
 
 async def _check(plan: JudgePlan, engine: Engine, run: Run, watch: Watch) -> JudgeCheck | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cai.cluster.settings import ClusterSettings
 from cai.core.addresses import DataSource
 from cai.method.settings import CheckSettings, JudgeSettings, RankingSettings
 from cai.models.settings import EngineSettings
@@ -29,6 +30,7 @@ class RejudgeSettings:
     seed: int = 0
     max_tokens: int = 512
     thinking_budget: int | None = None
+    cluster: ClusterSettings = ClusterSettings()
     prompts_dir: Path | None = None
     out: Path | None = None
     fresh: bool = False

@@ -5,9 +5,12 @@ is the sigmoid of their log-odds, each times what the juror is worth. Their disa
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 
+from cai.core.identity import steady
 from cai.core.records import JurorVote, Verdict
+from cai.method.gate import GateAnswer
 from cai.method.label_calibration import JudgeCalibration, log_odds
 from cai.method.verdicts import FAILED, TIE, is_tie, mean_of_orders
 
@@ -36,6 +39,27 @@ def jury_verdict(names: Sequence[str], verdicts: Sequence[Verdict], calibration:
             JurorVote(name, verdict.first, verdict.second, verdict.probability, verdict.abstained)
             for name, verdict in zip(names, verdicts, strict=True)
         ),
+    )
+
+
+def jury_gate(answers: Sequence[GateAnswer]) -> GateAnswer:
+    """Return the gate of the jury, the mean of the jurors that answered; of one judge, its own."""
+    if len(answers) == 1:
+        return answers[0]
+    decided = [answer.probability for answer in answers if answer.probability is not None]
+    thought = "\n\n".join(answer.reasoning for answer in answers if answer.reasoning)
+    return GateAnswer(
+        steady(fmean(decided)) if decided else None, steady(fmean(one.mass for one in answers)), thought or None
+    )
+
+
+def juror_verdict(verdict: Verdict, place: int) -> Verdict:
+    """Return what one juror of a jury's verdict says by itself; what was not put to the jurors is as it is."""
+    if not verdict.jurors:
+        return verdict
+    vote = verdict.jurors[place]
+    return replace(
+        verdict, first=vote.first, second=vote.second, probability=vote.probability, abstained=vote.abstained, jurors=()
     )
 
 

@@ -178,16 +178,16 @@ def examples_of_run(link: Linker, facts: RowFacts, seed: int) -> Section:
 
 def _example(link: Linker, row: Row) -> ShownRow:
     texts = link.texts
-    turns = [_turn(texts, texts.term(turn["role"]), turn["content"]) for turn in row.prompt.messages]
+    turns = [shown_turn(texts, texts.term(turn["role"]), turn["content"]) for turn in row.prompt.messages]
     for trace in row.traces:
-        turns.append(_turn(texts, texts.term("response"), trace.response))
+        turns.append(shown_turn(texts, texts.term("response"), trace.response))
         for round_ in trace.rounds:
             label = f"{texts.term('critique')} ({round_.principle_id})"
             if round_.critique is not None:
-                turns.append(_turn(texts, label, round_.critique))
+                turns.append(shown_turn(texts, label, round_.critique))
             if round_.revision is not None:
-                turns.append(_turn(texts, texts.term("revision"), round_.revision))
-    turns += [_turn(texts, texts.term("verdict"), _verdict(texts, verdict)) for verdict in row.verdicts]
+                turns.append(shown_turn(texts, texts.term("revision"), round_.revision))
+    turns += [shown_turn(texts, texts.term("verdict"), _verdict(texts, verdict)) for verdict in row.verdicts]
     command = f"cai show {shlex.quote(link.directory)} {shlex.quote(row.prompt.id)}"
     return ShownRow(row.prompt.id, turns, command)
 
@@ -205,6 +205,7 @@ def _verdict(texts: Catalogue, verdict: Verdict) -> str:
     return f"{told} {texts('examples.abstained', reason=texts.term(verdict.abstained))}"
 
 
-def _turn(texts: Catalogue, label: str, text: str) -> ShownText:
+def shown_turn(texts: Catalogue, label: str, text: str) -> ShownText:
+    """Return a text under its label, as far as a report shows it."""
     more = len(text) - LONGEST
     return ShownText(label, RowText(text[:LONGEST]), texts("examples.more", count=f"{more:,}") if more > 0 else "")

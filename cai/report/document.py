@@ -133,3 +133,5 @@ class ReportDocument:
     sections: Sequence[Section]
     rows: Sequence[LinkedRows]
     words: dict[str, str]
+    told: Sequence[str] = ()
+    """The lines of a comparison, for whoever reads no page."""

@@ -3,7 +3,7 @@
 The measurements are not taken over from evaluation.json: they are computed from `responses/` and `comparisons/` as the
 evaluation does, and a document that says otherwise is refused. Measures that somebody's own module registered are
 computed only where that module is loaded; the others are taken over, and said to be. Shares are corrected by what
-people have said until now.
+people have said until now. What was examined beside the prompts, and under attacks, is taken over as it was recorded.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,15 +14,25 @@ from typing import Any
 from cai.annotation.labels import AnswerLabels
 from cai.constitution import Constitution
 from cai.core.errors import RunError
-from cai.core.records import Prompt
+from cai.core.records import Failure, Prompt
+from cai.evaluate.attacking import is_attacked
 from cai.evaluate.calibration import calibrate, check_detector
 from cai.evaluate.correcting import correct_models, correct_pairs, people_of
 from cai.evaluate.directory import COMPARISONS, DOCUMENT, FORMAT, RESPONSES
 from cai.evaluate.measures import Measure, measures_of
 from cai.evaluate.measuring import ModelAnswers, align, measure_models
-from cai.evaluate.pairs import PairDecisions, measure_pairs, pairs_of, rate
+from cai.evaluate.pairs import PairDecisions, measure_pairs, rate
 from cai.evaluate.records import Answer, read_answer, read_decision
-from cai.evaluate.results import Evaluation, ModelResult
+from cai.evaluate.results import (
+    AttackResult,
+    Discordance,
+    Evaluation,
+    EvaluationSection,
+    Measurement,
+    ModelResult,
+    PartialJudge,
+    SectionTable,
+)
 from cai.report.entry_lines import EntryLines, read_entry_lines
 from cai.report.tallies import Tallies
 from cai.rundir.documents import DocumentError, Fields, parse_document, read_bounded
@@ -77,7 +87,7 @@ def _read(directory: Path, document: Fields, people: AnswerLabels, whole: str | 
         for found in [said[model["label"]]]
     ]
     compared = []
-    for a, b in pairs_of(labels):
+    for a, b in ((pair["a"], pair["b"]) for pair in result["pairs"]):
         found = read_entry_lines(directory / COMPARISONS / f"{a}~{b}.jsonl", read_decision)
         compared.append(PairDecisions(a, b, found.entries, found.failures))
     measures, left = _measures(constitution, result)
@@ -102,6 +112,9 @@ def _read(directory: Path, document: Fields, people: AnswerLabels, whole: str | 
         calibration=tuple(calibrate(aligned, constitution.principles, seed)),
         detector=check_detector(aligned, seed),
         judge_check=parse_judge_check(document, "judge_check"),
+        attacks=tuple(map(read_attack, result["attacks"])),
+        sections=tuple(map(read_section, result["sections"])),
+        partial_judges=tuple(PartialJudge(**one) for one in result["partial_judges"]),
     )
     answers = {model.label: [a for a in one if a is not None] for model, one in zip(models, aligned, strict=True)}
     return EvaluationFacts(
@@ -120,8 +133,8 @@ def _prompts(said: Iterable[EntryLines[Answer]], count: int) -> list[Prompt]:
     """Return the prompts that were measured, the first of all that were ever asked, in the order they were drawn."""
     places: dict[str, int] = {}
     for lines in said:
-        places |= {entry.id: entry.ordinal for entry in lines.entries.values()}
-        places |= {failure.id: failure.ordinal for failure in lines.failures.values()}
+        found: tuple[Answer | Failure, ...] = (*lines.entries.values(), *lines.failures.values())
+        places |= {one.id: one.ordinal for one in found if not is_attacked(one.id)}
     order = sorted(places, key=lambda name: (places[name], name))[:count]
     return [Prompt(name, places[name], ()) for name in order]
 
@@ -161,7 +174,7 @@ def _tallies(
     for model in models:
         for answer in answers[model.label]:
             tallies.begin_row()
-            for name in _of_answer(answer):
+            for name in counts_as(answer):
                 tallies.add(f"{model.label}: {name}", answer.id)
         for prompt in prompts:
             if prompt.id in model.failures:
@@ -182,7 +195,7 @@ def _tallies(
     return tallies
 
 
-def _of_answer(answer: Answer) -> Iterator[str]:
+def counts_as(answer: Answer) -> Iterator[str]:
     """Yield the names that an answer counts under: those of measures of shares, and `answered`."""
     yield "answered"
     if answer.truncated:
@@ -201,3 +214,41 @@ def _of_answer(answer: Answer) -> Iterator[str]:
     if answer.refuses:
         yield "refuses"
         yield from (f"refuses, {tag}" for tag in answer.tags)
+
+
+def read_section(value: Mapping[str, Any]) -> EvaluationSection:
+    """Return a section as evaluation.json spells it out; raises KeyError or TypeError when it is none."""
+    return EvaluationSection(
+        **{
+            **value,
+            "measures": tuple(Measure(compute=_not_computed, **one) for one in value["measures"]),
+            "models": tuple(map(_read_model, value["models"])),
+            "tables": tuple(
+                SectionTable(one["title"], tuple(one["columns"]), tuple(map(tuple, one["rows"])))
+                for one in value["tables"]
+            ),
+            "remarks": tuple(value["remarks"]),
+        }
+    )
+
+
+def read_attack(value: Mapping[str, Any]) -> AttackResult:
+    """Return what was measured under an attack, as evaluation.json spells it out; raises as `read_section` does."""
+    return AttackResult(value["attack"], value["prompts"], tuple(map(_read_model, value["models"])))
+
+
+def _read_model(value: Mapping[str, Any]) -> ModelResult:
+    found = value["discordance"]
+    return ModelResult(
+        **{
+            **value,
+            "measurements": tuple(Measurement(**one) for one in value["measurements"]),
+            "differences": tuple(Measurement(**one) for one in value["differences"]),
+            "discordance": None if found is None else Discordance(**found),
+            "corrected": {},  # of sections and attacks nothing is
+        }
+    )
+
+
+def _not_computed(_entries: object) -> list[Any]:
+    return []

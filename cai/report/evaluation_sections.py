@@ -103,7 +103,8 @@ def _linked(link: Linker, facts: EvaluationFacts, label: str, name: str, text: s
     return Cell(text, None, "number")
 
 
-def _told(found: Measurement) -> tuple[str, str]:
+def told_parts(found: Measurement) -> tuple[str, str]:
+    """Return a value and its interval as they are written."""
     if found.unit == "share":
         value = f"{100 * found.value:.1f} %"
         ends = "" if found.low is None or found.high is None else f"[{100 * found.low:.1f}, {100 * found.high:.1f}]"
@@ -121,7 +122,7 @@ def _measures(link: Linker, facts: EvaluationFacts, model: ModelResult) -> Table
         if not asked or not measure.printed:
             continue
         found = model.told(measure)
-        value, ends = (texts("too-few"), "") if found is None else _told(found)
+        value, ends = (texts("too-few"), "") if found is None else told_parts(found)
         corrected = link.corrected(None if found is None else model.corrected.get(measure.name))
         rows.append(
             [
@@ -167,8 +168,8 @@ def _differences(link: Linker, facts: EvaluationFacts) -> Iterator[Block]:
         rows = [
             [
                 Cell(measure_name(link, measure)),
-                _linked(link, facts, model.label, measure.name, _signed(found)),
-                Cell(_told(found)[1], None, "number"),
+                _linked(link, facts, model.label, measure.name, signed(found)),
+                Cell(told_parts(found)[1], None, "number"),
                 Cell(f"{found.count:,}", None, "number"),
             ]
             for measure in result.measures
@@ -183,8 +184,9 @@ def _differences(link: Linker, facts: EvaluationFacts) -> Iterator[Block]:
             yield Paragraph(_discordance(link, model.discordance, model.label, str(result.baseline)))
 
 
-def _signed(found: Measurement) -> str:
-    value, _ = _told(found)
+def signed(found: Measurement) -> str:
+    """Return a difference as it is written, with its sign."""
+    value, _ = told_parts(found)
     return value if found.value < 0 else f"+{value}"
 
 
@@ -207,7 +209,7 @@ def _pairs(link: Linker, facts: EvaluationFacts) -> Iterator[Block]:
     for pair in result.pairs:
         beginning = f"{pair.a} over {pair.b}: "
         won = pair.win_rate
-        value, ends = ("", "") if won is None else _told(won)
+        value, ends = ("", "") if won is None else told_parts(won)
         rows.append(
             [
                 Cell(texts("evaluation.over", a=pair.a, b=pair.b)),
@@ -277,8 +279,17 @@ def _limits(link: Linker, facts: EvaluationFacts, *, validated: bool, benched: b
             name = f"{model.label}: gates without an answer"
             told = texts("limits.unanswered-of", label=model.label, count=f"{asked - answered:,}", whole=f"{asked:,}")
             items.append(link.of(told, name, facts.tallies[name]))
-        if model.engine == result.judge:
-            items.append(Cell(texts("limits.judge-is", label=model.label)))
+        items += [
+            Cell(
+                texts(
+                    "limits.judge-is" if one.itself else "limits.judge-of-training",
+                    label=one.label,
+                    data=one.trained_on,
+                )
+            )
+            for one in result.partial_judges
+            if one.label == model.label
+        ]
     if facts.left:
         items.append(
             link.recorded(texts("limits.taken-over", measures=", ".join(facts.left)), "evaluation.json: result")

@@ -38,8 +38,8 @@ class ReportPlan:
 def plan_report(settings: ReportSettings) -> ReportPlan:
     """Look at the directory, and at what lies where the file goes.
 
-    Raises UsageError for a price without the other, a bench that is none and for somebody else's file, RunError when
-    the directory is no run, evaluation or loop.
+    Raises UsageError for a price without the other, a bench that is none, something beside that is no evaluation and
+    for somebody else's file, RunError when the directory is no run, evaluation or loop.
     """
     if (settings.price_prompt is None) != (settings.price_completion is None):
         raise UsageError("give --price-prompt and --price-completion, or neither: a cost needs both")
@@ -53,6 +53,8 @@ def plan_report(settings: ReportSettings) -> ReportPlan:
         raise RunError(f"{directory} is no run, evaluation or loop but a {kind}; name one of these.")
     if settings.bench is not None and kind_of(settings.bench) != "judge-bench":
         raise UsageError(f"{settings.bench} is no bench; give --bench a directory that `cai judge bench` filled")
+    if settings.beside is not None and (kind != "evaluation" or kind_of(settings.beside) != "evaluation"):
+        raise UsageError("--beside compares an evaluation with an earlier one: name two directories of `cai evaluate`")
     out = settings.out or directory / FILE
     if settings.out is not None:
         _require_ours(out)

@@ -14,6 +14,8 @@ from cai.report.bench_facts import BenchFacts, read_bench
 from cai.report.calibrated_labels import calibration_of_labels
 from cai.report.came_out import came_out_of_run, examples_of_run
 from cai.report.catalogue import Catalogue
+from cai.report.comparison import SideBySide, compare_evaluations
+from cai.report.comparison_sections import comparison_lines, section_of_comparison
 from cai.report.data_sheet import data_sheet
 from cai.report.document import ReportDocument, Section
 from cai.report.evaluation_facts import EvaluationFacts, read_evaluation
@@ -25,6 +27,7 @@ from cai.report.loop_sections import read_loop, section_of_stages
 from cai.report.measured import measured_beside
 from cai.report.outcome import Report
 from cai.report.plan import FILE, ReportPlan
+from cai.report.recorded_sections import sections_of_examinations
 from cai.report.rendering import render
 from cai.report.reproducing import reproducing_loop, reproducing_run
 from cai.report.run_facts import RowFacts, read_run_facts
@@ -33,6 +36,7 @@ from cai.report.tallies import Tallies
 from cai.rundir import RunReader
 from cai.rundir.claim import join
 from cai.rundir.files import refusal, sync_folder
+from cai.rundir.origin import location
 
 
 def write_report(plan: ReportPlan) -> Report:
@@ -48,7 +52,7 @@ def write_report(plan: ReportPlan) -> Report:
             _write(plan.out, data)
     except OSError as error:
         raise refusal(plan.out, error) from error
-    return Report(plan, len(document.rows), len(data))
+    return Report(plan, len(document.rows), len(data), tuple(document.told))
 
 
 def make_report(plan: ReportPlan) -> ReportDocument:
@@ -56,6 +60,11 @@ def make_report(plan: ReportPlan) -> ReportDocument:
     texts = Catalogue(plan.settings.language)
     link = Linker(texts, plan.called, plan.settings.options)
     title, sections = _SECTIONS[plan.kind](link, plan.settings)
+    told: tuple[str, ...] = ()
+    if plan.settings.beside is not None:
+        after, found = read_evaluation(plan.settings.directory), _comparison(plan.settings)
+        sections.insert(0, section_of_comparison(link, after, found, location(plan.settings.beside)))
+        told = comparison_lines(link, found)
     return ReportDocument(
         language=plan.settings.language,
         title=title,
@@ -63,6 +72,7 @@ def make_report(plan: ReportPlan) -> ReportDocument:
         sections=sections,
         rows=link.appendix(),
         words=texts.below("page."),
+        told=told,
     )
 
 
@@ -81,6 +91,8 @@ def _tallies(plan: ReportPlan, name: str) -> Iterator[tuple[str, Tallies]]:
     directory, seed = plan.settings.directory, plan.settings.seed
     if plan.settings.bench is not None:
         yield "", read_bench(plan.settings.bench, name).tallies
+    if plan.settings.beside is not None:
+        yield "", _comparison(plan.settings, name).tallies
     if plan.kind == "run":
         yield "", _run_facts(directory, seed, name).tallies
     elif plan.kind == "evaluation":
@@ -97,6 +109,11 @@ def _tallies(plan: ReportPlan, name: str) -> Iterator[tuple[str, Tallies]]:
 def _run_facts(directory: Path, seed: int, whole: str | None = None) -> RowFacts:
     people = read_labels(find_place(DataSource.parse(str(directory))))
     return read_run_facts(RunReader(directory), people, seed, whole)
+
+
+def _comparison(settings: ReportSettings, whole: str | None = None) -> SideBySide:
+    assert settings.beside is not None  # noqa: S101  (whoever asks has looked)
+    return compare_evaluations(read_evaluation(settings.beside), read_evaluation(settings.directory), whole)
 
 
 def _bench(settings: ReportSettings) -> BenchFacts | None:
@@ -141,7 +158,9 @@ def _sections_of_evaluation(
 ) -> list[Section]:
     judge = facts.result.judge
     calibration = calibration_of_labels(link, facts.identity, facts.settings, judge)
-    return sections_of_evaluation(link, facts, measured_beside(link, directory, judge, bench, calibration))
+    beside = measured_beside(link, directory, judge, bench, calibration)
+    asked, well, *rest = sections_of_evaluation(link, facts, beside)
+    return [asked, well, *sections_of_examinations(link, facts), *rest]
 
 
 def _loop(link: Linker, settings: ReportSettings) -> tuple[str, list[Section]]:

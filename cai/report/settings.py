@@ -13,7 +13,8 @@ class ReportSettings:
     """One `cai report DIRECTORY`; `out` None means `report.html` in the directory.
 
     `seed` decides which examples are drawn. Prices are of a million tokens, in any currency; None: no cost is told.
-    `bench` is a directory of `cai judge bench` on the directory's judge.
+    `bench` is a directory of `cai judge bench` on the directory's judge; `beside` an earlier evaluation, which this one
+    is compared with.
     """
 
     directory: Path
@@ -22,6 +23,7 @@ class ReportSettings:
     price_prompt: float | None = None
     price_completion: float | None = None
     bench: Path | None = None
+    beside: Path | None = None
     out: Path | None = None
 
     @property
@@ -32,4 +34,5 @@ class ReportSettings:
         words += [] if self.price_prompt is None else [f"--price-prompt {self.price_prompt:g}"]
         words += [] if self.price_completion is None else [f"--price-completion {self.price_completion:g}"]
         words += [] if self.bench is None else [f"--bench {shlex.quote(str(self.bench))}"]
+        words += [] if self.beside is None else [f"--beside {shlex.quote(str(self.beside))}"]
         return "".join(f" {word}" for word in words)

@@ -25,6 +25,8 @@ _PANELS = (
 )
 """Names in a trainer's log and what they say; only those that were logged are drawn. The test split's have `eval_`."""
 
+_OF_PART = ("train", "test", "fingerprint", "model", "judge")
+
 _INCHES = (5.0, 3.4)  # of one panel
 _TRAIN, _TEST = "#4269d0", "#ff725c"
 
@@ -44,9 +46,9 @@ def model_card(manifest: Mapping[str, Any], curve: str) -> str:
             f"![loss]({curve})\n",
             "## Data\n",
             *table(
-                ("part", "weight", "train", "test", "fingerprint"),
+                ("part", "weight", "train", "test", "fingerprint", "answers by", "judged by"),
                 [
-                    (part["name"], part["weight"] or "", part["train"], part["test"], part["fingerprint"])
+                    (part["name"], part["weight"] or "", *(part[name] or "" for name in _OF_PART))
                     for part in manifest["parts"]
                 ],
             ),

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,6 +61,13 @@ class RunChoices:
     quality: Quality = DEFAULT_QUALITY
 
 
+class MadeBy(NamedTuple):
+    """The names of the model that answered and of the judge, by the run; None where nothing says."""
+
+    model: str | None = None
+    judge: str | None = None
+
+
 class RunExamples:
     """The examples of a run directory; nothing is written into it."""
 
@@ -80,6 +87,8 @@ class RunExamples:
         if next(self._reader.rows(), None) is None:
             raise RunError(f"{source} holds no finished rows yet; fill it with `cai generate --out {source}`.")
         self._last_test_draw = _last_test_draw(directory)
+        identity = self._reader.manifest.identity
+        self.made_by = MadeBy(identity.get("model"), identity.get("judge"))
 
     def examples(self, also: Collection[str] = ()) -> Iterator[Example | BrokenRow]:
         """Yield each example and whether its prompt is held out, and what is left out of the run, with the reason.

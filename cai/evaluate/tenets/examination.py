@@ -70,7 +70,7 @@ class Scenarios:
         judge = Meter(opened.judge, counter, opened.tally)
         rule = Principle(id=tenet.principle, text=tenet.text)
         dialogue: tuple[Message, ...] = (*prompt.messages, {"role": "assistant", "content": answer.text})
-        (found,), failed = await ask_gates(judge, opened.method, dialogue, (rule,), prompt.id, "gate")
+        (found,), failed, _ = await ask_gates(judge, opened.method, dialogue, (rule,), prompt.id, "gate")
         self._answers[prompt.id] = TenetAnswer(
             id=prompt.id,
             ordinal=prompt.ordinal,

@@ -101,7 +101,7 @@ class Driving:
         answer = await answer_turn(asked.target, method, heard, prompt.id, "turn", number)
         judged: tuple[Message, ...] = (*prompt.messages, {"role": "assistant", "content": answer.text})
         applicable = method.constitution.applicable(prompt.tags)
-        rounds, failed = await ask_gates(asked.judge, method, judged, applicable, prompt.id, "turn", number, "gate")
+        rounds, failed, _ = await ask_gates(asked.judge, method, judged, applicable, prompt.id, "turn", number, "gate")
         turn = DialogueTurn(
             user=user,
             response=answer.text,

@@ -23,7 +23,7 @@ from cai.core.counts import counted
 from cai.core.errors import InputError
 from cai.core.identity import derive_seed, fingerprint
 from cai.data.examples.opening import can_give, open_parts
-from cai.data.examples.runs import RunChoices, RunExamples
+from cai.data.examples.runs import MadeBy, RunChoices, RunExamples
 from cai.data.examples.shaping import ExampleKind
 from cai.data.examples.tables import TableExamples, has_splits, open_table
 from cai.data.quality import load_quality
@@ -40,13 +40,18 @@ HELD_OUT = "held out by the source itself, and no test share asked for"
 
 @dataclass(frozen=True, slots=True)
 class ExamplePart:
-    """One source of examples: how many it gave to training and testing, with what weight, and what it was."""
+    """One source of examples: how many it gave to training and testing, with what weight, and what it was.
+
+    Of a run, `model` is who answered there and `judge` who judged; None where nothing says.
+    """
 
     name: str
     weight: float | None
     train: int
     test: int
     fingerprint: str
+    model: str | None = None
+    judge: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +109,8 @@ def load_examples(kind: ExampleKind, settings: DataSettings, seed: int) -> Examp
             train=whole.select(order),
             test=whole.select(test) if len(test) else None,
             parts=tuple(
-                ExamplePart(str(item.path), item.weight, count, len(own), part.fingerprint)
-                for item, count, own, part in zip(named, given, tests, parts, strict=True)
+                ExamplePart(str(item.path), item.weight, count, len(own), part.fingerprint, *_made_by(source))
+                for item, count, own, part, source in zip(named, given, tests, parts, sources, strict=True)
             ),
             fingerprint=_fingerprint(kind, settings, seed, named, parts),
             left_out={reason: count for reason, count in sorted(left_out.items()) if count},
@@ -141,6 +146,10 @@ def _open(
     quality = load_quality(settings.quality)
     choices = RunChoices(settings.revisions, settings.labels_from, settings.test_share, quality)
     return open_parts([part.path for part in named], kind, tables, choices)
+
+
+def _made_by(source: RunExamples | TableExamples) -> MadeBy:
+    return source.made_by if isinstance(source, RunExamples) else MadeBy()
 
 
 def _collect(source: RunExamples | TableExamples, settings: DataSettings, left_out: Counter[str]) -> Collected:
