@@ -95,7 +95,7 @@ def lines(folder: Path) -> dict[str, list[Any]]:
 def test_an_evaluation_by_replicas_is_that_of_one_process(tmp_path: Path, opened: list[str]) -> None:
     prompts = write_prompts(tmp_path / "prompts.jsonl", 20)
     models = tuple(map(LabelledModel.parse, ("one=scripted", "two=scripted?delay_ms=1")))
-    here = EvaluateSettings(models, "harmless", prompts=DataSource.parse(str(prompts)), attack=("base64",))
+    here = EvaluateSettings(models, "harmless", prompts=(DataSource.parse(str(prompts)),), attack=("base64",))
     found = {}
     for name, cluster in (("here", ClusterSettings()), ("there", THERE)):
         plan = plan_evaluate(replace(here, out=tmp_path / name, cluster=cluster))

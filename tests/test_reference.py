@@ -10,9 +10,8 @@ import pytest
 
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError
-from cai.core.records import Failure, Message, Row, Trace, Usage
+from cai.core.records import Failure, Message, Row, Trace
 from cai.evaluate.comparing import Comparing
-from cai.evaluate.records import Answer
 from cai.judging.data_rows import open_data
 from cai.models.base import Engine
 from cai.models.meter import UsageCounter
@@ -57,13 +56,8 @@ def test_who_compares_answers_of_a_run_is_shown_it(*, rank: bool) -> None:
 def test_who_compares_two_models_is_shown_it() -> None:
     asked: list[str] = []
     prompt = replace(make_prompt(), references=(RIGHT, "Or so."))
-    answers = [
-        {prompt.id: Answer(prompt.id, 0, prompt.messages, (), text, False, False, (), None, Usage(), ())}
-        for text in ("Yes.", "No.")
-    ]
-    comparing = Comparing(
-        listening(asked), make_judge_configuration(), ("a", "b"), (answers[0], answers[1]), PROVENANCE, UsageCounter()
-    )
+    a, b = (Trace(0, 0, text, (), text, False) for text in ("Yes.", "No."))
+    comparing = Comparing(listening(asked), make_judge_configuration(), ("a", "b"), (a, b), PROVENANCE, UsageCounter())
     asyncio.run(comparing.row(prompt))
     assert len(asked) == 2
     assert all(RIGHT in text for text in asked)

@@ -99,7 +99,7 @@ def test_prompts_that_only_one_has_and_models_alone_are_left_out_and_told(
     other = tmp_path / "other.jsonl"
     other.write_text("\n".join([lines[0].replace("Question 0", "Question 77"), *lines[1:6]]))
     wanted = replace(settings(tmp_path, "model=old", "new", judge="judge"), out=tmp_path / "third")
-    run(replace(wanted, prompts=DataSource.parse(str(other))))
+    run(replace(wanted, prompts=(DataSource.parse(str(other)),)))
     report = make_report(plan_report(ReportSettings(tmp_path / "third", beside=evaluations[0])))
     notes = [one.text for one in report.sections[0].blocks if isinstance(one, Paragraph) and one.kind == "note"]
     assert notes == ["5 prompts are shared; under 1 ids the words are others, and these are left out. "

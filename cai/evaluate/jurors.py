@@ -30,7 +30,7 @@ _UNDECIDED = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Judgements:
     """What the judges said of an evaluation: `judges` are their names, in the order of their votes."""
 
     prompts: Sequence[Prompt]
@@ -40,7 +40,7 @@ class Judged:
 
 
 def jury_section(
-    judged: Judged, baseline: str | None, measures: Sequence[Measure], seed: int
+    judged: Judgements, baseline: str | None, measures: Sequence[Measure], seed: int
 ) -> EvaluationSection | None:
     """Return what several judges say alone and together; None of one judge."""
     if len(judged.judges) < 2:
@@ -206,7 +206,7 @@ def _over_pairs(prompts: Sequence[Prompt], compared: Sequence[Sequence[PairDecis
         yield from _measured(f"{pair.a} over {pair.b}", values, 0.0)
 
 
-def _agreement(judged: Judged, seed: int) -> Iterator[Measurement]:
+def _agreement(judged: Judgements, seed: int) -> Iterator[Measurement]:
     """Yield how often the judges say the same, and beyond chance, of gates and of pairs."""
     for name, values, tables in ((GATES, 2, _gate_votes(judged)), (PAIRS, 3, _pair_votes(judged))):
         by_prompt, count = [], 0
@@ -246,7 +246,7 @@ def _table(votes: Votes, values: int, judges: int) -> Numbers:
     return found
 
 
-def _gate_votes(judged: Judged) -> Iterator[list[Votes]]:
+def _gate_votes(judged: Judgements) -> Iterator[list[Votes]]:
     """Yield, a prompt at a time, what the judges say of every gate on every model's answer."""
     for prompt in judged.prompts:
         answers: list[Answer] = [model.answers[prompt.id] for model in judged.answered if prompt.id in model.answers]
@@ -257,7 +257,7 @@ def _gate_votes(judged: Judged) -> Iterator[list[Votes]]:
         ]
 
 
-def _pair_votes(judged: Judged) -> Iterator[list[Votes]]:
+def _pair_votes(judged: Judgements) -> Iterator[list[Votes]]:
     """Yield, a prompt at a time, what the judges say of every verdict: the one, the other, or neither."""
     for prompt in judged.prompts:
         found = [pair.decisions[prompt.id] for pair in judged.compared if prompt.id in pair.decisions]

@@ -19,7 +19,7 @@ from cai.evaluate.examinations import examinations_of, sections_of
 from cai.evaluate.examining import Examination, Opened
 from cai.evaluate.formats import FORMATS
 from cai.evaluate.independence import Named, partial_judges
-from cai.evaluate.jurors import Judged, jury_section
+from cai.evaluate.jurors import Judgements, jury_section
 from cai.evaluate.making import Elsewhere, EvaluationSpec, Here, owed
 from cai.evaluate.measuring import ModelAnswers, ModelEntries, align, causes, measure_models
 from cai.evaluate.pairing import pairs_to_judge
@@ -252,7 +252,7 @@ def _conclude(
     models = measure_models(work.prompts, answered, plan.baseline, plan.measures, seed)
     pairs = measure_pairs(work.prompts, compared, seed)
     jury = jury_section(
-        Judged(work.prompts, answered, compared, _judge_names(plan, work.judge)), plan.baseline, plan.measures, seed
+        Judgements(work.prompts, answered, compared, _judge_names(plan, work.judge)), plan.baseline, plan.measures, seed
     )
     evaluation = Evaluation(
         out=plan.out,
