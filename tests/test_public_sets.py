@@ -179,7 +179,9 @@ def prompts(found: Prompts) -> list[Prompt]:
     return [item for item in items if isinstance(item, Prompt)]
 
 
-@pytest.mark.parametrize(("name", "file", "row", "wanted", "text", "tags"), CASES, ids=lambda value: str(value)[:24])
+@pytest.mark.parametrize(
+    ("name", "file", "row", "wanted", "text", "tags"), CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES]
+)
 def test_a_row_becomes_a_prompt_with_its_facts(
     name: str, file: str, row: dict[str, Any], wanted: str, text: str, tags: set[str], tmp_path: Path
 ) -> None:
