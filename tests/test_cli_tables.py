@@ -190,7 +190,7 @@ def test_few_decided_pairs_are_counts(monkeypatch: pytest.MonkeyPatch, capsys: p
     few = replace(made.pairs[0], wins=2, losses=1, abstained={"low mass": 30})
     print_evaluation(Screen(), replace(made, pairs=(few,)))
     (row,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("other over base")]
-    assert row.split()[3:] == ["2", "of", "3", "2", "1", "3", "low", "mass", "30"]
+    assert row.split()[3:] == ["2", "of", "3", "-", "-", "2", "1", "3", "low", "mass", "30"]
 
 
 def test_what_gates_left_unanswered_is_told(

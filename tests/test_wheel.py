@@ -28,6 +28,8 @@ ALLOWED = (
     "cai/shipped/constitutions/schema.json",
     "cai/shipped/prompts/sets/*.jsonl",
     "cai/shipped/prompts/evaluation/*.jsonl",
+    "cai/shipped/prompts/opinions/*.yaml",
+    "cai/shipped/prompts/paraphrases/*.yaml",
     "cai/shipped/prompts/probes/*.yaml",
     "cai/shipped/prompts/templates/*/*.j2",
     "cai/shipped/prompts/templates/*/words.yaml",

@@ -25,13 +25,15 @@ from cai.api.given import (
 )
 from cai.api.options import Count, MinP, NotNegative, Positive, Seed, ThinkingMode, TopP, checked, take
 from cai.api.working import AsynchronousCall, InterruptedWork, Plan
+from cai.core.addresses import DataSource
 from cai.core.threads import in_thread
 from cai.evaluate.measures import Measure, each, register
 from cai.evaluate.records import Answer
 from cai.evaluate.results import Evaluation
-from cai.evaluate.settings import EvaluateSettings
+from cai.evaluate.settings import EvaluateSettings, ExaminationName, UsefulnessSettings
 from cai.method.settings import CheckSettings, take_writing
 from cai.models.settings import EngineSettings
+from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
 
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ def evaluate(
     attacker: Model | None = None,
     tenets: str | Path | None = None,
     pairs: Literal["all", "baseline", "budget"] = "all",
+    examine: Sequence[ExaminationName] = (),
+    heldout: str | Path | None = None,
+    bertscore: str | Path | None = None,
     limit: Count | None = None,
     seed: Seed = 0,
     temperature: NotNegative = 1.0,
@@ -95,7 +100,9 @@ def evaluate(
     `role-play`, `split+persona`), and with `turns` each is the goal of a dialogue of so many turns, led by fixed
     scripts or by the model `attacker`. `tenets` is a file of a constitution's sentences with scenarios
     (`draft_tenets`), each of which is examined. `pairs` of models are judged: `all`, those with the `baseline`, or so
-    few that n models take about n log n comparisons a prompt (`budget`). `out` is a directory (None:
+    few that n models take about n log n comparisons a prompt (`budget`). `examine` names examinations with shipped
+    questions (`sycophancy`, `consistency`), `heldout` a file of texts for perplexities and divergences from the
+    baseline, `bertscore` a model that compares answers with the prompts' references. `out` is a directory (None:
     `evaluations/NAME`); with `format` it is written there as a table and a figure for a `paper`, or as logs that
     inspect_ai's viewer opens (`inspect`). The other options, among them how answers are sampled (`temperature`,
     `top_p`, `top_k`, `min_p`, `repetition_penalty`, `stop`, `max_tokens`, `thinking`, `thinking_budget`) and judged
@@ -167,11 +174,14 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
         options = dict(self._options)
         with lent_places(options.pop("prompts")) as sources:
             baseline = options.pop("baseline")
-            options |= {name: tuple(options[name]) for name in ("attack", "engine_option", "format", "stop")}
+            options |= {name: tuple(options[name]) for name in ("attack", "engine_option", "examine", "format", "stop")}
             models, judge = labelled_models(options.pop("models")), optional_judge(options.pop("judge"))
             base = None if baseline is None else labelled_model(baseline)
             attacker = optional_model(options.pop("attacker"))
             specs = (*(one.spec for one in models), None if base is None else base.spec, judge)
+            heldout, bertscore = options["heldout"], options["bertscore"]
+            options["heldout"] = None if heldout is None else DataSource.parse(str(heldout))
+            options["bertscore"] = None if bertscore is None else ModelSpec.checkpoint(str(bertscore))
             settings = EvaluateSettings(
                 models=models,
                 constitution=str(options.pop("constitution")),
@@ -186,6 +196,7 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
                 engine=take(EngineSettings, options),
                 judging=take_judging(options),
                 checking=take(CheckSettings, options),
+                usefulness=take(UsefulnessSettings, options),
                 **take_writing(options),
                 **options,
             )

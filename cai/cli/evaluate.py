@@ -1,7 +1,7 @@
 """`cai evaluate MODEL…`: what a constitution's judge, and where there is one the oracle, say of models."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -35,7 +35,7 @@ from cai.evaluate.formats import FORMATS
 from cai.evaluate.pairing import CHOICES
 from cai.evaluate.plan import plan_evaluate
 from cai.evaluate.run import evaluate as evaluate_job
-from cai.evaluate.settings import EvaluateSettings
+from cai.evaluate.settings import EvaluateSettings, ExaminationName, UsefulnessSettings
 from cai.method.attacks import ATTACKS
 from cai.method.settings import take_writing
 from cai.models import model_forms
@@ -89,6 +89,24 @@ from cai.models.spec import LabelledModel, ModelSpec
     show_default=True,
     help="Which pairs of models are judged: all, those with the baseline, or near n log n of n models a prompt.",
 )
+@click.option(
+    "--examine",
+    type=click.Choice(get_args(ExaminationName)),
+    multiple=True,
+    help="Ask shipped questions too; may be repeated. Do views follow the user's, or answers the wording?",
+)
+@click.option(
+    "--heldout",
+    type=DataSource.parse,
+    metavar="FILE",
+    help="Text that no model was trained on: perplexity, and divergence from the baseline.",
+)
+@click.option(
+    "--bertscore",
+    type=ModelSpec.checkpoint,
+    metavar="MODEL",
+    help="A directory or hub id: BERTScore beside the prompts' references.",
+)
 @click.option("--limit", type=Count(), help="Use only so many prompts, drawn from the seed.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @sampling_options
@@ -123,6 +141,7 @@ def evaluate(models: tuple[LabelledModel, ...], quiet: bool, as_json: bool, **op
         judging=take_judge_settings(options),
         checking=take_check_settings(options),
         cluster=take_cluster_settings(options),
+        usefulness=UsefulnessSettings(**{name: options.pop(name) for name in UsefulnessSettings.__dataclass_fields__}),
         **take_writing(options),
         **options,
     )

@@ -141,15 +141,20 @@ def _cell(model: ModelResult, measure: Measure) -> Text:
 
 def _told(found: Measurement) -> str:
     """Return a value and its interval, shares in per cent, short enough for three models side by side."""
-    scale = 100 if found.unit == "share" else 1
-    told = _short(scale * found.value)
+    short, scale = (_short, 100) if found.unit == "share" else (_precise, 1)
+    told = short(scale * found.value)
     if found.low is None or found.high is None:
         return told
-    return f"{told} [{_short(scale * found.low)}, {_short(scale * found.high)}]"
+    return f"{told} [{short(scale * found.low)}, {short(scale * found.high)}]"
 
 
 def _short(number: float) -> str:
     return f"{number:.1f}" if 0 < number < 10 or 99 < number < 100 else f"{number:,.0f}"
+
+
+def _precise(number: float) -> str:
+    """Return a number that is no share: of a small one three digits count."""
+    return f"{number:.3g}" if abs(number) < 10 else f"{number:,.0f}" if abs(number) >= 100 else f"{number:.1f}"
 
 
 def _print_notes(console: Console, evaluation: Evaluation) -> None:
@@ -171,13 +176,15 @@ def _print_notes(console: Console, evaluation: Evaluation) -> None:
 
 
 def _pairs(evaluation: Evaluation) -> Table:
-    table = Table("pair", "preferred %", "wins", "losses", "ties", "abstained", title="judged pairs", box=None)
-    table.title_justify = "left"
+    columns = ("pair", "preferred %", "at equal length %", "longer by", "wins", "losses", "ties", "abstained")
+    table = Table(*columns, title="judged pairs; lengths in characters", title_justify="left", box=None)
     for pair in evaluation.pairs:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in pair.abstained.items())
         table.add_row(
             shown(f"{pair.a} over {pair.b}"),
-            _preferred(pair),
+            _preferred(pair, pair.win_rate),
+            _preferred(pair, pair.length_controlled),
+            "-" if pair.longer is None else f"{pair.longer:+,.0f}",
             f"{pair.wins:,}",
             f"{pair.losses:,}",
             f"{pair.ties:,}",
@@ -186,13 +193,14 @@ def _pairs(evaluation: Evaluation) -> Table:
     return table
 
 
-def _preferred(pair: PairResult) -> str:
-    """Return how often the first model was preferred; where few comparisons were decided, in counts."""
-    if pair.win_rate is None:
+def _preferred(pair: PairResult, rate: Measurement | None) -> str:
+    """Return a rate at which the first model is preferred; where few comparisons were decided, the raw counts."""
+    if rate is None:
         return "-"
     decided = pair.wins + pair.losses
-    enough = is_enough(decided, decided + sum(pair.abstained.values()))
-    return _told(pair.win_rate) if enough else f"{pair.wins:,} of {decided:,}"
+    if is_enough(decided, decided + sum(pair.abstained.values())):
+        return _told(rate)
+    return f"{pair.wins:,} of {decided:,}" if rate is pair.win_rate else "-"
 
 
 def _print_causes(console: Console, what: str, causes: Mapping[str, int]) -> None:

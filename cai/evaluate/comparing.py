@@ -1,4 +1,7 @@
-"""One prompt to the judge: which of two models answered better, under principles drawn as `cai generate` draws them."""
+"""One prompt to the judge: which of two models answered better, under principles drawn as `cai generate` draws them.
+
+Where the prompt has a reference, the judge is shown the first.
+"""
 
 from dataclasses import dataclass
 

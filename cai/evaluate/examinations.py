@@ -13,6 +13,13 @@ from cai.evaluate.scoring.rubrics import rubric_section
 from cai.evaluate.scoring.table import score_sets
 from cai.evaluate.tenets.examination import examine_tenets
 from cai.evaluate.turns.examination import examine_turns
+from cai.evaluate.usefulness.alignment_cost import cost_of_alignment
+from cai.evaluate.usefulness.bertscore import with_bertscore
+from cai.evaluate.usefulness.consistency import consistency
+from cai.evaluate.usefulness.drift import drift
+from cai.evaluate.usefulness.references import with_references
+from cai.evaluate.usefulness.refusing import refusing
+from cai.evaluate.usefulness.sycophancy import sycophancy
 
 Maker = Callable[[EvaluatePlan, Sequence[Prompt]], tuple[Examination[Any], ...]]
 
@@ -25,13 +32,22 @@ def _tenets(plan: EvaluatePlan, _prompts: Sequence[Prompt]) -> tuple[Examination
     return () if plan.tenets is None else (examine_tenets(plan.tenets, plan.constitution),)
 
 
-MAKERS: tuple[Maker, ...] = (score_sets, _turns, _tenets)
+MAKERS: tuple[Maker, ...] = (
+    score_sets,
+    _turns,
+    _tenets,
+    with_references,
+    with_bertscore,
+    sycophancy,
+    consistency,
+    cost_of_alignment,
+)
 """In the order in which their sections are shown."""
 
 
 Reader = Callable[[EvaluatePlan, Sequence[Prompt], Sequence[ModelAnswers]], tuple[EvaluationSection, ...]]
 
-READERS: tuple[Reader, ...] = (axes_section, rubric_section)
+READERS: tuple[Reader, ...] = (axes_section, rubric_section, drift, refusing)
 """Sections for which nothing is asked: they are read from the answers as they are."""
 
 

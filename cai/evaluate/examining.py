@@ -5,10 +5,11 @@ done (`examinations/<name>/<label>.jsonl`), so that a killed evaluation goes on 
 becomes an `EvaluationSection`: the examination's measures with their intervals, as the evaluation's own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from cai.core.errors import EngineGoneError
 from cai.core.records import Prompt, Provenance, Row
 from cai.evaluate.measures import Measure
 from cai.evaluate.measuring import ModelEntries, measure_entries
@@ -16,7 +17,7 @@ from cai.evaluate.records import Answer
 from cai.evaluate.results import EvaluationSection, SectionTable
 from cai.method.critique import Method
 from cai.method.judge import JudgeConfiguration
-from cai.models.base import Engine
+from cai.models.base import Choice, Completion, Engine, Request
 from cai.models.meter import UsageCounter
 from cai.models.spec import ModelSpec
 from cai.rundir.entries import Entry
@@ -42,6 +43,26 @@ class Opened:
     provenance: Provenance
     tally: UsageCounter
     others: Mapping[str, Engine] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedEngine:
+    """A model that is closed again, by its name: what an examination has that is `apart`. It answers nothing."""
+
+    name: str
+    concurrency: int = 1
+    context_length: int | None = None
+
+    async def complete(self, request: Request) -> Completion:  # noqa: ARG002
+        """Raise EngineGoneError."""
+        raise EngineGoneError(f"{self.name} is closed")
+
+    async def choose(self, request: Request, options: Sequence[str]) -> Choice:  # noqa: ARG002
+        """Raise EngineGoneError."""
+        raise EngineGoneError(f"{self.name} is closed")
+
+    async def close(self) -> None:
+        """Do nothing."""
 
 
 class Examiner(Protocol[Kept_co]):
@@ -73,7 +94,7 @@ class Examination(Generic[EntryType]):
 
     `others` are models that are open while it runs, beside the examined one and the judge, by names of its own. `read`
     takes back what JSON says of an entry; it raises KeyError or TypeError when it is none. `conclude` is given the
-    entries of all items and the seed.
+    entries of all items and the seed. One that is `apart` begins when all models are closed, whose memory it may need.
     """
 
     name: str
@@ -86,6 +107,7 @@ class Examination(Generic[EntryType]):
     identity: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, ModelSpec] = field(default_factory=dict)
     conclude: Callable[[Found[EntryType], int], Conclusion] = lambda _found, _seed: Conclusion()
+    apart: bool = False
 
     def section(self, models: list[ModelEntries[EntryType]], baseline: str | None, seed: int) -> EvaluationSection:
         """Return what was found of all models."""

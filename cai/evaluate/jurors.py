@@ -50,7 +50,7 @@ def jury_section(
     answered = [[_answers_of(model, place) for model in judged.answered] for place in places]
     compared = [[_decisions_of(pair, place) for pair in judged.compared] for place in places]
     alone = [measure_models(judged.prompts, one, baseline, own, seed) for one in answered]
-    pairs = [measure_pairs(judged.prompts, one, seed) for one in compared]
+    pairs = [measure_pairs(judged.prompts, one, judged.answered, seed) for one in compared]
     together = _over_models(judged.prompts, answered, baseline, own)
     win_rates = list(_over_pairs(judged.prompts, compared))
     agreement = list(_agreement(judged, seed))

@@ -37,7 +37,7 @@ class Unanswered(Enum):
 
 
 UNANSWERED = Unanswered.UNANSWERED
-Term = bool | float | tuple[float, float] | None | Unanswered
+Term = bool | float | tuple[float, ...] | None | Unanswered
 
 HARMFUL, BENIGN = "harmful", "benign"
 BREAKS_ANY = "breaks any principle"
@@ -53,7 +53,9 @@ class Measure:
     has it; evaluation.json has all. `principle` is the id of the principle that it belongs to, if to one. `judged`:
     whether it is a share of the judge's answers, which is shown only where these are enough (`cai.core.shares`).
     `clipped`: whether a term may be below zero, and the mean and its interval are clipped to [0, 1]. `corrected`:
-    whether people's labels of gates correct it, of its own principle or of all (`cai.evaluate.correcting`).
+    whether people's labels of gates correct it, of its own principle or of all (`cai.evaluate.correcting`). `combine`:
+    of a measure that is no ratio, its value by the sums of what its terms, tuples of numbers, hold
+    (`cai.evaluate.combining`): from an array of shape (rows, numbers) to one of shape (rows,).
     """
 
     name: str
@@ -67,6 +69,7 @@ class Measure:
     judged: bool = False
     clipped: bool = False
     corrected: bool = False
+    combine: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.name.isprintable():

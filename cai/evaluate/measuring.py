@@ -11,6 +11,7 @@ import numpy as np
 from cai.core.errors import UsageError
 from cai.core.records import Failure, PartFailure, Prompt
 from cai.core.shares import holm, sign_test
+from cai.evaluate.combining import combined
 from cai.evaluate.measures import UNANSWERED, Answers, Measure, Term, Unanswered
 from cai.evaluate.records import Answer
 from cai.evaluate.results import Discordance, Measurement, ModelResult
@@ -102,6 +103,7 @@ def tabulate(entries: Sequence[Any], measures: Sequence[Measure]) -> Columns:
     """Return one model's columns; raises UsageError when somebody's own measure gives what it may not."""
     columns = [_terms(measure, entries) for measure in measures]
     pairs = np.array([[_ratio(term) for term in terms] for terms in columns], dtype=float)
+    pairs = pairs.reshape(len(measures), len(entries), 2)
     return Columns(
         tuple(measures),
         tuple(all(isinstance(term, bool | np.bool_ | Unanswered | None) for term in terms) for terms in columns),
@@ -170,23 +172,24 @@ def measure_entries(
 ) -> tuple[ModelResult, ...]:
     """Return every model's measurements over its entries and, with a baseline, what differs from it."""
     aligned = {model.label: [model.entries.get(prompt.id) for prompt in prompts] for model in models}
-    columns = {label: tabulate(entries, measures) for label, entries in aligned.items()}
+    summed = [measure for measure in measures if measure.combine is None]
+    columns = {label: tabulate(entries, summed) for label, entries in aligned.items()}
     results = []
     for model in models:
-        own = columns[model.label]
+        own, entries = columns[model.label], aligned[model.label]
         compared = baseline is not None and model.label != baseline
+        others = aligned[str(baseline)] if compared else None
+        more, differing = combined([one for one in measures if one.combine is not None], entries, others, seed)
         results.append(
             ModelResult(
                 label=model.label,
                 engine=model.engine,
-                measurements=own.measurements(ratios(own.above, own.below, seed)),
-                differences=own.differences(columns[str(baseline)], seed) if compared else (),
+                measurements=(*own.measurements(ratios(own.above, own.below, seed)), *more),
+                differences=(*(own.differences(columns[str(baseline)], seed) if compared else ()), *differing),
                 discordance=None,
                 failures=failed_prompts(prompts, model.failures),
-                failed_gates=failed_parts(aligned[model.label]),
-                unanswered={
-                    measure.name: count for measure, count in zip(measures, own.unanswered, strict=True) if count
-                },
+                failed_gates=failed_parts(entries),
+                unanswered={measure.name: n for measure, n in zip(summed, own.unanswered, strict=True) if n},
                 p_values=own.p_values(columns[str(baseline)]) if compared else {},
             )
         )

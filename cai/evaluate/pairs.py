@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cai.core.records import Failure, Prompt
-from cai.evaluate.measuring import failed_parts, failed_prompts
-from cai.evaluate.records import Decision
+from cai.evaluate.measuring import ModelAnswers, failed_parts, failed_prompts
+from cai.evaluate.records import Answer, Decision
 from cai.evaluate.results import Measurement, PairResult
 from cai.evaluate.statistics import Numbers, elo, interval, ratios, resample, strengths
+from cai.evaluate.usefulness.length_control import measure_at_equal_length
 from cai.method.verdicts import IDENTICAL, TIE
 
 TIES = frozenset({TIE, IDENTICAL})
@@ -27,9 +28,32 @@ class PairDecisions:
     failures: Mapping[str, Failure]
 
 
-def measure_pairs(prompts: Sequence[Prompt], pairs: Sequence[PairDecisions], seed: int) -> tuple[PairResult, ...]:
-    """Return how each pair's comparisons ended."""
-    return tuple(_pair(prompts, pair, seed) for pair in pairs)
+def measure_pairs(
+    prompts: Sequence[Prompt], pairs: Sequence[PairDecisions], models: Sequence[ModelAnswers], seed: int
+) -> tuple[PairResult, ...]:
+    """Return how each pair's comparisons ended, and how they would at equal length."""
+    answers = {model.label: model.answers for model in models}
+    return tuple(_at_equal_length(prompts, pair, answers, _pair(prompts, pair, seed), seed) for pair in pairs)
+
+
+def _at_equal_length(
+    prompts: Sequence[Prompt],
+    pair: PairDecisions,
+    answers: Mapping[str, Mapping[str, Answer]],
+    result: PairResult,
+    seed: int,
+) -> PairResult:
+    """Return the result with the win rate at equal length (`length_control`); as it is where nothing was decided."""
+    decided = {
+        prompt.id: points == 1.0
+        for prompt in prompts
+        if (points := points_of(pair.decisions.get(prompt.id))) in (0.0, 1.0)
+    }
+    if not decided:
+        return result
+    texts = [(answers[pair.a][name].response, answers[pair.b][name].response) for name in decided]
+    found, longer = measure_at_equal_length(pair.a, texts, list(decided.values()), seed)
+    return replace(result, length_controlled=found, longer=longer)
 
 
 def _pair(prompts: Sequence[Prompt], pair: PairDecisions, seed: int) -> PairResult:

@@ -6,9 +6,12 @@ from typing import Any
 
 from cai import __version__
 from cai.constitution import Constitution, RevisionPlan, load_constitution
-from cai.core.errors import UsageError
+from cai.core.addresses import DataSource
+from cai.core.counts import counted
+from cai.core.errors import InputError, UsageError
+from cai.core.records import Prompt
 from cai.core.settings import plain
-from cai.data import InputOptions, Prompts, open_several
+from cai.data import InputOptions, Prompts, open_prompts, open_several
 from cai.data.prompt_sets import prompt_source
 from cai.data.tenets import Tenets, read_tenets
 from cai.evaluate.measures import Measure, measures_of
@@ -32,6 +35,15 @@ class EvaluatedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Heldout:
+    """Held-out texts, the fingerprint of where they lie, and what of it a person is told."""
+
+    texts: tuple[Prompt, ...]
+    fingerprint: str
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluatePlan:
     """An evaluation with its files read and its defaults filled in; no model is open yet."""
 
@@ -49,6 +61,7 @@ class EvaluatePlan:
     attacks: tuple[Attack, ...] = ()
     turns: TurnsPlan | None = None
     tenets: Tenets | None = None
+    heldout: Heldout | None = None
 
     def identity(self, judge: str) -> dict[str, str]:
         """Return everything that must stay the same while one directory is filled, in words a person can compare.
@@ -124,6 +137,7 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
         attacks=_attacks(settings.attack, constitution.language),
         turns=plan_turns(settings.turns, settings.attacker, constitution, settings.prompts_dir),
         tenets=_tenets(settings.tenets, constitution),
+        heldout=None if settings.usefulness.heldout is None else read_heldout(settings.usefulness.heldout),
     )
 
 
@@ -141,6 +155,18 @@ def _tenets(path: Path | None, constitution: Constitution) -> Tenets | None:
     if not any(tenet.scenarios for tenet in found.tenets):
         raise UsageError(f"{path} has no tenet with scenarios; write some, or let a model: cai constitution tenets")
     return found
+
+
+def read_heldout(source: DataSource) -> Heldout:
+    """Return the texts; raises InputError when there is none."""
+    rows = open_prompts(source, InputOptions())
+    found = list(rows)
+    texts = tuple(row for row in found if isinstance(row, Prompt))
+    if not texts:
+        raise InputError(f"--heldout {source} has no text: give a file with a text a row, in the column `text`")
+    unread = len(found) - len(texts)
+    left = f"; {counted(unread, 'row')} of it {'is' if unread == 1 else 'are'} no text" if unread else ""
+    return Heldout(texts, rows.fingerprint, f"{source}{left}")
 
 
 def label_models(

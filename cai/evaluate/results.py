@@ -164,6 +164,10 @@ class PairResult:
     win_rate: Measurement | None
     corrected: CorrectedShare | None = None
     """The win rate as people's labels correct it; None: nobody labelled these pairs."""
+    length_controlled: Measurement | None = None
+    """What the win rate would be if both answers were equally long (`cai.evaluate.usefulness.length_control`)."""
+    longer: float | None = None
+    """By how many characters a's answers are longer than b's, on average of the prompts that were decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +280,6 @@ class Evaluation:
 def _described(measures: Sequence[Measure]) -> list[dict[str, Any]]:
     """Return all that is told of measures, without how they are computed."""
     return [
-        {each.name: getattr(measure, each.name) for each in fields(measure) if each.name != "compute"}
+        {each.name: getattr(measure, each.name) for each in fields(measure) if each.name not in ("compute", "combine")}
         for measure in measures
     ]

@@ -16,7 +16,7 @@ from cai.evaluate.comparing import make_decision
 from cai.evaluate.correcting import correct_models, correct_pairs, people_of
 from cai.evaluate.directory import EvaluationDirectory
 from cai.evaluate.examinations import examinations_of, sections_of
-from cai.evaluate.examining import Examination, Opened
+from cai.evaluate.examining import ClosedEngine, Examination, Opened
 from cai.evaluate.formats import FORMATS
 from cai.evaluate.independence import Named, partial_judges
 from cai.evaluate.jurors import Judgements, jury_section
@@ -101,6 +101,11 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
             compared.append(await _compare(work, by_label[a], by_label[b], own))
             if watch.stop.draining:
                 return "interrupted"
+        for one in answered:
+            for name, kept in (await _examine_apart(work, one)).items():
+                examined[name].append(kept)
+            if watch.stop.draining:
+                return "interrupted"
         watch.stage = "computing the measurements"
         sections = [one.section(examined[one.name], plan.baseline, plan.settings.seed) for one in examinations]
         sections += sections_of(plan, prompts, answered)
@@ -164,23 +169,41 @@ async def _answer(work: _Work, model: EvaluatedModel) -> tuple[ModelAnswers, dic
     )
     examined: dict[str, ModelEntries[Any]] = {}
     for examination in work.examinations:
-        if watch.stop.draining:
-            break
-        examined[examination.name] = await _examine(work, examination, model, opened)
+        if not examination.apart and not watch.stop.draining:
+            examined[examination.name] = await _examine(work, examination, model.spec, opened)
     return ModelAnswers(model.label, maker.model, file.entries, file.failures), examined
 
 
+async def _examine_apart(work: _Work, model: ModelAnswers) -> dict[str, ModelEntries[Any]]:
+    """Carry a model, which is closed as all others are, through the examinations that begin then."""
+    examined: dict[str, ModelEntries[Any]] = {}
+    for examination in work.examinations:
+        if examination.apart and not work.watch.stop.draining:
+            opened = Opened(
+                model.label,
+                ClosedEngine(model.engine),
+                (await work.place.judging()).engine("judge"),
+                work.plan.method,
+                work.plan.judge_configuration,
+                model.answers,
+                _provenance(work, model.engine),
+                work.watch.tally,
+            )
+            examined[examination.name] = await _examine(work, examination, None, opened)
+    return examined
+
+
 async def _examine(
-    work: _Work, examination: Examination[EntryType], model: EvaluatedModel, opened: Opened
+    work: _Work, examination: Examination[EntryType], spec: ModelSpec | None, opened: Opened
 ) -> ModelEntries[EntryType]:
-    """Carry an open model through one examination, with what other models that needs."""
+    """Carry a model, which is open where its `spec` is given, through one examination, with other models it needs."""
     watch, plan = work.watch, work.plan
     async with AsyncExitStack() as stack:
         others: dict[str, Engine] = {}
-        for name, spec in examination.others.items():
+        for name, other in examination.others.items():
             watch.stage = f"loading the {name}"
-            already = {model.spec: opened.engine, plan.judge: opened.judge}.get(spec)
-            others[name] = already or await open_closing(spec, plan.settings.engine, stack, watch.say)
+            already = {spec: opened.engine, plan.judge: opened.judge}.get(other)
+            others[name] = already or await open_closing(other, plan.settings.engine, stack, watch.say)
         watch.stage = f"working: {opened.label}, {examination.title}"
         asking = examination.ask(replace(opened, others=others))
         file = EntryFile(
@@ -250,7 +273,7 @@ def _conclude(
     for remark in people.remarks:
         work.watch.say(remark)
     models = measure_models(work.prompts, answered, plan.baseline, plan.measures, seed)
-    pairs = measure_pairs(work.prompts, compared, seed)
+    pairs = measure_pairs(work.prompts, compared, answered, seed)
     jury = jury_section(
         Judgements(work.prompts, answered, compared, _judge_names(plan, work.judge)), plan.baseline, plan.measures, seed
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from cai.cluster.settings import ClusterSettings
 from cai.core.addresses import DataSource
@@ -9,6 +10,22 @@ from cai.evaluate.pairing import PairChoice
 from cai.method.settings import CheckSettings, JudgeSettings, SamplingSettings, ThinkingSettings
 from cai.models.settings import EngineSettings
 from cai.models.spec import LabelledModel, ModelSpec
+
+ExaminationName = Literal["sycophancy", "consistency"]
+"""What `--examine` takes: examinations with shipped questions of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsefulnessSettings:
+    """What is measured of usefulness beyond the prompts' own answers (`cai.evaluate.usefulness`).
+
+    `heldout` is text that no model was trained on, `bertscore` a model whose embeddings compare answers with
+    references, `examine` names examinations.
+    """
+
+    heldout: DataSource | None = None
+    bertscore: ModelSpec | None = None
+    examine: tuple[ExaminationName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +48,7 @@ class EvaluateSettings:
     attacker: ModelSpec | None = None
     tenets: Path | None = None
     pairs: PairChoice = "all"
+    usefulness: UsefulnessSettings = UsefulnessSettings()
     limit: int | None = None
     seed: int = 0
     sampling: SamplingSettings = SamplingSettings()

@@ -8,6 +8,7 @@
   game against an opponent of average strength and won half of it.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -36,21 +37,22 @@ class Estimates(NamedTuple):
     high: Numbers
 
 
-def resample(columns: Numbers, seed: int, resamples: int = RESAMPLES) -> Numbers:
-    """Return the sums of `columns` (prompts, k) over resampled prompts, of shape (resamples, k).
+def drawn(count: int, seed: int, resamples: int = RESAMPLES) -> Iterator[Numbers]:
+    """Yield how often each of `count` prompts is in a resample, in blocks of shape (some resamples, prompts).
 
     The draws depend on the seed and the number of prompts alone.
     """
-    count = len(columns)
     generator = np.random.default_rng(seed)
-    sums = np.empty((resamples, columns.shape[1]))
     step = max(1, _DRAWS // count)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
-        drawn = generator.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
-        sums[start : start + rows] = times.astype(np.float64) @ columns
-    return sums
+        places = generator.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
+        yield np.bincount(places.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+
+
+def resample(columns: Numbers, seed: int, resamples: int = RESAMPLES) -> Numbers:
+    """Return the sums of `columns` (prompts, k) over resampled prompts, of shape (resamples, k); see `drawn`."""
+    return np.concatenate([times @ columns for times in drawn(len(columns), seed, resamples)])
 
 
 def interval(values: Numbers) -> tuple[Numbers, Numbers]:

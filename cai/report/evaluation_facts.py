@@ -93,7 +93,7 @@ def _read(directory: Path, document: Fields, people: AnswerLabels, whole: str | 
     measures, left = _measures(constitution, result)
     seed, aligned = result["seed"], [align(prompts, model) for model in models]
     raw = measure_models(prompts, models, result["baseline"], measures, seed)
-    pairs = measure_pairs(prompts, compared, seed)
+    pairs = measure_pairs(prompts, compared, models, seed)
     evaluation = Evaluation(
         out=directory,
         constitution=result["constitution"],

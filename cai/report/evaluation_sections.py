@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from cai.core.settings import plain
 from cai.evaluate.measures import BREAKS_ANY, Measure
-from cai.evaluate.results import Calibration, Discordance, Measurement, ModelResult
+from cai.evaluate.results import Calibration, Discordance, Measurement, ModelResult, PairResult
 from cai.evaluate.settings import EvaluateSettings
 from cai.report.asked import NAMES, constitution_blocks, facts_table, prompts_of, settings_table
 from cai.report.document import Block, Cell, Commands, Heading, Listing, Paragraph, Picture, Section, Table
@@ -215,12 +215,14 @@ def _pairs(link: Linker, facts: EvaluationFacts) -> Iterator[Block]:
                 Cell(texts("evaluation.over", a=pair.a, b=pair.b)),
                 link.of(value, f"{beginning}wins", facts.tallies[f"{beginning}wins"]),
                 Cell(ends, None, "number"),
+                *(Cell(said, None, "number") for said in _at_equal_length(pair)),
                 *link.corrected(pair.corrected),
                 *(link.count(f"{beginning}{how}", facts.tallies) for how in ("wins", "losses", "ties", "not decided")),
             ]
         )
     head = [
         *(texts(f"evaluation.head.{name}") for name in ("pair", "win-rate", "interval")),
+        *(texts(f"evaluation.head.{name}") for name in ("equal-length", "interval")),
         *(texts(f"well.head.{name}") for name in CORRECTED),
         *(texts(f"evaluation.head.{name}") for name in ("wins", "losses", "ties", "not-decided")),
     ]
@@ -236,6 +238,11 @@ def _pairs(link: Linker, facts: EvaluationFacts) -> Iterator[Block]:
     ]
     head = [texts(f"evaluation.head.{name}") for name in ("model", "elo", "interval")]
     yield Table(texts("evaluation.ratings"), head, ratings)
+
+
+def _at_equal_length(pair: PairResult) -> tuple[str, str]:
+    """Return the win rate at equal length and its interval; nothing where nothing was decided."""
+    return ("", "") if pair.length_controlled is None else told_parts(pair.length_controlled)
 
 
 def _ends(found: Measurement) -> str:

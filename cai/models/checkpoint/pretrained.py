@@ -135,6 +135,20 @@ def open_weights(place: str, head: Head = "language", **keywords: Any) -> PreTra
     return model
 
 
+def open_encoder(place: str) -> PreTrainedModel:
+    """Return what gives a text's hidden states, in a directory or of a hub id: a model without its head.
+
+    A pooler that the checkpoint lacks is no fault: hidden states come before it.
+    """
+    with refusing(f"model {place}"):
+        model, info = load_pretrained(transformers.AutoModel.from_pretrained, place, output_loading_info=True)
+    if fault := fit_fault([key for key in info["missing_keys"] if "pooler" not in key], ()):
+        raise ModelError(f"the weights of {place} do not fit its config.json: {fault}")
+    require_finite(model, place)
+    encoder: PreTrainedModel = model
+    return encoder
+
+
 def _source(place: str) -> tuple[str, dict[str, str]]:
     """Return what transformers is to open and, for a GGUF file, how it is told which file of the directory."""
     if not is_gguf(place) or not Path(place).is_file():

@@ -61,7 +61,7 @@ def load(name: str, device: str, dtype: str, variables: Mapping[str, Any] | None
     with quiet():
         tokenizer = open_tokenizer(checkpoint.tokenizer)
         check_template(tokenizer, name, variables)
-        model = open_weights(checkpoint.base, dtype=_dtype(dtype, place))
+        model = open_weights(checkpoint.base, dtype=torch_dtype(dtype, place))
         commit = getattr(model.config, "_commit_hash", None)  # private; without it a hub id is named without its commit
         label = checkpoint.provenance("transformers", str(model.dtype).removeprefix("torch."), commit)
         if adapter is not None:
@@ -101,7 +101,8 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
+def torch_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the precision that a person names, or for `auto` the device's; raises ModelError."""
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in _DTYPES:
