@@ -283,6 +283,7 @@ def test_a_sets_file_without_its_name_is_told(tmp_path: Path) -> None:
     [
         ("xtest:x.csv", r"no public set 'xtest' to read one of; there are xstest, strongreject"),
         ("rewardbench2:x.jsonl", r"RewardBench 2 is no set of prompts: it measures judges.*cai judge bench"),
+        (f"xtest:{'x' * 5000}", r"cannot be opened: File name too long"),
         ("xstest:nowhere.csv", r"There is no file or directory nowhere.csv"),
     ],
 )

@@ -76,10 +76,11 @@ def _names(sources: Sequence[DataSource]) -> list[str]:
 def _read_place(source: DataSource, options: InputOptions) -> _Place:
     """Return what lies at one place; raises InputError."""
     public = None
-    if (found := named_set(source)) is not None:
-        public, source = found
     name = printable(str(source)) or "''"
     try:
+        if (found := named_set(source)) is not None:
+            public, source = found
+            name = printable(str(source))
         place, elsewhere = source.reveal(), None
         if source.is_url:
             copy, elsewhere = fetch(str(source), tuple(FORMATS))

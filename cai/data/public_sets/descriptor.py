@@ -51,9 +51,9 @@ class Layout:
 class PublicSet:
     """One public set, as its authors published it.
 
-    `version` and `rows` (the prompts in each published file or whole, several where there are several files) are those
-    that were looked at, `source` is where the files are, `scored` a phrase on how its answers are scored. `elsewhere`
-    says what reads the set instead, where its rows are no prompts.
+    `version` is the one that the descriptor was written for, `rows` how many rows its published files have, a number a
+    file or for all together. `source` is where the files are, `scored` a phrase on how its answers are scored.
+    `elsewhere` says what reads the set instead, where its rows are no prompts.
     """
 
     name: str
