@@ -372,7 +372,7 @@ async def better(tab: Tab) -> str:
 
 def test_the_embedded_run_from_thirty_pairs_by_keyboard_to_the_report(tmp_path: Path) -> None:
     place, other_way = tmp_path / "run", {"a": "b", "b": "a", "t": "a"}
-    package.generate(constitution="medical", limit=60, out=place, judge_check=False, progress=False)
+    package.generate(constitution="medical", limit=24, out=place, judge_check=False, progress=False)
 
     async def people() -> None:
         async with page_of(place, tmp_path / "profile", overlap=1.0) as (address, found):
