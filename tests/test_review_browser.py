@@ -372,15 +372,17 @@ async def better(tab: Tab) -> str:
 
 def test_the_embedded_run_from_thirty_pairs_by_keyboard_to_the_report(tmp_path: Path) -> None:
     place, other_way = tmp_path / "run", {"a": "b", "b": "a", "t": "a"}
-    package.generate(constitution="medical", limit=24, out=place, judge_check=False, progress=False)
+    package.generate(
+        constitution="medical", limit=14, samples=3, rounds=0, out=place, judge_check=False, progress=False
+    )
 
     async def people() -> None:
         async with page_of(place, tmp_path / "profile", overlap=1.0) as (address, found):
             mina, joon = await found.tab(), await found.tab()
             await annotate_as(mina, address, "mina")
-            await annotate_as(joon, address, "joon")
             for _ in range(30):
                 await answer(mina, await better(mina))
+            await annotate_as(joon, address, "joon")
             for number in range(10):
                 right = await better(joon)
                 await answer(joon, other_way[right] if number in (3, 7) else right)
