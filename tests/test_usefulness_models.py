@@ -117,6 +117,7 @@ def test_what_alignment_cost_is_told_by_model(tmp_path: Path, moved: Path) -> No
     assert (divergence.value > 0, divergence.count) == (True, 2)
     assert cost_of_alignment(plan(specs, "base", None), prompts) == ()
     assert len(cost_of_alignment(plan(specs, None, texts), prompts)) == 1
+    assert len(cost_of_alignment(plan({"base": "tiny"}, "base", texts), prompts)) == 1
 
 
 def test_text_that_is_none_is_told(tmp_path: Path) -> None:

@@ -153,19 +153,20 @@ def cost_of_alignment(plan: EvaluatePlan, prompts: Sequence[Prompt]) -> tuple[Ex
     if plan.heldout is None:
         return ()
     readers = _Readers(plan)
+    compared = plan.baseline is not None and len(plan.models) > 1
     heldout: Examination[CostEntry] = Examination(
         name=HELDOUT,
         title="Held-out text",
         about=plan.heldout.told,
         items=plan.heldout.texts,
-        measures=_heldout_measures(with_baseline=plan.baseline is not None),
+        measures=_heldout_measures(with_baseline=compared),
         ask=lambda opened: CostExaminer(opened, readers, _encode_text),
         read=read_cost_entry,
         identity={"heldout": plan.heldout.fingerprint},
         conclude=partial(_conclude, plan.baseline),
         apart=True,
     )
-    if plan.baseline is None:
+    if not compared:
         return (heldout,)
     divergence: Examination[CostEntry] = Examination(
         name=DIVERGENCE,

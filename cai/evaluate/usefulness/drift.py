@@ -26,8 +26,9 @@ def drift(
     plan: EvaluatePlan, prompts: Sequence[Prompt], answered: Sequence[ModelAnswers]
 ) -> tuple[EvaluationSection, ...]:
     """Return the section on diversity and length."""
-    before = next((model.answers for model in answered if model.label == plan.baseline), None)
-    measures = drift_measures(before if len(answered) > 1 else None)
+    others = answered if len(answered) > 1 else ()
+    before = next((model.answers for model in others if model.label == plan.baseline), None)
+    measures = drift_measures(before)
     entries = [ModelEntries(one.label, one.engine, one.answers, one.failures) for one in answered]
     return (
         EvaluationSection(
