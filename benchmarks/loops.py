@@ -21,6 +21,7 @@ from rich.table import Table
 
 from cai.evaluate.chart import ChartRow, draw_chart
 from cai.evaluate.results import Measurement
+from cai.train.methods import find_method
 
 ROOT = Path(__file__).parent.parent
 RECIPE = Path(__file__).parent / "loop.yaml"
@@ -31,10 +32,16 @@ METHODS: dict[str, Sequence[str]] = {
     "dpo-no-sft-term": ("dpo", "--data {pairs}", "--epochs 2", "--learning-rate 1e-4"),
     "dpo-hard-labels": ("dpo", "--data {pairs}", "--epochs 2", "--learning-rate 1e-4", "--labels hard --sft-term 0.2"),
     "grpo-judge": ("grpo", "--data {prompts}", "--constitution medical", "--judge tiny", "--max-steps 30"),
+    "rloo-judge": ("rloo", "--data {prompts}", "--constitution medical", "--judge tiny", "--max-steps 30"),
+    "ppo-judge": ("ppo", "--data {prompts}", "--constitution medical", "--judge tiny", "--max-steps 30"),
     "reward": ("reward", "--data {pairs}", "--epochs 2"),
     "grpo-reward-model": ("grpo", "--data {prompts}", "--reward-model {reward}", "--max-steps 60"),
+    "ppo-reward-model": ("ppo", "--data {prompts}", "--reward-model {reward}", "--max-steps 60"),
 }  # fmt: skip
-"""`cai train`'s arguments by row of the table; `reward` has no row, it serves the last."""
+"""`cai train`'s arguments by row of the table; `reward` has no row, it serves those behind it.
+
+Methods that draw responses have the same number of them with the same number of steps.
+"""
 
 FIGURES = (
     "oracle: breaks something, harmful",
@@ -84,13 +91,15 @@ def measure_methods(out: Path) -> dict[str, Any]:
         trained = directory / name
         given = " ".join(options).format(**places).split()
         start = ["--model", str(base / "sft"), "--out", str(trained), "--max-tokens", "128"]
-        if not method.startswith("grpo"):
+        if not find_method(method).draws_responses:
             start = [*start[:4], "--test-share", "0"]
         run("train", method, *given, *start)
         minutes[name] = _minutes(trained)
         if method != "reward":
             models.append(f"{name}=transformers:{trained}")
-    minutes["grpo-reward-model"] += minutes.pop("reward")
+    reward = minutes.pop("reward")
+    for name in ("grpo-reward-model", "ppo-reward-model"):
+        minutes[name] += reward
     told = run(
         "evaluate", *models, "--baseline", "base=tiny", "--judge", "tiny", "--constitution", "medical",
         "--prompts", "tiny", "--limit", "400", "--max-tokens", "128", "--out", str(directory / "evaluation"),

@@ -46,7 +46,10 @@ def test_each_method_has_its_stages() -> None:
     assert names(LoopSettings("medical", method="grpo"))[2:-1] == ["grpo-1"]
     assert names(LoopSettings("medical", method="reward-grpo"))[2:-1] == ["pairs-1", "reward-1", "grpo-1"]
     assert names(LoopSettings("medical", method="rloo"))[2:-1] == ["rloo-1"]
-    with pytest.raises(UsageError, match=r"dpo, kto, orpo, grpo, rloo, reward-grpo, reward-rloo, not 'sft'"):
+    assert names(LoopSettings("medical", method="reward-ppo"))[2:-1] == ["pairs-1", "reward-1", "ppo-1"]
+    with pytest.raises(
+        UsageError, match=r"dpo, kto, orpo, grpo, rloo, ppo, reward-grpo, reward-rloo, reward-ppo, not 'sft'"
+    ):
         names(LoopSettings("medical", method="sft"))
     assert names(LoopSettings("medical", iterations=2))[2:-1] == ["pairs-1", "dpo-1", "pairs-2", "dpo-2"]
 

@@ -186,7 +186,7 @@ def test_training_and_the_loop_as_planned(cai: Run, server: Echoing) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("method", ["grpo", "rloo"])
+@pytest.mark.parametrize("method", ["grpo", "rloo", "ppo"])
 def test_training_with_a_judge(cai: Run, server: Echoing, method: str) -> None:
     data = ("--data", signed(server, "prompts.jsonl"), "--max-tokens", "48", "--group", "2", "--batch-size", "4")
     judge = ("--judge", with_password(server), "--constitution", "medical", "--max-steps", "1")

@@ -53,14 +53,14 @@ def test_each_method_offers_the_options_that_it_uses() -> None:
         name: {option.name for option in command.params if isinstance(option, click.Option)}
         for name, command in COMMANDS.items()
     }
-    assert set(options) == {"sft", "dpo", "reward", "kto", "orpo", "grpo", "rloo"}
+    assert set(options) == {"sft", "dpo", "reward", "kto", "orpo", "grpo", "rloo", "ppo"}
     assert "packing" in options["sft"]
     for name, own in options.items():
         assert ("sft_term" in own) == (name == "dpo"), name
         assert ("labels" in own) == (name in ("dpo", "reward")), name
-        assert ("group" in own) == (name in ("grpo", "rloo")), name
+        assert ("group" in own) == (name in ("grpo", "rloo", "ppo")), name
         assert ("beta" in own) == (name in ("dpo", "kto", "orpo")), name
-        assert ("kl_penalty" in own) == (name in ("grpo", "rloo")), name
+        assert ("kl_penalty" in own) == (name in ("grpo", "rloo", "ppo")), name
         assert {"data", "model", "out", "learning_rate", "adapter", "config", "seed"} <= own, name
 
 

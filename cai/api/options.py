@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
 from cai.models.spec import ModelSpec
 
@@ -72,7 +73,7 @@ def check_own(method: str, kind: type[Any], options: Mapping[str, Any]) -> None:
     hints = get_type_hints(kind)
     for each in fields(kind):
         hint = hints[each.name]
-        if each.name in options and not {Path, ModelSpec} & set(get_args(hint) or [hint]):
+        if each.name in options and not {Path, ModelSpec, DataSource} & set(get_args(hint) or [hint]):
             taken: Any = Annotated[hint, Field(gt=each.metadata["above"], ge=each.metadata["least"])]
             adapter: TypeAdapter[Any] = TypeAdapter(taken, config=ConfigDict(strict=True, allow_inf_nan=False))
             _require(adapter, method, each.name, options[each.name])

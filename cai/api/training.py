@@ -73,10 +73,21 @@ def train(
     judge: Model | None = None,
     reward_model: str | Path | None = None,
     reward: Literal["adherence", "rubric"] = "adherence",
-    group: CountOfTwo = 8,
+    group: Count = 8,
     temperature: Positive = 1.0,
     max_tokens: Count = 256,
     kl_penalty: NotNegative = 0.04,
+    kl_target: Positive | None = None,
+    discount: Positive = 1.0,
+    gae_lambda: NotNegative = 0.95,
+    clip: Positive = 0.2,
+    value_clip: Positive = 0.2,
+    rollout_epochs: Count = 4,
+    minibatches: Count = 1,
+    reward_clip: NotNegative = 5.0,
+    value_learning_rate: Positive | None = None,
+    pretraining_data: str | Path | None = None,
+    pretraining_weight: Positive = 1.0,
     epochs: Positive | None = None,
     max_steps: Count | None = None,
     learning_rate: Positive | None = None,
@@ -95,7 +106,7 @@ def train(
     own: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Training:
-    """Train a model: sft, dpo, reward, kto, orpo, grpo, rloo, or by a method that was registered.
+    """Train a model: sft, dpo, reward, kto, orpo, grpo, rloo, ppo, or by a method that was registered.
 
     The same call again goes on where it was stopped.
 
@@ -109,11 +120,15 @@ def train(
     is a number of examples, `test_share` in [0, 1) is kept for measuring, `template` is a chat template for a base
     model without one; of sft, dpo, kto and orpo: `reasoning` learns what was thought before answers, too.
 
-    Of dpo, kto and orpo: `beta`, the reference's hold; of dpo and reward: `labels`; of dpo: `sft_term`. Of grpo and
-    rloo: `constitution` and `judge` (with commas a jury, whose mean answer counts), or `reward_model`, say who rewards,
-    and `reward` whether for principles kept or for criteria met; `group` responses a prompt, of `max_tokens` tokens at
-    most, are drawn at `temperature`, and `kl_penalty` is the reference's hold. Of sft: `packing`. `own` are the
-    options, by name, of a method of your own (`cai.register_method`).
+    Of dpo, kto and orpo: `beta`, the reference's hold; of dpo and reward: `labels`; of dpo: `sft_term`. Of grpo, rloo
+    and ppo: `constitution` and `judge` (with commas a jury, whose mean answer counts), or `reward_model`, say who
+    rewards, and `reward` whether for principles kept or for criteria met; `group` responses a prompt, of `max_tokens`
+    tokens at most, are drawn at `temperature`, and `kl_penalty` is the reference's hold. Of ppo: `kl_target` steers
+    `kl_penalty`; `discount`, `gae_lambda`, `clip` and `value_clip` are its equations' numbers, `rollout_epochs` in
+    `minibatches` say how often a step's responses are learned from, `reward_clip` where normalised rewards are cut off;
+    `value_learning_rate` is the value model's, and `pretraining_data` are texts whose likelihood is held up with
+    `pretraining_weight`. Of sft: `packing`. `own` are the options, by name, of a method of your own
+    (`cai.register_method`).
 
     How long and how fast: `epochs` or `max_steps`, `learning_rate` at its peak, `batch_size` in examples a step over
     all devices, `max_length` in tokens, `evaluations` of the test split and `patience` in evaluations without a better
@@ -176,6 +191,8 @@ class TrainCall(Call[Training]):
             options["constitution"] = str(options["constitution"])
         if "reward_model" in options:
             options["reward_model"] = existing_directory(options["reward_model"], "reward_model")
+        if options.get("pretraining_data") is not None:
+            options["pretraining_data"] = data_source(options["pretraining_data"])
         return gather_settings(options.pop("method"), options)
 
 

@@ -132,7 +132,7 @@ def _stage_options(command: Command) -> Command:
 @click.option("--beta", type=FiniteRange(0, min_open=True), default=0.1, show_default=True, help="DPO's β, ORPO's λ.")
 @click.option("--labels", type=click.Choice(["soft", "hard"]), default="soft", show_default=True)
 @click.option("--sft-term", type=FiniteRange(0), default=0.0, show_default=True, help="Weight of an SFT term in DPO.")
-@click.option("--group", type=Count(2), default=8, show_default=True, help="Responses a prompt (GRPO, RLOO).")
+@click.option("--group", type=Count(2), default=8, show_default=True, help="Responses a prompt (GRPO, RLOO, PPO).")
 @click.option(
     "--adapter",
     type=click.Choice(["none", "lora", "dora"]),

@@ -45,7 +45,7 @@ class MethodGroup(click.Group):
 
 @click.group(cls=MethodGroup)
 def train() -> None:
-    """Train a model on what was generated: SFT, DPO, reward models, KTO, ORPO, GRPO, RLOO.
+    """Train a model on what was generated: SFT, DPO, reward models, KTO, ORPO, GRPO, RLOO, PPO.
 
     The same command again goes on where it was stopped.
     """

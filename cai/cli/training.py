@@ -128,7 +128,8 @@ def _own_option(each: "Field[Any]", hint: Any) -> Group:
     name = f"--{each.name.replace('_', '-')}"
     if plain is bool:
         return click.option(name, is_flag=True, default=each.default, help=told["help"])
-    kind: Any = {str: None, Path: EXISTING_FOLDER, ModelSpec: parse_judge}.get(plain)
+    places: dict[Any, Any] = {Path: EXISTING_FOLDER, ModelSpec: parse_judge, DataSource: DataSource.parse}
+    kind = places.get(plain)
     if plain is float:
         low = told["least"] if told["above"] is None else told["above"]
         kind = FiniteRange(low, min_open=told["above"] is not None)
@@ -136,7 +137,7 @@ def _own_option(each: "Field[Any]", hint: Any) -> Group:
         kind = Count(1 if told["least"] is None else int(told["least"]))
     elif get_origin(plain) is Literal:
         kind = click.Choice(get_args(plain))
-    metavar = "MODEL" if plain is ModelSpec else None
+    metavar = {ModelSpec: "MODEL", DataSource: "DATA"}.get(plain)
     shows = each.default is not None
     return click.option(name, type=kind, metavar=metavar, default=each.default, show_default=shows, help=told["help"])
 

@@ -22,6 +22,8 @@ _PANELS = (
     ("margin", "margin of the scores"),
     ("accuracy", "pairs ranked right"),
     ("reward", "reward"),
+    ("kl", "KL from the reference"),
+    ("explained_variance", "variance of the returns that the values explain"),
 )
 """Names in a trainer's log and what they say; only those that were logged are drawn. The test split's have `eval_`."""
 

@@ -26,7 +26,7 @@ from cai.train.methods.descriptor import TrainingMethod
 from cai.train.methods.online import OnlineSettings
 from cai.train.model import ModelShape, ModelSource, find_source, load_tokenizer, measure
 from cai.train.quiet import silent_libraries
-from cai.train.settings import TrainSettings
+from cai.train.settings import AdapterSettings, TrainSettings
 from cai.train.template.preparing import Prepared, prepare_template
 
 
@@ -167,7 +167,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         examples,
         hardware,
         _cut(method, tokenizer, examples, longest, hardware.max_length),
-        _steps(resolved, len(examples.train)),
+        _steps(resolved, len(examples.train) * getattr(resolved.own, "group", 1)),
     )
 
 
@@ -192,9 +192,11 @@ def _resolve(
     context = shape.context
     if context is not None and adapter.adapter == "prefix":
         context -= adapter.rank  # virtual tokens take places of their own
+    # A value model is trained like the policy beside it; an adapter's shares the policy's frozen weights.
+    valued = shape.trained if method.value_model else 0
     workload = Workload(
-        parameters=shape.held,
-        trained=shape.trained,
+        parameters=shape.held + valued,
+        trained=shape.trained + valued,
         layers=shape.layers,
         hidden=shape.hidden,
         vocabulary=shape.vocabulary,
@@ -203,9 +205,12 @@ def _resolve(
         sequences=method.sequences,
         logits=method.whole_logits,
         quantized=adapter.quantize,
+        beside=0 if online is None else _beside(online, adapter, shape),
     )
     group = 1 if online is None else online.group
     batch = fit.batch_size or method.batch_size(shape.parameters, group, machine.processes)
+    if online is not None and group < 2 and not method.value_model:
+        raise UsageError(f"--group {group}: a response is compared with others, so a group has two at least")
     if batch % group:
         raise UsageError(f"--batch-size {batch} is not a multiple of --group {group}, and groups stay together")
     choices = Choices(batch, fit.max_length, fit.packing if method.packs else False, fit.dtype)
@@ -221,7 +226,17 @@ def _resolve(
     return replace(settings, fit=resolved), hardware
 
 
+def _beside(online: OnlineSettings, adapter: AdapterSettings, shape: ModelShape) -> int:
+    """Return the parameters of whole models that are held beside a policy that draws responses: as large as it is.
+
+    The reference, where there is no adapter to be turned off, and the reward model; a judge has an engine of its own.
+    """
+    reference = bool(online.kl_penalty) and adapter.adapter == "none"
+    return shape.parameters * (reference + (online.reward_model is not None))
+
+
 def _steps(settings: TrainSettings, examples: int) -> int:
+    """Return the optimiser's steps for so many examples, or responses where those are drawn."""
     fit = settings.fit
     if fit.max_steps is not None:
         return fit.max_steps

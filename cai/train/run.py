@@ -99,6 +99,8 @@ def _work(plan: TrainPlan, folder: TrainingFolder, say: Say, *, quiet: bool) -> 
         trainer: Any = plan.method.build(context)
     except jinja2.TemplateError as error:  # over an example that is not among the longest, which the plan looked at
         raise refused(error) from error
+    for line in trainer.remarks:
+        say(line)
     left_out = +(Counter(plan.examples.left_out) + trainer.left_out)
     fitted = fit(trainer, folder, settings.fit, f"{settings.method} {settings.out.name}", say, quiet=quiet)
     summary = summarize(plan, fitted, left_out)

@@ -52,7 +52,7 @@ class TransformersEngine(TokenEngine):
         say: Callable[[str], None] | None = None,
     ) -> None:
         self.name = loaded.name
-        limits = limits or _limits(loaded, concurrency)
+        limits = limits or limits_of(loaded, concurrency)
         self.concurrency = concurrency or limits.rows
         self.context_length = loaded.context_length
         super().__init__(ChatTokenizer(loaded.tokenizer, loaded.context_length, loaded.variables, say))
@@ -126,7 +126,7 @@ async def open_transformers(
     return TransformersEngine(loaded, concurrency, say=say)
 
 
-def _limits(loaded: Loaded, rows: int | None) -> Limits:
+def limits_of(loaded: Loaded, rows: int | None) -> Limits:
     """Return what the device's memory allows; a number of rows that a person asked for stays."""
     kind = loaded.device.type
     if kind == "cuda":

@@ -79,7 +79,7 @@ def load(name: str, device: str, dtype: str, variables: Mapping[str, Any] | None
         context_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         end_tokens=_end_tokens(model, tokenizer, [] if adapter is None else declared_ends(adapter)),
         weight_bytes=sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())),
-        cache_bytes=_probe(name, model, place),
+        cache_bytes=cache_bytes_of(name, model, place),
         variables=variables or {},
     )
 
@@ -116,7 +116,7 @@ def _end_tokens(model: Any, tokenizer: Any, more: Sequence[int]) -> frozenset[in
     return frozenset(token for token in (*declared, *more, tokenizer.eos_token_id) if token is not None)
 
 
-def _probe(name: str, model: Any, device: torch.device) -> int:
+def cache_bytes_of(name: str, model: Any, device: torch.device) -> int:
     """Return the bytes of one token's cache, after making sure that the cache is one a batch can share."""
     layers = DynamicCache(config=model.config).layers
     if not all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):

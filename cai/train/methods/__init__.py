@@ -16,11 +16,12 @@ from cai.train.methods.dpo import DPO
 from cai.train.methods.kto import KTO
 from cai.train.methods.online import GRPO, RLOO, OnlineSettings
 from cai.train.methods.orpo import ORPO
+from cai.train.methods.ppo import PPO
 from cai.train.methods.reward import REWARD
 from cai.train.methods.sft import SFT
 from cai.train.settings import AdapterSettings, DataSettings, FitSettings, TrainSettings
 
-METHODS: dict[str, TrainingMethod] = {method.name: method for method in (SFT, DPO, REWARD, KTO, ORPO, GRPO, RLOO)}
+METHODS: dict[str, TrainingMethod] = {method.name: method for method in (SFT, DPO, REWARD, KTO, ORPO, GRPO, RLOO, PPO)}
 """All methods by name: cai's own, and what was registered."""
 
 REWARDED = "reward-"

@@ -32,7 +32,7 @@ def option(default: Value, words: str, *, least: float | None = None, above: flo
     """Return a field of a method's own settings: `cai train METHOD` offers it under its name, with these words.
 
     Numbers are `least` or more, or `above` a number. The field's type says the rest: float, int, bool, str, Path,
-    ModelSpec or a Literal of words, each perhaps None.
+    ModelSpec, DataSource or a Literal of words, each perhaps None.
     """
     limits = {"help": words, "least": least, "above": above}
     made: Value = field(default=default, metadata=limits)
@@ -71,8 +71,8 @@ class TrainingMethod:
     kind of examples; with `takes_scores` it learns from scores where all of `--data` are tables of them. `own` is the
     dataclass of the method's own options, whose fields are made by `option`. `sequences` is how many sequences an
     example puts through the model (2 for a pair), `whole_logits` whether a batch's logits over the whole vocabulary are
-    held, `head` what stands on top of the model, `packs` whether examples may share a sequence. Without
-    `soft_labels` pairs are taken as certain, and ties left out. `build` returns the
+    held, `head` what stands on top of the model, `packs` whether examples may share a sequence, `value_model` whether
+    one is trained beside it. Without `soft_labels` pairs are taken as certain, and ties left out. `build` returns the
     trainer; what it gets, and what the trainer must have, says `cai.train.context.Context`.
     """
 
@@ -89,6 +89,7 @@ class TrainingMethod:
     whole_logits: bool = False
     head: Literal["language", "score"] = "language"
     packs: bool = False
+    value_model: bool = False
     takes_scores: bool = False
     soft_labels: bool = True
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import Trainer
 
     from cai.train.context import Context
-    from cai.train.trainers.policies import Reward
+    from cai.train.trainers.rewarded import Reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class OnlineSettings:
         "adherence",
         "What the judge rewards: principles kept, or points of the constitution's and the prompts' criteria.",
     )
-    group: int = option(8, "Responses a prompt.", least=2)
+    group: int = option(8, "Responses a prompt.", least=1)
     temperature: float = option(1.0, "Of the responses that are drawn.", above=0)
     max_tokens: int = option(256, "Tokens a response.", least=1)
     kl_penalty: float = option(0.04, "How strongly the policy is held to the reference (TRL's beta).", least=0)
@@ -118,8 +118,6 @@ def end_tokens(context: "Context") -> frozenset[int]:
 def online_arguments(context: "Context") -> dict[str, Any]:
     """Return the configuration's arguments; raises UsageError when the batch does not hold whole groups."""
     own, batch = context.own(OnlineSettings), context.settings.fit.batch_size
-    if own.group < 2:
-        raise UsageError(f"--group {own.group}: a response is compared with others, so a group has two at least")
     if batch is None or batch % own.group:
         raise UsageError(f"--batch-size {batch} counts responses: give a multiple of --group, which is {own.group}")
     return {

@@ -28,9 +28,13 @@ _WAY_ON = (
 
 
 class BaseTrainer(Trainer):  # type: ignore[misc]  # transformers is not followed
-    """The first base of cai's trainers, TRL's own being the second; `left_out` counts what preparation dropped."""
+    """The first base of cai's trainers, TRL's own being the second.
+
+    `left_out` counts what preparation dropped; `remarks` are what a person must know of it before training begins.
+    """
 
     left_out: Counter[str]
+    remarks: tuple[str, ...] = ()
     control: TrainerControl
 
     _watched_step = -1

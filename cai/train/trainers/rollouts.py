@@ -1,0 +1,66 @@
+"""Responses drawn from the policy as it is now, by the project's own engine: continuous batching over a KV cache.
+
+The engine reads the weights that are trained, not a copy: nothing has to be handed over, and what is drawn cannot be
+an older policy's. It lives for one step's responses, so that no cache outlasts the weights that filled it. A response
+depends on its prompt and its seed alone. The trainer computes the log-probabilities of what was drawn itself.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+from cai.models.base import Sampling
+from cai.models.local.engine import limits_of
+from cai.models.local.jobs import GenerationJob
+from cai.models.local.loading import Loaded, cache_bytes_of
+from cai.models.local.sampling import stream
+from cai.models.local.scheduler import Scheduler
+
+
+class Rollouts:
+    """Draws from `model`, a causal language model without wrappers; `ends` are the tokens that end a response."""
+
+    def __init__(self, model: Any, device: torch.device, ends: Collection[int], sampling: Sampling) -> None:
+        """Raise ModelError for a model whose layers keep a state in place of a cache."""
+        self._sampling = sampling
+        name = model.config.name_or_path or "the policy"
+        self._loaded = Loaded(
+            name=name,
+            model=model,
+            tokenizer=None,
+            device=device,
+            context_length=None,
+            end_tokens=frozenset(ends),
+            cache_bytes=cache_bytes_of(name, model, device),
+            weight_bytes=0,
+        )
+
+    def draw(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[list[int]]:
+        """Return a response to each prompt, as token ids, with the token that ended it where one came.
+
+        Raises what the engine raises, such as ContextError when memory is too short for one response.
+        """
+        model = self._loaded.model
+        training = model.training
+        model.eval()
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix="cai-rollouts") as pool:  # who calls may have a loop himself
+                return pool.submit(asyncio.run, self._draw(prompts, seeds)).result()
+        finally:
+            model.train(training)
+
+    async def _draw(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[list[int]]:
+        loaded, loop = self._loaded, asyncio.get_running_loop()
+        scheduler = Scheduler(loaded.model, loaded.device, loaded.end_tokens, limits_of(loaded, None))
+        try:
+            futures: list[asyncio.Future[tuple[list[int], bool]]] = []
+            for prompt, seed in zip(prompts, seeds, strict=True):
+                futures.append(loop.create_future())
+                limit = self._sampling.max_tokens
+                scheduler.submit(GenerationJob(prompt, futures[-1], loop, self._sampling, limit, stream(seed)))
+            return [tokens for tokens, _ in await asyncio.gather(*futures)]
+        finally:
+            await asyncio.to_thread(scheduler.close)
