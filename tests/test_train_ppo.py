@@ -15,7 +15,6 @@ from cai.core.addresses import DataSource
 from cai.core.errors import InputError, UsageError
 from cai.models.base import Sampling
 from cai.train.context import Context
-from cai.train.data.pretraining import pretraining_pieces
 from cai.train.hardware import Workload
 from cai.train.methods import ppo as methods_ppo
 from cai.train.methods.online import OnlineSettings
@@ -23,7 +22,7 @@ from cai.train.methods.ppo import PPOSettings, build_ppo
 from cai.train.plan import _beside, plan_train
 from cai.train.settings import AdapterSettings
 from cai.train.trainers.ppo import PPOTrainer
-from cai.train.trainers.ppo_batches import joined, length_batches
+from cai.train.trainers.ppo_batches import joined, length_batches, pretraining_pieces
 from cai.train.trainers.rollouts import Rollouts
 from cai.train.trainers.value_model import PolicyAndValue, log_probs, open_value_model
 from tests.train_context import CHECKPOINT, QUESTIONS, make_context, make_model, one_thread, user  # noqa: F401

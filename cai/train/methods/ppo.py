@@ -56,8 +56,8 @@ def build_ppo(context: "Context") -> "Trainer":
     """
     from transformers import TrainingArguments
 
-    from cai.train.data.pretraining import pretraining_pieces
     from cai.train.trainers.ppo import PPOTrainer
+    from cai.train.trainers.ppo_batches import pretraining_pieces
 
     own, arguments = context.own(PPOSettings), dict(context.arguments)
     _check(context, own)
