@@ -16,6 +16,7 @@ from cai.evaluate import chart
 from cai.evaluate.records import Gate
 from cai.evaluate.results import Evaluation
 from cai.evaluate.turns.authors import TRIES, drawn_script
+from cai.evaluate.turns.measuring import DRAWN, measures_of_turns
 from cai.evaluate.turns.records import Dialogue, DialogueTurn, read_dialogue
 from cai.evaluate.turns.scripts import TURNS, as_markdown, scripts_of
 from cai.method.settings import CheckSettings
@@ -187,6 +188,19 @@ def test_an_attacker_that_refuses_is_a_failure_and_puts_nothing_in_its_place(
     assert TRIES > 1
 
 
+def test_an_attacker_that_says_the_same_whatever_its_goal_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: dict[str, Answer] = {"same": lambda _: "I only know small questions.", "led": attacking}
+    Models(monkeypatch, target=good, judge=good, **answers)
+    wanted = settings(tmp_path, "target", judge="judge", turns=1, checking=UNTESTED)
+    for name, says in (("same", "the same to several goals in 12 of 12 turns"), ("led", "")):
+        found = run(replace(wanted, attacker=scripted(name).spec, out=tmp_path / name)).section("attacker")
+        told = " ".join(found.remarks)
+        assert says in told
+        assert ("word for word" in told) == bool(says)
+
+
 def test_a_judge_that_does_not_answer_ends_a_dialogue_without_a_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +265,16 @@ def test_more_turns_reach_no_fewer_goals(found: list[bool | None]) -> None:
         assert before is False or after is before
     assert dialogue.broken_at == (ended + 1 if found[ended] else None)
     assert read_dialogue(orjson.loads(orjson.dumps(dialogue))) == dialogue
+
+
+@given(st.integers(1, 40))
+def test_the_picture_shows_the_first_turn_the_last_and_the_control(turns: int) -> None:
+    measures = measures_of_turns(turns)
+    drawn = [measure.name for measure in measures if measure.drawn]
+    assert len(drawn) == min(turns, DRAWN) + 2 <= chart.ROWS
+    assert {"broken by turn 1, harmful", f"broken by turn {turns}, harmful", f"broken by turn {turns}, benign"} <= {
+        *drawn
+    }
 
 
 def test_the_page_has_the_table() -> None:

@@ -1,16 +1,16 @@
 """`draft_tenets`: a model splits each principle into tenets and drafts scenarios for each, into a file for people.
 
-Principle by principle the file is written anew with what was drafted behind what was there, so that a killed drafting
-goes on with the next principle. A principle that has tenets in the file keeps them; a tenet without scenarios gets
-some. What the model wrote that cannot be used (said twice, no sentence, a refusal, cut off) is left out and counted,
-and nothing is put in its place.
+All principles are asked about at once. In their order the file is written anew, with what was drafted behind what was
+there, so that a killed drafting goes on with the next principle. A principle that has tenets in the file keeps them; a
+tenet without scenarios gets some. What the model wrote that cannot be used (said twice, no sentence, a refusal, cut
+off) is left out and counted, and nothing is put in its place.
 """
 
 import asyncio
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -81,16 +81,24 @@ async def draft_tenets(plan: TenetsPlan, watch: Watch) -> DraftedTenets | Litera
         opened = await open_closing(plan.settings.model, plan.settings.engine, stack, watch.say)
         engine = Meter(opened, watch.tally)
         watch.stage = "working: drafting"
-        for principle in principles:
+        tasks = [asyncio.ensure_future(_principle(plan, engine, principle, draft)) for principle in principles]
+        stack.push_async_callback(_cancelled, tasks)
+        for task in tasks:
             if watch.stop.draining:
                 return "interrupted"
-            added = await _principle(plan, engine, principle, draft)
-            if added:
+            if added := await task:
                 draft.added += added
                 draft.text = _joined(plan, draft.text, added)
                 await in_thread(partial(_write, plan.out, draft.text))
             watch.progress.done += 1
     return _told(plan, draft, watch.tally.usage)
+
+
+async def _cancelled(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """End what is still asked for, before the engine is closed."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _principle(plan: TenetsPlan, engine: Engine, principle: Principle, draft: _Draft) -> list[Tenet]:
