@@ -87,10 +87,12 @@ def test_what_is_wrong_with_a_file_is_told_with_its_place(text: str, says: str, 
     assert "t.yaml" in str(told.value)
 
 
-texts = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Cn", "Co")), min_size=1)
+texts = st.text("aB 1.:?\"'#-&*!%@`{}[],|>\\~가값é\u2028\xa0\U0001f600", min_size=1, max_size=20)
+"""What YAML takes for marks, in other letters and in none."""
+short = st.lists(texts, max_size=4)
 
 
-@given(st.lists(texts), st.lists(texts))
+@given(short, short)
 def test_whatever_is_written_is_read_again(tenets: list[str], scenarios: list[str]) -> None:
     kept, asked = sift_tenets(tenets)[0], tuple(sift_scenarios(scenarios)[0])
     wanted = tuple(Tenet("privacy", text, asked) for text in kept)
@@ -102,7 +104,7 @@ def test_whatever_is_written_is_read_again(tenets: list[str], scenarios: list[st
         path.unlink()
 
 
-@given(st.lists(texts))
+@given(short)
 def test_what_is_sifted_is_kept_or_counted_once(given_texts: list[str]) -> None:
     """Law: every text is kept or counted, and what was kept is kept again."""
     kept, left_out = sift_tenets(given_texts)
