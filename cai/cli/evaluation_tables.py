@@ -10,6 +10,7 @@ from cai.cli.judge_tables import calibration_table, print_corrected, print_judge
 from cai.cli.screen import shown
 from cai.core.counts import counted
 from cai.core.shares import is_enough
+from cai.evaluate.formats import FORMATS
 from cai.evaluate.measures import Better, Measure
 from cai.evaluate.results import Evaluation, EvaluationSection, Measurement, ModelResult, PairResult
 
@@ -54,6 +55,7 @@ def print_evaluation(console: Console, evaluation: Evaluation) -> None:
     _print_causes(console, "rows are no prompts", evaluation.unusable)
     pictures = [name for name in ("evaluation.png", "principles.png") if (evaluation.out / name).exists()]
     folders = ["responses/", *(["examinations/", "figures/"] if evaluation.sections else [])]
+    folders += [f"{name}/" for name in FORMATS if (evaluation.out / name).is_dir()]
     console.print(f"written: {', '.join([f'{evaluation.out}/evaluation.json', *pictures, *folders])}", soft_wrap=True)
 
 

@@ -5,6 +5,7 @@ of its interval. Letters stay letters (Type 42 fonts), so that a paper's text ca
 """
 
 import io
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib import rc_context
@@ -18,10 +19,10 @@ from cai.evaluate.results import Evaluation
 
 _WIDTH = 6.75  # inches, like all below
 _LINE, _TITLE, _SCALE, _LEGEND = 0.085, 0.24, 0.22, 0.3
-_NAMES = 0.42
+_NAMES = 0.5
 """The part of a column that the measures' names take."""
-_FONT = 7.0  # points
-_LONGEST = 34  # letters of a name
+_FONT = 6.5  # points
+_LONGEST = 28  # letters of a line of a name
 
 
 def draw_paper_figure(evaluation: Evaluation) -> dict[str, bytes]:
@@ -72,7 +73,7 @@ def _panel(figure: Figure, left: float, width: float, ends: tuple[float, float, 
     """Return the place for one axis; `ends` are its top, its bottom and the figure's height, in inches."""
     top, bottom, whole = ends
     start = left + _NAMES * width
-    place = (start, (bottom + _SCALE) / whole, left + width - start - 0.02, (top - bottom - _SCALE - _TITLE) / whole)
+    place = (start, (bottom + _SCALE) / whole, left + width - start - 0.03, (top - bottom - _SCALE - _TITLE) / whole)
     return figure.add_axes(place)
 
 
@@ -82,7 +83,7 @@ def _draw_axis(axes: Axes, axis: Axis, known: dict[str, str]) -> None:
     axes.set_ylim(lines * len(axis.measures), 0)
     axes.set_title(known[axis.title], loc="left", fontsize=_FONT + 1, fontweight="bold", parse_math=False, pad=3)
     names = [known[measure.name] for measure in axis.measures]
-    names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
+    names = [textwrap.fill(name, _LONGEST, max_lines=2, placeholder="…") for name in names]
     axes.set_yticks([lines * (place + 0.5) for place in range(len(names))], names, parse_math=False)
     axes.set_xticks(range(0, 101, 25), [f"{share} %" for share in range(0, 101, 25)], fontsize=_FONT - 1)
     axes.grid(axis="x", color="#d8d8d8", linewidth=0.5)
@@ -92,9 +93,10 @@ def _draw_axis(axes: Axes, axis: Axis, known: dict[str, str]) -> None:
     for row, measure in enumerate(axis.measures):
         for place, model in enumerate(axis.models):
             found = model.told(measure)
-            if found is None:
-                continue
             height = lines * row + place + 1.0
+            if found is None:
+                axes.text(1, height, "too few", va="center", fontsize=_FONT - 1.5, color="#777777", style="italic")
+                continue
             value, low, high = (
                 100 * (found.value if end is None else end) for end in (found.value, found.low, found.high)
             )
