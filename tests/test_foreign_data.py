@@ -87,7 +87,7 @@ def test_every_verb_reads_every_layout(
     checked = plan_check(DataCheckSettings(source, learnt, shape=shape, against=(source,))).examples
     assert len([item for item in checked.examples() if isinstance(item, Example)]) == len(wanted)
     if (name, kind) in ONE_ANSWER:
-        with pytest.raises(InputError, match=r"rows.jsonl has the columns .*; training on pairs needs chosen and"):
+        with pytest.raises(InputError, match=r"rows.jsonl has the columns .*; judging needs chosen and"):
             plan_judge(judge_settings(source, tmp_path / "out"))
         return
     rows = plan_judge(judge_settings(source, tmp_path / "out", shape=shape and "pku-saferlhf-safer")).source.rows()
