@@ -97,7 +97,9 @@ def test_no_card_holds_what_a_constitution_or_a_file_name_would_do(text: str) ->
         "method": "sft", "name": text, "base": text, "base_model": text, "adapter": None,
         "steps": 1, "epochs": 1.0, "tokens": 0,
         "loss": None, "best_eval_loss": None, "best_step": None, "left_out": {text: 1}, "identity": identity,
-        "parts": [{"name": text, "weight": None, "train": 1, "test": 0, "fingerprint": "0", "model": text, "judge": None}],
+        "parts": [
+            {"name": text, "weight": None, "train": 1, "test": 0, "fingerprint": "0", "model": text, "judge": None}
+        ],
         "hardware_sentence": text, "versions": {"torch": "2"}, "cut_answers": 1, "max_length": 8,
     }  # fmt: skip
     for written in (card, model_card(recorded, "loss.png")):
