@@ -67,8 +67,8 @@ def test_an_option_that_a_method_does_not_have_is_refused(tmp_path: Path) -> Non
         cai.train("sft", data="x", out=tmp_path / "sft", beta=0.2)
     with pytest.raises(cai.errors.UsageError, match="dpo has no option packing"):
         cai.train("dpo", data="x", out=tmp_path / "dpo", packing=True)
-    with pytest.raises(cai.errors.UsageError, match="there is no training method 'ppo'"):
-        cai.train("ppo", data="x", out=tmp_path / "ppo")
+    with pytest.raises(cai.errors.UsageError, match="there is no training method 'ppt'"):
+        cai.train("ppt", data="x", out=tmp_path / "ppt")
     assert not list(tmp_path.iterdir())
 
 

@@ -207,6 +207,7 @@ def test_prompts_are_different_and_the_same_every_time(tmp_path: Path) -> None:
     assert len({row["id"] for row in rows}) == len({row["prompt"] for row in rows}) == 50
 
 
+@pytest.mark.slow
 def test_a_whole_command_and_the_bare_loop_are_measured(tmp_path: Path) -> None:
     write_prompts(tmp_path / "prompts.jsonl", 40)
     for measured in (measure_cai(tmp_path, "run", FAST, 40), measure_bare(tmp_path, FAST, 40)):
@@ -250,6 +251,7 @@ def test_results_are_written_and_a_missed_target_fails(
     assert {"date", "machine", "versions"} < set(written)
 
 
+@pytest.mark.slow
 def test_a_profile_is_of_the_command_and_goes_to_rooms(tmp_path: Path) -> None:
     write_prompts(tmp_path / "prompts.jsonl", 20)
     shares = overhead.shares("one round, judged once", tmp_path / "prompts.jsonl", tmp_path / "run")

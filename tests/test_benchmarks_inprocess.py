@@ -27,6 +27,7 @@ _SMALL = {
 }
 
 
+@pytest.mark.slow
 def test_the_random_model_writes_words_that_it_reads_as_written_and_ends_its_texts(tmp_path: Path) -> None:
     write_word_llama(tmp_path, ["how are you, then?"], 20, _SMALL)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)

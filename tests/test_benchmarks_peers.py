@@ -76,6 +76,7 @@ def test_lost_and_doubled_rows_are_counted(made: list[str], asked: set[str]) -> 
     assert doubled == len(made) - len(set(made))
 
 
+@pytest.mark.slow
 def test_cai_and_a_chain_ask_the_same() -> None:
     setting = Setting("fast", partial(fresh_stand_in, FAST), PROMPTS)
     sides: list[Side] = [Cai(), Naive()]

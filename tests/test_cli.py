@@ -231,12 +231,14 @@ def test_judge_s_total_is_the_rows_that_are_there(run_directory: Path, tmp_path:
     assert (watch.total, summary.rows) == (12, 12)
 
 
+@pytest.mark.slow
 def test_export_again_with_other_options(run_directory: Path) -> None:
     plain = told("export", str(run_directory))
     every = told("export", str(run_directory), "--all-revisions")
     assert every["sft"]["train"] > plain["sft"]["train"] > 0
 
 
+@pytest.mark.slow
 def test_prompts_come_from_standard_input_too(tmp_path: Path) -> None:
     prompts = "How do I sleep?\n\nHow do I sleep?\nWhat is a fever?\n"
     summary = told(*SCRIPTED, "--prompts", "-", cwd=tmp_path, stdin=prompts)

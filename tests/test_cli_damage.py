@@ -112,6 +112,7 @@ def test_a_run_that_says_nothing_of_its_making_is_told(tmp_path: Path, capsys: p
         assert says in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_finished_run_on_a_disk_that_is_read_only_asks_for_nothing_to_be_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -191,6 +191,7 @@ def interrupted(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, err.strip()
 
 
+@pytest.mark.slow
 def test_while_a_server_hangs_an_interrupt_is_heard_at_the_start(s3: S3, tmp_path: Path, machines: Machines) -> None:
     url, prompts = f"s3://{BUCKET}/{tmp_path.name}/run", f"s3://{BUCKET}/{tmp_path.name}/p.jsonl"
     alone = str(tmp_path / "run")
@@ -208,6 +209,7 @@ def test_while_a_server_hangs_an_interrupt_is_heard_at_the_start(s3: S3, tmp_pat
             assert interrupted(process) == (130, says)
 
 
+@pytest.mark.slow
 def test_while_a_server_hangs_an_interrupt_is_heard_at_the_end_and_the_same_command_goes_on(
     s3: S3, tmp_path: Path, machines: Machines, cai: Cai
 ) -> None:

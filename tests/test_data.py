@@ -294,6 +294,7 @@ def test_the_order_a_seed_draws_is_the_same_for_good(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.slow
 def test_prompts_do_not_enter_memory(tmp_path: Path, shuffle: bool) -> None:
     source = write_jsonl(tmp_path / "a.jsonl", [{"prompt": f"{n} " + "x" * 4000} for n in range(10_000)])
     tracemalloc.start()

@@ -49,6 +49,7 @@ def is_usable(line: bytes) -> bool:
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=lines, shuffle=st.booleans())
+@pytest.mark.slow
 def test_nothing_is_lost_and_no_two_things_have_one_name(tmp_path: Path, data: list[bytes], shuffle: bool) -> None:
     opened = open_prompts(DataSource.parse(write(tmp_path / "a.jsonl", data)), InputOptions(shuffle=shuffle))
     items = list(opened)

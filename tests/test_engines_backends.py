@@ -109,6 +109,7 @@ def test_a_kind_that_cannot_be_is_refused(kind: str, told: str) -> None:
         register_backend(Backend(kind, "x", open_echo))
 
 
+@pytest.mark.slow
 def test_messages_and_help_are_read_off_the_table() -> None:
     assert model_forms() == "tiny, transformers:MODEL, vllm:MODEL, openai:MODEL@URL[,URL…], scripted"
     assert model_forms(trainable=True) == "tiny, transformers:MODEL"

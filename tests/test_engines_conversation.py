@@ -31,6 +31,7 @@ texts = st.lists(pieces, max_size=8).map("".join)
 
 
 @given(texts, texts, texts)
+@pytest.mark.slow
 def test_only_the_template_opens_and_ends_turns(first: str, second: str, third: str) -> None:
     messages = conversation(first, second, third)
     assert special_tokens(CHAT, messages) == special_tokens(CHAT, conversation("a", "b", "c"))

@@ -178,6 +178,7 @@ def test_a_server_is_asked_what_it_understands_once() -> None:
     assert all(body["chat_template_kwargs"]["enable_thinking"] is False for body in model.bodies)
 
 
+@pytest.mark.slow
 def test_each_of_several_servers_is_asked_in_its_own_words() -> None:
     older = Model("tags", continues="any", owner="llamacpp", refuses=frozenset({"continue_final_message"}))
     models = [Model("reasoning"), older, Model(continues="")]

@@ -154,6 +154,7 @@ def _lead(model: Any, tokens: Sequence[int], over: int) -> float:
 
 
 @pytest.mark.parametrize("prefix_tokens", [20_000, 7 * BLOCK, 0], ids=["roomy", "evicting", "none"])
+@pytest.mark.slow
 def test_greedy_texts_are_those_of_generate_one_by_one_up_to_ties(prefix_tokens: int) -> None:
     torch.set_num_threads(1)
     model = _model(grouped=False)

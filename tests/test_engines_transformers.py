@@ -536,6 +536,7 @@ def _thinking(loaded: Loaded) -> Loaded:
     return replace(loaded, tokenizer=tokenizer)
 
 
+@pytest.mark.slow
 def test_a_thought_is_closed_where_its_budget_ends_and_neighbours_change_nothing(loaded: Loaded) -> None:
     engine = TransformersEngine(_thinking(loaded))
     requests = [

@@ -51,6 +51,7 @@ def test_a_dry_run_tells_tokens_time_and_money(capsys: pytest.CaptureFixture[str
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_after_a_run_the_actual_stands_beside_the_estimate(capsys: pytest.CaptureFixture[str]) -> None:
     dry = told(capsys, *RUN, "--limit", "10", "--dry-run")["estimate"]
     done = told(capsys, *RUN, "--limit", "10", *RATES)

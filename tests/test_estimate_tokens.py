@@ -22,6 +22,7 @@ counter = open_counter(ModelSpec.parse("tiny"))
 
 @settings(deadline=None)
 @given(st.lists(st.text(max_size=80), min_size=1, max_size=6))
+@pytest.mark.slow
 def test_the_embedded_model_s_tokens_are_counted_to_the_token(texts: list[str]) -> None:
     messages = [assistant(text) if i % 2 else user(text) for i, text in enumerate(texts)]
     whole = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -154,6 +154,7 @@ def test_a_worse_model_is_seen_to_be_worse(tmp_path: Path, monkeypatch: pytest.M
         found.measurement("nothing", "base")
 
 
+@pytest.mark.slow
 def test_attacks_are_measured_apart_and_judged_beside_the_prompt_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +281,7 @@ def test_a_failed_row_is_counted_with_its_cause_and_owed_again_if_that_can_help(
     assert models.asked["one"] == 12 + (ATTEMPTS - 1) + 1
 
 
+@pytest.mark.slow
 def test_a_gate_that_failed_is_counted_beside_the_shares_and_taken_up_when_that_is_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +310,7 @@ def test_a_gate_that_failed_is_counted_beside_the_shares_and_taken_up_when_that_
     assert models.asked["one"] == answers  # the response stays, only its gates are asked again
 
 
+@pytest.mark.slow
 def test_prompts_that_failed_for_good_are_asked_again_when_that_is_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,7 @@ def fails(_: object) -> Term:
         (each(fails), "failed: KeyError: 'nothing'"),
     ],
 )
+@pytest.mark.slow
 def test_what_a_measure_may_not_give_is_told_and_nothing_is_lost(tmp_path: Path, compute: Any, says: str) -> None:
     register(Measure("mine", compute, ""))
     with pytest.raises(UsageError, match="the measure 'mine' .*" + says.replace("(", r"\(")):

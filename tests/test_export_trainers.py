@@ -51,6 +51,7 @@ def _leads(verdict: Verdict) -> bool:
     return verdict.probability is not None and abs(verdict.probability - 0.5) >= TIE_LEAD
 
 
+@pytest.mark.slow
 def test_datasets_loads_both_configs(exported: Path) -> None:
     sft, preference = load(exported, "sft"), load(exported, "preference")
     assert sft["train"].num_rows + sft["test"].num_rows == 80
@@ -128,6 +129,7 @@ def test_trl_fine_tunes_on_the_completions(exported: Path, tmp_path: Path) -> No
     assert trainer.train().training_loss > 0
 
 
+@pytest.mark.slow
 def test_trl_learns_preferences(exported: Path, tmp_path: Path) -> None:
     trl = importlib.import_module("trl")
     words, preference = tokenizer(), load(exported, "preference")

@@ -79,6 +79,7 @@ def test_an_evaluation_tests_its_judge_once_and_tells_it_with_the_result(tmp_pat
     assert any("sees positions" in line for line in said)
 
 
+@pytest.mark.slow
 def test_a_single_model_is_compared_with_nobody_so_only_the_gate_is_tested(tmp_path: Path) -> None:
     said, found = evaluated(tmp_path, Counted(), "one")
     assert found.judge_check is not None

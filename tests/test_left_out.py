@@ -314,6 +314,7 @@ def test_a_prompt_that_changed_under_its_id_is_asked_again(tmp_path: Path) -> No
 
 @given(st.lists(st.sets(st.integers(0, 7)), min_size=1, max_size=5), st.sets(st.integers(0, 7)))
 @settings(max_examples=15, deadline=None)
+@pytest.mark.slow
 def test_adding_and_removing_prompts_changes_no_row_of_the_others(changes: list[set[int]], last: set[int]) -> None:
     """Each set is which of eight prompts the input has; some prompts share an id and differ in their words."""
     prompts = [prompt(f"p{number // 2 if number < 4 else number}", f"question {number}") for number in range(8)]

@@ -108,6 +108,7 @@ def test_languages_show_the_model_the_same_things() -> None:
 
 @settings(deadline=None)
 @given(st.text(), st.text(), st.text())
+@pytest.mark.slow
 def test_what_people_and_models_wrote_is_never_run(content: str, first: str, second: str) -> None:
     templates = Templates.load("en")
     trap = "{{ principle.text }}{% for x in y %}"

@@ -33,9 +33,10 @@ def test_sections_attacks_and_judges_that_are_not_apart_are_on_the_page(
     assert [read_attack(one).models for one in document["attacks"]] == [one.models for one in found.attacks]
 
     report = make_report(plan_report(ReportSettings(tmp_path / "out")))
-    titles = [section.title for section in report.sections]
-    assert titles[2:4] == ["several judges", "Under attack"]
-    judges, attacks = report.sections[2:4]
+    judges, attacks = (
+        next(section for section in report.sections if section.title == title)
+        for title in ("several judges", "Under attack")
+    )
     measured = next(block for block in judges.blocks if isinstance(block, Table))
     row = next(cells for cells in measured.rows if cells[0].text == "breaks any principle")
     assert [cell.text for cell in row[1:]] == ["100.0 % [73.5, 100.0] (12)", "50.0 % [0.0, 100.0] (12)"]

@@ -117,6 +117,7 @@ def test_a_longer_limit_goes_on_from_a_shorter_one(tmp_path: Path, undisturbed: 
     assert with_card(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = start(COMMAND, out, "--model", "scripted?delay_ms=3600000")

@@ -66,6 +66,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.slow
 def test_what_is_read_again_is_what_was_exported(name: str, run: Path) -> None:
     files = [path for path in (run / name).glob("*/*") if path.parent.name in KINDS and path.is_file()]
     assert files

@@ -274,6 +274,7 @@ def test_the_linter_knows_rubrics(tmp_path: Path, rubric: str, line: int, messag
 # Evaluation
 
 
+@pytest.mark.slow
 def test_a_rubric_measures_models_and_its_mean_is_clipped(tmp_path: Path) -> None:
     """Two prompts have criteria, of which one answer is below zero; a third has none and counts nowhere."""
     answers = {"a": "Take 400 mg.", "b": "Rest, and see a doctor.", "c": "Hello."}

@@ -121,6 +121,7 @@ def signed(server: Echoing, name: str) -> str:
 GENERATE = ("generate", "--constitution", "medical", "--max-tokens", "8", "--rounds", "1")
 
 
+@pytest.mark.slow
 def test_a_run_its_copy_and_its_exports(cai: Run, server: Echoing) -> None:
     model, prompts = with_password(server), signed(server, "prompts.jsonl")
     run = ("--model", model, "--judge", f"openai:j@http://{server.host}/v1", "--prompts", prompts)

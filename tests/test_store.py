@@ -127,6 +127,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 @given(texts=st.lists(TEXT, min_size=1, max_size=5), gate=st.none() | st.floats(0, 1))
 @settings(max_examples=40, deadline=None)
+@pytest.mark.slow
 def test_any_text_survives_journal_and_shard(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], gate: float | None
 ) -> None:

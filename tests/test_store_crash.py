@@ -42,6 +42,7 @@ run.close("done")
 @example(size=sum(map(len, LINES)) - 1)
 @example(size=0)
 @settings(max_examples=30, deadline=None)
+@pytest.mark.slow
 def test_a_journal_cut_anywhere_loses_only_its_torn_line(tmp_path_factory: pytest.TempPathFactory, size: int) -> None:
     directory = tmp_path_factory.mktemp("run") / "run"
     open_run(directory).close("interrupted")

@@ -306,6 +306,7 @@ def test_a_digest_is_noticed_wherever_a_byte_changes_and_passed_over_by_readers(
         assert check_digest(path) != "whole", place
 
 
+@pytest.mark.slow
 def test_a_damaged_export_is_told_to_whoever_trains_on_it(directory: Path, undisturbed: dict[str, bytes]) -> None:
     finish(directory)
     path = split_path(directory, "sft", "train")

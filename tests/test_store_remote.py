@@ -555,6 +555,7 @@ def test_a_bucket_that_is_not_there_is_said_before_any_work(s3: S3, machines: Ma
         open_at("s3://elsewhere/run")
 
 
+@pytest.mark.slow
 def test_exports_are_sent_and_those_no_longer_made_removed(url: str, machines: Machines) -> None:
     run = open_at(url)
     commit(run, ROWS)
@@ -656,6 +657,7 @@ def harm(data: bytes) -> bytes:
     return data[:200] + bytes([data[200] ^ 1]) + data[201:]
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_damaged_here_is_fetched_again(url: str, machines: Machines) -> None:
     run = open_at(url)
     commit(run, ROWS)

@@ -104,6 +104,7 @@ def attempt(root: Path, verb: str, machine: str) -> str:
 
 @given(tree=TREES, verb=st.sampled_from(sorted(VERBS)))
 @settings(max_examples=30, deadline=None)
+@pytest.mark.slow
 def test_a_place_of_others_is_not_entered(root: Path, tree: dict[str, str], verb: str) -> None:
     shutil.rmtree(root / "now", ignore_errors=True)
     there = root / "now" / "share"

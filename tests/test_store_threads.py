@@ -29,6 +29,7 @@ def racing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+@pytest.mark.slow
 def test_threads_that_commit_fail_and_look_find_a_whole_run(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     committed: set[str] = set()

@@ -46,6 +46,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", [*DIALECTS, *ONLY_THINKS])
+@pytest.mark.slow
 def test_datasets_are_the_same_to_the_byte(name: str, directory: Path) -> None:
     model = (DIALECTS | ONLY_THINKS)[name]
     made = run(model, directory / name)

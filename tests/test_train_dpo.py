@@ -94,6 +94,7 @@ def test_labels_of_one_give_hard_dpo_s_loss_and_gradient_exactly(tmp_path: Path)
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(probability=st.floats(0, 1))
+@pytest.mark.slow
 def test_a_pair_turned_round_with_the_other_probability_is_the_same_lesson(tmp_path: Path, probability: float) -> None:
     one = [pair(question, GOOD, BAD, probability) for question in QUESTIONS]
     other = [pair(question, BAD, GOOD, 1 - probability) for question in QUESTIONS]
@@ -164,6 +165,7 @@ def test_flipped_labels_reverse_what_the_embedded_model_learns(tmp_path: Path, a
     assert learned[False] > 1 > -1 > learned[True]
 
 
+@pytest.mark.slow
 def test_a_certain_label_is_learned_further_than_a_doubtful_one(tmp_path: Path) -> None:
     margins = []
     for probability in (0.6, 1.0):
@@ -197,6 +199,7 @@ def test_pairs_that_are_alike_within_the_maximal_length_are_counted_and_left_out
         soft(tmp_path, pairs[1:2], max_length=32)
 
 
+@pytest.mark.slow
 def test_a_whole_run_logs_margins_and_adds_up_what_was_left_out(tmp_path: Path) -> None:
     summary = train(make_settings(tmp_path, "dpo", rows=40, max_steps=10), lambda _: None)
     assert summary.left_out == {}

@@ -100,6 +100,7 @@ def test_the_learned_end_is_what_generation_stops_at(tmp_path: Path, adapter: Ad
 @pytest.mark.parametrize(
     "choice", ["chatml", *(pytest.param(name, marks=pytest.mark.slow) for name in ("alpaca", "plain"))]
 )
+@pytest.mark.slow
 def test_our_own_templates_end_with_the_end_of_sequence(tmp_path: Path, choice: str) -> None:
     model = base_model(tmp_path / "model", None, "</s>")
     assert say(f"transformers:{run(tmp_path, model, template=choice)}").finish_reason == "stop"
@@ -109,6 +110,7 @@ def test_our_own_templates_end_with_the_end_of_sequence(tmp_path: Path, choice: 
     "name",
     [pytest.param(name, marks=() if name == "glm4moe_chat_template" else pytest.mark.slow) for name in SHIPPED],
 )
+@pytest.mark.slow
 def test_a_model_trained_with_a_shipped_template_stops_where_it_learned_to(tmp_path: Path, name: str) -> None:
     template = getattr(chat_template_utils, name)
     tokenizer = make_tokenizer(template)
@@ -141,6 +143,7 @@ def test_an_end_that_is_no_token_s_number_is_refused(tmp_path: Path) -> None:
         load(str(directory), "cpu", "auto")
 
 
+@pytest.mark.slow
 def test_a_reward_model_is_left_as_it_was(tmp_path: Path) -> None:
     model = base_model(tmp_path / "model", CHATML, "<|im_end|>")
     data = tmp_path / "pairs.jsonl"

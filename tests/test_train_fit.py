@@ -110,6 +110,7 @@ def test_what_a_finished_directory_holds(tmp_path: Path) -> None:
     assert model.config.vocab_size == 2048
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone_and_another_one_is_not_mixed_in(tmp_path: Path) -> None:
     settings = make_settings(tmp_path, max_steps=2)
     first = train(settings, silent)

@@ -27,6 +27,7 @@ def labelled(*, flipped: bool = False) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.slow
 def test_flipped_labels_reverse_what_is_learned(tmp_path: Path, flipped: bool) -> None:
     context = make_context(tmp_path, "kto", "labelled", labelled(flipped=flipped))
     before = liking(context, context.model)
@@ -47,6 +48,7 @@ def test_the_reference_is_the_model_as_it_is_and_not_the_one_on_the_disk(tmp_pat
     assert first["loss"] == pytest.approx(0.5, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_an_adapter_learns_against_its_base(tmp_path: Path) -> None:
     adapter = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
     context = make_context(tmp_path, "kto", "labelled", labelled(), adapter=adapter)

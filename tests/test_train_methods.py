@@ -71,6 +71,7 @@ def weighed() -> Iterator[dict[str, Any]]:
         del sys.modules["mine"]
 
 
+@pytest.mark.slow
 def test_a_method_from_outside_trains_under_its_own_name(tmp_path: Path, weighed: dict[str, Any]) -> None:
     plain = train(make_settings(tmp_path, max_steps=2, rows=40, test_share=0.0))
     mine = replace(make_settings(tmp_path, max_steps=2, rows=40, test_share=0.0, out="mine"), method="weighed-sft")
@@ -99,6 +100,7 @@ def test_a_method_from_outside_trains_under_its_own_name(tmp_path: Path, weighed
     assert "| weight | 0.5 |" in card
 
 
+@pytest.mark.slow
 def test_a_method_from_outside_is_a_command(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         f"{MINE}\nif __name__ == '__main__':\n    from cai.cli.main import main\n    main()\n"

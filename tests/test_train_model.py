@@ -92,6 +92,7 @@ def test_full_fine_tuning_goes_on_from_an_adapter_and_a_second_adapter_is_refuse
     assert curve(tmp_path / "second", "rewards/margins")[0][1] == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_prefix_is_trained_and_saved(tmp_path: Path) -> None:
     prefix = AdapterSettings(adapter="prefix", rank=5)
     train(make_settings(tmp_path, "dpo", adapter=prefix, max_steps=2, rows=40), lambda _: None)
@@ -265,6 +266,7 @@ def test_the_hub_id_that_a_model_comes_from_is_passed_on_and_never_guessed(
     assert find_source(ModelSpec.checkpoint("org/other"), NONE).hub == "org/other"
 
 
+@pytest.mark.slow
 def test_a_card_names_the_base_on_the_hub(tmp_path: Path) -> None:
     model = save_model(tmp_path / "model")
     train(make_settings(tmp_path, out="unknown", max_steps=1, rows=40))

@@ -120,6 +120,7 @@ def test_a_judge_that_is_gone_ends_training_with_its_own_words(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
+@pytest.mark.slow
 def test_no_checkpoint_is_kept_of_training_that_got_no_answer(tmp_path: Path, method: str) -> None:
     def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
         raise RequestError("the server answered 400", retryable=False, kind="http 400")

@@ -32,6 +32,7 @@ ALLOWED = (
     "cai/shipped/prompts/paraphrases/*.yaml",
     "cai/shipped/prompts/probes/*.yaml",
     "cai/shipped/prompts/templates/*/*.j2",
+    "cai/shipped/prompts/templates/*/scoring.yaml",
     "cai/shipped/prompts/templates/*/words.yaml",
     "cai-*.dist-info/*",
 )
@@ -109,6 +110,7 @@ def test_it_needs_nothing_of_the_checkout(installed: Path) -> None:
         assert "from tests" not in text, path
 
 
+@pytest.mark.slow
 def test_an_installed_copy_finds_what_ships(installed: Path, tmp_path: Path) -> None:
     program = (
         "import cai\n"

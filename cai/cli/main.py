@@ -26,7 +26,10 @@ from cai.core.machine import let_waiting_threads_sleep
 
 COMMANDS = {
     "generate": ("cai.cli.generate", "Answer, critique, revise and judge: prompts in, SFT and preference data out."),
-    "train": ("cai.cli.train", "Train a model on what was generated: SFT, DPO, reward models, KTO, ORPO, GRPO, RLOO."),
+    "train": (
+        "cai.cli.train",
+        "Train a model on what was generated: SFT, DPO, reward models, KTO, ORPO, GRPO, RLOO, PPO.",
+    ),
     "evaluate": (
         "cai.cli.evaluate",
         "Measure models: principles broken, refusals, wins and collapse, with intervals.",
@@ -60,7 +63,7 @@ COMMANDS = {
     "feedback": ("cai.cli.feedback", "Take what users said of a deployed model into a run's annotations."),
     "advise": ("cai.cli.advise", "Say which training suits data, why, who says so, and what it costs on this machine."),
     "abtest": ("cai.cli.abtest", "Plan a test of two models on real users, and read what they did."),
-    "constitution": ("cai.cli.constitution", "List, show and check constitutions."),
+    "constitution": ("cai.cli.constitution", "List, show and check constitutions; split them into tenets."),
     "models": ("cai.cli.models", "Check what a model can do and how fast, and convert GGUF files."),
     "completion": ("cai.cli.completion", "Print the script that completes cai's words in your shell."),
 }
