@@ -28,6 +28,8 @@ with warnings.catch_warnings():
     from trl import chat_template_utils
 
 LORA = AdapterSettings(adapter="lora", rank=4)
+CONTEXT = 8192
+"""Tokens: some templates begin with a long text of their own."""
 SHIPPED = sorted(
     name
     for name, value in vars(chat_template_utils).items()
@@ -44,6 +46,7 @@ def base_model(directory: Path, template: str | None, end: str) -> Path:
     torch.nn.init.zeros_(model.model.norm.weight)  # all tokens are as likely, and the first one is taken
     eos = tokenizer.eos_token_id
     model.config.eos_token_id = model.generation_config.eos_token_id = eos
+    model.config.max_position_embeddings = CONTEXT
     model.config.pad_token_id = model.generation_config.pad_token_id = None
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
@@ -60,7 +63,7 @@ def run(directory: Path, model: Path, *, adapter: AdapterSettings | None = None,
         out=directory / "out",
         data=DataSettings((DataSource.parse(str(data)),), test_share=0.0),
         adapter=adapter or AdapterSettings(),
-        fit=FitSettings(max_steps=1, batch_size=8, learning_rate=1e-9, device="cpu", max_length=256),
+        fit=FitSettings(max_steps=1, batch_size=8, learning_rate=1e-9, device="cpu", max_length=CONTEXT),
         template=template,
     )
     train(settings, lambda _: None)
