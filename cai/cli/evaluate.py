@@ -27,9 +27,9 @@ from cai.cli.options import (
     take_judge_settings,
     thinking_options,
 )
-from cai.cli.running import run_watched
+from cai.cli.running import run_to_end
 from cai.cli.screen import Screen
-from cai.cli.terminal import print_json, remark, say
+from cai.cli.terminal import print_json, remark
 from cai.core.addresses import DataSource
 from cai.evaluate.formats import FORMATS
 from cai.evaluate.pairing import CHOICES
@@ -157,13 +157,7 @@ def evaluate(models: tuple[LabelledModel, ...], quiet: bool, as_json: bool, **op
             remark(f"judged by {plan.judge}, {which}; choose with --judge")
         if not settings.prompts and any(model.spec.kind == "tiny" for model in plan.models):
             remark("the embedded miniature knows only its micro-world; try --prompts tiny")
-    result = run_watched(lambda watch: evaluate_job(plan, watch), quiet=quiet)
-    if result == "interrupted":
-        if as_json:
-            print_json({"status": "interrupted", "out": str(plan.out)})
-        else:
-            say("Interrupted; the same command goes on from here.")
-        raise click.exceptions.Exit(130)
+    result = run_to_end(lambda watch: evaluate_job(plan, watch), plan.out, quiet=quiet, as_json=as_json)
     if as_json:
         print_json({"status": "done", **result.as_json()})
     else:

@@ -21,9 +21,9 @@ from cai.cli.options import (
     take_engine_settings,
     take_judge_settings,
 )
-from cai.cli.running import run_watched
+from cai.cli.running import run_to_end
 from cai.cli.screen import Screen, shown
-from cai.cli.terminal import print_json, remark, say
+from cai.cli.terminal import print_json, remark
 from cai.core.addresses import DataSource
 from cai.judge_bench.page import PAIR_HEADS, Line, measure_lines, pair_line, parts_of, summary_line
 from cai.judge_bench.plan import plan_bench
@@ -85,13 +85,7 @@ def bench(quiet: bool, as_json: bool, **options: Any) -> None:
         confirm_fresh(plan.out)
     for line in plan.remarks:
         remark(line)
-    result = run_watched(lambda watch: bench_judges(plan, watch), quiet=quiet)
-    if result == "interrupted":
-        if as_json:
-            print_json({"status": "interrupted", "out": str(plan.out)})
-        else:
-            say("Interrupted; the same command goes on from here.")
-        raise click.exceptions.Exit(130)
+    result = run_to_end(lambda watch: bench_judges(plan, watch), plan.out, quiet=quiet, as_json=as_json)
     if as_json:
         print_json({"status": "done", **result.as_json()})
     else:

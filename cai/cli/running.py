@@ -7,16 +7,18 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import Literal, TypeVar
 
+import click
 import uvloop
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from cai.cli.screen import Screen
-from cai.cli.terminal import remark
+from cai.cli.terminal import print_json, remark, say
 from cai.pipeline.progress_lines import Observer
 from cai.pipeline.watch import Watch
 
@@ -37,6 +39,20 @@ def run_watched(job: Callable[[Watch], Awaitable[Result]], *, quiet: bool) -> Re
             return runner.run(watched(job, watch, quiet=quiet))
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+
+
+def run_to_end(
+    job: Callable[[Watch], Awaitable[Result | Literal["interrupted"]]], out: Path, *, quiet: bool, as_json: bool
+) -> Result:
+    """Run a job that fills `out`, and return what it returns; after an interrupt say so, and exit with 130."""
+    result = run_watched(job, quiet=quiet)
+    if not isinstance(result, str):
+        return result
+    if as_json:
+        print_json({"status": "interrupted", "out": str(out)})
+    else:
+        say("Interrupted; the same command goes on from here.")
+    raise click.exceptions.Exit(130)
 
 
 async def watched(job: Callable[[Watch], Awaitable[Result]], watch: Watch, *, quiet: bool) -> Result:

@@ -19,9 +19,9 @@ from cai.cli.options import (
     take_engine_settings,
     thinking_options,
 )
-from cai.cli.running import run_watched
+from cai.cli.running import run_to_end
 from cai.cli.screen import Screen, shown
-from cai.cli.terminal import print_json, say
+from cai.cli.terminal import print_json
 from cai.core.counts import counted
 from cai.method.settings import take_writing
 from cai.models import model_forms
@@ -54,13 +54,7 @@ def tenets(quiet: bool, as_json: bool, **options: Any) -> None:
     """
     settings = TenetsSettings(engine=take_engine_settings(options), **take_writing(options), **options)
     plan = plan_tenets(settings)
-    result = run_watched(lambda watch: draft_tenets(plan, watch), quiet=quiet)
-    if result == "interrupted":
-        if as_json:
-            print_json({"status": "interrupted", "out": str(plan.out)})
-        else:
-            say("Interrupted; the same command goes on from here.")
-        raise click.exceptions.Exit(130)
+    result = run_to_end(lambda watch: draft_tenets(plan, watch), plan.out, quiet=quiet, as_json=as_json)
     if as_json:
         print_json({"status": "done", **result.as_json()})
     else:
