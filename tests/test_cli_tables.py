@@ -86,7 +86,7 @@ def test_tables_line_up_in_any_script(tmp_path: Path) -> None:
 def test_an_interrupted_evaluation_is_json_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("cai.cli.evaluate"), "run_watched", lambda job, *, quiet: "interrupted")
+    monkeypatch.setattr(importlib.import_module("cai.cli.running"), "run_watched", lambda job, *, quiet: "interrupted")
     words = ["evaluate", "scripted", "--constitution", "medical", "--out", str(tmp_path / "e")]
     with pytest.raises(SystemExit) as left:
         main([*words, "--json"])
