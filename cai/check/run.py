@@ -12,7 +12,7 @@ from cai.check.results import SHOWN, DataCheck, FilterFindings, filter_counts
 from cai.data.examples.tables import Example
 from cai.data.export.datasets import ExampleMaker, names_for
 from cai.data.export.summary import ExportOptions
-from cai.data.quality import CHOSEN, COMPLETION, REJECTED, Item, LedgerEntry, Quality, QualityPass, Record
+from cai.data.quality import CHOSEN, COMPLETION, REJECTED, Item, LedgerEntry, Quality, QualityPass, Record, shown_in
 from cai.data.rows import BrokenRow
 from cai.data.validation.collecting import CollectedSet, collect_set
 from cai.data.validation.contamination import Contamination
@@ -105,7 +105,8 @@ def _filter_run(run: RunReader, quality: Quality, record: Record) -> None:
     """Record what an export of the run would leave out, clean and report: filters know more of rows than of pairs."""
     options = ExportOptions(quality=quality)
     # Not the ranking: it has the answers of the pairs once more, and what it leaves out would be counted with theirs.
-    makers = [ExampleMaker.of_run(run, name, options, record) for name in names_for(options) if name != "ranking"]
+    names, shown = [name for name in names_for(options) if name != "ranking"], shown_in(run.manifest.settings)
+    makers = [ExampleMaker.of_run(run, name, options, record, shown) for name in names]
     for row in run.rows():
         for maker in makers:
             for _ in maker.examples(row):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cai.core.records import Message
-from cai.core.words import RUN, Text
+from cai.core.words import RUN, Text, read_text
 
 CRITIQUE = "critique"
 """It speaks of the response as a critique does."""
@@ -117,7 +117,7 @@ def find_junk(text: str, asked: Asked = Asked(), *, truncated: bool = False) -> 
     found = {
         CRITIQUE: find_critique(read),
         ANNOUNCEMENT: find_announcement(read),
-        PRINCIPLE: find_principle(read, Text(asked.principle)),
+        PRINCIPLE: find_principle(read, read_text(asked.principle)),
         COPIED_CRITIQUE: find_copy(read, Text(asked.critique)),
         COPIED_PROMPT: find_copy(read, Text(last), ECHOED),
         SPEAKERS: find_speakers(read, last),
@@ -155,12 +155,12 @@ def find_recital(text: Text, principle: Text) -> Span | None:
 
 def find_copy(text: Text, other: Text, share: float = _COPIED) -> Span | None:
     """Find the whole text where such a share of it stands in the other; of a short one nothing is said."""
-    count = len(text.words) - RUN + 1
+    words = len(text.words)
+    count = words - RUN + 1
     # Each word that is new makes at least one run that is.
-    if len(text.words) < _SHORT or len(text.vocabulary - other.vocabulary) > (1 - share) * count:
+    if words < _SHORT or len(text.vocabulary - other.vocabulary) > (1 - share) * count:
         return None
-    known = other.distinct_runs
-    copied = sum(run in known for run in text.runs) >= share * count
+    copied = sum(map(other.distinct_runs.__contains__, text.runs)) >= share * count
     return (0, len(text.text)) if copied else None
 
 

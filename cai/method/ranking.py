@@ -12,6 +12,7 @@ comparison was one observation; a judge that repeats itself is not so independen
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from math import exp, log1p, sqrt
 from operator import mul
@@ -80,6 +81,18 @@ class Triples:
 
 def rank(count: int, outcomes: Sequence[Outcome]) -> Ranking:
     """Return the ranking of the items 0 … count - 1 by Newton's method; the same items always give the same."""
+    strengths = _strengths_of_two(outcomes) if count == 2 else _strengths(count, outcomes)  # most rows have two answers
+    # With the mean fixed, what the prior alone says of all strengths together is no uncertainty of theirs.
+    common = PRIOR_DEVIATION**2 / count if count else 0.0
+    inverse = _inverse(_derivatives(strengths, outcomes)[1])
+    covariance = tuple([tuple([value - common for value in line]) for line in inverse])
+    errors = tuple([sqrt(max(0.0, covariance[item][item])) for item in range(count)])
+    order = sorted(range(count), key=lambda item: (-round(strengths[item], _DIGITS), item))
+    return Ranking(tuple(strengths), errors, tuple(order), covariance)
+
+
+def _strengths(count: int, outcomes: Sequence[Outcome]) -> list[float]:
+    """Return the likeliest strengths, with steps that are halved as long as they lead too far."""
     strengths = [0.0] * count
     loss = _loss(strengths, outcomes)
     for _ in range(_STEPS):
@@ -95,30 +108,51 @@ def rank(count: int, outcomes: Sequence[Outcome]) -> Ranking:
                 break
             share /= 2.0
         strengths = tried
-    # With the mean fixed, what the prior alone says of all strengths together is no uncertainty of theirs.
-    common = PRIOR_DEVIATION**2 / count if count else 0.0
-    inverse = _inverse(_derivatives(strengths, outcomes)[1])
-    covariance = tuple(tuple(value - common for value in line) for line in inverse)
-    errors = tuple(sqrt(max(0.0, covariance[item][item])) for item in range(count))
-    order = sorted(range(count), key=lambda item: (-round(strengths[item], _DIGITS), item))
-    return Ranking(tuple(strengths), errors, tuple(order), covariance)
+    return strengths
+
+
+def _strengths_of_two(outcomes: Iterable[Outcome]) -> list[float]:
+    """Return the likeliest strengths of two items, of which one is the other's negative.
+
+    No step leads too far: from 0 to the maximum the gradient falls towards 0 ever more slowly.
+    """
+    strength = 0.0
+    for _ in range(_STEPS):
+        gradient, information = -_PRECISION * strength, _PRECISION
+        for outcome in outcomes:
+            expected = logistic(2.0 * strength if outcome.a == 0 else -2.0 * strength)
+            surplus = outcome.weight * (outcome.probability - expected)
+            gradient += surplus if outcome.a == 0 else -surplus
+            information += 2.0 * outcome.weight * expected * (1.0 - expected)
+        if -_SMALL_GRADIENT < gradient < _SMALL_GRADIENT:
+            break
+        strength += gradient / information
+    return [strength, 0.0 - strength]  # 0.0 has no sign
 
 
 def connected(count: int, outcomes: Iterable[Outcome]) -> tuple[tuple[int, ...], ...]:
     """Return the groups of items that chains of comparisons connect, the largest first, then by their first items."""
+    return _connected(count, tuple([(outcome.a, outcome.b) for outcome in outcomes]))
+
+
+@lru_cache(maxsize=256)
+def _connected(count: int, pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, ...], ...]:
+    """Do as `connected` says; the rows of a run compare the same few pairs."""
     group = list(range(count))
-    for outcome in outcomes:
-        old, new = group[outcome.b], group[outcome.a]
+    for a, b in pairs:
+        old, new = group[b], group[a]
         group = [new if name == old else name for name in group]
     members = [tuple(item for item in range(count) if group[item] == name) for name in dict.fromkeys(group)]
     return tuple(sorted(members, key=lambda items: (-len(items), items)))
 
 
-def cyclic_triples(outcomes: Iterable[Outcome]) -> Triples:
+def cyclic_triples(outcomes: Sequence[Outcome]) -> Triples:
     """Return the triples of items with a preference in each of their pairs, and how many of them are cycles.
 
     Several outcomes of a pair count as their mean; one half prefers nobody, and is not a preference.
     """
+    if len(outcomes) < 3:
+        return Triples()
     leads: dict[tuple[int, int], float] = {}
     for outcome in outcomes:
         low, high = sorted((outcome.a, outcome.b))

@@ -46,11 +46,11 @@ def combine(verdicts: Sequence[Verdict]) -> Combined:
     """
     if not verdicts:
         return Combined(None, NO_PRINCIPLE, ())
-    decided = tuple(verdict for verdict in verdicts if verdict.probability is not None)
+    decided = tuple([verdict for verdict in verdicts if verdict.probability is not None])
     if not decided:
         reasons = (verdict.abstained for verdict in verdicts if verdict.abstained != FAILED)
         return Combined(None, next(reasons, FAILED), ())
-    probability = fmean(verdict.probability for verdict in decided if verdict.probability is not None)
+    probability = fmean([verdict.probability for verdict in decided if verdict.probability is not None])
     if is_tie(probability):
         return Combined(None, TIE, decided)
     return Combined(probability, None, decided)

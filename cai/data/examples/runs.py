@@ -29,7 +29,7 @@ from cai.data.export.selecting import settled
 from cai.data.export.sft import answer_message
 from cai.data.export.splits import place_of
 from cai.data.export.summary import ExportOptions
-from cai.data.quality import DEFAULT_QUALITY, Quality, count_left_out
+from cai.data.quality import DEFAULT_QUALITY, Quality, count_left_out, shown_in
 from cai.data.rows import BrokenRow, broken
 from cai.data.rubrics import rubric_rows
 from cai.rundir import Run, checkout
@@ -100,7 +100,8 @@ class RunExamples:
         options = ExportOptions(self._choices.revisions == "all", reasoning=True, quality=self._choices.quality)
         options = settled(options, self._reader.manifest)
         name = _DATASETS.get(self.kind, "preference")
-        maker = ExampleMaker.of_run(self._reader, name, options, count_left_out(left_out))
+        shown_texts = shown_in(self._reader.manifest.settings)
+        maker = ExampleMaker.of_run(self._reader, name, options, count_left_out(left_out), shown_texts)
         for row in self._reader.rows():
             place = place_of(row.prompt.id)
             held_out = place <= self._last_test_draw or place < self._choices.test_share

@@ -42,12 +42,29 @@ def spoiled(step: Step) -> str | None:
     return None if step.text.strip() else EMPTY
 
 
-def answers_of(row: Row) -> dict[str, Step]:
-    """Return the row's responses and final texts by their sources."""
+class _OfLastRow:
+    """The answers of the row that was asked for last: a run's datasets and their filters all ask for the same."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Row, Mapping[str, Step]] | None = None
+
+    def __call__(self, row: Row) -> Mapping[str, Step]:
+        """Return the row's responses and final texts by their sources."""
+        known = self._known
+        if known is None or known[0] is not row:
+            known = self._known = row, _answers_of(row)
+        return known[1]
+
+
+answers_of = _OfLastRow()
+
+
+def _answers_of(row: Row) -> Mapping[str, Step]:
     answers: dict[str, Step] = {}
     for trace in row.traces:
         steps = revisions(trace)
-        answers |= {f"response:{trace.sample}": steps[0], f"final:{trace.sample}": steps[-1]}
+        answers[f"response:{trace.sample}"] = steps[0]
+        answers[f"final:{trace.sample}"] = steps[-1]
     return answers
 
 
@@ -118,11 +135,8 @@ def rank_row(row: Row, dataset: str, record: Record, said: Said | None = None) -
     """
     answers = answers_of(row)
     sources = _ranked_sources(row, answers, dataset, record)
-    items: dict[str, int] = {}
-    for source, step in answers.items():
-        first = next((one for one in sources if answers[one].text.strip() == step.text.strip()), None)
-        if first is not None:
-            items[source] = sources.index(first)
+    texts = {answers[source].text.strip(): item for item, source in enumerate(sources)}
+    items = {source: texts[text] for source, step in answers.items() if (text := step.text.strip()) in texts}
     outcomes = [
         Outcome(items[a], items[b], probability)
         for a, b, probability in (_judged(row, answers) if said is None else said)
@@ -135,15 +149,15 @@ def rank_row(row: Row, dataset: str, record: Record, said: Said | None = None) -
             record(whole(dataset, row.prompt.id, source, ALONE, REASONS[ALONE], source, answers[source].text))
     if not kept:
         return None
-    numbers = {item: number for number, item in enumerate(kept)}
-    within = [
-        Outcome(numbers[outcome.a], numbers[outcome.b], outcome.probability)
-        for outcome in outcomes
-        if outcome.a in numbers
-    ]
-    return RowRanking(
-        tuple(sources[item] for item in kept), rank(len(kept), within), len(within), cyclic_triples(within)
-    )
+    if len(kept) < len(sources):
+        numbers = {item: number for number, item in enumerate(kept)}
+        sources = [sources[item] for item in kept]
+        outcomes = [
+            Outcome(numbers[outcome.a], numbers[outcome.b], outcome.probability)
+            for outcome in outcomes
+            if outcome.a in numbers
+        ]
+    return RowRanking(tuple(sources), rank(len(sources), outcomes), len(outcomes), cyclic_triples(outcomes))
 
 
 def _judged(row: Row, answers: Mapping[str, Step]) -> Said:

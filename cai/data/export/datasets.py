@@ -142,16 +142,18 @@ class ExampleMaker:
         self._options = options
         self._record = record
         self._quality = QualityPass(options.quality, name, record)
+        self._cleans = options.quality.cleans
         self._repeated: Mapping[int, int] = {}
         self._firsts: dict[int, str] = {}
 
     @classmethod
-    def of_run(cls, run: RunReader, name: DatasetName, options: ExportOptions, record: Record) -> Self:
-        """Return a maker that knows what a whole run shows: its constitution, and near-duplicates if these matter.
+    def of_run(
+        cls, run: RunReader, name: DatasetName, options: ExportOptions, record: Record, shown: ShownTexts
+    ) -> Self:
+        """Return a maker that knows a run's near-duplicates if these matter, for which all rows are read once more.
 
-        For the latter all rows are read once more.
+        `shown` is what `shown_in` says of the run: one object for all of its datasets, which look at the same texts.
         """
-        shown = shown_in(run.manifest.settings)
         maker = cls(name, options, record, shown)
         if options.quality.actions[NEAR_DUPLICATE.name] != "off":
             first = cls(name, options, lambda _entry: None, shown)
@@ -185,8 +187,8 @@ class ExampleMaker:
             kept = example if self._quality.is_off else self._made.filter(self._quality, self._shown, row, example)
             if kept is None:
                 continue
-            if not self._quality.is_off and not self._options.quality.cleans:
-                del kept["cleaned_from"]
+            if self._cleans:
+                kept.setdefault("cleaned_from", [])
             yield kept
             if "selected_by" in kept:
                 for other in made:
@@ -213,7 +215,8 @@ def dataset(
     from datasets import Dataset  # noqa: PLC0415  (it takes seconds to import)
 
     options = settled(options or ExportOptions(), run.manifest)
-    maker = ExampleMaker.of_run(run, name, options, count_left_out(Counter() if left_out is None else left_out))
+    record = count_left_out(Counter() if left_out is None else left_out)
+    maker = ExampleMaker.of_run(run, name, options, record, shown_in(run.manifest.settings))
     schema = DATASETS[name].schema(options)
     waiting: list[dict[str, Any]] = []
     tables = [schema.empty_table()]

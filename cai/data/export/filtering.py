@@ -17,7 +17,7 @@ from cai.method.critique import CLEARLY_KEPT
 Example: TypeAlias = dict[str, Any]
 
 Filter: TypeAlias = Callable[[QualityPass, ShownTexts, Row, Example], Example | None]
-"""Returns what filters leave of a row's example; with `cleaned_from`, and None where it is left out."""
+"""Returns what filters leave of a row's example, None: nothing. What was cleaned has its `cleaned_from`."""
 
 CLEANED_FROM = pa.field("cleaned_from", pa.list_(pa.struct([("field", pa.string()), ("text", pa.string())])))
 """What texts were before a filter cleaned them; a column where a filter may clean."""
@@ -47,8 +47,8 @@ def filter_example(quality: QualityPass, shown: ShownTexts, row: Row, example: E
             shown=shown,
         )
     )
-    if item is None:
-        return None
+    if item is None or not item.cleaned_from:
+        return None if item is None else example
     answer = [{**example[COMPLETION][0], "content": item.answers[COMPLETION]}]
     return _changed(example, item, {COMPLETION: answer, "messages": [*item.messages, *answer]})
 
@@ -68,8 +68,8 @@ def filter_pair(quality: QualityPass, shown: ShownTexts, row: Row, pair: Example
             shown=shown,
         )
     )
-    if item is None:
-        return None
+    if item is None or not item.cleaned_from:
+        return None if item is None else pair
     return _changed(pair, item, {name: [{**pair[name][0], "content": item.answers[name]}] for name in sources})
 
 
@@ -97,6 +97,8 @@ def filter_ranking(quality: QualityPass, shown: ShownTexts, row: Row, ranking: E
             messages = tuple(item.messages)
     if len(answers) < 2:
         return None
+    if not cleaned_from:
+        return {**ranking, "answers": answers}
     last = Item(row.prompt.id, messages, {}, cleaned_from=cleaned_from)
     return {**_changed(ranking, last, {}), "answers": answers}
 
@@ -131,15 +133,13 @@ def cleaned_row(quality: Quality, row: Row) -> Row:
 def _changed(example: Example, item: Item, texts: Mapping[str, Any]) -> Example:
     """Return an example with what was cleaned, and with what that was before."""
     before = [{"field": name, "text": text} for name, text in item.cleaned_from.items()]
-    changed = {"prompt": item.messages, **texts} if before else {}
-    return {**example, **changed, "cleaned_from": before}
+    return {**example, "prompt": item.messages, **texts, "cleaned_from": before}
 
 
 def _critiques(row: Row, sources: Mapping[str, str]) -> dict[str, str]:
     """Return the critique that came before each final text, by field."""
     answers = answers_of(row)
-    found = {name: answers[source].critique for name, source in sources.items()}
-    return {name: critique for name, critique in found.items() if critique}
+    return {name: critique for name, source in sources.items() if (critique := answers[source].critique)}
 
 
 def _kept_by_both(row: Row, pair: Example) -> list[str]:

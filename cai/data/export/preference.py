@@ -81,12 +81,12 @@ def preference_pairs(
         can_be = [(one.a_source, one.b_source) for one in every_comparison(row.prompt, row.traces)]
         for sources in can_be:
             comparisons.setdefault(sources, [])
-    ranked = [step.text for step in whole_answers(row).values()]
     for sources, verdicts in comparisons.items():
         combined = combine(verdicts)
         a, b = (answers[source] for source in sources)
         label = None
         if people is not None and labels != "judge":
+            ranked = [step.text for step in whole_answers(row).values()]
             among = ranked if {a.text, b.text} <= set(ranked) else ()
             label = people.pair(row.prompt.messages, a.text, b.text, among)
         probability = combined.probability if label is None else label.probability

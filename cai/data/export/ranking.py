@@ -59,14 +59,14 @@ def ranked_answers(
 
     With `labels` of `human` or `both` it is people's where they ranked the answers; of `human` there is no other.
     """
-    steps = whole_answers(row)
     by_people: Sequence[Mapping[str, int]] = ()
     if people is not None and labels != "judge":
+        steps = whole_answers(row)
         by_people = people.rankings(row.prompt.messages, [step.text for step in steps.values()])
         if labels == "human" and not by_people:
             return
-    said = [outcome for ranks in by_people for outcome in _outcomes(steps, ranks)]
-    ranking = rank_row(row, RANKING, record, said if by_people else None)
+    said = [outcome for ranks in by_people for outcome in _outcomes(steps, ranks)] if by_people else None
+    ranking = rank_row(row, RANKING, record, said)
     if ranking is None:
         return
     texts, ranks = answers_of(row), ranking.ranks()

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from cai.data.export.selecting import SelectionCounter, settled
 from cai.data.export.splits import SplitWriter
 from cai.data.export.standings import StandingsCounter
 from cai.data.export.summary import NOTHING, Adherence, ExportOptions, ExportSummary, SplitCounts, TextCounts
-from cai.data.quality import LedgerWriter
+from cai.data.quality import LedgerWriter, shown_in
 from cai.data.quality.ledger import OUTCOMES
 from cai.method.ranking import Triples
 from cai.rundir import Run, RunReader
@@ -116,7 +116,8 @@ class _OwnFiles:
 
 
 def _write(reader: RunReader, writers: _Writers, ledger: LedgerWriter, options: ExportOptions) -> ExportSummary:
-    makers = {name: ExampleMaker.of_run(reader, name, options, ledger.record) for name in writers}
+    shown = shown_in(reader.manifest.settings)
+    makers = {name: ExampleMaker.of_run(reader, name, options, ledger.record, shown) for name in writers}
     abstentions: Counter[str] = Counter()
     failed_parts: Counter[str] = Counter()
     thoughts: Counter[str] = Counter()
@@ -137,13 +138,12 @@ def _write(reader: RunReader, writers: _Writers, ledger: LedgerWriter, options: 
                     for example in examples:
                         triples += Triples(example["triples"], example["cycles"])
             _count_thoughts(row, thoughts)
+            _count_missing(row, failed_parts, abstentions)
             gates.count(row)
             standings.count(row)
-            texts.update(_texts(row))
+            _count_texts(row, texts)
             verdicts += len(row.verdicts)
             lacking += bool(row.failed)
-            failed_parts.update(part.stage for part in row.failed)
-            abstentions.update(verdict.abstained for verdict in row.verdicts if verdict.abstained is not None)
         _write_feedback(writers, ledger, options)
         counts = {name: _finish(name, makers[name], writer, ledger) for name, writer in writers.items()}
         failures = Counter(failure.stage for failure in reader.failures())
@@ -238,11 +238,20 @@ class _Gates:
         }
 
 
-def _texts(row: Row) -> Iterator[tuple[str, bool]]:
-    """Yield the kind of each response and revision of a row, and whether it was cut."""
+def _count_texts(row: Row, texts: Counter[tuple[str, bool]]) -> None:
     for trace in row.traces:
-        yield "responses", trace.truncated
-        yield from (("revisions", turn.truncated) for turn in trace.rounds if turn.revision is not None)
+        texts["responses", trace.truncated] += 1
+        for turn in trace.rounds:
+            if turn.revision is not None:
+                texts["revisions", turn.truncated] += 1
+
+
+def _count_missing(row: Row, failed_parts: Counter[str], abstentions: Counter[str]) -> None:
+    for part in row.failed:
+        failed_parts[part.stage] += 1
+    for verdict in row.verdicts:
+        if verdict.abstained is not None:
+            abstentions[verdict.abstained] += 1
 
 
 def _count_thoughts(row: Row, thoughts: Counter[str]) -> None:

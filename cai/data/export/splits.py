@@ -8,6 +8,7 @@ its digest (`cai.core.digest`), which whoever trains on it compares.
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,8 +40,12 @@ def further_pair(prompt_id: str, number: int) -> str:
     return f"{prompt_id} pair {number}"
 
 
+@lru_cache(maxsize=16)
 def place_of(prompt_id: str) -> float:
-    """Return where in [0, 1) a prompt is drawn to; further pairs of a prompt stay beside the first."""
+    """Return where in [0, 1) a prompt is drawn to; further pairs of a prompt stay beside the first.
+
+    It is asked for again soon: a prompt gives examples in several datasets.
+    """
     return draw(SALT, "split", _FURTHER.sub("", prompt_id) if " pair " in prompt_id else prompt_id)
 
 

@@ -38,7 +38,7 @@ def _one(span: Span | None) -> Spans:
 
 
 def _announcement(read: ReadItem, name: str) -> Spans:
-    text = read.text(name)
+    text = read.texts[name]
     if find_announcement(text) is None:
         return ()
     prefix = _PREFIX.match(text.text)
@@ -66,14 +66,16 @@ def _outside_code(pattern: re.Pattern[str], text: str) -> Spans:
 
 
 def _recital(read: ReadItem, name: str) -> Spans:
-    text = read.text(name)
-    return _one(next((found for one in read.item.shown.principles if (found := find_recital(text, one))), None))
+    text, shown = read.texts[name], read.item.shown
+    if shown.runs.isdisjoint(text.distinct_runs):
+        return ()
+    return _one(next((found for one in shown.principles if (found := find_recital(text, one))), None))
 
 
 def _fence(read: ReadItem, name: str) -> Spans:
     """Find the fence that nothing closes: one of a kind closes only one of the same kind."""
     opened: re.Match[str] | None = None
-    for fence in _FENCE.finditer(read.text(name).text):
+    for fence in _FENCE.finditer(read.texts[name].text):
         if opened is None:
             opened = fence
         elif fence[1][0] == opened[1][0] and len(fence[1]) >= len(opened[1]):
@@ -82,12 +84,12 @@ def _fence(read: ReadItem, name: str) -> Spans:
 
 
 def _empty(read: ReadItem, name: str) -> Spans:
-    text = read.text(name).text
+    text = read.texts[name].text
     return () if text and not text.isspace() else ((0, len(text)),)
 
 
 def _one_word(read: ReadItem, name: str) -> Spans:
-    text = read.text(name)
+    text = read.texts[name]
     return ((0, len(text.text)),) if len(text.words) <= 1 and text.text.strip() else ()
 
 
@@ -126,7 +128,7 @@ ANSWERS = (
         "critique",
         "answer",
         "it speaks of the response as a critique does",
-        lambda read, name: _one(find_critique(read.text(name))),
+        lambda read, name: _one(find_critique(read.texts[name])),
         default="drop",
         words=frozenset({"response", "reply", "revision", "critique", "rewrite", "principle"} | _SPOKEN_OF),
         marks=("답변", "사용자", "어긋", "위배"),
@@ -135,7 +137,7 @@ ANSWERS = (
         "principle",
         "answer",
         "it speaks of a principle of the constitution",
-        lambda read, name: _one(find_principle(read.text(name), Text(""))),
+        lambda read, name: _one(find_principle(read.texts[name], Text(""))),
         default="report",
         words=frozenset({"principle", "principles"}),
         marks=("원칙",),
@@ -147,28 +149,28 @@ ANSWERS = (
         "copied-exemplar",
         "answer",
         "most of it stands in the constitution's exemplars",
-        lambda read, name: _one(find_copy(read.text(name), read.item.shown.exemplars)),
+        lambda read, name: _one(find_copy(read.texts[name], read.item.shown.exemplars)),
         default="report",
     ),
     QualityFilter(
         "copied-critique",
         "answer",
         "most of it stands in the critique before it",
-        lambda read, name: _one(find_copy(read.text(name), read.critique(name))) if name in read.item.critiques else (),
+        lambda read, name: _one(find_copy(read.texts[name], read.critique(name))),
         default="drop",
     ),
     QualityFilter(
         "copied-prompt",
         "answer",
         "nearly all of it stands in the prompt's last turn",
-        lambda read, name: _one(find_copy(read.text(name), read.question, ECHOED)),
+        lambda read, name: _one(find_copy(read.texts[name], read.question, ECHOED)),
         default="report",
     ),
     QualityFilter(
         "speakers",
         "answer",
         "it is written with the names of speakers, as a script is",
-        lambda read, name: _one(find_speakers(read.text(name), read.question.text)),
+        lambda read, name: _one(find_speakers(read.texts[name], read.question.text)),
         default="drop",
         words=frozenset({"user", "human", "assistant"}),
         marks=("사용자", "어시스턴트"),
@@ -177,7 +179,7 @@ ANSWERS = (
         "template-tokens",
         "answer",
         "it has tokens of a chat template in its text",
-        lambda read, name: _outside_code(_TOKENS, read.text(name).text),
+        lambda read, name: _outside_code(_TOKENS, read.texts[name].text),
         default="drop",
         marks=(
             *("<|", "INST]", "<s>", "</s>", "SYS>>", "_of_turn>", "os>", "<pad>", "user>", "assistant>", "system>"),
@@ -188,14 +190,14 @@ ANSWERS = (
         "loop",
         "answer",
         "much of it was said in it before",
-        lambda read, name: _one(find_loop(read.text(name))),
+        lambda read, name: _one(find_loop(read.texts[name])),
         default="drop",
     ),
     QualityFilter(
         "thinking",
         "answer",
         "it has marks of thinking in its text",
-        lambda read, name: _outside_code(_THINKING, read.text(name).text),
+        lambda read, name: _outside_code(_THINKING, read.texts[name].text),
         default="report",
         marks=("think>", "thinking>", "reasoning>", "thought>", "THINK]", "<|channel"),
     ),

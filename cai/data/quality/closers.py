@@ -8,6 +8,7 @@ there were such clearings.
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 
 from cai.core.shares import FEWEST
 
@@ -22,6 +23,13 @@ SHARE = 0.05
 """Share of a set's answers from which an ending is repeated."""
 
 
+@lru_cache(maxsize=64)
+def _closer_of(text: str) -> str | None:
+    """Return an answer's last sentence, None where it is the only one; the datasets of a run have the same answers."""
+    sentences = _END.split(text[-_TAIL:].rstrip())
+    return None if len(sentences) == 1 else " ".join(sentences[-1].split())
+
+
 class Closers:
     """Counts how answers end."""
 
@@ -32,10 +40,10 @@ class Closers:
     def look(self, text: str) -> None:
         """Take in an answer; one of a single sentence has no closer."""
         self._seen += 1
-        sentences = _END.split(text[-_TAIL:].rstrip())
-        if len(sentences) == 1:
+        closer = _closer_of(text)
+        if closer is None:
             return
-        self._counts[" ".join(sentences[-1].split())] += 1
+        self._counts[closer] += 1
         if len(self._counts) > _KEPT:
             self._counts = Counter({closer: count for closer, count in self._counts.items() if count > 1})
 

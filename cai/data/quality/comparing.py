@@ -43,8 +43,10 @@ def script_of(text: str) -> str | None:
 
 
 def _language(read: ReadItem, name: str) -> Spans:
-    answer, question = read.text(name).text, read.question.text
-    if not any(not text.isascii() and _OTHER.search(text) for text in (answer, question)):
+    answer, question = read.texts[name].text, read.question.text
+    if answer.isascii() and question.isascii():
+        return ()
+    if not _OTHER.search(answer) and not _OTHER.search(question):
         return ()
     asked, given = script_of(question), script_of(answer)
     if asked is None or given is None or asked == given or _ASKED_FOR.search(question):
@@ -53,7 +55,7 @@ def _language(read: ReadItem, name: str) -> Spans:
 
 
 def _refusal(read: ReadItem, name: str) -> Spans:
-    text = read.text(name).text
+    text = read.texts[name].text
     return ((0, len(text)),) if BENIGN in read.item.tags and refuses(text) else ()
 
 

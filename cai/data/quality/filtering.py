@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeAlias
 
 from cai.core.records import Message
 from cai.core.words import Text
@@ -27,6 +28,9 @@ class _Finding:
     spans: Spans
 
 
+_Found: TypeAlias = list[tuple[QualityFilter, Spans]]
+
+
 class _Lookup:
     """Filters by name, and what they find in a text.
 
@@ -35,64 +39,65 @@ class _Lookup:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         filters = [FILTERS[name] for name in names]
-        self._found: dict[Hashable, list[tuple[QualityFilter, Spans]]] = {}
-        self._order = {one.name: number for number, one in enumerate(filters)}
-        self._always = [one for one in filters if not (one.words or one.marks or one.hint)]
-        self._by_hint: defaultdict[re.Pattern[str], list[QualityFilter]] = defaultdict(list)
-        self._by_word: defaultdict[str, list[QualityFilter]] = defaultdict(list)
+        self._found: dict[Hashable, _Found] = {}
+        self._filters = filters
+        self._always = frozenset(one.name for one in filters if not (one.words or one.marks or one.hint))
+        self._by_hint: defaultdict[re.Pattern[str], list[str]] = defaultdict(list)
+        self._by_word: defaultdict[str, list[str]] = defaultdict(list)
         for one in filters:
             for word in one.words:
-                self._by_word[word].append(one)
+                self._by_word[word].append(one.name)
             if one.hint is not None:
-                self._by_hint[one.hint].append(one)
+                self._by_hint[one.hint].append(one.name)
         self._words = frozenset(self._by_word)
-        marks = [(mark, one) for one in filters for mark in one.marks]
+        marks = [(mark, one.name) for one in filters for mark in one.marks]
         self._marks = _Marks((mark, one) for mark, one in marks if mark.isascii())
         self._other_marks = _Marks((mark, one) for mark, one in marks if not mark.isascii())
 
-    def find(self, read: ReadItem, name: str, about: Hashable = None) -> list[tuple[QualityFilter, Spans]]:
-        """Return what is found in a field; `about` is all besides its text that this may depend on."""
-        text = read.text(name)
+    def find(self, read: ReadItem, name: str, text: Text, about: Hashable = None) -> _Found:
+        """Return what is found in a field with this text; `about` is all else that this may depend on."""
         key = (text.text, about)
         if key not in self._found:
             if len(self._found) >= _REMEMBERED:
                 self._found.clear()
-            looked = ((one, one.find(read, name)) for one in self._of(text))
-            self._found[key] = [(one, spans) for one, spans in looked if spans]
+            self._found[key] = [(one, spans) for one in self._of(text) if (spans := one.find(read, name))]
         return self._found[key]
 
     def _of(self, text: Text) -> list[QualityFilter]:
         """Return the filters that have to look, in their order."""
-        found = [one for word in self._words & text.vocabulary for one in self._by_word[word]]
-        found += self._marks.of(text.text)
-        found += [one for hint, filters in self._by_hint.items() if hint.search(text.text) for one in filters]
+        names = set(self._always)
+        for word in self._words & text.vocabulary:
+            names.update(self._by_word[word])
+        for hint, owners in self._by_hint.items():
+            if hint.search(text.text):
+                names.update(owners)
+        self._marks.add_owners(text.text, names)
         if not text.text.isascii():
-            found += self._other_marks.of(text.text)
-        if not found:
-            return self._always
-        order = self._order
-        return sorted({one.name: one for one in (*self._always, *found)}.values(), key=lambda one: order[one.name])
+            self._other_marks.add_owners(text.text, names)
+        return [one for one in self._filters if one.name in names]
 
 
 class _Marks:
     """Marks and whose they are. One search for a sign that each of some has spares looking for every one of them."""
 
-    def __init__(self, marks: Iterable[tuple[str, QualityFilter]]) -> None:
-        self._signed: defaultdict[str, list[QualityFilter]] = defaultdict(list)
-        self._unsigned: defaultdict[str, list[QualityFilter]] = defaultdict(list)
+    def __init__(self, marks: Iterable[tuple[str, str]]) -> None:
+        self._signed: defaultdict[str, list[str]] = defaultdict(list)
+        self._unsigned: defaultdict[str, list[str]] = defaultdict(list)
         signs: set[str] = set()
-        for mark, one in marks:
+        for mark, owner in marks:
             sign = next((letter for letter in mark if not (letter.isalpha() or letter in " -_")), None)
-            (self._unsigned if sign is None else self._signed)[mark].append(one)
+            (self._unsigned if sign is None else self._signed)[mark].append(owner)
             signs |= set() if sign is None else {sign}
         self._signs = re.compile(f"[{re.escape(''.join(sorted(signs)))}]" if signs else "(?!)")
 
-    def of(self, text: str) -> list[QualityFilter]:
-        """Return whose marks a text has."""
-        found = [one for mark, filters in self._unsigned.items() if mark in text for one in filters]
-        if self._signs.search(text):
-            found += [one for mark, filters in self._signed.items() if mark in text for one in filters]
-        return found
+    def add_owners(self, text: str, names: set[str]) -> None:
+        """Add whose marks a text has."""
+        for mark, owners in self._unsigned.items():
+            if mark in text:
+                names.update(owners)
+        for mark, owners in self._signed.items() if self._signs.search(text) else ():
+            if mark in text:
+                names.update(owners)
 
 
 _lookup = lru_cache(maxsize=16)(_Lookup)
@@ -164,17 +169,13 @@ class QualityPass:
         return item
 
     def _find(self, read: ReadItem) -> list[_Finding]:
-        found = [
-            _Finding(one, self._action(one, name), name, spans)
-            for name in read.answers
-            for one, spans in self._answers.find(read, name, read.around(name))
-        ]
-        if self._looks_at_turns:
-            found += [
-                _Finding(one, self._action(one, name), name, spans)
-                for name in read.turns
-                for one, spans in self._turns.find(read, name)
-            ]
+        found: list[_Finding] = []
+        for name, text in read.answers.items():
+            for one, spans in self._answers.find(read, name, text, read.around(name)):
+                found.append(_Finding(one, self._action(one, name), name, spans))
+        for name, text in read.turns.items() if self._looks_at_turns else ():
+            for one, spans in self._turns.find(read, name, text):
+                found.append(_Finding(one, self._action(one, name), name, spans))
         if REJECTED in read.answers:
             found += [
                 _Finding(one, self._action(one, CHOSEN), CHOSEN, spans)
@@ -198,7 +199,7 @@ class QualityPass:
                 continue
             before = ReadItem(_with(read.item, texts, private)) if one.field in texts else read
             spans = one.filter.find(before, one.field)
-            text = one.filter.cleaned(before.text(one.field).text, spans) if spans else None
+            text = one.filter.cleaned(before.texts[one.field].text, spans) if spans else None
             if text is not None:
                 texts[one.field] = text
                 if one.filter.mask is not None:
@@ -211,7 +212,7 @@ class QualityPass:
 
     def _entry(self, read: ReadItem, one: _Finding, outcome: Outcome) -> LedgerEntry:
         start, end = one.spans[0]
-        text = read.text(one.field).text
+        text = read.texts[one.field].text
         shown = (
             excerpt(text, start, end) if one.filter.mask is None else masked_excerpt(text, one.spans, one.filter.mask)
         )
@@ -239,5 +240,5 @@ def _with(item: Item, texts: Mapping[str, str], private: Set[str]) -> Item:
         for number, turn in enumerate(item.messages)
     ]
     read = ReadItem(item)
-    before = {name: None if name in private else read.text(name).text for name in texts}
+    before = {name: None if name in private else read.texts[name].text for name in texts}
     return replace(item, answers=answers, messages=messages, cleaned_from={**before, **item.cleaned_from})

@@ -2,18 +2,16 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
 
 from cai.core.records import Message
-from cai.core.words import Text
+from cai.core.words import Text, read_text
 from cai.data.quality.shown import NOTHING_SHOWN, ShownTexts
 
 COMPLETION, CHOSEN, REJECTED = "completion", "chosen", "rejected"
 PROMPT = "prompt"
 """The field of a prompt's turn is `prompt.N`, counted from 0."""
 
-_read = lru_cache(maxsize=64)(Text)
-"""A prompt and its answers come again in each dataset of a run: their words are found once."""
+_NO_TEXT = Text("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +36,24 @@ class Item:
 
 
 class ReadItem:
-    """An item whose words have been found, as far as somebody asked for them."""
+    """An item whose words have been found.
+
+    `answers` are its texts, `turns` those of the prompt and `texts` both, by field; `question` is the prompt's last
+    turn, empty where it has none.
+    """
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.answers = {name: _read(text) for name, text in item.answers.items()}
-
-    @cached_property
-    def turns(self) -> dict[str, Text]:
-        """The prompt's turns, by field."""
-        return {f"{PROMPT}.{number}": _read(turn["content"]) for number, turn in enumerate(self.item.messages)}
-
-    @cached_property
-    def question(self) -> Text:
-        """The last turn of the prompt, empty where it has none."""
-        return _read(self.item.messages[-1]["content"] if self.item.messages else "")
+        self.answers = {name: read_text(text) for name, text in item.answers.items()}
+        self.turns = {f"{PROMPT}.{number}": read_text(turn["content"]) for number, turn in enumerate(item.messages)}
+        self.texts = {**self.turns, **self.answers}
+        self.question = self.turns[f"{PROMPT}.{len(self.turns) - 1}"] if self.turns else _NO_TEXT
+        self._around = self.question.text, tuple(item.tags), item.shown
 
     def critique(self, name: str) -> Text:
         """Return the critique that came before an answer, empty where none is known."""
-        return _read(self.item.critiques.get(name, ""))
+        return read_text(self.item.critiques.get(name, ""))
 
     def around(self, name: str) -> Hashable:
         """Return what a filter of answers may look at besides the answer itself."""
-        item = self.item
-        return self.question.text, item.critiques.get(name), tuple(item.tags), item.shown
-
-    def text(self, name: str) -> Text:
-        """Return the text of a field."""
-        return self.answers[name] if name in self.answers else self.turns[name]
+        return self.item.critiques.get(name), self._around

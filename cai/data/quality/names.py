@@ -78,7 +78,7 @@ def require_readers() -> None:
 
 
 def _find(read: ReadItem, name: str) -> Spans:
-    text = read.text(name).text[:_LONGEST]
+    text = read.texts[name].text[:_LONGEST]
     found = (span for who, reader in _readers().items() if _LETTERS[who].search(text) for span in reader(text))
     return merged(sorted(found))
 

@@ -72,7 +72,7 @@ def is_resident_number(text: str) -> bool:
 
 def _matching(pattern: re.Pattern[str], is_one: Callable[[str], bool] = bool) -> Find:
     def find(read: ReadItem, name: str) -> list[tuple[int, int]]:
-        return [found.span() for found in pattern.finditer(read.text(name).text) if is_one(found[0])]
+        return [found.span() for found in pattern.finditer(read.texts[name].text) if is_one(found[0])]
 
     return find
 

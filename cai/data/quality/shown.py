@@ -3,7 +3,7 @@
 Words are found once for a whole run, so one object is shared by all of its items.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,16 @@ from cai.constitution import Constitution
 from cai.core.words import Text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ShownTexts:
-    """All that exemplars say, as one text, and each text of each principle."""
+    """All that exemplars say, as one text, each text of each principle, and the runs of words that these have."""
 
     exemplars: Text
     principles: tuple[Text, ...]
+    runs: Set[tuple[str, ...]]
 
 
-NOTHING_SHOWN = ShownTexts(Text(""), ())
+NOTHING_SHOWN = ShownTexts(Text(""), (), frozenset())
 
 
 def shown_by(constitution: Constitution) -> ShownTexts:
@@ -31,7 +32,9 @@ def shown_by(constitution: Constitution) -> ShownTexts:
         for text in (one.text, one.critique, one.revision, one.preference)
         if text is not None
     )
-    return ShownTexts(Text("\n".join(chains)), tuple(map(Text, dict.fromkeys(rules))))
+    principles = tuple(map(Text, dict.fromkeys(rules)))
+    runs = frozenset(run for text in principles for run in text.distinct_runs)
+    return ShownTexts(Text("\n".join(chains)), principles, runs)
 
 
 def shown_in(settings: Mapping[str, Any]) -> ShownTexts:
