@@ -15,9 +15,9 @@ import cai
 from cai.core.errors import EngineGoneError
 from cai.core.records import Message
 from cai.models.base import Choice, Completion, ForwardingEngine, Request, Sampling, Thinking
-from cai.models.remembering import Answer, RememberingEngine
+from cai.models.remembering import Answer, Asked, RememberingEngine, digest
 from cai.models.scripted import ScriptedEngine, default_script
-from cai.rundir import Run, answers
+from cai.rundir import Run, answers, sealer
 from cai.rundir.layout import JOURNAL
 from tests.building import make_engine, user
 from tests.disturbing import exports
@@ -117,24 +117,28 @@ def open_run(out: Path) -> Run:
     return Run.open(out, {"what": "a test"}, {})
 
 
+def asked(number: int) -> Asked:
+    return "an engine", Request((user(f"question {number}"),)), None
+
+
 COMPLETION = Completion("Ärzte helfen.", "stop", 12, 3, 4, reasoning="They do.")
 CHOICE = Choice((0.25, 0.75), 0.9, 12, 0)
 
 
 def test_answers_come_back_as_they_were_and_damaged_lines_do_not(tmp_path: Path) -> None:
     run = open_run(tmp_path / "run")
-    run.answers.keep("a", b"1" * 16, COMPLETION)
-    run.answers.keep("a", b"2" * 16, CHOICE)
-    run.answers.keep("a", b"3" * 16, COMPLETION)
-    assert run.answers.find(b"1" * 16) is None, "what this process asked is in its rows"
+    run.answers.keep("a", asked(1), COMPLETION)
+    run.answers.keep("a", asked(2), CHOICE)
+    run.answers.keep("a", asked(3), COMPLETION)
+    assert run.answers.find(asked(1)) is None, "what this process asked is in its rows"
     run.close("interrupted")
     (file,) = kept_files(tmp_path / "run")
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(lines[0] + lines[1] + lines[2].replace(b"helfen", b"halfen") + b'{"torn')
     again = open_run(tmp_path / "run")
-    assert again.answers.find(b"1" * 16) == COMPLETION
-    assert again.answers.find(b"2" * 16) == CHOICE
-    assert again.answers.find(b"3" * 16) is None
+    assert again.answers.find(asked(1)) == COMPLETION
+    assert again.answers.find(asked(2)) == CHOICE
+    assert again.answers.find(asked(3)) is None
     assert again.answers.given_again.requests == 2
     again.close("done")
     assert kept_files(tmp_path / "run") == []
@@ -146,12 +150,34 @@ def test_a_full_file_is_followed_by_the_next_and_no_more_than_two_stay(
     monkeypatch.setattr(answers, "BYTES", 1)
     run = open_run(tmp_path / "run")
     for number in range(5):
-        run.answers.keep("a", bytes([number]) * 16, COMPLETION)
+        run.answers.keep(f"row {number}", asked(number), COMPLETION)
     run.close("interrupted")
     assert [path.name for path in kept_files(tmp_path / "run")] == ["answers-4.jsonl", "answers-5.jsonl"]
     again = open_run(tmp_path / "run")
-    assert [again.answers.find(bytes([number]) * 16) is None for number in range(5)] == [True] * 3 + [False] * 2
+    assert [again.answers.find(asked(number)) is None for number in range(5)] == [True] * 3 + [False] * 2
     again.close("done")
+
+
+def test_what_waited_twice_is_written_and_what_is_in_a_row_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealer, "SYNC_SECONDS", 600.0)
+    run = open_run(tmp_path / "run")
+    for row in ("finished", "not finished"):
+        run.answers.keep(row, asked(1), COMPLETION)
+    run.answers.sync()
+    assert kept_files(tmp_path / "run") == []
+    run.answers.keep("not finished", asked(2), CHOICE)
+    run.answers.forget("finished")
+    run.answers.sync()
+    (file,) = kept_files(tmp_path / "run")
+    assert [orjson.loads(line).keys() for line in file.read_bytes().splitlines()] == [
+        {"row", "request", "text", "crc32"}
+    ]
+    run.answers.sync()
+    assert len(file.read_bytes().splitlines()) == 2
+    run.close("interrupted")
+    assert len(file.read_bytes().splitlines()) == 2
 
 
 REQUEST = Request((user("Is tea good?"),), Sampling(), 7, Thinking(), "")
@@ -169,12 +195,12 @@ class Memory:
     def __init__(self) -> None:
         self.held: dict[bytes, Answer] = {}
 
-    def find(self, request: bytes) -> Answer | None:
-        return self.held.get(request)
+    def find(self, asked: Asked) -> Answer | None:
+        return self.held.get(digest(asked))
 
-    def keep(self, row: str, request: bytes, answer: Answer) -> None:
+    def keep(self, row: str, asked: Asked, answer: Answer) -> None:
         assert row == "row"
-        self.held[request] = answer
+        self.held[digest(asked)] = answer
 
 
 def distinct_answers() -> Iterator[str]:

@@ -53,8 +53,9 @@ def _rows(engine: Engine, rows: int, samples: int, steps: int) -> list[int]:
             for _ in range(steps):
                 await mine.complete(_ASKED)
 
-        with places.row(number), places.row(number):
-            await asyncio.gather(*(sample() for _ in range(samples)))
+        places.begin(number)
+        await asyncio.gather(*(sample() for _ in range(samples)))
+        places.end(number)
         done.append(number)
 
     async def main() -> None:
@@ -78,13 +79,14 @@ def test_the_others_advance_together_so_that_none_is_left_for_the_end() -> None:
 
     async def row(number: int, places: Places) -> None:
         mine = EngineInOrder(engine, places, number)
-        with places.row(number):
-            for _ in range(10):
-                await mine.complete(_ASKED)
-                asked[number] = asked.get(number, 0) + 1
-                if number == 0 and asked[0] == 10:  # the oldest row is done
-                    others = [asked.get(one, 0) for one in range(1, 9)]
-                    assert 0 < min(others) <= max(others) <= min(others) + 1 < 10
+        places.begin(number)
+        for _ in range(10):
+            await mine.complete(_ASKED)
+            asked[number] = asked.get(number, 0) + 1
+            if number == 0 and asked[0] == 10:  # the oldest row is done
+                others = [asked.get(one, 0) for one in range(1, 9)]
+                assert 0 < min(others) <= max(others) <= min(others) + 1 < 10
+        places.end(number)
 
     async def main() -> None:
         places = Places(engine.concurrency)

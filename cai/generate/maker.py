@@ -1,7 +1,7 @@
 """Where rows are made: by models in this process, or by replicas of them on a cluster; to a run it is the same."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import NamedTuple
@@ -146,22 +146,26 @@ class LocalMaker:
     ) -> Row:
         """Make a row here; what is among the answers is not asked for again, and what is asked for is kept there."""
         row, spec = next(self.rows), self.spec
-        with ExitStack() as served:
-            for ordered in (*self.answering, self.judging):
-                served.enter_context(ordered.places.row(row))
 
-            def of_row(ordered: OrderedEngine) -> Engine:
-                engine = EngineInOrder(*ordered, row)
-                return engine if answers is None else RememberingEngine(engine, answers, prompt.id)
+        def of_row(ordered: OrderedEngine) -> Engine:
+            engine = EngineInOrder(*ordered, row)
+            return engine if answers is None else RememberingEngine(engine, answers, prompt.id)
 
-            judge = of_row(self.judging)
-            judging = Judging(judge, spec.judge_configuration, tally, spec.ranking)
-            scoring = None
-            if spec.select is not None and spec.select.asks is not None:
-                scoring = Scoring(spec.select.name, judge, spec.judge_configuration, tally, self.reward)
-            engine, *others = map(of_row, self.answering)
-            generation = Generation(engine, spec.method, spec.samples, provenance, judging, tuple(others), scoring)
+        engine, *others = map(of_row, self.answering)
+        judge = engine if self.judging is self.answering[0] else of_row(self.judging)
+        judging = Judging(judge, spec.judge_configuration, tally, spec.ranking)
+        scoring = None
+        if spec.select is not None and spec.select.asks is not None:
+            scoring = Scoring(spec.select.name, judge, spec.judge_configuration, tally, self.reward)
+        generation = Generation(engine, spec.method, spec.samples, provenance, judging, tuple(others), scoring)
+        served = {ordered.places for ordered in (*self.answering, self.judging)}
+        for places in served:
+            places.begin(row)
+        try:
             return await generation.row(prompt)
+        finally:
+            for places in served:
+                places.end(row)
 
     async def close(self) -> None:
         """Close the models."""

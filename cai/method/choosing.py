@@ -28,10 +28,10 @@ async def choose_word(choose: Choose, request: Request, options: Sequence[str], 
 
     Of two choices it is the one in which the options weigh more.
     """
-    begun = replace(request, prefill=prefill)
     if request.thinking.mode != "off":
-        return await choose(begun, options)
+        return await choose(replace(request, prefill=prefill), options)
     plain = await choose(request, options)
     if not prefill or steady(plain.mass) >= SURE_MASS:
         return plain
-    return max(plain, await choose(begun, options), key=lambda choice: steady(choice.mass))
+    begun = await choose(replace(request, prefill=prefill), options)
+    return max(plain, begun, key=lambda choice: steady(choice.mass))

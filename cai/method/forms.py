@@ -31,12 +31,13 @@ class Requests:
         *,
         few_shot: bool,
     ) -> None:
-        self._principles = {principle.id: principle for principle in constitution.principles}
         self._templates = templates
         self._anew = form != "continued"
         self._exemplars = constitution.exemplars if few_shot else ()
+        self._principles = {one.id: one for one in constitution.principles} if self._exemplars else {}
         self._opening, self._turns = _split_system(prompt)
-        self._lead = (*self._opening, *_joined(map(self._chain, self._exemplars)), *self._turns)
+        shown = _joined(map(self._chain, self._exemplars)) if self._exemplars else ()
+        self._lead = (*self._opening, *shown, *self._turns)
 
     def critique(self, answer: str, principle: Principle) -> tuple[Message, ...]:
         """Return the request to criticise an answer under a principle."""
@@ -50,8 +51,8 @@ class Requests:
         told: Message = {"role": "system", "content": self._templates.anew(principle, answer, critique)}
         if self._opening:
             told["content"] = f"{self._opening[-1]['content']}\n\n{told['content']}"
-        answered = ((_user(item.prompt), _assistant(item.revision)) for item in self._exemplars)
-        return (*self._opening[:-1], told, *_joined(answered), *self._turns)
+        answered = [turn for item in self._exemplars for turn in (_user(item.prompt), _assistant(item.revision))]
+        return (*self._opening[:-1], told, *answered, *self._turns)
 
     def _chain(self, exemplar: Exemplar) -> tuple[Message, ...]:
         """Return a worked chain as turns; where the revision is asked for anew, it ends with the critique."""

@@ -47,9 +47,9 @@ class Asker:
     async def write(self, stage: str, request: Request) -> Completion:
         """Return the next turn, stripped and not empty; raises RowError, and EngineGoneError as the engine does."""
         for attempt in range(ATTEMPTS):
-            seed = derive_seed(request.seed, "again", attempt) if attempt else request.seed
+            asked = replace(request, seed=derive_seed(request.seed, "again", attempt)) if attempt else request
             try:
-                completion = await self._engine.complete(replace(request, seed=seed))
+                completion = await self._engine.complete(asked)
             except RequestError as error:
                 if error.kind != NO_TEXT:
                     raise self._failure(stage, error) from error
@@ -58,7 +58,7 @@ class Asker:
                 text = completion.text.strip()
                 if text:
                     self._answered.add(stage)
-                    return replace(completion, text=text)
+                    return completion if text == completion.text else replace(completion, text=text)
                 if completion.reasoning and completion.finish_reason == "length":
                     raise self._failure(stage, _all_thought(stage, request, completion))
                 silence = f"the model returned an empty {stage}", completion.text

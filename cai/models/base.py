@@ -145,7 +145,8 @@ class ForwardingEngine:
     @property
     def jurors(self) -> tuple[Engine, ...]:
         """The other engine's jurors, each with the same around it."""
-        return tuple(self.around(engine) for engine in jurors_of(self._engine))
+        jurors = jurors_of(self._engine)
+        return tuple(map(self.around, jurors)) if jurors else ()
 
     @property
     def name(self) -> str:

@@ -3,8 +3,8 @@
 Each row wraps the run's engine in a meter of its own, so a row knows its tokens and the run's counter knows them all.
 """
 
-from collections.abc import Awaitable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from cai.core.records import Usage
 from cai.models.base import Choice, Completion, Engine, ForwardingEngine, Request
@@ -28,17 +28,17 @@ class UsageCounter:
 
     def add(self, usage: Usage) -> None:
         """Add requests and their tokens."""
-        self._add(usage.requests, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
+        self._requests += usage.requests
+        self._prompt_tokens += usage.prompt_tokens
+        self._cached_tokens += usage.cached_tokens
+        self._completion_tokens += usage.completion_tokens
 
     def count(self, answer: Completion | Choice) -> None:
         """Add one request."""
-        self._add(1, answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens)
-
-    def _add(self, requests: int, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> None:
-        self._requests += requests
-        self._prompt_tokens += prompt_tokens
-        self._cached_tokens += cached_tokens
-        self._completion_tokens += completion_tokens
+        self._requests += 1
+        self._prompt_tokens += answer.prompt_tokens
+        self._cached_tokens += answer.cached_tokens
+        self._completion_tokens += answer.completion_tokens
 
 
 class Meter(ForwardingEngine):
@@ -54,13 +54,13 @@ class Meter(ForwardingEngine):
         """Count what another engine answers, in the same counters."""
         return Meter(engine, *self._counters)
 
-    async def complete(self, request: Request) -> Completion:
+    def complete(self, request: Request) -> Coroutine[Any, Any, Completion]:
         """Complete and count."""
-        return await self._counted(self._engine.complete(request))
+        return self._counted(self._engine.complete(request))
 
-    async def choose(self, request: Request, options: Sequence[str]) -> Choice:
+    def choose(self, request: Request, options: Sequence[str]) -> Coroutine[Any, Any, Choice]:
         """Choose and count."""
-        return await self._counted(self._engine.choose(request, options))
+        return self._counted(self._engine.choose(request, options))
 
     async def _counted(self, answering: Awaitable[Answer]) -> Answer:
         for counter in self._counters:

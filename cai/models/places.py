@@ -10,13 +10,9 @@ import asyncio
 import math
 from bisect import insort
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Sequence
 
 from cai.models.base import Choice, Completion, Engine, ForwardingEngine, Request
-
-Answer = TypeVar("Answer", Completion, Choice)
 
 _SPARE = 1.125
 """Requests given to an engine for each that it holds: a few spare, so that none of its places waits for the next."""
@@ -33,17 +29,13 @@ class Places:
         self._rows: list[int] = []  # those that are being made, the oldest first
         self._waiting: OrderedDict[int, deque[asyncio.Future[None]]] = OrderedDict()
 
-    @contextmanager
-    def row(self, number: int) -> Iterator[None]:
-        """Have the row, which came after all with lower numbers, count as one that is being made inside the block."""
-        if number in self._rows:  # the engine is its own judge
-            yield
-            return
-        insort(self._rows, number)
-        try:
-            yield
-        finally:
-            self._rows.remove(number)
+    def begin(self, row: int) -> None:
+        """Have a row, which came after all with lower numbers, count as one that is being made, until `end`."""
+        insort(self._rows, row)
+
+    def end(self, row: int) -> None:
+        """Note that a row was made."""
+        self._rows.remove(row)
 
     async def take(self, row: int) -> None:
         """Wait for a place."""
@@ -90,18 +82,21 @@ class EngineInOrder(ForwardingEngine):
 
     async def complete(self, request: Request) -> Completion:
         """Complete in order."""
-        return await self._in_order(lambda: self._engine.complete(request))
+        places = self._places
+        await places.take(self._row)
+        try:
+            return await self._engine.complete(request)
+        finally:
+            places.give()
 
     async def choose(self, request: Request, options: Sequence[str]) -> Choice:
         """Choose in order."""
-        return await self._in_order(lambda: self._engine.choose(request, options))
-
-    async def _in_order(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        await self._places.take(self._row)
+        places = self._places
+        await places.take(self._row)
         try:
-            return await ask()
+            return await self._engine.choose(request, options)
         finally:
-            self._places.give()
+            places.give()
 
     async def close(self) -> None:
         """Close the other engine."""

@@ -21,7 +21,7 @@ a stage, fewer than `SUSPICIOUS` bad rows are the run's failure when all share o
 all there is; otherwise they are their own. What is held when the run ends is owed.
 """
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
@@ -74,7 +74,7 @@ class Breaker(Generic[Item]):
     """By the prompts' ids."""
     _good: dict[str, int] = field(default_factory=dict)
     """For each stage the newest row, by its start, that was good."""
-    _proofs: dict[str, deque[Item]] = field(default_factory=dict)
+    _proofs: defaultdict[str, deque[Item]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=PROBES)))
     """For each stage some rows that were good."""
     _before: deque[Item] = field(default_factory=lambda: deque(maxlen=PROBES // 2))
     """Some rows that were finished by an earlier process: they probably come to every stage."""
@@ -105,10 +105,11 @@ class Breaker(Generic[Item]):
         self._open.discard(number)
         for stage in evidence.answered:
             self._trust(stage, number)
-            self._proofs.setdefault(stage, deque(maxlen=PROBES)).append(item)
+            self._proofs[stage].append(item)
 
     def _trust(self, stage: str, number: int) -> None:
-        self._good[stage] = max(number, self._good.get(stage, 0))
+        if number > self._good.get(stage, 0):
+            self._good[stage] = number
 
     def settled(self) -> Iterator[Row | Failure]:
         """Yield, once, the outcomes that are known to be the rows' own."""

@@ -3,21 +3,29 @@
 They lie in files of lines beside the journal, `journal/answers-1.jsonl`, each with the prompt that it is for. Each
 process that opens the run begins a file, and another when that is full. The oldest go when there is more than a file
 holds: what they had is asked for again, which loses time and no row. A run that is done needs none. A damaged line is
-an answer less. One thread uses an AnswerFile.
+an answer less.
+
+Answers wait in memory for the second `sync` after them, and those of a row that is finished by then are never written:
+of models that answer fast nearly none are. The run's background thread syncs twice a second, so that a process that is
+killed loses what was answered in its last second, and no more. Any thread may call the methods, but for `sync` and
+`close`, which are never called at the same time.
 """
 
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
+from cai.core.errors import StoreError
 from cai.core.identity import key
 from cai.core.paths import open_file
 from cai.core.records import Usage
 from cai.models.base import Choice, Completion
+from cai.models.remembering import Answer, Asked, digest
 from cai.rundir.files import refusal, remove
 from cai.rundir.layout import JOURNAL
 from cai.rundir.lines import LineFile, read_lines, salt
@@ -28,6 +36,8 @@ BYTES = 64 * 2**20
 
 _NAMED = re.compile(r"answers-(\d+)\.jsonl")
 _TEXT, _CHOICE = "text", "choice"
+_Waiting: TypeAlias = dict[str, list[tuple[Asked, Answer]]]
+"""Answers by their rows."""
 
 
 class AnswerFile:
@@ -51,6 +61,10 @@ class AnswerFile:
         for path in self._files.values():
             self._read(path, is_finished)
         self._file: LineFile | None = None
+        self._lock = threading.Lock()
+        self._new: _Waiting = {}
+        self._older: _Waiting = {}
+        """What waits since the last sync, and since the one before."""
 
     def _read(self, path: Path, is_finished: Callable[[int], bool]) -> None:
         try:
@@ -63,9 +77,12 @@ class AnswerFile:
         except OSError as error:
             raise refusal(path, error) from error
 
-    def find(self, request: bytes) -> Completion | Choice | None:
+    def find(self, asked: Asked) -> Answer | None:
         """Return the answer to a request, where a process before this one had it."""
-        entry = self._known.get(request)
+        entry = None
+        if self._known:
+            with suppress(orjson.JSONEncodeError):  # half a character, which nobody kept
+                entry = self._known.get(digest(asked))
         if entry is None:
             return None
         answer = _answer(entry)
@@ -73,18 +90,28 @@ class AnswerFile:
             self.given_again += Usage(1, answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens)
         return answer
 
-    def keep(self, row: str, request: bytes, answer: Completion | Choice) -> None:
-        """Append an answer; raises StoreError when the disk refuses."""
-        if self._file is None or self._file.size >= BYTES:
-            self._begin()
-        assert self._file is not None  # noqa: S101  (it was just begun)
-        kind = _TEXT if isinstance(answer, Completion) else _CHOICE
-        entry = {"row": f"{key(row):x}", "request": request.hex(), kind: answer}
-        with suppress(orjson.JSONEncodeError):  # half a character, which the row will be refused for
-            self._file.append(orjson.dumps(entry))
+    def keep(self, row: str, asked: Asked, answer: Answer) -> None:
+        """Have an answer wait to be written."""
+        with self._lock:
+            self._new.setdefault(row, []).append((asked, answer))
 
-    def _begin(self) -> None:
-        """Begin the next file, and remove the oldest while there is more than fits one that is full."""
+    def forget(self, row: str) -> None:
+        """Let go of what waits for a row, which is finished."""
+        with self._lock:
+            self._new.pop(row, None)
+            self._older.pop(row, None)
+
+    def sync(self) -> None:
+        """Write what has waited since before the last call; raises StoreError when the disk refuses."""
+        with self._lock:
+            waiting, self._older, self._new = self._older, self._new, {}
+        for row, answers in waiting.items():
+            if self._file is None or self._file.size >= BYTES:
+                self._file = self._begin()
+            self._file.append(*_lines(row, answers))
+
+    def _begin(self) -> LineFile:
+        """Return the next file, and remove the oldest while there is more than fits one that is full."""
         if self._file is not None:
             self._file.close()
         while len(self._files) > 1 and sum(path.stat().st_size for path in self._files.values()) > BYTES:
@@ -92,8 +119,8 @@ class AnswerFile:
         number = max(self._files, default=0) + 1
         path = self._owned.path / JOURNAL / f"answers-{number}.jsonl"
         self._owned.own_paths((path,))
-        self._file = LineFile(path, self._salt)
         self._files[number] = path
+        return LineFile(path, self._salt)
 
     def _remove_all(self) -> None:
         for path in self._files.values():
@@ -101,7 +128,11 @@ class AnswerFile:
         self._files.clear()
 
     def close(self, *, done: bool) -> None:
-        """Close the file; of a run that is done nothing stays. Raises StoreError."""
+        """Write what waits and close the file; of a run that is done nothing stays. Raises StoreError."""
+        if not done:
+            with suppress(StoreError):  # what cannot be written is asked again, which loses no row
+                self.sync()
+                self.sync()
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -116,7 +147,16 @@ def _files(directory: Path) -> dict[int, Path]:
     return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
-def _answer(entry: dict[str, Any]) -> Completion | Choice | None:
+def _lines(row: str, answers: list[tuple[Asked, Answer]]) -> Iterator[bytes]:
+    """Yield the lines of a row's answers; one with half a character, which the row will be refused for, has none."""
+    name = f"{key(row):x}"
+    for asked, answer in answers:
+        kind = _TEXT if isinstance(answer, Completion) else _CHOICE
+        with suppress(orjson.JSONEncodeError):
+            yield orjson.dumps({"row": name, "request": digest(asked).hex(), kind: answer})
+
+
+def _answer(entry: dict[str, Any]) -> Answer | None:
     with suppress(TypeError, KeyError):
         if _TEXT in entry:
             return Completion(**entry[_TEXT])

@@ -65,21 +65,21 @@ class LineFile:
         except OSError as error:
             raise refusal(self.path, error) from error
 
-    def append(self, value: bytes) -> None:
-        """Append a JSON object as a line (`make_line`), whole or not at all; raises StoreError."""
+    def append(self, *values: bytes) -> None:
+        """Append JSON objects as lines (`make_line`), all or none of them; raises StoreError."""
         if self._broken is not None:
             raise self._broken
-        line = make_line(value, self._start)
+        lines = b"".join([make_line(value, self._start) for value in values])
         try:
-            written = os.write(self._descriptor, line)
-            while written < len(line):
+            written = os.write(self._descriptor, lines)
+            while written < len(lines):
                 # A full disk takes a part first and says why only when asked to take the rest.
-                written += os.write(self._descriptor, line[written:])
+                written += os.write(self._descriptor, lines[written:])
         except OSError as error:
             refused = refusal(self.path, error)
             self._take_back(refused)
             raise refused from error
-        self.size += len(line)
+        self.size += len(lines)
         self._appended = True
 
     def _take_back(self, refused: StoreError) -> None:

@@ -27,14 +27,13 @@ from cai.rundir.inputs import Inputs, take_inputs
 from cai.rundir.journal import Journal
 from cai.rundir.layout import failures_path, journal_path, names_of, shard_path
 from cai.rundir.left_out import read_left_out
-from cai.rundir.lines import LineFile
 from cai.rundir.manifest import Manifest, Status, now, write_manifest
 from cai.rundir.origin import is_copy
 from cai.rundir.owned import Owned
 from cai.rundir.reader import RunReader, merge
 from cai.rundir.recovery import count_finished, recover
 from cai.rundir.remote import RemoteRun, remote_of
-from cai.rundir.sealer import Sealer
+from cai.rundir.sealer import Sealer, Synced
 from cai.rundir.uploader import Uploader
 
 JOURNAL_ROWS = 4096
@@ -82,7 +81,7 @@ class Run(RunReader):
         self.answers = AnswerFile(owned, run, self._finished.__contains__, ask_again=retry_failed)
         self._journal = self._new_journal(recovered.next_number)
         self._uploader = None if remote is None else Uploader(remote)
-        self._sealer = Sealer(directory, run, (self._journal, self._failure_file), self._note_sealed)
+        self._sealer = Sealer(directory, run, self._watched(), self._note_sealed)
         for journal in recovered.unsealed:
             self._seal(journal)
 
@@ -191,17 +190,21 @@ class Run(RunReader):
             self._again.pop(name, None)
             self._failed.supersede(name)
             self._usage += row.usage
+        self.answers.forget(row.prompt.id)
 
     def _begin_journal(self) -> None:
         full = self._journal
         self._journal = self._new_journal(full.number + 1)
-        self._seal(full, (self._journal, self._failure_file))
+        self._seal(full, self._watched())
+
+    def _watched(self) -> tuple[Synced, ...]:
+        return self._journal, self._failure_file, self.answers
 
     def _new_journal(self, number: int) -> Journal:
         self._owned.own_paths(names_of(journal_path(self.directory, number)))
         return Journal(self.directory, number, self._run)
 
-    def _seal(self, journal: Journal, watched: tuple[LineFile, ...] | None = None) -> None:
+    def _seal(self, journal: Journal, watched: tuple[Synced, ...] | None = None) -> None:
         """Hand a journal to the sealer, with the names that its shard takes on record; `watched` are its successors."""
         self._owned.own_paths(names_of(shard_path(self.directory, journal.number)))
         self._sealer.seal(journal, watched)

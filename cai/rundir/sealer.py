@@ -8,21 +8,26 @@ import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from cai.core.errors import StoreError
 from cai.rundir.journal import Journal
 from cai.rundir.layout import shard_path
-from cai.rundir.lines import LineFile
 
 SYNC_SECONDS = 0.5
+
+
+class Synced(Protocol):
+    """What has to be told twice a second to write what it holds."""
+
+    def sync(self) -> None:
+        """Do so; raises StoreError."""
 
 
 class Sealer:
     """Syncs the files that are watched and seals the journals it is given, in their order."""
 
-    def __init__(
-        self, directory: Path, run: str, watched: tuple[LineFile, ...], after_seal: Callable[[], None]
-    ) -> None:
+    def __init__(self, directory: Path, run: str, watched: tuple[Synced, ...], after_seal: Callable[[], None]) -> None:
         """Start the thread; `after_seal` is called from it after each shard and may raise StoreError.
 
         `run` is the fingerprint of the run's identity.
@@ -38,7 +43,7 @@ class Sealer:
         self._thread = threading.Thread(target=self._work, name="cai-sealer", daemon=True)
         self._thread.start()
 
-    def seal(self, journal: Journal, watched: tuple[LineFile, ...] | None = None) -> None:
+    def seal(self, journal: Journal, watched: tuple[Synced, ...] | None = None) -> None:
         """Hand over a journal that nobody appends to any more, to seal and close; `watched` are its successors."""
         with self._lock:
             self._waiting.append(journal)

@@ -25,11 +25,11 @@ DIGITS = 4
 
 def draw_marker(common: Sequence[str], answers: Sequence[str]) -> str:
     """Return hexadecimal digits that occur in none of the texts, the same in whatever order the answers come."""
-    texts = [text.lower() for text in (*common, *answers)]
+    texts = "\n".join((*common, *answers)).lower()  # digits alone are in no two of them
     known = [*common]
     for digits in itertools.count(DIGITS):
         marker = fingerprint(known)[:digits]
-        if not any(marker in text for text in texts):
+        if marker not in texts:
             break
         known = [marker, *common, *sorted(answers)]
     return marker
@@ -39,9 +39,13 @@ def escaper(options: Sequence[str]) -> Callable[[str], str]:
     r"""Return a function that puts a backslash before an option in brackets, as `\(A 7f3a)`, and into `<\|`."""
     names = "|".join(map(re.escape, options))
     label = re.compile(rf"{_OPENING}\s*(?:{names})(?:\W*[0-9a-f]{{{DIGITS},}})?\s*{_CLOSING}")
-    return lambda text: without_control(label.sub(r"\\\g<0>", text))
+    return lambda text: without_control(label.sub(_behind_backslash, text))
+
+
+def _behind_backslash(found: re.Match[str]) -> str:
+    return f"\\{found[0]}"
 
 
 def without_control(text: str) -> str:
     r"""Return the text with a backslash in what most models' control tokens begin with, as `<\|`."""
-    return _CONTROL.sub(r"\g<0>\\", text)
+    return _CONTROL.sub(r"\g<0>\\", text) if "<" in text else text
