@@ -1,15 +1,17 @@
 """`python -m benchmarks.gpu`: SFT and DPO of a large random-weights Llama on a GPU, beside plain TRL.
 
-Both sides train one epoch of the same examples with their own defaults, in bfloat16 arithmetic, all weights and LoRA of
-rank 16; `cai` without a test split and with one checkpoint, at the end, as TRL's. FLOPs utilisation is the arithmetic
-that the tokens need over the device's peak: 6 operations a parameter and token (2 forward, 4 backward: Kaplan et al.,
-arXiv 2001.08361, section 2.1), 4 where the weights are frozen and so have no gradient, and 2 more for DPO's reference.
-A checkpoint holds weights and optimiser: 8 billion parameters want 200 GB of disk in TMPDIR. What does not fit into the
-device's memory is told as a failure of that side and ends nothing.
+Both sides train one epoch of the same examples at equal settings: bfloat16 arithmetic, batches of 8, no checkpointing
+of activations; all weights held in float32, or LoRA of rank 16 on every linear layer over weights in bfloat16, or the
+same over weights in 4 bits (QLoRA); `cai` without a test split and with one checkpoint, at the end, as TRL's. FLOPs
+utilisation is the arithmetic that the tokens need over the device's peak: 6 operations a parameter and token (2
+forward, 4 backward: Kaplan et al., arXiv 2001.08361, section 2.1), 4 where the weights are frozen and so have no
+gradient, and 2 more for DPO's reference. A checkpoint holds weights and optimiser: all weights of 8 billion parameters
+want 200 GB of disk in TMPDIR. What does not fit into the device's memory is told as a failure of that side and ends
+nothing.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +34,16 @@ RESULTS = Path(__file__).parent / "gpu.json"
 METHODS: tuple[Method, ...] = ("sft", "dpo")
 Side = Literal["trl", "cai"]
 SIDES: tuple[Side, ...] = ("trl", "cai")
+Trained = Literal["all", "lora", "qlora"]
+_TARGETS = ("--lora_target_modules", "all-linear", "--dtype", "bfloat16")
+_LORA = ("--use_peft", "--lora_r", "16", "--lora_alpha", "32", "--lora_dropout", "0", *_TARGETS)
+_FOUR_BITS = ("--load_in_4bit", "--use_bnb_nested_quant", "--bnb_4bit_quant_type", "nf4")
+TRAINED: Mapping[Trained, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "all": ("all weights", (), ()),
+    "lora": ("LoRA", _LORA, ("--adapter", "lora")),
+    "qlora": ("QLoRA", (*_LORA, *_FOUR_BITS), ("--adapter", "lora", "--quantize")),
+}
+"""What is trained: its name, and what it adds to the command lines of TRL and of cai."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,7 @@ class Measured:
     """One training; `took` is None when it failed, and `failure` says how. Memory is in bytes, utilisation a share."""
 
     method: Method
-    lora: bool
+    trained: Trained
     side: Side
     took: Took | None
     failure: str | None
@@ -47,18 +59,19 @@ class Measured:
     utilisation: float | None
 
 
-def options(side: Side, *, lora: bool, device: str) -> list[str]:
+def options(side: Side, *, trained: Trained, device: str) -> list[str]:
     """Return what is added to a side's defaults."""
+    _, trl, ours = TRAINED[trained]
     if side == "trl":
-        return [*(["--use_peft"] if lora else []), *(["--use_cpu"] if device == "cpu" else [])]
-    more = ["--test-share", "0", "--evaluations", "1", "--device", device]
-    return [*more, *(["--adapter", "lora"] if lora else [])]
+        equal = ["--gradient_checkpointing", "False", "--per_device_train_batch_size", "8"]
+        return [*equal, *trl, *(["--use_cpu"] if device == "cpu" else [])]
+    return ["--batch-size", "8", "--test-share", "0", "--evaluations", "1", "--device", device, *ours]
 
 
-def train(side: Side, work: Work, *, lora: bool, device: str) -> Took:
+def train(side: Side, work: Work, *, trained: Trained, device: str) -> Took:
     """Train with a side; raises MeasuringError when it fails."""
     run = train_with_trl if side == "trl" else train_with_cai
-    return run(work, options(side, lora=lora, device=device))
+    return run(work, options(side, trained=trained, device=device))
 
 
 def reason(error: MeasuringError) -> str:
@@ -70,33 +83,35 @@ def reason(error: MeasuringError) -> str:
     return (own or lines)[-1]
 
 
-def operations(method: Method, parameters: int, *, lora: bool) -> int:
+def operations(method: Method, parameters: int, trained: Trained) -> int:
     """Return the arithmetic that one token needs."""
-    return parameters * ((4 if lora else 6) + (2 if method == "dpo" else 0))
+    return parameters * ((6 if trained == "all" else 4) + (2 if method == "dpo" else 0))
 
 
-def measure(folder: Path, billions: int, examples: int) -> Iterator[Measured]:
-    """Yield both sides' trainings, method by method, all weights first."""
+def measure(
+    folder: Path, billions: int, examples: int, methods: Sequence[Method], kinds: Sequence[Trained]
+) -> Iterator[Measured]:
+    """Yield both sides' trainings, method by method."""
     parameters = write_llama(folder / "model", SHAPES[billions], "cuda")
     torch.cuda.empty_cache()
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     peak = peak_operations(torch.cuda.get_device_name(0))
-    for method in METHODS:
+    for method in methods:
         data = write_examples(folder / method, method, examples)
         work = Work(method, folder / "model", data, useful_tokens(data, method, tokenizer))
-        for lora in (False, True):
+        for trained in kinds:
             for side in SIDES:
                 took: Took | None = None
                 failure = None
                 with watched_memory() as memory:
                     try:
-                        took = train(side, work, lora=lora, device="cuda")
+                        took = train(side, work, trained=trained, device="cuda")
                     except MeasuringError as error:
                         failure = reason(error)
                 utilisation = None
                 if took is not None and peak is not None:
-                    utilisation = took.tokens / took.loop * operations(method, parameters, lora=lora) / peak
-                yield Measured(method, lora, side, took, failure, memory.used, utilisation)
+                    utilisation = took.tokens / took.loop * operations(method, parameters, trained) / peak
+                yield Measured(method, trained, side, took, failure, memory.used, utilisation)
 
 
 def print_measured(console: Console, measured: list[Measured]) -> None:
@@ -115,7 +130,7 @@ def print_measured(console: Console, measured: list[Measured]) -> None:
                 f"{row.memory / 2**30:.1f}",
                 f"{row.took.wall:.0f}",
             ]
-        table.add_row(f"{row.method}, {'LoRA' if row.lora else 'all weights'}", row.side, *cells)
+        table.add_row(f"{row.method}, {TRAINED[row.trained][0]}", row.side, *cells)
     console.print(table)
     for failure in dict.fromkeys(row.failure for row in measured if row.failure is not None):
         console.print(f"failed: {failure}", markup=False)
@@ -124,14 +139,16 @@ def print_measured(console: Console, measured: list[Measured]) -> None:
 @click.command()
 @click.option("--billions", type=click.Choice([str(size) for size in SHAPES]), default="1", show_default=True)
 @click.option("--examples", type=click.IntRange(64), default=2000, show_default=True, help="Examples a method.")
+@click.option("--method", "methods", type=click.Choice(METHODS), multiple=True, default=METHODS, show_default=True)
+@click.option("--trained", "kinds", type=click.Choice(list(TRAINED)), multiple=True, default=list(TRAINED)[:2])
 @click.option("--results", type=click.Path(dir_okay=False, path_type=Path), default=RESULTS, show_default=True)
-def main(billions: str, examples: int, results: Path) -> None:
+def main(billions: str, examples: int, methods: tuple[Method, ...], kinds: tuple[Trained, ...], results: Path) -> None:
     """Measure training on the first GPU beside plain TRL; without one, say so and end with 2."""
     if not torch.cuda.is_available():
         click.echo("Nothing was measured: torch finds no usable CUDA device here.", err=True)
         raise click.exceptions.Exit(2)
     with tempfile.TemporaryDirectory() as name:
-        measured = list(measure(Path(name), int(billions), examples))
+        measured = list(measure(Path(name), int(billions), examples, methods, kinds))
     print_measured(Console(), measured)
     report: dict[str, Any] = taken(PACKAGES) | {
         "device": torch.cuda.get_device_name(0),
