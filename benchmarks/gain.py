@@ -23,6 +23,7 @@ from cai.evaluate.statistics import ratios
 from cai.models.checkpoint.pretrained import merge_adapter, open_tokenizer, open_weights
 from cai.models.checkpoint.resolve import Checkpoint
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 Turns = list[dict[str, str]]
 
 
@@ -109,7 +110,7 @@ def _open(name: str, head: Any) -> tuple[Any, Any]:
     model = open_weights(checkpoint.base, head, dtype=torch.float32)
     if checkpoint.adapter is not None:
         model = merge_adapter(model, checkpoint.adapter)
-    return model.eval(), open_tokenizer(checkpoint.tokenizer)
+    return model.to(DEVICE).eval(), open_tokenizer(checkpoint.tokenizer)
 
 
 def _answers(name: str, pairs: Sequence[tuple[Turns, Turns]]) -> Iterator[tuple[float, int]]:
@@ -118,8 +119,9 @@ def _answers(name: str, pairs: Sequence[tuple[Turns, Turns]]) -> Iterator[tuple[
     for prompt, answer in pairs:
         ids, start = _ids(tokenizer, prompt, answer)
         with torch.inference_mode(), _bfloat16():
-            logits: Tensor = model(input_ids=torch.tensor([ids]), logits_to_keep=len(ids) - start + 1).logits[0, :-1]
-        logprobs = torch.log_softmax(logits.float(), -1)
+            said = torch.tensor([ids], device=DEVICE)
+            logits: Tensor = model(input_ids=said, logits_to_keep=len(ids) - start + 1).logits[0, :-1]
+        logprobs = torch.log_softmax(logits.float(), -1).cpu()
         yield float(logprobs.gather(1, torch.tensor(ids[start:])[:, None]).sum()), len(ids) - start
 
 
@@ -128,12 +130,12 @@ def _scores(name: str, pairs: Sequence[tuple[Turns, Turns]]) -> Iterator[float]:
     for prompt, answer in pairs:
         ids, _ = _ids(tokenizer, prompt, answer)
         with torch.inference_mode(), _bfloat16():
-            yield float(model(input_ids=torch.tensor([ids])).logits[0, 0])
+            yield float(model(input_ids=torch.tensor([ids], device=DEVICE)).logits[0, 0])
 
 
 def _bfloat16() -> Any:
     """Return what the models were trained in: arithmetic in bfloat16 over weights in float32."""
-    return torch.autocast("cpu", dtype=torch.bfloat16)
+    return torch.autocast(DEVICE, dtype=torch.bfloat16)
 
 
 def _say(what: str, right: Any) -> None:
