@@ -83,7 +83,7 @@ def _read(stage: Stage) -> list[str]:
     if isinstance(settings, TrainSettings):
         return [
             *map(str, (settings.model, *settings.data.data)),
-            str(getattr(settings.own, "reward_model", None) or ""),
+            *map(str, getattr(settings.own, "reward_model", ())),
         ]
     return [str(model) for model in settings.models]
 

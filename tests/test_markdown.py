@@ -100,7 +100,7 @@ def test_no_card_holds_what_a_constitution_or_a_file_name_would_do(text: str) ->
         "parts": [
             {"name": text, "weight": None, "train": 1, "test": 0, "fingerprint": "0", "model": text, "judge": None}
         ],
-        "hardware_sentence": text, "versions": {"torch": "2"}, "cut_answers": 1, "max_length": 8,
+        "hardware_sentence": text, "versions": {"torch": "2"}, "cut_answers": 1, "max_length": 8, "measured": {},
     }  # fmt: skip
     for written in (card, model_card(recorded, "loss.png")):
         body = written.split("---\n", 2)[2]

@@ -631,7 +631,7 @@ def test_runs_that_cannot_give_examples_are_told(tmp_path: Path) -> None:
     row = make_row(0)
     fill(tmp_path / "unjudged", [Row(row.prompt, row.traces, (), row.usage, row.provenance)])
     assert "unjudged gives no example" in refusal("pairs", str(tmp_path / "unjudged"))
-    assert "runs have no scores" in refusal("scored", str(tmp_path / "unjudged"))
+    assert "a run without scores of its answers" in refusal("scored", str(tmp_path / "unjudged"))
     (tmp_path / "unjudged" / "sft").mkdir()
     (tmp_path / "unjudged" / "sft" / "test.parquet").write_bytes(b"torn")
     with pytest.raises(RunError, match="cai export"):

@@ -148,7 +148,7 @@ def test_a_reward_model_rewards(tmp_path: Path) -> None:
     scorer.save_pretrained(tmp_path / "scorer")
     transformers.AutoTokenizer.from_pretrained(CHECKPOINT).save_pretrained(tmp_path / "scorer")
     context = online_context(
-        tmp_path, "rloo", online={"constitution": None, "reward_model": tmp_path / "scorer", "group": 2}, batch=2
+        tmp_path, "rloo", online={"constitution": None, "reward_model": (tmp_path / "scorer",), "group": 2}, batch=2
     )
     trainer: Any = build_rloo(context)
     trainer.train()
@@ -176,9 +176,9 @@ def test_prompts_that_leave_no_room_are_counted_and_too_few_are_refused(tmp_path
     ("online", "problem"),
     [
         ({"constitution": None}, "grpo needs a reward"),
-        ({"reward_model": Path("here")}, "grpo needs a reward"),
+        ({"reward_model": (Path("here"),)}, "grpo needs a reward"),
         (
-            {"constitution": None, "reward_model": Path("here"), "judge": DEFAULT_MODEL},
+            {"constitution": None, "reward_model": (Path("here"),), "judge": DEFAULT_MODEL},
             "--judge goes with --constitution",
         ),
         ({"group": 3}, "--batch-size 16 counts responses: give a multiple of --group, which is 3"),
@@ -192,7 +192,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, online: dict[str, Any], probl
 def test_a_directory_that_is_no_reward_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is no reward model"):
         build_grpo(
-            online_context(tmp_path, model=make_model(), online={"constitution": None, "reward_model": CHECKPOINT})
+            online_context(tmp_path, model=make_model(), online={"constitution": None, "reward_model": (CHECKPOINT,)})
         )
 
 

@@ -186,7 +186,7 @@ def test_a_value_model_begins_as_the_reward_model_that_reads_the_same_tokens(tmp
     scorer = make_model(labels=1, seed=5)
     scorer.save_pretrained(tmp_path / "scorer")
     transformers.AutoTokenizer.from_pretrained(CHECKPOINT).save_pretrained(tmp_path / "scorer")
-    own = {"reward_model": tmp_path / "scorer", "group": 1, "minibatches": 1}
+    own = {"reward_model": (tmp_path / "scorer",), "group": 1, "minibatches": 1}
     context = ppo_context(tmp_path, batch=4, max_steps=1, own=own)
     trainer: Any = build_ppo(context)
     assert trainer.remarks == (f"the value model begins as the reward model {tmp_path / 'scorer'}",)
@@ -256,7 +256,7 @@ def test_the_plan_counts_value_model_reference_and_reward_model(tmp_path: Path) 
     policy = plan.shape.parameters
     workload = Workload(2 * policy, 2 * policy, 2, 32, 2048, 8, 256, 2, True, False, beside=policy)
     assert workload.state("float32") == policy * (2 * 16 + 4)
-    assert _beside(PPOSettings(reward_model=tmp_path), AdapterSettings(), plan.shape) == 2 * policy
+    assert _beside(PPOSettings(reward_model=(tmp_path,)), AdapterSettings(), plan.shape) == 2 * policy
     assert _beside(PPOSettings(), AdapterSettings("lora"), plan.shape) == 0
     assert plan.settings.fit.batch_size == 8
     assert plan.identity()["rollout-epochs"] == "4"

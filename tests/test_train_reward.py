@@ -114,7 +114,9 @@ def test_hard_labels_leave_the_probability_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flipped", [False, True])
 def test_scores_are_learned_in_their_own_unit(tmp_path: Path, flipped: bool) -> None:
     rows = scored(flipped=flipped)
-    context = make_context(tmp_path, "reward", "scored", rows, model=make_model(labels=1), test=rows, max_steps=25)
+    context = make_context(
+        tmp_path, "reward", "scored", rows, model=make_model(labels=1), test=rows, max_steps=40, learning_rate=3e-3
+    )
     trainer = build_reward(context)
     trainer.train()
     figures = trainer.evaluate()
@@ -186,7 +188,7 @@ def test_what_was_not_finished_is_worth_the_least(tmp_path: Path) -> None:
     make_model(labels=1).save_pretrained(tmp_path / "model")
     answers = [assistant(answer) for answer in (GOOD, BAD, "No.")]
     prompts = [user(QUESTIONS[0])] * 3
-    with ScoreReward(tmp_path / "model", CPU, ENDS) as reward:
+    with ScoreReward([tmp_path / "model"], CPU, ENDS) as reward:
         finished = reward(prompts, answers, [[5, 1]] * 3)
         assert reward(prompts, answers, [[5, 1], [5, 1], [5, 6]])[2] == min(finished[:2], key=float)  # type: ignore[arg-type]
         assert reward(prompts, answers, [[5, 6]] * 3) == [None] * 3
@@ -195,9 +197,9 @@ def test_what_was_not_finished_is_worth_the_least(tmp_path: Path) -> None:
 def test_what_is_no_reward_model_is_refused(tmp_path: Path) -> None:
     make_model().save_pretrained(tmp_path / "policy")
     with pytest.raises(ModelError, match="policy is no reward model"):
-        ScoreReward(tmp_path / "policy", CPU, ENDS)
+        ScoreReward([tmp_path / "policy"], CPU, ENDS)
     make_model(labels=3).save_pretrained(tmp_path / "classes")
     with pytest.raises(ModelError, match="classes is no reward model"):
-        ScoreReward(tmp_path / "classes", CPU, ENDS)
+        ScoreReward([tmp_path / "classes"], CPU, ENDS)
     with pytest.raises(ModelError, match="holds no model"):
-        ScoreReward(tmp_path / "nothing", CPU, ENDS)
+        ScoreReward([tmp_path / "nothing"], CPU, ENDS)

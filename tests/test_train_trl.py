@@ -15,9 +15,27 @@ import trl
 from transformers import Trainer
 from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RewardTrainer, RLOOTrainer, SFTTrainer
 
-from cai.train.trainers import base, lengths, odds_ratio, policies, references, reward_models
+from cai.train.trainers import (
+    answer_scores,
+    base,
+    lengths,
+    odds_ratio,
+    ordinal,
+    policies,
+    references,
+    reward_models,
+)
 
-MODULES: tuple[ModuleType, ...] = (base, lengths, odds_ratio, policies, references, reward_models)
+MODULES: tuple[ModuleType, ...] = (
+    answer_scores,
+    base,
+    lengths,
+    odds_ratio,
+    ordinal,
+    policies,
+    references,
+    reward_models,
+)
 TRAINERS = "cai/train/trainers"
 
 PREPARING = ("dataset", "processing_class", "args", "dataset_name")
@@ -33,6 +51,11 @@ METHODS: tuple[tuple[Any, str, tuple[str, ...], str], ...] = (
     (Trainer, "_set_signature_columns_if_needed", (), "references.py, reward_models.py: the column of soft labels"),
     (Trainer, "set_initial_training_values", ("args", "dataloader"), "fit.py: the number of steps"),
     (Trainer, "train", ("resume_from_checkpoint", "trial", "ignore_keys_for_eval"), "policies.py: the open reward"),
+    (Trainer, "compute_loss", ("model", "inputs", "return_outputs", "num_items_in_batch"), "answer_scores.py: losses"),
+    (Trainer, "log", ("logs", "start_time"), "answer_scores.py: what is told beside the loss"),
+    (Trainer, "create_optimizer", ("model",), "ordinal.py: thresholds"),
+    (Trainer, "_load_from_checkpoint", ("resume_from_checkpoint", "model"), "ordinal.py: thresholds"),
+    (Trainer, "_load_best_model", (), "ordinal.py: thresholds"),
     (
         SFTTrainer,
         "_prepare_dataset",

@@ -68,10 +68,16 @@ def train(
     fresh: bool = False,
     beta: Positive = 0.1,
     labels: Literal["soft", "hard"] = "soft",
+    objective: Literal["bradley-terry", "plackett-luce", "regression", "ordinal"] | None = None,
+    margin: NotNegative = 0.0,
+    center_rewards: NotNegative = 0.0,
+    debias_length: bool = False,
     sft_term: NotNegative = 0.0,
     constitution: str | Path | None = None,
     judge: Model | None = None,
-    reward_model: str | Path | None = None,
+    reward_model: str | Path | Sequence[str | Path] = (),
+    ensemble: Literal["penalty", "worst"] = "penalty",
+    disagreement: NotNegative = 1.0,
     reward: Literal["adherence", "rubric"] = "adherence",
     group: Count = 8,
     temperature: Positive = 1.0,
@@ -120,14 +126,17 @@ def train(
     is a number of examples, `test_share` in [0, 1) is kept for measuring, `template` is a chat template for a base
     model without one; of sft, dpo, kto and orpo: `reasoning` learns what was thought before answers, too.
 
-    Of dpo, kto and orpo: `beta`, the reference's hold; of dpo and reward: `labels`; of dpo: `sft_term`. Of grpo, rloo
-    and ppo: `constitution` and `judge` (with commas a jury, whose mean answer counts), or `reward_model`, say who
-    rewards, and `reward` whether for principles kept or for criteria met; `group` responses a prompt, of `max_tokens`
-    tokens at most, are drawn at `temperature`, and `kl_penalty` is the reference's hold. Of ppo: `kl_target` steers
-    `kl_penalty`; `discount`, `gae_lambda`, `clip` and `value_clip` are its equations' numbers, `rollout_epochs` in
-    `minibatches` say how often a step's responses are learned from, `reward_clip` where normalised rewards are cut off;
-    `value_learning_rate` is the value model's, and `pretraining_data` are texts whose likelihood is held up with
-    `pretraining_weight`. Of sft: `packing`. `own` are the options, by name, of a method of your own
+    Of dpo, kto and orpo: `beta`, the reference's hold; of dpo and reward: `labels`; of dpo: `sft_term`. Of reward:
+    `objective` (None: what the data hold), `margin` in log-odds that a certain pair is won by (with hard labels),
+    `center_rewards` the weight of holding a prompt's mean score at 0, `debias_length` whether what length alone tells
+    is held apart. Of grpo, rloo and ppo: `constitution` and `judge` (with commas a jury, whose mean answer counts), or
+    `reward_model`, say who rewards (several reward models are an `ensemble`: their mean less `disagreement` deviations,
+    or the lowest), and `reward` whether for principles kept or for criteria met; `group` responses a prompt, of
+    `max_tokens` tokens at most, are drawn at `temperature`, and `kl_penalty` is the reference's hold. Of ppo:
+    `kl_target` steers `kl_penalty`; `discount`, `gae_lambda`, `clip` and `value_clip` are its equations' numbers,
+    `rollout_epochs` in `minibatches` say how often a step's responses are learned from, `reward_clip` where normalised
+    rewards are cut off; `value_learning_rate` is the value model's, and `pretraining_data` are texts whose likelihood
+    is held up with `pretraining_weight`. Of sft: `packing`. `own` are the options, by name, of a method of your own
     (`cai.register_method`).
 
     How long and how fast: `epochs` or `max_steps`, `learning_rate` at its peak, `batch_size` in examples a step over
@@ -190,7 +199,9 @@ class TrainCall(Call[Training]):
         if options.get("constitution") is not None:
             options["constitution"] = str(options["constitution"])
         if "reward_model" in options:
-            options["reward_model"] = existing_directory(options["reward_model"], "reward_model")
+            given = options["reward_model"]
+            places = (given,) if isinstance(given, str | Path) else given or ()
+            options["reward_model"] = tuple(existing_directory(place, "reward_model") for place in places)
         if options.get("pretraining_data") is not None:
             options["pretraining_data"] = data_source(options["pretraining_data"])
         return gather_settings(options.pop("method"), options)

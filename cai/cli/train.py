@@ -21,6 +21,7 @@ from cai.cli.training import (
 from cai.train import missing_package
 from cai.train.methods import METHODS
 from cai.train.methods.descriptor import TrainingMethod
+from cai.train.rewards.report import reward_lines
 from cai.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -142,6 +143,8 @@ def _print_summary(console: Console, summary: "TrainSummary") -> None:
         if summary.best_eval_loss is not None:
             line += f"; on the test split at best {summary.best_eval_loss:.4f}, at step {summary.best_step}"
         console.print(line)
+    for name, value in reward_lines(summary.measured):
+        console.print(f"{name}: {value}")
     if summary.status == "interrupted":
         console.print("The same command goes on from here.")
     elif METHODS[summary.method].head == "language":

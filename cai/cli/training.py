@@ -128,6 +128,9 @@ def _own_option(each: "Field[Any]", hint: Any) -> Group:
     name = f"--{each.name.replace('_', '-')}"
     if plain is bool:
         return click.option(name, is_flag=True, default=each.default, help=told["help"])
+    several = get_origin(hint) is tuple
+    if several:
+        plain = get_args(hint)[0]
     places: dict[Any, Any] = {Path: EXISTING_FOLDER, ModelSpec: parse_judge, DataSource: DataSource.parse}
     kind = places.get(plain)
     if plain is float:
@@ -138,8 +141,8 @@ def _own_option(each: "Field[Any]", hint: Any) -> Group:
     elif get_origin(plain) is Literal:
         kind = click.Choice(get_args(plain))
     metavar = {ModelSpec: "MODEL", DataSource: "DATA"}.get(plain)
-    shows = each.default is not None
-    return click.option(name, type=kind, metavar=metavar, default=each.default, show_default=shows, help=told["help"])
+    shown = {"multiple": True} if several else {"default": each.default, "show_default": each.default is not None}
+    return click.option(name, type=kind, metavar=metavar, help=told["help"], **shown)
 
 
 def take_train_settings(method: str, options: dict[str, Any]) -> TrainSettings:

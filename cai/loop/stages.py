@@ -117,7 +117,7 @@ def _iteration(
     reward_model = out / f"reward-{iteration}"
     own: dict[str, object] = {
         **{each.name: getattr(settings.preference, each.name) for each in fields(settings.preference)},
-        **({"reward_model": reward_model} if rewarded else {"constitution": settings.constitution, "judge": judge}),
+        **({"reward_model": (reward_model,)} if rewarded else {"constitution": settings.constitution, "judge": judge}),
         "group": settings.group,
         "max_tokens": settings.max_tokens,
     }

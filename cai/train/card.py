@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cai.core.markdown import code, escaped, front_matter, table
 from cai.train.methods import find_method
+from cai.train.rewards.report import reward_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,7 @@ _PANELS = (
     ("rewards/accuracies", "pairs ranked right"),
     ("margin", "margin of the scores"),
     ("accuracy", "pairs ranked right"),
+    ("correlation", "correlation of scores and labels"),
     ("reward", "reward"),
     ("kl", "KL from the reference"),
     ("explained_variance", "variance of the returns that the values explain"),
@@ -110,7 +112,7 @@ def _outcome(manifest: Mapping[str, Any]) -> list[tuple[str, object]]:
             rows.append((label, f"{manifest[name]:.4f}"))
     if manifest["best_step"] is not None:
         rows.append(("weights are those of step", manifest["best_step"]))
-    return rows
+    return [*rows, *reward_lines(manifest["measured"])]
 
 
 def draw_training(history: Sequence[Mapping[str, Any]], title: str) -> bytes:
@@ -118,7 +120,9 @@ def draw_training(history: Sequence[Mapping[str, Any]], title: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (nothing else needs matplotlib)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    panels = [(name, label) for name, label in _PANELS if any(name in entry for entry in history)] or [_PANELS[0]]
+    panels = [
+        (name, label) for name, label in _PANELS if any(name in entry or f"eval_{name}" in entry for entry in history)
+    ] or [_PANELS[0]]
     figure = Figure(figsize=(_INCHES[0] * len(panels), _INCHES[1]), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, parse_math=False)

@@ -118,6 +118,8 @@ def _answers(row: dict[str, Any]) -> list[Any]:
     for name in ("text", "messages"):
         if name in row:
             return [row[name]]
+    if "answers" in row:
+        return [answer["completion"] for answer in row["answers"]]
     return [row[name] for name in ("completion", "chosen", "rejected") if name in row]
 
 
@@ -149,8 +151,7 @@ def _of_row(row: dict[str, Any]) -> Iterator[Text]:
         if name in row:
             yield row[name]
             return
-    answers = [row[name] for name in ("completion", "chosen", "rejected") if name in row]
-    for answer in answers or [[]]:
+    for answer in _answers(row) or [[]]:
         yield row["prompt"] + answer
 
 

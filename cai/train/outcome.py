@@ -22,7 +22,8 @@ class TrainSummary:
     `seconds` and `tokens_per_second` are those of this process's training, the rest is the whole run's. `already`
     says that nothing was done, because OUT was finished before. `best_step` is the step whose weights were kept, with
     a test split. `tokens` is 0 where a method does not count them. `cut_answers` counts the examples of which an
-    answer was cut at `max_length` tokens.
+    answer was cut at `max_length` tokens. `measured` is what the trainer measured of the trained model: of a reward
+    model how often it is right (`cai.train.trainers.reward_measuring`).
     """
 
     out: Path
@@ -42,13 +43,16 @@ class TrainSummary:
     cut_answers: int
     max_length: int
     hardware: str
+    measured: Mapping[str, Any]
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary as what JSON can say."""
         return asdict(self) | {"out": str(self.out)}
 
 
-def summarize(plan: TrainPlan, fitted: Fitted, left_out: Mapping[str, int]) -> TrainSummary:
+def summarize(
+    plan: TrainPlan, fitted: Fitted, left_out: Mapping[str, int], measured: Mapping[str, Any]
+) -> TrainSummary:
     """Return the summary of what this process did; `left_out` counts by reason, the data's and the trainer's."""
     trained = losses(fitted.history)
     best = min(losses(fitted.history, "eval_loss"), key=lambda point: point[1], default=None)
@@ -71,6 +75,7 @@ def summarize(plan: TrainPlan, fitted: Fitted, left_out: Mapping[str, int]) -> T
         cut_answers=plan.cut.answers,
         max_length=plan.cut.length,
         hardware=plan.hardware.sentence(),
+        measured=dict(measured),
     )
 
 

@@ -10,11 +10,11 @@ from transformers import PreTrainedTokenizerBase
 from cai import __version__
 from cai.core.errors import UsageError
 from cai.core.settings import json_value
-from cai.data.examples.shaping import ExampleKind
 from cai.models.checkpoint.pretrained import require_rows
 from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
-from cai.train.data.examples import Examples, holds_scores, load_examples
+from cai.train.data.collecting import PRINCIPLES
+from cai.train.data.examples import Examples, load_examples
 from cai.train.data.fitting import fit_examples
 from cai.train.data.hard_labels import without_ties
 from cai.train.data.reasoning import place_reasoning
@@ -129,12 +129,16 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     machine = find_machine(settings.fit.device)
     source = find_source(settings.model, settings.adapter)
     tokenizer = load_tokenizer(source)
-    kind = _kind(method, settings)
+    kind = method.data
+    if method.settle is not None:
+        own, kind = method.settle(settings.own, settings.data)
+        settings = replace(settings, own=own)
+    also = (PRINCIPLES,) if method.head == "score" else ()
     if machine.processes > 1:
         with PartialState(cpu=machine.kind == "cpu").main_process_first():
-            examples = load_examples(kind, settings.data, settings.seed)
+            examples = load_examples(kind, settings.data, settings.seed, also)
     else:
-        examples = load_examples(kind, settings.data, settings.seed)
+        examples = load_examples(kind, settings.data, settings.seed, also)
     if kind == "pairs" and (not method.soft_labels or getattr(settings.own, "labels", "soft") == "hard"):
         examples = without_ties(examples)
     if settings.fit.patience is not None and not evaluates(examples):
@@ -156,7 +160,8 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     shape = measure(source, settings.adapter, method.head)
     require_rows(tokenizer, shape.vocabulary, source.name)
     longest = longest_example(tokenizer, examples)
-    resolved, hardware = _resolve(method, settings, machine, shape, longest)
+    workload = _workload(method, settings, shape, longest, _sequences(method, examples))
+    resolved, hardware = _resolve(method, settings, machine, shape, workload)
     return TrainPlan(
         resolved,
         source,
@@ -171,10 +176,6 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     )
 
 
-def _kind(method: TrainingMethod, settings: TrainSettings) -> ExampleKind:
-    return "scored" if method.takes_scores and holds_scores(settings.data) else method.data
-
-
 def _cut(
     method: TrainingMethod, tokenizer: PreTrainedTokenizerBase, examples: Examples, longest: int, length: int
 ) -> Cut:
@@ -184,17 +185,24 @@ def _cut(
     return count_cut(tokenizer, examples, length)
 
 
-def _resolve(
-    method: TrainingMethod, settings: TrainSettings, machine: Machine, shape: ModelShape, longest: int
-) -> tuple[TrainSettings, Hardware]:
-    fit, adapter = settings.fit, settings.adapter
+def _sequences(method: TrainingMethod, examples: Examples) -> int:
+    """Return how many sequences an example puts through the model, of ranked answers the longest list's."""
+    if examples.kind != "ranked":
+        return method.sequences
+    return max(len(answers) for rows in examples.train.iter(batch_size=1000) for answers in rows["answers"])
+
+
+def _workload(
+    method: TrainingMethod, settings: TrainSettings, shape: ModelShape, longest: int, sequences: int
+) -> Workload:
+    adapter = settings.adapter
     online = settings.own if isinstance(settings.own, OnlineSettings) else None
     context = shape.context
     if context is not None and adapter.adapter == "prefix":
         context -= adapter.rank  # virtual tokens take places of their own
     # A value model is trained like the policy beside it; an adapter's shares the policy's frozen weights.
     valued = shape.trained if method.value_model else 0
-    workload = Workload(
+    return Workload(
         parameters=shape.held + valued,
         trained=shape.trained + valued,
         layers=shape.layers,
@@ -202,11 +210,18 @@ def _resolve(
         vocabulary=shape.vocabulary,
         longest=longest + (0 if online is None else online.max_tokens),
         context=context,
-        sequences=method.sequences,
+        sequences=sequences,
         logits=method.whole_logits,
         quantized=adapter.quantize,
         beside=0 if online is None else _beside(online, adapter, shape),
     )
+
+
+def _resolve(
+    method: TrainingMethod, settings: TrainSettings, machine: Machine, shape: ModelShape, workload: Workload
+) -> tuple[TrainSettings, Hardware]:
+    fit, adapter = settings.fit, settings.adapter
+    online = settings.own if isinstance(settings.own, OnlineSettings) else None
     group = 1 if online is None else online.group
     batch = fit.batch_size or method.batch_size(shape.parameters, group, machine.processes)
     if online is not None and group < 2 and not method.value_model:
@@ -229,10 +244,10 @@ def _resolve(
 def _beside(online: OnlineSettings, adapter: AdapterSettings, shape: ModelShape) -> int:
     """Return the parameters of whole models that are held beside a policy that draws responses: as large as it is.
 
-    The reference, where there is no adapter to be turned off, and the reward model; a judge has an engine of its own.
+    The reference, where there is no adapter to be turned off, and the reward models; a judge has an engine of its own.
     """
     reference = bool(online.kl_penalty) and adapter.adapter == "none"
-    return shape.parameters * (reference + (online.reward_model is not None))
+    return shape.parameters * (reference + len(online.reward_model))
 
 
 def _steps(settings: TrainSettings, examples: int) -> int:

@@ -103,7 +103,8 @@ def _work(plan: TrainPlan, folder: TrainingFolder, say: Say, *, quiet: bool) -> 
         say(line)
     left_out = +(Counter(plan.examples.left_out) + trainer.left_out)
     fitted = fit(trainer, folder, settings.fit, f"{settings.method} {settings.out.name}", say, quiet=quiet)
-    summary = summarize(plan, fitted, left_out)
+    measured = {} if fitted.interrupted else trainer.measured()
+    summary = summarize(plan, fitted, left_out, measured)
     if not fitted.interrupted:
         trainer.require_finite_weights()
         stage_model(trainer, folder)

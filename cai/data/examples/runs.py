@@ -32,17 +32,23 @@ from cai.data.export.summary import ExportOptions
 from cai.data.quality import DEFAULT_QUALITY, Quality, count_left_out, shown_in
 from cai.data.rows import BrokenRow, broken
 from cai.data.rubrics import rubric_rows
+from cai.method.selectors import SELECTORS
+from cai.method.steps import answers
 from cai.rundir import Run, checkout
 from cai.rundir.layout import EXPORTS, split_path
 
 UNCLEAR = "the gates do not say whether it is good"
 TRUNCATED = "truncated"
+NOT_SCORED = "an answer without a score"
+
+_SCORERS = tuple(name for name, selector in SELECTORS.items() if selector.asks)
 
 _LAYOUTS: Mapping[ExampleKind, Layout] = {
     "supervised": "completion",
     "pairs": "pairs",
     "ranked": "ranked",
     "labelled": "labelled",
+    "scored": "scored",
     "prompts": "prompts",
 }
 
@@ -75,8 +81,6 @@ class RunExamples:
 
     def __init__(self, source: DataSource, kind: ExampleKind, choices: RunChoices) -> None:
         """Look at the run; raises RunError when it holds nothing yet, InputError when it cannot give the kind."""
-        if kind == "scored":
-            raise InputError(f"{source} is a run, and runs have no scores; training on scores needs {NEEDS[kind]}.")
         directory = checkout(str(source)) if source.is_url else expand(source.reveal())
         self.name = str(source)
         self.layout = _LAYOUTS[kind]
@@ -88,6 +92,14 @@ class RunExamples:
             raise RunError(f"{source} holds no finished rows yet; fill it with `cai generate --out {source}`.")
         self._last_test_draw = _last_test_draw(directory)
         identity = self._reader.manifest.identity
+        scorer = str(identity.get("select") or "").partition(":")[0]
+        if kind == "scored" and scorer not in _SCORERS:
+            raise InputError(
+                f"{source} is a run without scores of its answers: make one with `cai generate --select rubric`, or "
+                f"give a table with {NEEDS[kind]}."
+            )
+        if kind == "scored":
+            self.remarks = (f"{self.name}: every answer has the score that {scorer} gave it",)
         self.made_by = MadeBy(identity.get("model"), identity.get("judge"))
 
     def examples(self, also: Collection[str] = ()) -> Iterator[Example | BrokenRow]:
@@ -121,6 +133,8 @@ class RunExamples:
                 yield {**example, "answers": read_ranked(example["answers"], read_prompt(list(row.prompt.messages)))}
         elif self.kind == "prompts":
             yield {"prompt": row.prompt.messages, "rubric": rubric_rows(row.prompt.rubric)}
+        elif self.kind == "scored":
+            yield from _by_scores(row, left_out)
         elif self.kind == "labelled" and self._choices.labels_from == "gates":
             yield from _by_gates(row, left_out)
         else:
@@ -138,6 +152,18 @@ def _by_gates(row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
         else:
             answer = [answer_message(trace.response, trace.reasoning, thinking=True)]
             yield {"prompt": row.prompt.messages, "completion": answer, "label": label}
+
+
+def _by_scores(row: Row, left_out: Counter[str]) -> Iterator[dict[str, Any]]:
+    """Yield every answer of the row that was scored when the row was made, in the scorer's own unit."""
+    pool, values = answers(row.traces), {score.source: score.value for score in row.scores}
+    for source, step in pool.items():
+        value = values.get(source)
+        if value is None:
+            left_out[NOT_SCORED] += 1
+        else:
+            answer = [answer_message(step.text, step.reasoning, thinking=True)]
+            yield {"prompt": row.prompt.messages, "completion": answer, "score": value}
 
 
 def _last_test_draw(directory: Path) -> float:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,9 @@ _PLAIN = {"text": "string", "label": "bool", "score": "float32", "chosen_probabi
 _RUBRIC = List({"criterion": Value("string"), "points": Value("float64")})
 _ANSWERS = ("messages", "completion", "chosen", "rejected")
 
+PRINCIPLES = "principles"
+"""A column that stands beside examples where it is asked for: the principles that a label was given under."""
+
 
 @dataclass(frozen=True, slots=True)
 class Collected:
@@ -57,11 +60,16 @@ class Collected:
     thoughts: int
 
 
-def features(layout: Layout, reasoning: bool = False) -> Features:
-    """Return the one set of features that all datasets of a layout have, so that they concatenate."""
+def features(layout: Layout, reasoning: bool = False, also: Collection[str] = ()) -> Features:
+    """Return the one set of features that all datasets of a layout have, so that they concatenate.
+
+    The columns of `also` hold lists of text.
+    """
     turns = List({name: Value("string") for name in ("role", "content", *((THINKING,) if reasoning else ()))})
     kinds = {name: Value(kind) for name, kind in _PLAIN.items()} | {"rubric": _RUBRIC}
-    return Features({name: kinds.get(name, turns) for name in COLUMNS[layout]})
+    kinds["answers"] = List({"completion": turns, "rank": Value("int32")})
+    kinds |= {name: List(Value("string")) for name in also}
+    return Features({name: kinds.get(name, turns) for name in (*COLUMNS[layout], *also)})
 
 
 def collect(
@@ -71,16 +79,17 @@ def collect(
     left_out: Counter[str],
     *,
     reasoning: bool = False,
+    also: Collection[str] = (),
 ) -> Collected:
     """Write the examples down; where an example does not say whether it is held out, its prompt's hash does.
 
     Rows that give none are counted in `left_out` by reason. What was thought before answers is written only with
-    `reasoning`.
+    `reasoning`. What stands beside an example in the columns of `also` is kept where it is a list of text.
 
     The hash is that of `cai export` for prompts without an id of their own, so that a prompt is a test prompt
     everywhere. Raises StoreError when the disk refuses.
     """
-    shape = features(layout, reasoning)
+    shape = features(layout, reasoning, also)
     thoughts = 0
     prompts, answers, labels, held = array("Q"), array("Q"), array("B"), array("B")
     digest = hashlib.blake2b(digest_size=8)
@@ -94,7 +103,7 @@ def collect(
                     left_out[item.cause.partition(" (")[0]] += 1
                     continue
                 given = item.values
-                plain = {name: value if name == "rubric" else _without_thoughts(value) for name, value in given.items()}
+                plain = {name: _plain(name, value) for name, value in given.items()}
                 thoughts += any(turn.get(THINKING) for name in _ANSWERS for turn in given.get(name, ()))
                 example = given if reasoning else plain
                 prompt = fingerprint(_prompt(plain, layout))
@@ -104,7 +113,7 @@ def collect(
                 labels.append(bool(example.get("label")))
                 held.append(side)
                 digest.update(orjson.dumps([example, side], option=orjson.OPT_SORT_KEYS) + b"\n")
-                waiting.append(example)
+                waiting.append({**example, **{name: _texts(item.about.get(name)) for name in also}})
                 if len(waiting) == ROWS_PER_BATCH:
                     writer.write_batch(pa.RecordBatch.from_pylist(waiting, schema=shape.arrow_schema))
                     waiting = []
@@ -148,8 +157,15 @@ def _prompt(example: Mapping[str, Any], layout: Layout) -> Any:
     return turns[: max(place for place, turn in enumerate(turns) if turn["role"] == "assistant")]
 
 
-def _without_thoughts(value: Any) -> Any:
-    return spoken(value) if isinstance(value, list | tuple) else value
+def _plain(name: str, value: Any) -> Any:
+    """Return a column's value without what was thought before answers; of ranked answers, what is learned from."""
+    if name == "answers":
+        return [{"completion": spoken(answer["completion"]), "rank": answer["rank"]} for answer in value]
+    return spoken(value) if name != "rubric" and isinstance(value, list | tuple) else value
+
+
+def _texts(value: Any) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else []
 
 
 @cache

@@ -4,6 +4,7 @@
 |---|---|
 | `supervised` | `prompt` + `completion`, or `messages`, or `text` |
 | `pairs` | `prompt`, `chosen`, `rejected`, `chosen_probability` |
+| `ranked` | `prompt`, `answers` of {completion, rank}, the best first |
 | `labelled` | `prompt`, `completion`, `label` |
 | `scored` | `prompt`, `completion`, `score` |
 | `prompts` | `prompt` |
@@ -13,7 +14,7 @@ All but `text`, `label`, `score` and `chosen_probability` are message lists (`li
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -72,20 +73,20 @@ class Examples:
     remarks: tuple[str, ...]
 
 
-def load_examples(kind: ExampleKind, settings: DataSettings, seed: int) -> Examples:
+def load_examples(kind: ExampleKind, settings: DataSettings, seed: int, also: Collection[str] = ()) -> Examples:
     """Read, shape, split and mix what `settings.data` names.
 
     A prompt that is a test prompt of any part is trained on in none. The same content, settings and seed give the same
     examples in the same order on every machine. The test split is all that the parts hold out, unweighted. `limit`
-    counts training examples after mixing, and the test split holds no more than that, drawn from the seed. Raises
-    InputError or RunError, in one sentence, when something cannot be read, has other columns than the kind needs, or
-    leaves nothing to learn from.
+    counts training examples after mixing, and the test split holds no more than that, drawn from the seed. What the
+    source has in the columns of `also` stands beside the examples. Raises InputError or RunError, in one sentence, when
+    something cannot be read, has other columns than the kind needs, or leaves nothing to learn from.
     """
     named = parse_parts(settings)
     left_out: Counter[str] = Counter()
     with silent_libraries():
         sources = _open(kind, named, settings)
-        parts = [_collect(source, settings, left_out) for source in sources]
+        parts = [_collect(source, settings, left_out, also) for source in sources]
         sides = [_sides(source, part, left_out) for source, part in zip(sources, parts, strict=True)]
         held_out = np.unique(np.concatenate([part.prompts[test] for part, (_, test) in zip(parts, sides, strict=True)]))
         train = [
@@ -152,9 +153,18 @@ def _made_by(source: RunExamples | TableExamples) -> MadeBy:
     return source.made_by if isinstance(source, RunExamples) else MadeBy()
 
 
-def _collect(source: RunExamples | TableExamples, settings: DataSettings, left_out: Counter[str]) -> Collected:
+def _collect(
+    source: RunExamples | TableExamples, settings: DataSettings, left_out: Counter[str], also: Collection[str]
+) -> Collected:
     reasons: Counter[str] = Counter()
-    collected = collect(source.examples(), source.layout, settings.test_share, reasons, reasoning=settings.reasoning)
+    collected = collect(
+        source.examples(also),
+        source.layout,
+        settings.test_share,
+        reasons,
+        reasoning=settings.reasoning,
+        also=also,
+    )
     if not len(collected.examples):
         raise InputError(f"{source.name} gives no example{_why(reasons)}.")
     left_out += reasons

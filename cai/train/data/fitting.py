@@ -87,9 +87,11 @@ def _rows(split: Dataset) -> Iterator[dict[str, Any]]:
 
 
 def _conversation(row: Mapping[str, Any]) -> list[Message]:
-    """Return the whole of an example, or of a pair the half that is preferred: both have turns of the same roles."""
+    """Return the whole of an example, of a pair the half that is preferred, of a list the best: all have like turns."""
     if "messages" in row:
         return list(row["messages"])
+    if "answers" in row:
+        return [*row["prompt"], *row["answers"][0]["completion"]]
     answer: list[Message] = next((row[name] for name in _ANSWERS if name in row), [])
     return [*row["prompt"], *answer]
 
@@ -101,5 +103,5 @@ def _shaped(row: Mapping[str, Any], fitter: TurnFitter) -> dict[str, Any]:
         return {_KEPT: False}
     if "messages" in row:
         return {_KEPT: True, "messages": list(turns)}
-    answered = any(name in row for name in _ANSWERS)
+    answered = any(name in row for name in (*_ANSWERS, "answers"))
     return {_KEPT: True, "prompt": list(turns[:-1] if answered else turns)}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cai.data.examples.shaping import ExampleKind
-from cai.train.settings import AdapterKind
+from cai.train.settings import AdapterKind, DataSettings
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -32,7 +32,7 @@ def option(default: Value, words: str, *, least: float | None = None, above: flo
     """Return a field of a method's own settings: `cai train METHOD` offers it under its name, with these words.
 
     Numbers are `least` or more, or `above` a number. The field's type says the rest: float, int, bool, str, Path,
-    ModelSpec, DataSource or a Literal of words, each perhaps None.
+    ModelSpec, DataSource or a Literal of words, each perhaps None; or a tuple of such, given several times.
     """
     limits = {"help": words, "least": least, "above": above}
     made: Value = field(default=default, metadata=limits)
@@ -68,12 +68,13 @@ class TrainingMethod:
     """One way to train.
 
     `summary` is its line in `cai train --help`; `description`, with the paper, stands on model cards. `data` is the
-    kind of examples; with `takes_scores` it learns from scores where all of `--data` are tables of them. `own` is the
-    dataclass of the method's own options, whose fields are made by `option`. `sequences` is how many sequences an
-    example puts through the model (2 for a pair), `whole_logits` whether a batch's logits over the whole vocabulary are
-    held, `head` what stands on top of the model, `packs` whether examples may share a sequence, `value_model` whether
-    one is trained beside it. Without `soft_labels` pairs are taken as certain, and ties left out. `build` returns the
-    trainer; what it gets, and what the trainer must have, says `cai.train.context.Context`.
+    kind of examples; a method that can learn from several has `settle`, which is given its own settings and the data's,
+    and returns the former with what was left open filled in, and the kind. `own` is the dataclass of the method's own
+    options, whose fields are made by `option`. `sequences` is how many sequences an example puts through the model (2
+    for a pair), `whole_logits` whether a batch's logits over the whole vocabulary are held, `head` what stands on top
+    of the model, `packs` whether examples may share a sequence, `value_model` whether one is trained beside it. Without
+    `soft_labels` pairs are taken as certain, and ties left out. `build` returns the trainer; what it gets, and what the
+    trainer must have, says `cai.train.context.Context`.
     """
 
     name: str
@@ -90,7 +91,7 @@ class TrainingMethod:
     head: Literal["language", "score"] = "language"
     packs: bool = False
     value_model: bool = False
-    takes_scores: bool = False
+    settle: "Callable[[Any, DataSettings], tuple[Any, ExampleKind]] | None" = None
     soft_labels: bool = True
 
     @property

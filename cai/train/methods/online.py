@@ -5,7 +5,8 @@ has dropped that trainer, and with it the value model. What replaces it: each pr
 (`--group`), and a response's advantage is its reward less the group's mean, divided by the group's deviation (GRPO), or
 less the mean of the others (RLOO, leave one out). The objective that is optimised is PPO's clipped one in both.
 
-The reward is the constitution's judge (`cai.train.rewards.adherence`) or a reward model (`cai.train.rewards.scorer`).
+The reward is the constitution's judge (`cai.train.rewards.adherence`), a reward model (`cai.train.rewards.scorer`) or
+an ensemble of several (`cai.train.rewards.ensemble`).
 `--kl-penalty` holds the policy near the model it started as: a KL term in GRPO's loss, a penalty on RLOO's reward. A
 response that the token limit cut gets the lowest reward. Leaving it out of the loss (DAPO's overlong filtering,
 2503.14476, section 3.4) was tried: on the embedded model a policy that had once stopped ending its turns then learned
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cai.core.errors import UsageError
 from cai.models.spec import ModelSpec
 from cai.train.methods.descriptor import TrainingMethod, large, option, small
+from cai.train.rewards.ensemble import EnsembleName
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +38,13 @@ class OnlineSettings:
     judge: ModelSpec | None = option(
         None, "The model that judges, or several with commas (default: the model as it was before training)."
     )
-    reward_model: Path | None = option(None, "From `cai train reward`.")
+    reward_model: tuple[Path, ...] = option(
+        (), "From `cai train reward`; repeated, for several are an ensemble that is careful where they disagree."
+    )
+    ensemble: EnsembleName = option(
+        "penalty", "Of several reward models: their mean less --disagreement deviations, or the lowest score."
+    )
+    disagreement: float = option(1.0, "Deviations of several reward models that their mean is lowered by.", least=0)
     reward: Literal["adherence", "rubric"] = option(
         "adherence",
         "What the judge rewards: principles kept, or points of the constitution's and the prompts' criteria.",
@@ -82,14 +90,14 @@ def choose_reward(context: "Context", device: "torch.device") -> "Reward":
     from cai.train.rewards.scorer import ScoreReward
 
     settings, own = context.settings, context.own(OnlineSettings)
-    if (own.constitution is None) == (own.reward_model is None):
+    if (own.constitution is None) == (not own.reward_model):
         raise UsageError(f"{settings.method} needs a reward: give either --constitution or --reward-model")
-    if own.reward_model is not None:
+    if own.reward_model:
         if own.reward != "adherence":
             raise UsageError(f"--reward {own.reward} goes with --constitution; a reward model scores by itself")
         if own.judge is not None:
             raise UsageError("--judge goes with --constitution; a reward model scores by itself")
-        return ScoreReward(own.reward_model, device, end_tokens(context))
+        return ScoreReward(own.reward_model, device, end_tokens(context), own.ensemble, own.disagreement)
     constitution = load_constitution(str(own.constitution))
     spec = own.judge or settings.model
     options = EngineOptions(device=str(device))

@@ -125,6 +125,10 @@ class BaseTrainer(Trainer):  # type: ignore[misc]  # transformers is not followe
             return
         super()._run_epoch(*positional, **keywords)
 
+    def measured(self) -> dict[str, Any]:
+        """Return what is measured of the trained model once, at the end, for train.json; every process takes part."""
+        return {}
+
     def require_finite_weights(self) -> None:
         """Raise CaiError when a weight is no number: the last step's are looked at by no loss."""
         if key := unfit_weight(self.model):

@@ -74,7 +74,7 @@ class ProximalTrainer(Trainer):  # type: ignore[misc]  # transformers is not fol
         reference = copy.deepcopy(context.model) if own.kl_penalty and context.adapter is None else None
         adapter = copy.deepcopy(context.adapter)  # PEFT fills the policy's layers in
         policy: Any = context.model if adapter is None else get_peft_model(context.model, adapter)
-        value, began = open_value_model(context, policy, own.reward_model)
+        value, began = open_value_model(context, policy, next(iter(own.reward_model), None))
         self.remarks = (f"the value model begins as {began}",)
         for model in (policy, value, *([] if reference is None else [reference.eval().requires_grad_(False)])):
             disable_dropout_in_model(model)

@@ -1,7 +1,8 @@
-"""Reward models' trainers: Bradley-Terry with soft labels on pairs, and regression on scores.
+"""The reward models' trainer on pairs: Bradley-Terry with soft labels, margins, and a length that is held apart.
 
-TRL's trainer knows hard labels only; as log s(-d) = log s(d) - d, the soft loss (`cai.train.methods.reward`) is TRL's
-own plus (1-p) d, which is all we add: nothing at p = 1.
+TRL's trainer knows hard labels only; as log s(-d) = log s(d) - d, the soft loss (`reward_equations.pair_losses`) is
+TRL's own plus (1-p) d, which is all we add: nothing at p = 1. TRL's column `margin` is subtracted from the chosen
+answer's lead; we put into it what a certain label asks for, and less what length alone tells (`length_slope`).
 """
 
 from collections import Counter
@@ -10,35 +11,84 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from peft import get_peft_model
-from transformers import DataCollatorWithPadding, EvalPrediction
+from torch import Tensor
 from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from cai.data.examples.labels import PROBABILITY
-from cai.train.context import Context
-from cai.train.trainers.lengths import Bucketed, sort_by_length
+from cai.train.data.collecting import PRINCIPLES
+from cai.train.data.hard_labels import directed
+from cai.train.trainers.lengths import LENGTH, Bucketed, sort_by_length
 from cai.train.trainers.prompt_batches import ELEMENT, gather_elements, spread
+from cai.train.trainers.reward_equations import certainty_margins, length_slope, pair_losses
+from cai.train.trainers.reward_measuring import ScoredPair, accuracies, sampled, scale_of, score_answers
 
 TOO_LONG = "longer than the maximal length"
+MARGIN = "margin"
+"""TRL's column: how much the chosen answer's score has to be ahead."""
+
+_IDS = ("chosen_ids", "rejected_ids")
 
 
 class SoftRewardTrainer(Bucketed, RewardTrainer):  # type: ignore[misc]  # trl is not followed
-    """TRL's Bradley-Terry trainer with a label of its own for each pair, on batches of like lengths."""
+    """TRL's Bradley-Terry trainer with a label of its own for each pair, on batches of like lengths.
 
-    def __init__(self, **keywords: Any) -> None:
+    With `debias_length` what length alone tells of the training pairs is held beside the scores while they are learned.
+    """
+
+    def __init__(self, *, debias_length: bool = False, **keywords: Any) -> None:
         self.left_out = Counter()
+        self._debias_length = debias_length
+        self._slope: float | None = None
         super().__init__(**keywords)
+        if self._slope is not None:
+            self.remarks = (f"by length alone a token is worth {self._slope:+.3g} log-odds, which are held apart",)
 
     def _prepare_dataset(
         self, dataset: Dataset, processing_class: Any, args: RewardConfig, dataset_name: str
     ) -> Dataset:
+        if LENGTH in dataset.column_names:
+            return dataset
         prepared = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
         if dropped := len(dataset) - len(prepared):
             self.left_out[TOO_LONG] += dropped
+        if self._debias_length and len(prepared):
+            prepared = self._without_length(prepared)
         if ELEMENT in prepared.column_names and len(prepared):
             return gather_elements(prepared)
         return sort_by_length(prepared, ("chosen_ids", "rejected_ids"))
+
+    def _without_length(self, prepared: Dataset) -> Dataset:
+        """Return the pairs with a margin that stands for their lengths; those to train on come first, and tell how."""
+        chosen, rejected = (torch.tensor([len(ids) for ids in prepared[name]]) for name in _IDS)
+        if self._slope is None:
+            probabilities, count = torch.tensor(prepared[PROBABILITY]).double(), len(prepared)
+
+            def loss(scores: Tensor) -> Tensor:
+                return pair_losses(scores[:count], scores[count:], probabilities, torch.zeros(())).mean()
+
+            self._slope = length_slope(loss, torch.cat([chosen, rejected]))
+        margins = -self._slope * (chosen - rejected)
+        if MARGIN in prepared.column_names:
+            margins = margins + torch.tensor(prepared[MARGIN])
+            prepared = prepared.remove_columns(MARGIN)
+        return prepared.add_column(MARGIN, margins.tolist())
+
+    def measured(self) -> dict[str, Any]:
+        """Return the scale of the scores, and on the test split how often the better answer's is higher."""
+        train = sampled(self.train_dataset)
+        sample = score_answers(self, [pair[name] for pair in spread(train) for name in _IDS])
+        told: dict[str, Any] = {"objective": "bradley-terry", "length_slope": self._slope, "scale": scale_of(sample)}
+        if self.eval_dataset is None:
+            return told
+        pairs = spread(self.eval_dataset)
+        scores = np.array(score_answers(self, [pair[name] for pair in pairs for name in _IDS])).reshape(-1, 2)
+        lengths = np.array([[len(pair[name]) for name in _IDS] for pair in pairs])
+        return told | accuracies(
+            ScoredPair.of(values, size, pair[PROBABILITY] > 0.5, tuple(pair.get(PRINCIPLES) or ()))
+            for pair, values, size in zip(pairs, scores.tolist(), lengths.tolist(), strict=True)
+            if pair[PROBABILITY] != 0.5
+        )
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -52,40 +102,17 @@ class SoftRewardTrainer(Bucketed, RewardTrainer):  # type: ignore[misc]  # trl i
         tokens = {name: value for name, value in inputs.items() if name != PROBABILITY}
         loss, outputs = super().compute_loss(model, tokens, True, num_items_in_batch)
         chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
-        loss = loss + ((1.0 - inputs[PROBABILITY]) * (chosen - rejected)).mean()
+        leads = chosen - rejected - inputs.get(MARGIN, 0.0)
+        loss = loss + ((1.0 - inputs[PROBABILITY]) * leads).mean()
         return (loss, outputs) if return_outputs else loss
 
 
-class ScoreTrainer(Bucketed):
-    """Learns scores by regression: transformers' own loss for one label, the mean squared error."""
-
-    # The loss is a mean over a micro-batch, so it has to be divided by the number of accumulated ones.
-    loss_is_scaled_for_ga = False
-
-    def __init__(self, context: Context, configuration: RewardConfig) -> None:
-        self.left_out = Counter()
-        tokenizer, test = context.tokenizer, context.examples.test
-        super().__init__(
-            model=context.model if context.adapter is None else get_peft_model(context.model, context.adapter),
-            args=configuration,
-            data_collator=DataCollatorWithPadding(tokenizer),
-            train_dataset=self._tokenized(context.examples.train, tokenizer, configuration.max_length),
-            eval_dataset=None if test is None else self._tokenized(test, tokenizer, configuration.max_length),
-            processing_class=tokenizer,
-            compute_metrics=_agreement,
-        )
-
-    def _tokenized(self, dataset: Dataset, tokenizer: Any, limit: int | None) -> Dataset:
-        def tokens(row: dict[str, Any]) -> dict[str, Any]:
-            encoded = tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=True)
-            return {"input_ids": encoded["input_ids"], "labels": float(row["score"])}
-
-        prepared = dataset.map(tokens, remove_columns=dataset.column_names)
-        if limit is not None:
-            prepared = prepared.filter(lambda row: len(row["input_ids"]) <= limit)
-        if dropped := len(dataset) - len(prepared):
-            self.left_out[TOO_LONG] += dropped
-        return sort_by_length(prepared, ("input_ids",))
+def with_margins(pairs: Dataset, most: float) -> Dataset:
+    """Return the pairs with a margin each, by how certain its label is; as they are where `most` is 0."""
+    if not most:
+        return pairs
+    pairs = directed(pairs)
+    return pairs.add_column(MARGIN, certainty_margins(torch.tensor(pairs[PROBABILITY]), most).tolist())
 
 
 class PairCollator(DataCollatorForPreference):  # type: ignore[misc]  # trl is not followed
@@ -97,12 +124,3 @@ class PairCollator(DataCollatorForPreference):  # type: ignore[misc]  # trl is n
         batch: dict[str, Any] = super().torch_call(pairs)
         batch[PROBABILITY] = torch.tensor([pair[PROBABILITY] for pair in pairs], dtype=torch.float32)
         return batch
-
-
-def _agreement(predicted: EvalPrediction) -> dict[str, float]:
-    """Return the mean absolute error, and Pearson's correlation where both sides vary."""
-    scores, labels = np.ravel(predicted.predictions), np.ravel(predicted.label_ids)
-    figures = {"mean_absolute_error": float(np.abs(scores - labels).mean())}
-    if scores.std() > 0 and labels.std() > 0:
-        figures["correlation"] = float(np.corrcoef(scores, labels)[0, 1])
-    return figures
