@@ -5,7 +5,9 @@ data/README.md), labelled by reading them, some of them after the detector's own
 """
 
 import json
+import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.core.records import Message
-from cai.method.junk import KINDS, Asked, find_junk
+from cai.core.words import Text
+from cai.method import junk
+from cai.method.junk import KINDS, Asked, Span, find_junk
 
 LABELLED = Path(__file__).parent / "data" / "smollm2_junk.jsonl"
 PROMPT: tuple[Message, ...] = ({"role": "user", "content": "Can you tell me how I download a whole car tonight?"},)
@@ -85,3 +89,30 @@ def test_on_labelled_texts_the_detector_errs_where_it_is_known_to() -> None:
 def test_whatever_the_text_the_kinds_are_known_ones_in_their_order(text: str, principle: str, critique: str) -> None:
     kinds = find_junk(text, Asked(PROMPT, principle, critique))
     assert list(kinds) == [kind for kind in KINDS if kind in kinds]
+
+
+@pytest.mark.parametrize(
+    ("find", "pattern"),
+    [(junk.find_critique, junk._CRITIQUES), (junk.find_announcement, junk._ANNOUNCES)],
+    ids=["critiques", "announcements"],
+)
+def test_a_text_without_the_signs_has_nothing_that_the_pattern_finds(
+    find: Callable[[Text], Span | None], pattern: re.Pattern[str]
+) -> None:
+    texts = [json.loads(line)["text"] for line in LABELLED.read_text().splitlines()]
+    texts += [
+        "Sure, here is the revised response: No.",
+        "I changed this.",
+        "Let me write a modified text: No.",
+        "새로운 답변: 아니요.",
+    ]
+    found = 0
+    for text in (
+        *texts,
+        *map(str.upper, texts),
+        *(text.replace("s", "\u017f").replace("i", "\u0131") for text in texts),
+    ):
+        match = pattern.search(text)
+        found += match is not None
+        assert find(Text(text)) == (match.span() if match else None)
+    assert found

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.models.base import Choice, Completion, Engine, Request, Sampling
-from cai.models.places import EngineInOrder, Places
+from cai.models.places import EngineInOrder, Places, Slots
 
 _ASKED = Request(({"role": "user", "content": "?"},), Sampling(), seed=0)
 
@@ -131,5 +131,30 @@ def test_a_place_given_to_who_is_cancelled_in_that_moment_goes_on() -> None:
         places.give()
         first.cancel()
         await asyncio.wait_for(second, 5)
+
+    asyncio.run(main())
+
+
+def test_slots_go_to_who_came_first_and_none_is_lost_with_who_is_cancelled() -> None:
+    held: list[int] = []
+
+    async def hold(number: int, slots: Slots, end: asyncio.Event) -> None:
+        async with slots:
+            held.append(number)
+            await end.wait()
+
+    async def main() -> None:
+        slots, end = Slots(2), asyncio.Event()
+        tasks = [asyncio.create_task(hold(number, slots, end)) for number in range(6)]
+        await asyncio.sleep(0)
+        assert held == [0, 1]
+        tasks[2].cancel()  # while it waits
+        end.set()
+        await asyncio.sleep(0)
+        tasks[3].cancel()  # at the moment in which it was given a slot
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert held == [0, 1, 4, 5]
+        for _ in range(2):
+            await asyncio.wait_for(slots.__aenter__(), 5)
 
     asyncio.run(main())

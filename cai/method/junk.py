@@ -9,7 +9,7 @@ docs/quality.md.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cai.core.records import Message
@@ -86,6 +86,19 @@ _SCRIPTED = re.compile(
     r"|(?:대화|대본|인터뷰)\S*\s.{0,20}(?:써|쓰|작성|만들|보여)",
     re.IGNORECASE | re.DOTALL,
 )
+_DOTLESS = ("\u0131", "\u017f")
+"""Letters that are an i and an s to a pattern that looks at no case, and not to `str.lower`."""
+_SIGNS_OF_CRITIQUES = (
+    *("response", "reply", "revision", "critique", "rewrite", "principle", "assistant", "chatbot", "the ai", "user"),
+    *("답변", "사용자", "어긋", "위배", *_DOTLESS),
+)
+_SIGNS_OF_ANNOUNCEMENTS = (
+    *("writ", "rewrote", "revis", "phras", "reword", "improved", "updated", "corrected", "modified", "new", "better"),
+    *("edited", "chang", "response", "version", "answer", "reply", "답변", *_DOTLESS),
+)
+"""What a text has in it, in small letters, where the pattern of that name finds anything: looking for these costs a
+twentieth of it."""
+
 Span = tuple[int, int]
 """Where something begins in a text and where it ends, in characters."""
 
@@ -129,12 +142,12 @@ def find_junk(text: str, asked: Asked = Asked(), *, truncated: bool = False) -> 
 
 def find_critique(text: Text) -> Span | None:
     """Find where a text speaks of the response as a critique does."""
-    return _span(_CRITIQUES.search(text.text))
+    return _span(_CRITIQUES.search(text.text)) if _has_any(text.text, _SIGNS_OF_CRITIQUES) else None
 
 
 def find_announcement(text: Text) -> Span | None:
     """Find where a text announces an answer, or says that it was rewritten."""
-    return _span(_ANNOUNCES.search(text.text))
+    return _span(_ANNOUNCES.search(text.text)) if _has_any(text.text, _SIGNS_OF_ANNOUNCEMENTS) else None
 
 
 def find_principle(text: Text, principle: Text) -> Span | None:
@@ -180,6 +193,14 @@ def find_loop(text: Text) -> Span | None:
     if count <= 2 * _SHORT or len(text.vocabulary) - RUN + 1 > (1 - _REPEATED) * count:
         return None
     return (0, len(text.text)) if count - len(text.distinct_runs) >= _REPEATED * count else None
+
+
+def _has_any(text: str, signs: Iterable[str]) -> bool:
+    small = text.lower()
+    for sign in signs:  # noqa: SIM110  (a generator costs as much as all of the looking)
+        if sign in small:
+            return True
+    return False
 
 
 def _span(found: re.Match[str] | None) -> Span | None:

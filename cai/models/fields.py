@@ -81,7 +81,7 @@ def count(value: Any) -> int:
     """Return a count of tokens: a whole number, be it written `10.0`; anything else is 0, which is not counted."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else 0
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else 0  # True is none
 
 
 def log_probability(value: Any) -> float:

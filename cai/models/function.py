@@ -22,6 +22,7 @@ from cai.core.errors import EngineError, EngineGoneError, ModelError, RequestErr
 from cai.core.records import Message
 from cai.models.asking import NO_LOGPROBS, NO_TEXT, WITHOUT_LOGPROBS
 from cai.models.base import Choice, Completion, Engine, Request
+from cai.models.places import Slots
 
 PlainFunction = Callable[[list[Message]], str]
 AsyncFunction = Callable[[list[Message]], Awaitable[str]]
@@ -65,7 +66,7 @@ class FunctionEngine:
         self.function = function
         self._thread = None if _is_async(function) else ThreadPoolExecutor(1, thread_name_prefix="cai-function")
         self.concurrency = _CONCURRENCY if self._thread is None else 1
-        self._slots = asyncio.Semaphore(self.concurrency)
+        self._slots = Slots(self.concurrency)
         self._closed = False
 
     async def complete(self, request: Request) -> Completion:

@@ -54,12 +54,53 @@ class Places:
     def give(self) -> None:
         """Give a place back, to whoever is next."""
         while self._waiting:
-            row = next((row for row in self._rows[: self._first] if row in self._waiting), next(iter(self._waiting)))
+            for row in self._rows[: self._first]:
+                if row in self._waiting:
+                    break
+            else:
+                row = next(iter(self._waiting))
             turns = self._waiting[row]
             turn = turns.popleft()
             del self._waiting[row]
             if turns:
                 self._waiting[row] = turns  # behind the others: they came before its next request
+            if not turn.done():  # who was cancelled waits no more
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+class Slots:
+    """So many requests at once, the others in the order in which they come; used on one event loop.
+
+    As asyncio's semaphore, which goes through those who wait with every request: hundreds of them are most of its cost.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        """Wait for a slot."""
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # it was given a slot at the same moment
+                self._give()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        """Give the slot back."""
+        self._give()
+
+    def _give(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
             if not turn.done():  # who was cancelled waits no more
                 turn.set_result(None)
                 return

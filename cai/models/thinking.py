@@ -130,7 +130,9 @@ def split(text: str, opened: bool | None = False) -> Split:
     None is for a turn whose prompt nobody knows, as a server's. A text without tags is returned as it is; else white
     space around the thought and before the text is dropped. What was split gives the same text again.
     """
-    if not opened and not any(sign in text for sign in _SIGNS) and not text.lstrip().startswith(_FIRST_WORDS):
+    less, square, open_triangle = _SIGNS
+    has_sign = less in text or square in text or open_triangle in text
+    if not opened and not has_sign and not text.lstrip().startswith(_FIRST_WORDS):
         return Split("", text)  # nearly every text, and what is looked for below takes a hundred times as long
     thoughts: list[str] = []
     rest, inside = text, bool(opened)

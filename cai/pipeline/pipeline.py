@@ -7,13 +7,12 @@ owed, when the engine is gone, when the disk refuses, or when the breaker says t
 """
 
 import asyncio
-import gc
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from cai.core.collecting import collecting_rarely
 from cai.core.errors import ContextError, EngineGoneError, RequestError, RowError
 from cai.core.evidence import Evidence, of_error, of_row
 from cai.core.records import Failure, Prompt, Row
@@ -26,10 +25,6 @@ ROWS_PER_SLOT = 1.125
 
 REQUEST = "request"
 """The stage of what failed outside any other; a row that was made came through it."""
-
-COLLECT_AFTER = 20_000
-"""New objects between two searches for reference cycles while rows are in flight: they make many objects, no cycles.
-At Python's own 700 the searches take a third of a request's processor time, in pauses of up to 50 ms."""
 
 PASSED_OVER_AT_ONCE = 1000
 """Rows that need no work between two turns of the event loop."""
@@ -84,7 +79,7 @@ class Pipeline(Generic[Item]):
         workers: list[asyncio.Task[None]] = [asyncio.create_task(self._worker(source)) for _ in range(rows)]
         workers += [asyncio.create_task(self._late_worker(source)) for _ in range(rows)]
         try:
-            with _collecting_rarely():
+            with collecting_rarely():
                 await asyncio.gather(*workers)
         finally:
             source.close()
@@ -204,14 +199,3 @@ class Pipeline(Generic[Item]):
     def _record(self, failure: Failure) -> None:
         self.sink.fail(failure)
         self.progress.failed += 1
-
-
-@contextmanager
-def _collecting_rarely() -> Iterator[None]:
-    """Search for reference cycles once in `COLLECT_AFTER` objects while the block runs."""
-    before = gc.get_threshold()
-    gc.set_threshold(COLLECT_AFTER, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)

@@ -92,7 +92,7 @@ def filter_ranking(quality: QualityPass, shown: ShownTexts, row: Row, ranking: E
         )
         if item is not None:
             name = f"answers.{len(answers)}"
-            answers.append({**answer, "text": item.answers[COMPLETION]})
+            answers.append({**answer, "text": item.answers[COMPLETION]} if item.cleaned_from else answer)
             cleaned_from |= {name if field == COMPLETION else field: text for field, text in item.cleaned_from.items()}
             messages = tuple(item.messages)
     if len(answers) < 2:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from cai.core.collecting import collecting_rarely
 from cai.core.corrected import BROKEN_ABOVE, Confusion, correct_share
 from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Row
 from cai.data.export.card import dataset_card
@@ -51,7 +52,7 @@ def export_run(
     reader = Run.read(directory)
     options = settled(options, reader.manifest)
     try:
-        with alone(directory), closing(join(directory, "run")) as owned:
+        with alone(directory), closing(join(directory, "run")) as owned, collecting_rarely():
             files.take(owned)
             work = owned.temporary()
             work.mkdir()

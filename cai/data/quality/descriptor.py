@@ -28,7 +28,7 @@ class QualityFilter:
     """One filter; `default` and `strict` are its actions under the settings of these names.
 
     An answer's filter looks at the answer, the last turn before it, its critique, the tags and the shown texts
-    alone: what it found is remembered by these (`ReadItem.around`). `find` is asked only of texts that have one of
+    alone: what it found is remembered by these (`QualityPass`). `find` is asked only of texts that have one of
     the `words` (in lower case), one of the `marks` in their characters as they are, or what `hint` finds; of all
     texts where a filter has none of these. `reason` goes on from "left out because". With a `mask` what is found is
     private: cleaning puts the mask in its place, and no file repeats what stood there. A filter of a set is asked

@@ -12,7 +12,7 @@ from cai.core.words import Text
 from cai.data.quality.closers import Closers
 from cai.data.quality.descriptor import Action, QualityFilter, Spans
 from cai.data.quality.filters import FILTERS
-from cai.data.quality.items import CHOSEN, COMPLETION, PROMPT, REJECTED, Item, ReadItem
+from cai.data.quality.items import CHOSEN, COMPLETION, PROMPT, REJECTED, Item, ReadItem, last_turn, turns_of
 from cai.data.quality.ledger import LedgerEntry, Outcome, Record, excerpt, masked_excerpt
 from cai.data.quality.settings import Quality
 
@@ -54,14 +54,16 @@ class _Lookup:
         self._marks = _Marks((mark, one) for mark, one in marks if mark.isascii())
         self._other_marks = _Marks((mark, one) for mark, one in marks if not mark.isascii())
 
-    def find(self, read: ReadItem, name: str, text: Text, about: Hashable = None) -> _Found:
+    def find(self, read: ReadItem, name: str, text: str, about: Hashable = None) -> _Found:
         """Return what is found in a field with this text; `about` is all else that this may depend on."""
-        key = (text.text, about)
-        if key not in self._found:
+        key = (text, about)
+        found = self._found.get(key)
+        if found is None:
             if len(self._found) >= _REMEMBERED:
                 self._found.clear()
-            self._found[key] = [(one, spans) for one in self._of(text) if (spans := one.find(read, name))]
-        return self._found[key]
+            looked = self._of(read.texts[name])
+            found = self._found[key] = [(one, spans) for one in looked if (spans := one.find(read, name))]
+        return found
 
     def _of(self, text: Text) -> list[QualityFilter]:
         """Return the filters that have to look, in their order."""
@@ -169,14 +171,15 @@ class QualityPass:
         return item
 
     def _find(self, read: ReadItem) -> list[_Finding]:
-        found: list[_Finding] = []
-        for name, text in read.answers.items():
-            for one, spans in self._answers.find(read, name, text, read.around(name)):
+        item, found = read.item, list[_Finding]()
+        around = last_turn(item), tuple(item.tags), item.shown
+        for name, text in item.answers.items():
+            for one, spans in self._answers.find(read, name, text, (item.critiques.get(name), around)):
                 found.append(_Finding(one, self._action(one, name), name, spans))
-        for name, text in read.turns.items() if self._looks_at_turns else ():
+        for name, text in turns_of(item) if self._looks_at_turns else ():
             for one, spans in self._turns.find(read, name, text):
                 found.append(_Finding(one, self._action(one, name), name, spans))
-        if REJECTED in read.answers:
+        if REJECTED in item.answers:
             found += [
                 _Finding(one, self._action(one, CHOSEN), CHOSEN, spans)
                 for one in self._pairs

@@ -1,7 +1,8 @@
 """What filters look at: one example or pair, with its texts read once however many filters look."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from cai.core.records import Message
 from cai.core.words import Text, read_text
@@ -10,8 +11,6 @@ from cai.data.quality.shown import NOTHING_SHOWN, ShownTexts
 COMPLETION, CHOSEN, REJECTED = "completion", "chosen", "rejected"
 PROMPT = "prompt"
 """The field of a prompt's turn is `prompt.N`, counted from 0."""
-
-_NO_TEXT = Text("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +35,32 @@ class Item:
 
 
 class ReadItem:
-    """An item whose words have been found.
-
-    `answers` are its texts, `turns` those of the prompt and `texts` both, by field; `question` is the prompt's last
-    turn, empty where it has none.
-    """
+    """An item whose words are found as soon as somebody asks for them."""
 
     def __init__(self, item: Item) -> None:
         self.item = item
-        self.answers = {name: read_text(text) for name, text in item.answers.items()}
-        self.turns = {f"{PROMPT}.{number}": read_text(turn["content"]) for number, turn in enumerate(item.messages)}
-        self.texts = {**self.turns, **self.answers}
-        self.question = self.turns[f"{PROMPT}.{len(self.turns) - 1}"] if self.turns else _NO_TEXT
-        self._around = self.question.text, tuple(item.tags), item.shown
+
+    @cached_property
+    def texts(self) -> dict[str, Text]:
+        """The answers and the prompt's turns, by field."""
+        return {name: read_text(text) for name, text in (*self.item.answers.items(), *turns_of(self.item))}
+
+    @cached_property
+    def question(self) -> Text:
+        """The last turn of the prompt, empty where it has none."""
+        return read_text(last_turn(self.item))
 
     def critique(self, name: str) -> Text:
         """Return the critique that came before an answer, empty where none is known."""
         return read_text(self.item.critiques.get(name, ""))
 
-    def around(self, name: str) -> Hashable:
-        """Return what a filter of answers may look at besides the answer itself."""
-        return self.item.critiques.get(name), self._around
+
+def turns_of(item: Item) -> Iterator[tuple[str, str]]:
+    """Yield the prompt's turns with their fields."""
+    for number, turn in enumerate(item.messages):
+        yield f"{PROMPT}.{number}", turn["content"]
+
+
+def last_turn(item: Item) -> str:
+    """Return the last turn of the prompt, empty where it has none."""
+    return item.messages[-1]["content"] if item.messages else ""

@@ -44,6 +44,7 @@ _SECRET = re.compile(
     r"|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,})"
     r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:[^-]+-----END (?:[A-Z]+ )*PRIVATE KEY-----)?"
 )
+_GITHUB = ("ghp_", "gho_", "ghu_", "ghs_", "ghr_")
 _VARIOUS = 4
 """Different characters that a key has at least: fewer has one that stands for others, as xxxx."""
 _RESIDENT_WEIGHTS = (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)
@@ -105,7 +106,20 @@ PERSONAL = (
         _matching(_SECRET, lambda text: len(set(text)) > _VARIOUS and "EXAMPLE" not in text),
         default="clean",
         strict="clean",
-        marks=("sk-", "sk_", "AKIA", "gh", "github_pat_", "glpat-", "xox", "AIza", "hf_", "npm_", "eyJ", "PRIVATE KEY"),
+        marks=(
+            "sk-",
+            "sk_",
+            "AKIA",
+            *_GITHUB,
+            "github_pat_",
+            "glpat-",
+            "xox",
+            "AIza",
+            "hf_",
+            "npm_",
+            "eyJ",
+            "PRIVATE KEY",
+        ),
         mask="[secret]",
     ),
     _masked(

@@ -115,9 +115,15 @@ def read_choice(raw: bytes, options: Sequence[str]) -> Choice:
     top = mapping(first(mapping(choice.get("logprobs")).get("content"))).get("top_logprobs")
     if not top:
         raise AttemptError(_NO_LOGPROBS, kind=NO_LOGPROBS, raw=clip(raw), refused=True)
-    if not isinstance(top, list) or not all(isinstance(mapping(entry).get("token"), str) for entry in top):
+    if not isinstance(top, list):
         raise _unreadable(raw)
-    weights = weigh_options([(entry["token"], log_probability(entry.get("logprob"))) for entry in top], options)
+    tokens: list[tuple[str, float]] = []
+    for entry in top:
+        token = entry.get("token") if isinstance(entry, dict) else None
+        if not isinstance(token, str):
+            raise _unreadable(raw)
+        tokens.append((token, log_probability(entry.get("logprob"))))
+    weights = weigh_options(tokens, options)
     mass = sum(weights)
     if not mass <= _ROUNDING:
         raise AttemptError("the server's log-probabilities are none", kind="unreadable answer", raw=clip(raw))

@@ -41,6 +41,7 @@ from cai.models.openai.listing import list_model
 from cai.models.openai.refusals import refusal, told
 from cai.models.openai.streaming import StreamedAnswer, streaming_body
 from cai.models.openai.turns import FindManner
+from cai.models.places import Slots
 from cai.models.streaming import Heard
 from cai.models.template_options import told_variables
 
@@ -103,7 +104,7 @@ class OpenAIEngine:
             host.name: Dialect(host.name, partial(self._question, host), variables or {}, say)
             for host in self._hosts.all
         }
-        self._slots = asyncio.Semaphore(self.concurrency)
+        self._slots = Slots(self.concurrency)
         self._given: set[str] = set()
         self._http = HttpClient(timeout)
 
@@ -285,7 +286,8 @@ class OpenAIEngine:
 
     def _repeats_key(self, result: Any) -> bool:
         """Return whether an answer holds a key; it is looked for in the text, which JSON may spell in many ways."""
-        return isinstance(result, Completion) and any(map(self._holds_key, (result.text, result.reasoning)))
+        may = bool(self._never_said) and isinstance(result, Completion)
+        return may and any(map(self._holds_key, (result.text, result.reasoning)))
 
     def _holds_key(self, text: str) -> bool:
         return any(form in text for form in self._never_said)
