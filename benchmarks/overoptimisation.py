@@ -165,7 +165,9 @@ def score_texts(directory: str, prompts: Sequence[str], texts: Sequence[Sequence
 def train_reward(pairs: str, out: str, seed: int) -> float:
     """Train a reward model; return the seconds."""
     began = perf_counter()
-    cai.train("reward", data=pairs, model="tiny", out=out, seed=seed, test_share=0.0, epochs=2, progress=False)
+    cai.train(
+        "reward", data=pairs, model="tiny", out=out, seed=seed, test_share=0.0, epochs=2, device="cpu", progress=False
+    )
     return perf_counter() - began
 
 
@@ -175,7 +177,7 @@ def reinforce(way: Way, rewards: Sequence[str], prompts: str, out: str, steps: i
         "grpo", data=prompts, model="tiny", out=out, max_steps=steps, group=8, batch_size=64, kl_penalty=0.0,
         reward_model=[rewards[member] for member in way.members], ensemble=way.ensemble,
         disagreement=way.disagreement, max_tokens=MAX_TOKENS, learning_rate=RATE,
-        progress=False, seed=0,
+        device="cpu", progress=False, seed=0,
     )  # fmt: skip
     return str(trained.path)
 
