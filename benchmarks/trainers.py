@@ -80,6 +80,7 @@ def train_with_cai(work: Work, more: Sequence[str] = (), environment: Mapping[st
 
 
 def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str] | None) -> Finished:
-    """Run without a network, and without what an earlier run may have left in the cache of datasets."""
+    """Run without a network, and without what an earlier run may have left in a cache."""
     alone = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "datasets"), "TMPDIR": str(folder)}
+    alone["XDG_CACHE_HOME"] = str(folder / "caches")
     return timed(command, alone | dict(environment or {}))

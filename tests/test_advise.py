@@ -21,7 +21,7 @@ from cai.data.examples.shaping import ExampleKind
 from cai.train.machine import Machine
 from cai.train.model import ModelShape
 
-MACHINE = Machine("cpu", "2 CPU cores", 12 * 10**9, 2, False, False, 1, False)
+MACHINE = Machine("cpu", "2 CPU cores", 12 * 10**9, 2, False, 1, False)
 PAIRS = DataFacts("pairs", False, 5_000, 5_000, 800.0, 200.0, False, 0.0, 0.0, {})
 CHAT = ModelFacts("chat", 135_000_000, True, 0.25)
 

@@ -1,7 +1,8 @@
 """The measurements of training: equal work on both sides, honest clocks, command lines that both understand."""
 
+import importlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,9 +17,9 @@ from rich.console import Console
 from trl.scripts import dpo as trl_dpo
 from trl.scripts import sft as trl_sft
 
-from benchmarks import agreement, generation, gpu, reference, training
+from benchmarks import agreement, generation, gpu, orpo, reference, training
 from benchmarks.device import peak_operations
-from benchmarks.examples import Method, useful_tokens, write_examples
+from benchmarks.examples import ONLINE, Method, useful_tokens, write_examples
 from benchmarks.llama import SHAPES, write_llama
 from benchmarks.processes import MeasuringError, timed
 from benchmarks.trainers import Took, Work, cai_arguments, train_with_cai, train_with_trl, trl_command
@@ -84,11 +85,8 @@ def work(tmp_path: Path, tokenizer: Any) -> dict[Method, Work]:
 
 
 ADDED: list[tuple[Sequence[str], Sequence[str]]] = [
-    *((setting.trl, setting.cai) for setting in training.SETTINGS),
-    *(
-        (gpu.options("trl", trained=trained, device="cpu"), gpu.options("cai", trained=trained, device="cpu"))
-        for trained in ("all", "lora")
-    ),
+    (gpu.options("trl", trained=trained, device="cpu"), gpu.options("cai", trained=trained, device="cpu"))
+    for trained in ("all", "lora")
 ]
 
 
@@ -134,47 +132,90 @@ def took(tokens: int, loop: float) -> Took:
     return Took(tokens, loop, loop + 10, loop)
 
 
+def equal_work(folder: Path, method: Method) -> training.Work:
+    data = write_examples(folder / method, method, 16)
+    return training.Work(method, CHECKPOINT, data, 1000, folder / "reward", "cpu")
+
+
+@pytest.mark.parametrize("method", training.METHODS)
+def test_settings_are_equal_where_they_decide_the_work(tmp_path: Path, method: Method) -> None:
+    work = equal_work(tmp_path, method)
+    script: Any = orpo if method == "orpo" else importlib.import_module(f"trl.scripts.{method}")
+    _, config, model, *_ = script.make_parser().parse_args_and_config(
+        training.trl_arguments(work, tmp_path / "trl"), fail_with_unknown_args=True
+    )
+    arguments = training.cai_arguments(work, tmp_path / "cai")
+    if method in ONLINE:  # a plan looks for the folder alone
+        work.reward_model.mkdir()
+    done = CliRunner().invoke(cai, [*arguments, "--dry-run"])
+    assert done.exit_code == 0, done.output
+    plan = orjson.loads(done.stdout)
+    ours, hardware = plan["settings"], plan["hardware"]
+    assert (config.num_train_epochs, config.use_cpu, model.dtype) == (1, True, hardware["weights"])
+    assert ours["epochs"] == 1
+    assert config.per_device_train_batch_size == hardware["micro_batch"] == ours["batch_size"]
+    assert config.gradient_checkpointing == hardware["checkpointing"]
+    assert config.bf16 == hardware["bfloat16"]
+    assert plan["data"]["test"] == 0
+    if method in ONLINE:
+        assert (config.num_generations, config.max_completion_length) == (ours["group"], ours["max_tokens"])
+        assert (config.beta, config.temperature) == (ours["kl_penalty"], ours["temperature"])
+
+
+def took_equal(tokens: int, loop: float) -> training.Took:
+    return training.Took(tokens, loop, int(loop))
+
+
 def test_the_ratio_is_of_median_speeds() -> None:
-    trl = (took(100, 10), took(100, 20), took(100, 40))
-    compared = training.Comparison("sft", "equal", trl, (took(90, 9), took(90, 3), took(90, 90)))
-    assert compared.speeds("loop") == (5, 10)
-    assert compared.ratio("loop") == 2
-    assert compared.as_json()["ratios"]["loop"] == 2
+    trl = (took_equal(100, 10), took_equal(100, 20), took_equal(100, 40))
+    compared = training.Comparison("sft", trl, (took_equal(90, 9), took_equal(90, 3), took_equal(90, 90)))
+    assert (compared.speed("trl"), compared.speed("cai")) == (5, 10)
+    assert compared.ratio == compared.as_json()["ratio"] == 2
+    assert (compared.memory("trl"), compared.memory("cai")) == (20, 9)
 
 
 @pytest.mark.parametrize(("seconds", "code"), [(4.0, 0), (6.0, 1)])
 def test_being_slower_than_trl_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, code: int
 ) -> None:
-    order = []
+    order: list[str] = []
 
-    def trl(work: Work, more: Sequence[str], environment: Mapping[str, str]) -> Took:
-        order.append("trl")
-        return took(work.tokens, 5.0)
+    def stand_in(side: training.Side, work: training.Work) -> training.Took:
+        order.append(side)
+        return took_equal(work.tokens, 5.0 if side == "trl" else seconds)
 
-    def ours(work: Work, more: Sequence[str], environment: Mapping[str, str]) -> Took:
-        order.append("cai")
-        return took(work.tokens, seconds)
-
-    monkeypatch.setattr(training, "train_with_trl", trl)
-    monkeypatch.setattr(training, "train_with_cai", ours)
+    monkeypatch.setattr(training, "train", stand_in)
+    monkeypatch.setattr(training, "prepare", lambda *_: (CHECKPOINT, tmp_path))
     results = tmp_path / "training.json"
-    done = CliRunner().invoke(training.main, ["--examples", "16", "--runs", "2", "--results", str(results)])
+    chosen = ["--method", "sft", "--method", "kto", "--runs", "2"]
+    done = CliRunner().invoke(training.main, [*chosen, "--examples", "16", "--results", str(results)])
     assert done.exit_code == code, done.output
-    assert order == ["trl", "cai"] * 8
+    assert order == ["cai", "trl", "trl", "cai", "cai", "trl"] * 2  # the first of each warms up
     written = orjson.loads(results.read_bytes())
     assert {"date", "machine", "versions"} < set(written)
-    assert [row["ratios"]["loop"] for row in written["comparisons"]] == [pytest.approx(5 / seconds)] * 4
+    assert [row["ratio"] for row in written["comparisons"]] == [pytest.approx(5 / seconds)] * 2
+    assert len(written["comparisons"][0]["trl"]) == 2
 
 
-def test_other_tokens_at_equal_settings_are_no_measurement(
-    monkeypatch: pytest.MonkeyPatch, work: dict[Method, Work]
-) -> None:
-    monkeypatch.setattr(training, "train_with_trl", lambda *_: took(100, 5))
-    monkeypatch.setattr(training, "train_with_cai", lambda *_: took(99, 5))
-    assert training.compare(work["sft"], training.SETTINGS[0], 1).cai[0].tokens == 99
-    with pytest.raises(MeasuringError, match="cai trained on 99 tokens"):
-        training.compare(work["sft"], training.SETTINGS[1], 1)
+def test_a_training_that_leaves_examples_out_is_no_measurement(tmp_path: Path) -> None:
+    work = equal_work(tmp_path, "sft")
+    too_long = {"prompt": [{"role": "user", "content": "word " * 2000}], "completion": []}
+    too_long["completion"] = [{"role": "assistant", "content": "No."}]
+    work.data.write_bytes(work.data.read_bytes() + orjson.dumps(too_long))
+    with pytest.raises(MeasuringError, match="did not train on all"):
+        training.run_cai(work, tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", training.METHODS)
+def test_both_sides_of_every_method_are_measured(tmp_path: Path, method: Method) -> None:
+    model, reward = training.prepare(tmp_path, "cpu")
+    data = write_examples(tmp_path / method, method, 16 if method not in ONLINE else 8)
+    for side in training.SIDES:
+        measured = training.train(side, training.Work(method, model, data, 1000, reward, "cpu"))
+        assert measured.tokens > 100
+        assert measured.loop > 0
+        assert measured.memory > 2**20
 
 
 @pytest.mark.parametrize(

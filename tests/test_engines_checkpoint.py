@@ -31,7 +31,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def train(place: Path) -> None:
-    load_model(find_source(ModelSpec.checkpoint(str(place)), NONE), NONE, weights="float32", flash_attention=False)
+    load_model(find_source(ModelSpec.checkpoint(str(place)), NONE), NONE, weights="float32")
 
 
 def train_reward(place: Path) -> None:
@@ -39,7 +39,6 @@ def train_reward(place: Path) -> None:
         find_source(ModelSpec.checkpoint(str(place)), NONE),
         NONE,
         weights="float32",
-        flash_attention=False,
         head="score",
     )
 

@@ -123,7 +123,6 @@ def test_options_may_stand_in_a_file(place: Path, capfd: pytest.CaptureFixture[s
         (["sft", "--data", "nowhere.jsonl", "--model", "model", "--out", "out"], "nowhere.jsonl"),
         (["dpo", "--data", "sft.jsonl", "--model", "model", "--out", "out"], "sft.jsonl"),
         (["sft", "--data", "sft.jsonl", "--model", "./absent", "--out", "out"], "absent"),
-        (["sft", "--data", "sft.jsonl", "--model", "model", "--out", "out", "--packing"], "FlashAttention"),
         (["sft", "--data", "sft.jsonl", "--model", "model", "--out", "out", "--report-to", "paper"], "tensorboard"),
         (["sft", "--data", "sft.jsonl", "--model", "model", "--out", "out", "--device", "cuda:7"], "CUDA"),
         (["sft", "--data", "sft.jsonl", "--model", "model", "--out", "out", "--merge"], "--adapter"),

@@ -31,8 +31,8 @@ from tests.training import curve, make_settings, save_model, train
 NONE = AdapterSettings()
 LORA = AdapterSettings(adapter="lora", rank=4)
 GIB = 1 << 30
-CPU = Machine("cpu", "4 CPU cores", 8 * GIB, 4, False, False, 1, False)
-GPU = Machine("cuda", "NVIDIA H100", 80 * GIB, 32, True, True, 1, False)
+CPU = Machine("cpu", "4 CPU cores", 8 * GIB, 4, False, 1, False)
+GPU = Machine("cuda", "NVIDIA H100", 80 * GIB, 32, True, 1, False)
 TINY = Workload(2_600_000, 2_600_000, 5, 192, 2048, 400, 1024, 1, False, False)
 EIGHT = Workload(8_000_000_000, 8_000_000_000, 32, 4096, 128_256, 2000, 131_072, 1, False, False)
 
@@ -81,10 +81,8 @@ def test_full_fine_tuning_goes_on_from_an_adapter_and_a_second_adapter_is_refuse
     with pytest.raises(ModelError, match="is itself an adapter"):
         train(make_settings(tmp_path, out="second", model=first, adapter=LORA, rows=40), lambda _: None)
     source = find_source(ModelSpec.checkpoint(first), NONE)
-    merged = load_model(source, NONE, weights="float32", flash_attention=False)
-    base = load_model(
-        find_source(ModelSpec.checkpoint(str(tmp_path / "model")), NONE), NONE, weights="float32", flash_attention=False
-    )
+    merged = load_model(source, NONE, weights="float32")
+    base = load_model(find_source(ModelSpec.checkpoint(str(tmp_path / "model")), NONE), NONE, weights="float32")
     assert not torch.equal(merged.model.layers[0].mlp.up_proj.weight, base.model.layers[0].mlp.up_proj.weight)
     dpo = make_settings(tmp_path, "dpo", out="second", model=first, rows=40, max_steps=2)
     train(dpo, lambda _: None)
@@ -103,7 +101,7 @@ def test_a_prefix_is_trained_and_saved(tmp_path: Path) -> None:
 
 def test_half_precision_weights_are_widened_for_a_cpu() -> None:
     source = find_source(ModelSpec.checkpoint("tiny"), NONE)
-    model = load_model(source, NONE, weights="float32", flash_attention=False)
+    model = load_model(source, NONE, weights="float32")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     tokenizer = load_tokenizer(source)
     assert tokenizer.pad_token_id == 0
@@ -118,10 +116,8 @@ def test_a_base_before_the_plus_takes_the_adapter_and_goes_on_from_there(tmp_pat
     model = ModelSpec.checkpoint(f"{base}+{adapter}")
     source = find_source(model, NONE)
     assert (source.base, source.adapter, source.tokenizer) == (str(base), adapter, str(base))
-    merged = load_model(source, NONE, weights="float32", flash_attention=False)
-    plain = load_model(
-        find_source(ModelSpec.checkpoint(str(base)), NONE), NONE, weights="float32", flash_attention=False
-    )
+    merged = load_model(source, NONE, weights="float32")
+    plain = load_model(find_source(ModelSpec.checkpoint(str(base)), NONE), NONE, weights="float32")
     assert all(weight.requires_grad for weight in merged.parameters())
     pairs = zip(merged.state_dict().items(), plain.state_dict().values(), strict=True)
     assert any(not torch.equal(mine, its) for (name, mine), its in pairs if "q_proj" in name)
@@ -195,7 +191,7 @@ def test_the_small_model_on_a_cpu_and_the_large_one_on_a_gpu() -> None:
         "on 4 CPU cores: float32, batch 16 = 16 x 1, no checkpointing, no packing, up to 400 tokens"
     )
     large = settle(GPU, EIGHT, Choices(64))
-    assert (large.weights, large.bfloat16, large.packing) == ("bfloat16", True, True)
+    assert (large.weights, large.bfloat16, large.packing) == ("bfloat16", True, False)
     lora = settle(GPU, replace(EIGHT, trained=40_000_000), Choices(64))
     assert lora.weights == "bfloat16"
     assert lora.micro_batch >= large.micro_batch
@@ -228,7 +224,6 @@ def test_a_step_always_sees_the_batch_that_was_asked_for(
 def test_what_cannot_be_settled_is_one_sentence() -> None:
     for machine, choices, says in (
         (replace(CPU, processes=3), Choices(16), "multiple"),
-        (CPU, Choices(16, packing=True), "FlashAttention"),
         (CPU, Choices(16, max_length=2000), "context of 1024"),
         (GPU, Choices(16, dtype="float16"), "none of auto, float32, bfloat16"),
     ):
@@ -238,7 +233,7 @@ def test_what_cannot_be_settled_is_one_sentence() -> None:
 
 def test_a_reward_model_is_measured_with_its_head(tmp_path: Path) -> None:
     source = find_source(ModelSpec.checkpoint(str(save_model(tmp_path / "model"))), NONE)
-    model = load_model(source, NONE, weights="float32", flash_attention=False, head="score")
+    model = load_model(source, NONE, weights="float32", head="score")
     assert isinstance(model, transformers.LlamaForSequenceClassification)
     assert model.config.num_labels == 1
     assert measure(source, NONE, "score").parameters == model.num_parameters()

@@ -16,9 +16,11 @@ from cai.method.templates import Templates
 from cai.models.scripted import ScriptedEngine
 from cai.models.settings import DEFAULT_MODEL
 from cai.models.spec import ModelSpec
+from cai.train.adapter import adapter_config
 from cai.train.context import Context
 from cai.train.methods.online import OnlineSettings, build_grpo, build_rloo, end_tokens, online_arguments
 from cai.train.rewards.adherence import AdherenceReward, EngineThread
+from cai.train.settings import AdapterSettings
 from cai.train.trainers.policies import JudgedGRPOTrainer, JudgedRLOOTrainer
 from cai.train.trainers.rewarded import TOO_LONG
 from tests.building import make_constitution
@@ -202,3 +204,35 @@ def test_the_judge_is_asked_for_as_engines_are() -> None:
         "transformers:out/sft",
         "transformers:out/sft",
     ]
+
+
+def answers(trainer: Any, prompts: list[list[int]]) -> list[list[int]]:
+    drawn: Any = trainer._generate_single_turn(prompts, *([None, {}] + [8] * isinstance(trainer, JudgedGRPOTrainer)))
+    found: list[list[int]] = drawn[0] if isinstance(trainer, JudgedGRPOTrainer) else drawn
+    return found
+
+
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+def test_answers_come_from_the_weights_as_they_are_by_the_step_s_own_seeds(tmp_path: Path, method: str) -> None:
+    context = online_context(tmp_path, method, online={"max_tokens": 8})
+    trainer = with_judge(context, lambda *_: {})
+    prompts = context.tokenizer.apply_chat_template(
+        [row["prompt"] for row in PROMPTS], add_generation_prompt=True, return_dict=True
+    )["input_ids"]
+    torch.manual_seed(1)
+    first = answers(trainer, prompts)
+    assert first == answers(trainer, prompts)  # whatever else was drawn meanwhile
+    trainer.state.global_step = 1
+    assert first != answers(trainer, prompts)
+    trainer.state.global_step = 0
+    with torch.no_grad():
+        trainer.model.lm_head.weight.zero_()
+    assert all(len(set(answer)) > 4 for answer in answers(trainer, prompts))  # every token is as likely now
+    assert trainer.remarks == ()
+
+
+def test_an_adapter_that_stands_outside_the_layers_leaves_drawing_to_trl(tmp_path: Path) -> None:
+    prefix = adapter_config(AdapterSettings("prefix", rank=4), "language")
+    trainer = with_judge(online_context(tmp_path, "rloo", adapter=prefix, online={"max_tokens": 4}), lambda *_: {})
+    assert "TRL draws the answers" in trainer.remarks[0]
+    assert all(1 <= len(answer) <= 4 for answer in answers(trainer, [[5, 6, 7]] * 2))

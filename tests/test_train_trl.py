@@ -78,6 +78,18 @@ METHODS: tuple[tuple[Any, str, tuple[str, ...], str], ...] = (
         ("model", "inputs", "return_outputs", "num_items_in_batch"),
         "reward_models.py: soft labels",
     ),
+    (
+        GRPOTrainer,
+        "_generate_single_turn",
+        ("prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"),
+        "policies.py: answers by cai's engine",
+    ),
+    (
+        RLOOTrainer,
+        "_generate_single_turn",
+        ("prompt_ids", "images", "multimodal_fields"),
+        "policies.py: answers by cai's engine",
+    ),
     (odds_ratio.ORPOTrainer, "concatenated_forward", ("model", "batch"), "odds_ratio.py: the SFT term"),
     (odds_ratio.ORPOTrainer, "tokenize_row", ("feature", "model"), "odds_ratio.py: no tokens are added"),
 )

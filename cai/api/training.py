@@ -99,7 +99,7 @@ def train(
     learning_rate: Positive | None = None,
     batch_size: Count | None = None,
     max_length: CountOfTwo | None = None,
-    packing: bool | None = None,
+    packing: bool = False,
     evaluations: Count | None = None,
     patience: Count | None = None,
     device: str = "auto",

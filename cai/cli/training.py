@@ -111,7 +111,12 @@ def fit_options(*, packing: bool) -> Group:
         click.option("--report-to", multiple=True, help="tensorboard, wandb or trackio."),
     ]
     if packing:
-        options.insert(5, click.option("--packing/--no-packing", default=None, help="Several examples a sequence."))
+        options.insert(
+            5,
+            click.option(
+                "--packing", is_flag=True, help="Fill every sequence with several examples, which stay apart."
+            ),
+        )
     return option_group(*options)
 
 

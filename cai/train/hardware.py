@@ -1,4 +1,4 @@
-"""How a machine is used: precision, checkpointing, batch and packing, from what the model and the data need.
+"""How a machine is used: precision, checkpointing and batch, from what the model and the data need.
 
 Memory is reckoned, not tried. A trained parameter takes 16 bytes in float32 with AdamW (weight, gradient, two moments)
 and 8 in bfloat16; a frozen one 2 (4 in float32, about 0.6 in 4 bits). A layer's activations take 34 bytes a token and
@@ -55,7 +55,7 @@ class Choices:
 
     batch: int
     max_length: int | None = None
-    packing: bool | None = None
+    packing: bool = False
     dtype: str = "auto"
 
 
@@ -109,7 +109,6 @@ def settle(machine: Machine, workload: Workload, choices: Choices) -> Hardware:
         )
     bfloat16 = _bfloat16(machine, choices.dtype)
     length = _max_length(workload, choices.max_length)
-    packing = _packing(machine, choices.packing)
     halved = bfloat16 and machine.kind == "cuda" and not _float32_fits(machine, workload)
     weights: Precision = "bfloat16" if halved else "float32"
     free = machine.memory * _USABLE - workload.state(weights) / (machine.processes if machine.sharded else 1)
@@ -134,7 +133,7 @@ def settle(machine: Machine, workload: Workload, choices: Choices) -> Hardware:
         accumulation=share // micro,
         processes=machine.processes,
         max_length=length,
-        packing=packing,
+        packing=choices.packing,
         workers=2 if machine.kind == "cuda" else 0,
     )
 
@@ -157,13 +156,6 @@ def _max_length(workload: Workload, asked: int | None) -> int:
         return asked
     needed = -(-workload.longest // _ALIGNMENT) * _ALIGNMENT
     return needed if context is None else min(needed, context)
-
-
-def _packing(machine: Machine, asked: bool | None) -> bool:
-    keeps_apart = machine.kind == "cuda" and machine.flash_attention
-    if asked and not keeps_apart:
-        raise UsageError("--packing needs FlashAttention on a GPU, or packed examples would read one another")
-    return keeps_apart if asked is None else asked
 
 
 def _float32_fits(machine: Machine, workload: Workload) -> bool:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from transformers.utils import is_flash_attn_2_available
 
 from cai.core.errors import ModelError
 
@@ -29,7 +28,6 @@ class Machine:
     memory: int
     cores: int
     bfloat16: bool
-    flash_attention: bool
     processes: int
     sharded: bool
 
@@ -58,15 +56,12 @@ def find_machine(device: str) -> Machine:
             properties.total_memory,
             cores,
             torch.cuda.is_bf16_supported(),
-            is_flash_attn_2_available(),
             processes,
             sharded,
         )
     name = "Metal" if kind == "mps" else f"{cores} CPU core{'s' if cores > 1 else ''}"
     # Half of the host's memory, in equal parts: the system and other programs live there too.
-    return Machine(
-        kind, name, host // 2 // processes, cores, kind == "cpu" and _cpu_bfloat16(), False, processes, sharded
-    )
+    return Machine(kind, name, host // 2 // processes, cores, kind == "cpu" and _cpu_bfloat16(), processes, sharded)
 
 
 def _cpu_bfloat16() -> bool:

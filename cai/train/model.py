@@ -134,13 +134,10 @@ def load_model(
     adapter: AdapterSettings,
     *,
     weights: Literal["float32", "bfloat16"],
-    flash_attention: bool,
     head: Head = "language",
 ) -> PreTrainedModel:
     """Load the weights in the given precision; half-precision checkpoints are widened where that is float32."""
     keywords: dict[str, Any] = {"dtype": getattr(torch, weights)}
-    if flash_attention:
-        keywords["attn_implementation"] = "flash_attention_2"
     if adapter.quantize:
         keywords["quantization_config"] = quantization(weights)
         keywords["device_map"] = {"": torch.cuda.current_device()}  # a launch gives each process its own

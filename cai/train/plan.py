@@ -228,7 +228,7 @@ def _resolve(
         raise UsageError(f"--group {group}: a response is compared with others, so a group has two at least")
     if batch % group:
         raise UsageError(f"--batch-size {batch} is not a multiple of --group {group}, and groups stay together")
-    choices = Choices(batch, fit.max_length, fit.packing if method.packs else False, fit.dtype)
+    choices = Choices(batch, fit.max_length, fit.packing and method.packs, fit.dtype)
     hardware = settle(machine, workload, choices)
     resolved = replace(
         fit,
@@ -236,7 +236,6 @@ def _resolve(
         learning_rate=fit.learning_rate or method.learning_rate(shape.parameters, adapter.adapter),
         batch_size=batch,
         max_length=hardware.max_length,
-        packing=hardware.packing,
     )
     return replace(settings, fit=resolved), hardware
 

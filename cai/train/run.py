@@ -16,6 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import set_seed
 
+from cai.core.errors import UsageError
 from cai.rundir.documents import make_document
 from cai.train.adapter import adapter_config
 from cai.train.arguments import place_trackers, shared_arguments
@@ -26,6 +27,7 @@ from cai.train.fit import Fitted, fit, stage_model
 from cai.train.folder import CARD, FIGURE, MANIFEST, TrainingFolder, enter
 from cai.train.model import load_model
 from cai.train.outcome import TrainSummary, manifest, recall, summarize
+from cai.train.padding_free.batches import compute_without_padding
 from cai.train.plan import TrainPlan
 from cai.train.quiet import silent_libraries
 from cai.train.settings import AdapterSettings
@@ -79,9 +81,13 @@ def _work(plan: TrainPlan, folder: TrainingFolder, say: Say, *, quiet: bool) -> 
         plan.source,
         settings.adapter,
         weights=hardware.weights,
-        flash_attention=hardware.packing,
         head=plan.method.head,
     )
+    unpadded = compute_without_padding(model, hardware.max_length)
+    if hardware.packing and not unpadded:
+        raise UsageError(
+            f"--packing: the layers of {plan.source.name} would let packed examples read one another; leave it out"
+        )
     if plan.method.head == "language":
         add_ends(model, plan.ends)
     context = Context(
@@ -133,7 +139,7 @@ def _merge(plan: TrainPlan, folder: TrainingFolder) -> None:
     """Replace the staged adapter by its base with the adapter folded in, in the precision that was trained in."""
     staged = replace(plan.source, adapter=folder.staging)
     whole = AdapterSettings()  # a 4-bit base is read again in full
-    merged = load_model(staged, whole, weights=plan.hardware.weights, flash_attention=False, head=plan.method.head)
+    merged = load_model(staged, whole, weights=plan.hardware.weights, head=plan.method.head)
     if plan.method.head == "language":
         add_ends(merged, plan.ends)
     folder.discard_staged_model()

@@ -56,7 +56,7 @@ class FitSettings:
     learning_rate: float | None = None
     batch_size: int | None = None
     max_length: int | None = None
-    packing: bool | None = None
+    packing: bool = False
     evaluations: int | None = None
     patience: int | None = None
     device: str = "auto"

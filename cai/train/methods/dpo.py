@@ -37,6 +37,7 @@ def build_dpo(context: "Context") -> "Trainer":
 
     from cai.data.examples.labels import PROBABILITY
     from cai.train.data.hard_labels import harden
+    from cai.train.trainers.reference_cache import hash_weights
     from cai.train.trainers.references import ProbabilityCollator, SoftDPOTrainer, reference_model
 
     own, fit = context.own(DPOSettings), context.settings.fit
@@ -57,6 +58,7 @@ def build_dpo(context: "Context") -> "Trainer":
     return SoftDPOTrainer(
         model=context.model,
         ref_model=reference_model(context),
+        weights=hash_weights(context.model),
         args=configuration,
         data_collator=ProbabilityCollator(pad_token_id=context.tokenizer.pad_token_id, max_length=fit.max_length),
         train_dataset=_enough(train, fit.max_steps, fit.batch_size),

@@ -1,19 +1,46 @@
 """GRPO's and RLOO's trainers: the reward is open while they train, and the reference is the policy as it was loaded.
 
+Answers are drawn by cai's own engine from the weights that are trained (`rollouts.py`), each by a seed of its own, so
+that a resumed run draws what the undisturbed one would have. Where the engine cannot read them in place (weights that
+are sharded over devices, adapters that stand outside the layers, layers that keep a state in place of a cache) TRL
+draws as it always does, and that is said.
+
 The reference is a copy, or the policy without its adapter. Left alone, TRL would load one from the path in the model's
 configuration, which is another model when an adapter was folded in or when training went before in memory.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
+from peft import PeftModel
 from transformers import PreTrainedModel
 from trl import GRPOTrainer, RLOOTrainer
 from trl.models import prepare_deepspeed, prepare_fsdp
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
+from cai.core.errors import ModelError
+from cai.core.identity import derive_seed
+from cai.models.base import Sampling
 from cai.train.context import Context
 from cai.train.trainers.rewarded import Reward, Rewarded, answerable
+from cai.train.trainers.rollouts import Rollouts
+
+
+def open_rollouts(trainer: Any, max_tokens: int) -> Rollouts | None:
+    """Return what draws from the policy of TRL's trainer as it is, or None where its weights cannot be read in place."""
+    policy: Any = trainer.model
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        return None
+    if isinstance(policy, PeftModel):
+        if policy.active_peft_config.is_prompt_learning:
+            return None
+        policy = policy.get_base_model()
+    try:
+        sampling = Sampling(trainer.temperature, max_tokens=max_tokens)
+        return Rollouts(policy, trainer.args.device, trainer.eos_token_ids, sampling)
+    except ModelError:
+        return None
 
 
 class _Judged(Rewarded):
@@ -38,6 +65,14 @@ class _Judged(Rewarded):
         if reference is not None:
             self.beta = configuration.beta = beta
             self.ref_model = self._prepared(reference)
+        self._rollouts = open_rollouts(self, configuration.max_completion_length)
+        if self._rollouts is None:
+            self.remarks = ("TRL draws the answers: the project's engine cannot read these weights in place",)
+
+    def _draw(self, rollouts: Rollouts, prompts: Sequence[list[int]]) -> list[list[int]]:
+        place = (self.state.global_step, self.args.process_index)
+        seeds = [derive_seed(self.args.seed, "rollout", *place, number) for number in range(len(prompts))]
+        return rollouts.draw(prompts, seeds)
 
     def _prepared(self, reference: PreTrainedModel) -> Any:
         """Return the frozen reference as TRL prepares its own: sharded, or on the device."""
@@ -52,8 +87,20 @@ class _Judged(Rewarded):
 
 
 class JudgedGRPOTrainer(_Judged, GRPOTrainer):  # type: ignore[misc]  # trl is not followed
-    """TRL's GRPO, the reference and the reward as the module says."""
+    """TRL's GRPO; reference, reward and answers as the module says."""
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *rest: Any, **more: Any) -> Any:
+        """Return the answers as token ids; their log-probabilities are left to the trainer."""
+        if self._rollouts is None:
+            return super()._generate_single_turn(prompt_ids, *rest, **more)
+        return self._draw(self._rollouts, prompt_ids), None
 
 
 class JudgedRLOOTrainer(_Judged, RLOOTrainer):  # type: ignore[misc]  # trl is not followed
-    """TRL's RLOO, the reference and the reward as the module says."""
+    """TRL's RLOO; reference, reward and answers as the module says."""
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *rest: Any, **more: Any) -> Any:
+        """Return the answers as token ids."""
+        if self._rollouts is None:
+            return super()._generate_single_turn(prompt_ids, *rest, **more)
+        return self._draw(self._rollouts, prompt_ids)

@@ -2,7 +2,8 @@
 
 The reference is the policy as it was loaded, or with the adapter disabled: its log-probabilities are computed once,
 before the first step. That costs what an epoch of reference passes would, needs no second model in memory, and can not
-pick up the wrong reference (left alone, TRL reloads one from the path in the model's configuration).
+pick up the wrong reference (left alone, TRL reloads one from the path in the model's configuration). A later training
+on the same examples from the same weights takes them from the one before (`reference_cache.py`).
 
 The soft loss of DPO (`cai.train.methods.dpo`) is TRL's own plus a term that is linear in Δ, the difference of the two
 log-ratios: since log sigmoid(-x) = log sigmoid(x) - x, it is -log sigmoid(β·Δ) + (1-p)·β·Δ. So TRL computes what it
@@ -15,6 +16,7 @@ from collections import Counter
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
@@ -22,11 +24,13 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 from trl.models.utils import prepare_deepspeed
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
+from cai.core.counts import counted
 from cai.core.errors import InputError
 from cai.data.examples.labels import PROBABILITY
 from cai.train.context import Context
 from cai.train.trainers.base import BaseTrainer
 from cai.train.trainers.lengths import Bucketed, sort_by_length
+from cai.train.trainers.reference_cache import hash_examples, keep_reference, key_of, read_reference
 
 TOO_LONG = "prompt fills the maximal length"
 ALIKE = "identical within the maximal length"
@@ -42,26 +46,54 @@ def reference_model(context: Context) -> Any:
     return copy.deepcopy(context.model) if sharded else None
 
 
+class Referring(BaseTrainer):
+    """A trainer whose reference is computed before the first step; `_weights` is what names it, None for nothing."""
+
+    def __init__(self, *, weights: str | None, **keywords: Any) -> None:
+        self._weights = weights
+        super().__init__(**keywords)
+
+
 def add_reference(trainer: Any, dataset: Dataset, batch_size: int, columns: tuple[str, str]) -> Dataset:
     """Return the dataset with what `trainer.compute_ref_log_probs` says of every example, in two new columns.
 
     TRL's own way hands them over in a cache file, which the processes of one launch do not share for data in memory.
     """
-    model = trainer.ref_model or trainer.model
-    if trainer.ref_model is None and trainer.is_deepspeed_enabled:
-        model = prepare_deepspeed(trainer.model, trainer.accelerator)
-    loader = trainer.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=trainer.data_collator))
-    found: tuple[list[float], list[float]] = [], []
-    for batch in loader:
-        pair = trainer.accelerator.gather_for_metrics(trainer.compute_ref_log_probs(model, batch))
-        for values, part in zip(found, pair, strict=True):
-            values += part.tolist()
+    key = None
+    if trainer._weights is not None:
+        arithmetic = "bfloat16" if trainer.args.bf16 else "as the weights"
+        settings = {"weights": trainer._weights, "examples": hash_examples(dataset), "arithmetic": arithmetic}
+        key = key_of({**settings, "length": trainer.args.max_length, "device": trainer.args.device.type})
+    told = [read_reference(key, columns, len(dataset)) if key and trainer.is_world_process_zero() else None]
+    broadcast_object_list(told)
+    found = told[0]
+    if found is not None:
+        same = f"what the reference says of {counted(len(dataset), 'example')} is known from an earlier training"
+        trainer.remarks = (*trainer.remarks, same)
+    else:
+        found = _compute_reference(trainer, dataset, batch_size)
+        if key and trainer.is_world_process_zero():
+            keep_reference(key, dict(zip(columns, found, strict=True)))
     for column, values in zip(columns, found, strict=True):
         dataset = dataset.add_column(column, values)
     return dataset
 
 
-class SoftDPOTrainer(Bucketed, DPOTrainer):  # type: ignore[misc]  # trl is not followed
+def _compute_reference(trainer: Any, dataset: Dataset, batch_size: int) -> list[list[float]]:
+    """Return the values of both columns, example by example."""
+    model = trainer.ref_model or trainer.model
+    if trainer.ref_model is None and trainer.is_deepspeed_enabled:
+        model = prepare_deepspeed(trainer.model, trainer.accelerator)
+    loader = trainer.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=trainer.data_collator))
+    found: list[list[float]] = [[], []]
+    for batch in loader:
+        pair = trainer.accelerator.gather_for_metrics(trainer.compute_ref_log_probs(model, batch))
+        for values, part in zip(found, pair, strict=True):
+            values += part.tolist()
+    return found
+
+
+class SoftDPOTrainer(Referring, Bucketed, DPOTrainer):  # type: ignore[misc]  # trl is not followed
     """TRL's trainer with a label of its own for each pair, on batches of like lengths.
 
     `left_out` counts pairs that cannot teach: the prompt leaves no room, or both answers are the same tokens.
@@ -125,7 +157,7 @@ class ProbabilityCollator(DataCollatorForPreference):  # type: ignore[misc]  # t
         return batch
 
 
-class LoadedReferenceKTOTrainer(BaseTrainer, KTOTrainer):  # type: ignore[misc]  # trl is not followed
+class LoadedReferenceKTOTrainer(Referring, KTOTrainer):  # type: ignore[misc]  # trl is not followed
     """TRL's trainer; `left_out` counts the examples whose prompt leaves no room for an answer."""
 
     left_out: Counter[str]
