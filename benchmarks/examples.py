@@ -50,16 +50,16 @@ def write_examples(folder: Path, method: Method, count: int) -> Path:
 def useful_tokens(path: Path, method: Method, tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the tokens that one epoch puts through the model, prompts and answers, without padding.
 
-    A pair is two sequences, with the prompt in each; of methods that draw answers only the prompts count.
+    A pair is two sequences, with the prompt in each. Methods that draw answers are told none before: 0.
     """
+    if method in ONLINE:
+        return 0
     rows = [orjson.loads(line) for line in path.read_bytes().splitlines()]
     dialogues = [row["prompt"] + row[column] for row in rows for column in _answers(method)]
     return sum(len(ids) for ids in tokenizer.apply_chat_template(dialogues, return_dict=True)["input_ids"])
 
 
 def _answers(method: Method) -> tuple[str, ...]:
-    if method in ONLINE:
-        return ()
     return ("completion",) if method in ("sft", "kto") else ("chosen", "rejected")
 
 

@@ -1,9 +1,9 @@
 """Attention in a row that holds several sequences, one behind the other, none of which sees another.
 
 Registered with transformers under a name of its own. Where a row's `RowLayout` says where its sequences end, each
-attends to itself alone; what has no layout (generation, a batch without padding) is left to PyTorch's attention as it is. On a
-GPU, in 16 bits, that is one call of the flash kernel that PyTorch itself brings for sequences of varying length; on a
-CPU one call a sequence. No mask of tokens by tokens is made, and nothing is spent on padding.
+attends to itself alone; what has no layout (generation, a batch without padding) is left to PyTorch's attention as it
+is. On a GPU, in 16 bits, that is one call of the flash kernel that PyTorch itself brings for sequences of varying
+length; on a CPU one call a sequence. No mask of tokens by tokens is made, and nothing is spent on padding.
 """
 
 from dataclasses import dataclass
