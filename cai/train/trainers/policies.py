@@ -28,7 +28,7 @@ from cai.train.trainers.rollouts import Rollouts
 
 
 def open_rollouts(trainer: Any, max_tokens: int) -> Rollouts | None:
-    """Return what draws from the policy of TRL's trainer as it is, or None where its weights cannot be read in place."""
+    """Return what draws from a trainer's policy as it is, or None where its weights cannot be read in place."""
     policy: Any = trainer.model
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         return None
