@@ -180,4 +180,5 @@ def test_nothing_but_the_oracle_is_taken_from_the_embedded_model() -> None:
     assert {name for name in knowing if package(name) != "tiny"} == {
         "cai.evaluate.answering",
         "cai.evaluate.calibration",
+        "cai.evaluate.harness.embedded",
     }

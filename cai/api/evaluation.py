@@ -55,6 +55,7 @@ def evaluate(
     examine: Sequence[ExaminationName] = (),
     heldout: str | Path | None = None,
     bertscore: str | Path | None = None,
+    harness: Sequence[str] = (),
     limit: Count | None = None,
     seed: Seed = 0,
     temperature: NotNegative = 1.0,
@@ -102,7 +103,8 @@ def evaluate(
     (`draft_tenets`), each of which is examined. `pairs` of models are judged: `all`, those with the `baseline`, or so
     few that n models take about n log n comparisons a prompt (`budget`). `examine` names examinations with shipped
     questions (`sycophancy`, `consistency`), `heldout` a file of texts for perplexities and divergences from the
-    baseline, `bertscore` a model that compares answers with the prompts' references. `out` is a directory (None:
+    baseline, `bertscore` a model that compares answers with the prompts' references, `harness` tasks of lm-eval
+    (`ifeval`, `mmlu`; needs `cai[harness]`), which are run once all models are closed. `out` is a directory (None:
     `evaluations/NAME`); with `format` it is written there as a table and a figure for a `paper`, or as logs that
     inspect_ai's viewer opens (`inspect`). The other options, among them how answers are sampled (`temperature`,
     `top_p`, `top_k`, `min_p`, `repetition_penalty`, `stop`, `max_tokens`, `thinking`, `thinking_budget`) and judged
@@ -174,7 +176,10 @@ class EvaluateCall(AsynchronousCall[Evaluation]):
         options = dict(self._options)
         with lent_places(options.pop("prompts")) as sources:
             baseline = options.pop("baseline")
-            options |= {name: tuple(options[name]) for name in ("attack", "engine_option", "examine", "format", "stop")}
+            options |= {
+                name: tuple(options[name])
+                for name in ("attack", "engine_option", "examine", "format", "harness", "stop")
+            }
             models, judge = labelled_models(options.pop("models")), optional_judge(options.pop("judge"))
             base = None if baseline is None else labelled_model(baseline)
             attacker = optional_model(options.pop("attacker"))

@@ -107,6 +107,12 @@ from cai.models.spec import LabelledModel, ModelSpec
     metavar="MODEL",
     help="A directory or hub id: BERTScore beside the prompts' references.",
 )
+@click.option(
+    "--harness",
+    multiple=True,
+    metavar="TASK[,TASK…]",
+    help="Run tasks of lm-eval (ifeval, mmlu…) too, once all models are closed; may be repeated. Needs cai[harness].",
+)
 @click.option("--limit", type=Count(), help="Use only so many prompts, drawn from the seed.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides everything that is drawn.")
 @sampling_options

@@ -6,11 +6,13 @@ principles.png, .svg         the picture: how often each principle is broken
 responses/<label>.jsonl      a line a prompt: response, gates, refusal
 comparisons/<a>~<b>.jsonl    a line a prompt: which of the two answers the judge prefers
 examinations/<name>/<label>.jsonl    a line an item of what was examined beside the prompts (`cai.evaluate.examining`)
+examinations/<name>/<label>/         what a library wrote of it
 figures/<name>.png, .svg     the picture of each such examination that has one
 paper/, inspect/             a format that was asked for (`cai.evaluate.formats`)
 .cai/                        the record of what cai wrote here (`cai.rundir.claim`)
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +22,7 @@ import orjson
 from cai.method.judge_check import JudgeCheck
 from cai.rundir.claim import entering, read_recorded, require_identity
 from cai.rundir.documents import Fields, make_document
+from cai.rundir.files import refusal
 from cai.rundir.layout import names_of
 from cai.rundir.manifest import now, parse_judge_check
 from cai.rundir.owned import Owned
@@ -94,6 +97,20 @@ class EvaluationDirectory:
     def examined(self, name: str, label: str) -> Path:
         """Return where what was kept of a model in an examination lies."""
         return self._owned.own_paths(names_of(self.path / EXAMINATIONS / name / f"{label}.jsonl"))[0]
+
+    def keep(self, name: str, label: str, part: str, written: Path) -> None:
+        """Take in a folder that a library wrote about a model, in the place of what lay there before.
+
+        Raises StoreError when the disk refuses, RunError where somebody else's file or folder has the name.
+        """
+        self._owned.folder(f"{EXAMINATIONS}/{name}/{label}")
+        place = f"{EXAMINATIONS}/{name}/{label}/{part}"
+        self._owned.remove_below(place)
+        try:
+            shutil.copytree(written, self._owned.tree(place))
+        except OSError as error:
+            raise refusal(self.path / place, error) from error
+        self._owned.settle(place)
 
     def comparisons(self, a: str, b: str) -> Path:
         """Return where a pair's decisions lie."""

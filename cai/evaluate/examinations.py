@@ -5,6 +5,7 @@ from typing import Any
 
 from cai.core.records import Prompt
 from cai.evaluate.examining import Examination
+from cai.evaluate.harness.examination import examine_harness
 from cai.evaluate.measuring import ModelAnswers
 from cai.evaluate.plan import EvaluatePlan
 from cai.evaluate.results import EvaluationSection
@@ -32,6 +33,10 @@ def _tenets(plan: EvaluatePlan, _prompts: Sequence[Prompt]) -> tuple[Examination
     return () if plan.tenets is None else (examine_tenets(plan.tenets, plan.constitution),)
 
 
+def _harness(plan: EvaluatePlan, _prompts: Sequence[Prompt]) -> tuple[Examination[Any], ...]:
+    return examine_harness(plan)
+
+
 MAKERS: tuple[Maker, ...] = (
     score_sets,
     _turns,
@@ -41,6 +46,7 @@ MAKERS: tuple[Maker, ...] = (
     sycophancy,
     consistency,
     cost_of_alignment,
+    _harness,
 )
 """In the order in which their sections are shown."""
 

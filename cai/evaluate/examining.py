@@ -7,6 +7,7 @@ becomes an `EvaluationSection`: the examination's measures with their intervals,
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from cai.core.errors import EngineGoneError
@@ -31,7 +32,8 @@ class Opened:
     """A model that is open, the judge beside it, and what the model answered to the evaluation's prompts, by their id.
 
     `others` are the models that the examination needs beside the two, by the names that it gave them. `tally` counts
-    the tokens of everything that is asked.
+    the tokens of everything that is asked. `keep` takes into the evaluation, under a name, what a library wrote into a
+    folder, in the place of what it wrote before; it blocks.
     """
 
     label: str
@@ -43,6 +45,7 @@ class Opened:
     provenance: Provenance
     tally: UsageCounter
     others: Mapping[str, Engine] = field(default_factory=dict)
+    keep: Callable[[str, Path], None] = lambda _name, _folder: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ class Examination(Generic[EntryType]):
 
     `others` are models that are open while it runs, beside the examined one and the judge, by names of its own. `read`
     takes back what JSON says of an entry; it raises KeyError or TypeError when it is none. `conclude` is given the
-    entries of all items and the seed. One that is `apart` begins when all models are closed, whose memory it may need.
+    entries of all items and the seed. One that is `apart` begins when all models and the judge are closed, whose memory
+    it may need.
     """
 
     name: str

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 
 from cai.cluster import Pool, Role, RowMaker, open_cluster
 from cai.cluster.settings import ClusterSettings
+from cai.core.machine import release_memory
 from cai.core.records import Prompt, Provenance, Row, Trace, Usage
+from cai.core.threads import in_thread
 from cai.evaluate.answering import Answering
 from cai.evaluate.attacking import Attacks
 from cai.evaluate.comparing import Comparing
@@ -155,9 +157,11 @@ class Here:
         return self._spec(self._judge_spec).beside(judge, judge, AsyncExitStack())
 
     async def close(self) -> None:
-        """Close all."""
+        """Close all, and give back the memory that they had, which other processes may need."""
+        self._judge = None
         await self._of_model.aclose()
         await self._stack.aclose()
+        await in_thread(release_memory)
 
 
 class Elsewhere:

@@ -14,6 +14,7 @@ from cai.core.settings import plain
 from cai.data import InputOptions, Prompts, open_prompts, open_several
 from cai.data.prompt_sets import prompt_source
 from cai.data.tenets import Tenets, read_tenets
+from cai.evaluate.harness.plan import HarnessPlan, plan_harness
 from cai.evaluate.measures import Measure, measures_of
 from cai.evaluate.settings import EvaluateSettings
 from cai.evaluate.turns.examination import TurnsPlan, plan_turns
@@ -62,6 +63,7 @@ class EvaluatePlan:
     turns: TurnsPlan | None = None
     tenets: Tenets | None = None
     heldout: Heldout | None = None
+    harness: HarnessPlan | None = None
 
     def identity(self, judge: str) -> dict[str, str]:
         """Return everything that must stay the same while one directory is filled, in words a person can compare.
@@ -138,6 +140,7 @@ def plan_evaluate(settings: EvaluateSettings) -> EvaluatePlan:
         turns=plan_turns(settings.turns, settings.attacker, constitution, settings.prompts_dir),
         tenets=_tenets(settings.tenets, constitution),
         heldout=None if settings.usefulness.heldout is None else read_heldout(settings.usefulness.heldout),
+        harness=plan_harness(settings.usefulness.harness, [model.spec for model in models], settings.limit),
     )
 
 

@@ -101,6 +101,9 @@ async def evaluate(plan: EvaluatePlan, watch: Watch) -> Evaluation | Literal["in
             compared.append(await _compare(work, by_label[a], by_label[b], own))
             if watch.stop.draining:
                 return "interrupted"
+        del judge  # what nothing refers to any more gives its memory back
+        if any(examination.apart for examination in examinations):
+            await place.close()
         for one in answered:
             for name, kept in (await _examine_apart(work, one)).items():
                 examined[name].append(kept)
@@ -175,14 +178,14 @@ async def _answer(work: _Work, model: EvaluatedModel) -> tuple[ModelAnswers, dic
 
 
 async def _examine_apart(work: _Work, model: ModelAnswers) -> dict[str, ModelEntries[Any]]:
-    """Carry a model, which is closed as all others are, through the examinations that begin then."""
+    """Carry a model, which is closed as all others and the judge are, through the examinations that begin then."""
     examined: dict[str, ModelEntries[Any]] = {}
     for examination in work.examinations:
         if examination.apart and not work.watch.stop.draining:
             opened = Opened(
                 model.label,
                 ClosedEngine(model.engine),
-                (await work.place.judging()).engine("judge"),
+                ClosedEngine(work.judge),
                 work.plan.method,
                 work.plan.judge_configuration,
                 model.answers,
@@ -200,12 +203,13 @@ async def _examine(
     watch, plan = work.watch, work.plan
     async with AsyncExitStack() as stack:
         others: dict[str, Engine] = {}
+        opens = {} if examination.apart else {spec: opened.engine, plan.judge: opened.judge}
         for name, other in examination.others.items():
             watch.stage = f"loading the {name}"
-            already = {spec: opened.engine, plan.judge: opened.judge}.get(other)
-            others[name] = already or await open_closing(other, plan.settings.engine, stack, watch.say)
+            others[name] = opens.get(other) or await open_closing(other, plan.settings.engine, stack, watch.say)
         watch.stage = f"working: {opened.label}, {examination.title}"
-        asking = examination.ask(replace(opened, others=others))
+        keep = partial(work.directory.keep, examination.name, opened.label)
+        asking = examination.ask(replace(opened, others=others, keep=keep))
         file = EntryFile(
             work.directory.examined(examination.name, opened.label),
             asking.entry,

@@ -20,12 +20,13 @@ class UsefulnessSettings:
     """What is measured of usefulness beyond the prompts' own answers (`cai.evaluate.usefulness`).
 
     `heldout` is text that no model was trained on, `bertscore` a model whose embeddings compare answers with
-    references, `examine` names examinations.
+    references, `examine` names examinations, `harness` tasks of lm-eval, several with commas.
     """
 
     heldout: DataSource | None = None
     bertscore: ModelSpec | None = None
     examine: tuple[ExaminationName, ...] = ()
+    harness: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,23 +21,30 @@ WINDOW = 1024
 """Tokens that are read at once, at most; each takes as many logits as the vocabulary has words."""
 
 
+def open_plain(name: str, device: str, dtype: str) -> tuple[Any, Any, str]:
+    """Return a checkpoint's model as transformers has it, its tokenizer, and what names its weights.
+
+    An adapter is folded in. Raises ModelError when `name` is no directory, hub id or `BASE+ADAPTER`.
+    """
+    place = torch_device(device)
+    checkpoint = Checkpoint.resolve(name)
+    with quiet():
+        tokenizer: Any = open_tokenizer(checkpoint.tokenizer)
+        model: Any = open_weights(checkpoint.base, dtype=torch_dtype(dtype, place))
+        if checkpoint.adapter is not None:
+            model = merge_adapter(model, checkpoint.adapter)
+    require_rows(tokenizer, model.get_input_embeddings().weight.shape[0], name)
+    return model.to(place).eval().requires_grad_(False), tokenizer, checkpoint.label
+
+
 class ReadingModel:
     """An open checkpoint; `name` is what names its weights, `window` how many tokens it reads at once."""
 
     def __init__(self, name: str, device: str = "auto", dtype: str = "auto") -> None:
         """Load the directory, the hub id or `BASE+ADAPTER`; raises ModelError when it is none."""
-        place = torch_device(device)
-        checkpoint = Checkpoint.resolve(name)
-        with quiet():
-            self._tokenizer: Any = open_tokenizer(checkpoint.tokenizer)
-            model = open_weights(checkpoint.base, dtype=torch_dtype(dtype, place))
-            if checkpoint.adapter is not None:
-                model = merge_adapter(model, checkpoint.adapter)
-        require_rows(self._tokenizer, model.get_input_embeddings().weight.shape[0], name)
-        self._model = model.to(place).eval().requires_grad_(False)
-        length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self._model, self._tokenizer, self.name = open_plain(name, device, dtype)
+        length = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         self.window = min(WINDOW, length or WINDOW)
-        self.name = checkpoint.label
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
