@@ -77,10 +77,18 @@ class TableExamples:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a person must know of how the table is read, a line each."""
+        return self.remarks_with(())
+
+    def remarks_with(self, also: Collection[str]) -> tuple[str, ...]:
+        """Return the remarks where the columns of `also` are read beside the examples'."""
         sources = self._table.sources
         told = [f"{source.name} {source.remark}" for source in sources if source.remark is not None]
         # Those of a known layout say themselves what they do not read.
-        own = [(shape.used, source) for shape, source in zip(self._shapes, sources, strict=True) if _is_plain(source)]
+        own = [
+            ((*shape.used, *(set(also) & set(source.columns))), source)
+            for shape, source in zip(self._shapes, sources, strict=True)
+            if _is_plain(source)
+        ]
         columns = tell_columns([used for used, _ in own], [source for _, source in own], PLAIN_COLUMNS)
         used = None if columns is None else f"{self.name}: {columns}"
         return (*told, *(line for line in (used, self._table.left_out) if line is not None))

@@ -116,7 +116,7 @@ def load_examples(kind: ExampleKind, settings: DataSettings, seed: int, also: Co
             fingerprint=_fingerprint(kind, settings, seed, named, parts),
             left_out={reason: count for reason, count in sorted(left_out.items()) if count},
             remarks=(
-                *dict.fromkeys(told for source in sources for told in source.remarks),
+                *dict.fromkeys(told for source in sources for told in _remarks(source, also)),
                 *_tell_thoughts(sum(part.thoughts for part in parts), settings),
             ),
         )
@@ -147,6 +147,10 @@ def _open(
     quality = load_quality(settings.quality)
     choices = RunChoices(settings.revisions, settings.labels_from, settings.test_share, quality)
     return open_parts([part.path for part in named], kind, tables, choices)
+
+
+def _remarks(source: RunExamples | TableExamples, also: Collection[str]) -> tuple[str, ...]:
+    return source.remarks if isinstance(source, RunExamples) else source.remarks_with(also)
 
 
 def _made_by(source: RunExamples | TableExamples) -> MadeBy:

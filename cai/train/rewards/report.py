@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cai.core.counts import counted
 from cai.train.rewards.objectives import OBJECTIVES
 
 _NAMED = 12
@@ -22,12 +23,17 @@ def reward_lines(measured: Mapping[str, Any]) -> list[tuple[str, str]]:
     agreement = measured.get("agreement", {})
     for name in ("mean_absolute_error", "correlation", "correlation_with_length"):
         if agreement.get(name) is not None:
-            lines.append((name.replace("_", " "), f"{agreement[name]:.3f} over {agreement['answers']:,} answers"))
+            lines.append(
+                (name.replace("_", " "), f"{agreement[name]:.3f} over {counted(agreement['answers'], 'answer')}")
+            )
     if "accuracy" not in measured and not agreement:
         lines.append(("ranked right", "not measured: no test split"))
     scale = measured["scale"]
     lines.append(
-        ("scores", f"mean {scale['mean']:.3f}, deviation {scale['deviation']:.3f}, of {scale['answers']:,} answers")
+        (
+            "scores",
+            f"mean {scale['mean']:.3f}, deviation {scale['deviation']:.3f}, of {counted(scale['answers'], 'answer')}",
+        )
     )
     if measured.get("length_slope") is not None:
         lines.append(("a token's worth by length alone, held apart", f"{measured['length_slope']:+.4f}"))
@@ -42,6 +48,6 @@ def _of(name: str) -> str:
     return "ranked right" if name == "all" else f"ranked right, {name}"
 
 
-def _share(share: Mapping[str, float]) -> str:
+def _share(share: Mapping[str, Any]) -> str:
     low, high = 100 * share["low"], 100 * share["high"]
-    return f"{100 * share['value']:.1f} % [{low:.1f}, {high:.1f}] of {share['of']:,} comparisons"
+    return f"{100 * share['value']:.1f} % [{low:.1f}, {high:.1f}] of {counted(share['of'], 'comparison')}"
