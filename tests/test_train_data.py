@@ -4,6 +4,7 @@ import gzip
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from hypothesis import strategies as st
 from cai.cli.main import main
 from cai.core.addresses import DataSource
 from cai.core.errors import CaiError, InputError, RunError
-from cai.core.records import Round, Row, Trace
+from cai.core.records import Round, Row, Score, Trace
 from cai.data.examples.shaping import ExampleKind
 from cai.data.export import ExportOptions, export_run
 from cai.rundir import Run
 from cai.train.settings import DataSettings
-from tests.storage import PROVENANCE, abstention, fill, make_row, put, verdict
+from tests.storage import IDENTITY, PROVENANCE, abstention, fill, make_row, put, verdict
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import
@@ -623,6 +624,45 @@ def test_a_run_labels_responses_by_verdicts_or_by_gates(tmp_path: Path) -> None:
         assert examples.left_out == left_out
     prompts = load("prompts", str(tmp_path / "run"))
     assert prompts.train[0] == {"prompt": list(row.prompt.messages), "rubric": []}
+
+
+def test_a_run_s_scores_are_learned_from_answer_by_answer(tmp_path: Path) -> None:
+    row = make_row(0)
+    values = {"response:0": 0.5, "final:0": 2.0, "response:1": -1.0, "final:1": None}
+    scores = tuple(Score(source, "rubric", "judge", value) for source, value in values.items())
+    run = Run.open(tmp_path / "run", {**IDENTITY, "select": "rubric"}, {})
+    run.commit(replace(row, scores=scores))
+    run.close("done")
+    examples = load("scored", str(tmp_path / "run"))
+    told = {each["completion"][0]["content"]: each["score"] for each in examples.train}
+    one, other = row.traces
+    assert told == {one.response: 0.5, one.final: 2.0, other.response: -1.0}
+    assert examples.left_out == {"an answer without a score": 1}
+    assert examples.remarks == (f"{tmp_path / 'run'}: every answer has the score that rubric gave it",)
+
+
+def test_ranked_answers_are_lists_or_pairs_and_principles_stand_beside_pairs(tmp_path: Path) -> None:
+    said = [{"text": text, "score": score} for text, score in (("b", 1), ("c", 0), ("a", 4))]
+    lists = write(tmp_path / "lists.jsonl", [{"prompt": "q", "answers": said}])
+    (whole,) = load("ranked", lists).train
+    assert [(one["completion"][0]["content"], one["rank"]) for one in whole["answers"]] == [
+        ("a", 1),
+        ("b", 2),
+        ("c", 3),
+    ]
+    assert len(load("pairs", lists).train) == 3
+    rows = [{"prompt": "q", "chosen": "a", "rejected": "b", "principles": ["kind"]}]
+    pairs = DataSettings((DataSource.parse(write(tmp_path / "pairs.jsonl", rows)),), test_share=0.0)
+    plain, told = load_examples("pairs", pairs, 0), load_examples("pairs", pairs, 0, ("principles",))
+    assert told.train[0] == {**plain.train[0], "principles": ["kind"]}
+    assert told.fingerprint == plain.fingerprint
+    assert any("not used: principles" in remark for remark in plain.remarks)
+    assert not any("not used" in remark for remark in told.remarks)
+    run = [make_row(number) for number in range(2)]
+    fill(tmp_path / "run", run)
+    beside = DataSettings((DataSource.parse(str(tmp_path / "run")),), test_share=0.0)
+    names = {name for each in load_examples("pairs", beside, 0, ("principles",)).train for name in each["principles"]}
+    assert names == {verdict.principle_id for row in run for verdict in row.verdicts}
 
 
 def test_runs_that_cannot_give_examples_are_told(tmp_path: Path) -> None:

@@ -183,6 +183,11 @@ def test_prompts_that_leave_no_room_are_counted_and_too_few_are_refused(tmp_path
             {"constitution": None, "reward_model": (Path("here"),), "judge": DEFAULT_MODEL},
             "--judge goes with --constitution",
         ),
+        ({"disagreement": 2.0}, "go with several --reward-model"),
+        (
+            {"constitution": None, "reward_model": (Path("here"),), "ensemble": "worst"},
+            "go with several --reward-model",
+        ),
         ({"group": 3}, "--batch-size 16 counts responses: give a multiple of --group, which is 3"),
     ],
 )

@@ -92,6 +92,8 @@ def choose_reward(context: "Context", device: "torch.device") -> "Reward":
     settings, own = context.settings, context.own(OnlineSettings)
     if (own.constitution is None) == (not own.reward_model):
         raise UsageError(f"{settings.method} needs a reward: give either --constitution or --reward-model")
+    if len(own.reward_model) < 2 and (own.ensemble, own.disagreement) != ("penalty", 1.0):
+        raise UsageError("--ensemble and --disagreement go with several --reward-model: give two or more")
     if own.reward_model:
         if own.reward != "adherence":
             raise UsageError(f"--reward {own.reward} goes with --constitution; a reward model scores by itself")
