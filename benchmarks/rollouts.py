@@ -3,8 +3,8 @@
 Both sides draw the same number of answers to the same prompts, 8 a prompt, at temperature 1 and with the same limit, in
 turn, from one trainer's weights in this process: TRL by `generate` over a batch padded on the left, cai by its
 scheduler. Tokens of answers a second, medians. On a CPU the model is the embedded one, on a GPU a Llama of 1 billion
-random weights, whose answers all run to the limit: half of the answers' tokens are made to end them there, at random
-lengths, as a trained model's do.
+random weights: each of its tokens is as likely as any, so a share of the vocabulary is made to end an answer, for
+answers of 60 tokens on average, some of a few and some cut at the limit.
 """
 
 import statistics
@@ -30,6 +30,7 @@ from cai.train.trainers.policies import open_rollouts
 
 RESULTS = Path(__file__).parent / "rollouts.json"
 TARGET = 1.5
+_ANSWER_TOKENS = 60  # on average
 
 
 def build(model: Path, data: Path, answers: int, device: str, out: Path) -> Any:
@@ -75,9 +76,12 @@ def speeds(draw: Callable[[int], list[list[int]]], other: Callable[[int], list[l
 def main(answers: int, runs: int, device: str, results: Path) -> None:
     """Measure drawing beside TRL's; ends with 1 below 1.5 times its speed."""
     with tempfile.TemporaryDirectory() as name:
-        model, _ = prepare(Path(name), device)
+        model, _ = prepare(Path(name), device, rewarded=False)
         data = write_examples(Path(name, "data"), "grpo", answers // GROUP)
         trainer = build(model, data, answers, device, Path(name, "out"))
+        if device == "cuda":
+            trainer.eos_token_ids = list(range(1, trainer.model.config.vocab_size, _ANSWER_TOKENS))
+            trainer.generation_config.eos_token_id = trainer.eos_token_ids
         rollouts = open_rollouts(trainer, ANSWER)
         assert rollouts is not None
         rows = [row["prompt"] for row in trainer.train_dataset for _ in range(GROUP)]

@@ -205,13 +205,15 @@ def compare(work: Work, runs: int) -> Comparison:
     return Comparison(work.method, tuple(took["trl"]), tuple(took["cai"]))
 
 
-def prepare(folder: Path, device: str) -> tuple[Path, Path]:
-    """Return the model, and a reward model of it with a head of random weights."""
+def prepare(folder: Path, device: str, *, rewarded: bool) -> tuple[Path, Path]:
+    """Return where the model is written, and, where asked for, a reward model of it with random weights on top."""
     model, reward = folder / "model", folder / "reward"
     if device == "cuda":
         write_llama(model, SHAPES[1], "cuda")
     else:
         shutil.copytree(CHECKPOINT, model)
+    if not rewarded:
+        return model, reward
     torch.manual_seed(0)
     head = transformers.AutoModelForSequenceClassification.from_pretrained(model, num_labels=1)
     head.config.pad_token_id = transformers.AutoTokenizer.from_pretrained(model).pad_token_id
@@ -253,7 +255,7 @@ def main(methods: tuple[Method, ...], examples: int, prompts: int, runs: int, de
     os.environ["HF_HUB_OFFLINE"] = "1"
     comparisons: list[Comparison] = []
     with tempfile.TemporaryDirectory() as name:
-        model, reward = prepare(Path(name), device)
+        model, reward = prepare(Path(name), device, rewarded=bool(set(ONLINE) & set(methods or METHODS)))
         tokenizer = transformers.AutoTokenizer.from_pretrained(model)
         for method in methods or METHODS:
             data = write_examples(Path(name, method), method, prompts if method in ONLINE else examples)

@@ -185,7 +185,7 @@ def test_being_slower_than_trl_fails(
         return took_equal(work.tokens, 5.0 if side == "trl" else seconds)
 
     monkeypatch.setattr(training, "train", stand_in)
-    monkeypatch.setattr(training, "prepare", lambda *_: (CHECKPOINT, tmp_path))
+    monkeypatch.setattr(training, "prepare", lambda *_, rewarded: (CHECKPOINT, tmp_path))
     results = tmp_path / "training.json"
     chosen = ["--method", "sft", "--method", "kto", "--runs", "2"]
     done = CliRunner().invoke(training.main, [*chosen, "--examples", "16", "--results", str(results)])
@@ -209,7 +209,7 @@ def test_a_training_that_leaves_examples_out_is_no_measurement(tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.parametrize("method", training.METHODS)
 def test_both_sides_of_every_method_are_measured(tmp_path: Path, method: Method) -> None:
-    model, reward = training.prepare(tmp_path, "cpu")
+    model, reward = training.prepare(tmp_path, "cpu", rewarded=True)
     data = write_examples(tmp_path / method, method, 16 if method not in ONLINE else 8)
     for side in training.SIDES:
         measured = training.train(side, training.Work(method, model, data, 1000, reward, "cpu"))

@@ -180,7 +180,7 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
         assert together == pytest.approx(single, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["fsdp", "deepspeed_zero2", "deepspeed_zero3", "cpu2"])
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3", "cpu2"])
 def test_launch_files_are_what_accelerate_reads(name: str) -> None:
     from accelerate.commands.config.config_args import load_config_from_file  # noqa: PLC0415
 

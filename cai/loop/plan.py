@@ -27,6 +27,7 @@ from cai.loop.stages import Stage, stages_of
 from cai.models import check_engine_options
 from cai.models.checkpoint.fingerprint import weights_hash
 from cai.train.adapter import check_adapter
+from cai.train.launching import gpus_to_share
 from cai.train.machine import find_machine
 from cai.train.methods import find_method
 from cai.train.model import find_source, load_tokenizer
@@ -152,7 +153,8 @@ def _check_training(stage: TrainSettings, settings: LoopSettings) -> None:
         raise UsageError(f"--second-batch-size {batch} is not a multiple of --group {group}, and groups stay together")
     with silent_libraries():
         check_adapter(stage.adapter, method.head)
-        find_machine(stage.fit.device)
+        if gpus_to_share(stage.fit.device) == 1:
+            find_machine(stage.fit.device)
         if stage.model == settings.model:
             tokenizer = load_tokenizer(find_source(settings.model, stage.adapter))
             prepare_template(tokenizer, stage.template, need_markers=True, need_ends=True)

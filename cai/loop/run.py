@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import torch
+
 from cai.core.paths import expand
 from cai.data.export import ExportOptions, export_run
 from cai.data.quality import load_quality
@@ -28,6 +30,7 @@ from cai.loop.stages import Settings
 from cai.pipeline.watch import Watch
 from cai.rundir.claim import claim
 from cai.rundir.owned import Owned
+from cai.train.launching import choose_launch, gpus_to_share, train_launched
 from cai.train.plan import plan_train
 from cai.train.run import train
 from cai.train.settings import TrainSettings
@@ -117,9 +120,19 @@ def _run(settings: Settings, reporter: Reporter) -> Evaluation | str:
         options = ExportOptions(test_share=data.test_share, quality=load_quality(data.quality))
         for run in data.data:
             export_run(expand(run.reveal()), options)
-        return train(plan_train(settings), reporter.say, quiet=reporter.quiet).status
+        return _train(settings, reporter)
     evaluation_plan = plan_evaluate(settings)
     return reporter.watched(lambda watch: evaluate(evaluation_plan, watch))
+
+
+def _train(settings: TrainSettings, reporter: Reporter) -> str:
+    """Train on all GPUs that there are, in a process each where there are several."""
+    gpus = gpus_to_share(settings.fit.device)
+    if gpus == 1:
+        return train(plan_train(settings), reporter.say, quiet=reporter.quiet).status
+    launch = choose_launch(settings, torch.cuda.get_device_properties(0).total_memory)
+    reporter.say(f"on {gpus} GPUs, a process each ({launch})")
+    return train_launched(settings, launch, gpus, reporter.say, quiet=reporter.quiet)
 
 
 def _first(differences: list[str]) -> str:
