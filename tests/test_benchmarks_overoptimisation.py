@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import overoptimisation
+from benchmarks.length_bias import favour_length
 from benchmarks.overoptimisation import best_of, curves, distance, make_pairs, ways
 from cai.train.rewards.ensemble import Scale
 
@@ -35,6 +36,14 @@ def test_a_share_of_the_labels_is_turned_round(monkeypatch: pytest.MonkeyPatch) 
     assert len(pairs) == 400
     assert 0.18 < sum(pair["chosen"] == "bad" for pair in pairs) / 400 < 0.32
     assert make_pairs(["a tie"], [["bad", "worse"]], 0.0, 0) == []
+
+
+def test_labels_by_length_take_the_longer_answer() -> None:
+    pairs = [{"prompt": "p", "chosen": "short", "rejected": "much longer"}, {"chosen": "long one", "rejected": "s"}]
+    found = favour_length(pairs * 200, 0.5, 0)
+    assert {pair["chosen"] for pair in found[1::2]} == {"long one"}
+    assert 70 < sum(pair["chosen"] == "much longer" for pair in found[::2]) < 130
+    assert favour_length(pairs, 0.0, 0) == pairs
 
 
 def test_an_ensemble_is_not_taken_in_by_one_of_its_members() -> None:

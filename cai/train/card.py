@@ -24,6 +24,7 @@ _PANELS = (
     ("accuracy", "pairs ranked right"),
     ("correlation", "correlation of scores and labels"),
     ("reward", "reward"),
+    ("reward_models/disagreement", "disagreement of the reward models, deviations"),
     ("kl", "KL from the reference"),
     ("explained_variance", "variance of the returns that the values explain"),
 )
