@@ -29,7 +29,7 @@ from cai.core.errors import UsageError
 from cai.core.machine import let_waiting_threads_sleep
 from cai.train import missing_package
 from cai.train.methods import METHODS, find_method, gather_settings
-from cai.train.settings import TrainSettings
+from cai.train.settings import TaskSettings, TrainSettings
 
 if TYPE_CHECKING:
     from cai.train.outcome import TrainSummary
@@ -105,6 +105,12 @@ def train(
     device: str = "auto",
     dtype: str = "auto",
     report_to: Sequence[str] = (),
+    schedule: Literal["proportional", "alternating", "balanced"] | None = None,
+    task_weight: Sequence[Positive] = (),
+    task_gradients: Literal["summed", "measured", "pcgrad"] = "summed",
+    curriculum: str | None = None,
+    pace: Literal["sqrt", "linear"] = "sqrt",
+    pace_share: Positive = 0.5,
     adapter: Literal["none", "lora", "dora", "prefix"] = "none",
     rank: Count = 16,
     quantize: bool = False,
@@ -138,6 +144,11 @@ def train(
     rewards are cut off; `value_learning_rate` is the value model's, and `pretraining_data` are texts whose likelihood
     is held up with `pretraining_weight`. Of sft: `packing`. `own` are the options, by name, of a method of your own
     (`cai.register_method`).
+
+    Of sft, dpo, reward and orpo, whose `data` may be several tasks: `schedule` says what a step holds of them,
+    `task_weight` has the weight of each one's loss, in order, `task_gradients` whether their gradients are compared or
+    projected where they conflict (`pcgrad`). `curriculum` (`length`, `loss`, `certainty` or a column of numbers) orders
+    the examples, easy ones first; `pace` says how soon the others come in, after `pace_share` of the steps all of them.
 
     How long and how fast: `epochs` or `max_steps`, `learning_rate` at its peak, `batch_size` in examples a step over
     all devices, `max_length` in tokens, `evaluations` of the test split and `patience` in evaluations without a better
@@ -193,6 +204,7 @@ class TrainCall(Call[Training]):
             "out": local_directory(options["out"], "out"),
             "model": checkpoint_spec(options["model"]),
             "report_to": tuple(options["report_to"]),
+            **({"task_weight": tuple(options["task_weight"])} if "task_weight" in options else {}),
         }
         if "judge" in options:
             options["judge"] = judge
@@ -212,6 +224,7 @@ def own_options() -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {}
     for method in METHODS.values():
         shared = {"packing": method.packs, "reasoning": method.learns_answers}
+        shared |= {each.name: method.by_task for each in fields(TaskSettings)}
         for name in (*(name for name, has in shared.items() if has), *(each.name for each in fields(method.own))):
             found.setdefault(name, []).append(method.name)
     return {name: tuple(methods) for name, methods in found.items()}

@@ -35,7 +35,7 @@ def options_table(settings: Mapping[str, Any]) -> Table:
     table = Table("option", Column("value", overflow="fold"), box=None, pad_edge=False)
     for name, value in sorted(settings.items()):
         if value not in (None, []):
-            told = " ".join(value) if isinstance(value, list) else str(value)
+            told = " ".join(map(str, value)) if isinstance(value, list) else str(value)
             table.add_row(name.replace("_", "-"), shown(told))
     return table
 

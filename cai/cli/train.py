@@ -17,6 +17,7 @@ from cai.cli.training import (
     own_options,
     reasoning_option,
     take_train_settings,
+    task_options,
 )
 from cai.train import missing_package
 from cai.train.methods import METHODS
@@ -60,7 +61,9 @@ def _command(method: TrainingMethod) -> click.Command:
 
     decorated: Command = run
     own = (reasoning_option,) if method.learns_answers else ()
-    groups = (common_options, *own, own_options(method.own), fit_options(packing=method.packs), adapter_options)
+    tasks = (task_options,) if method.by_task else ()
+    fit = fit_options(packing=method.packs)
+    groups = (common_options, *own, own_options(method.own), *tasks, fit, adapter_options)
     for group in reversed(groups):
         decorated = group(decorated)
     return click.command(method.name, help=method.summary, short_help=method.summary)(decorated)
@@ -109,6 +112,7 @@ def _print_plan(console: Console, plan: "TrainPlan") -> None:
         ),
         *(f"  left out: {reason} {count:,}" for reason, count in data["left_out"].items()),
         *(f"  {said}" for said in plan.cut.sentences()),
+        *(f"  {said}" for said in ([] if plan.tasks is None else plan.tasks.sentences())),
         *(f"  {line}" for line in data["remarks"]),
         f"{plan.hardware.sentence()}",
         f"about {plan.steps:,} steps",

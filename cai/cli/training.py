@@ -78,6 +78,39 @@ reasoning_option = click.option(
 )
 """For methods that learn answers which the data holds."""
 
+task_options = option_group(
+    click.option(
+        "--schedule",
+        type=click.Choice(["proportional", "alternating", "balanced"]),
+        help="What a step holds of the items of --data (default: proportional; with pcgrad balanced).",
+    ),
+    click.option(
+        "--task-weight",
+        type=FiniteRange(0, min_open=True),
+        multiple=True,
+        help="Weight of a task's loss, once for each item of --data, in order.",
+    ),
+    click.option(
+        "--task-gradients",
+        type=click.Choice(["summed", "measured", "pcgrad"]),
+        default="summed",
+        show_default=True,
+        help="measured compares the tasks' gradients at evaluations; pcgrad projects those that conflict.",
+    ),
+    click.option("--curriculum", metavar="length|loss|certainty|COLUMN", help="Easy examples first, by this."),
+    click.option(
+        "--pace", type=click.Choice(["sqrt", "linear"]), default="sqrt", show_default=True, help="The curriculum's."
+    ),
+    click.option(
+        "--pace-share",
+        type=FiniteRange(0, 1, min_open=True),
+        default=0.5,
+        show_default=True,
+        help="Share of the steps after which all examples are open.",
+    ),
+)
+"""For methods whose trainers tell the items of `--data` apart."""
+
 adapter_options = option_group(
     click.option(
         "--adapter",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cai.core.markdown import code, escaped, front_matter, table
 from cai.train.methods import find_method
 from cai.train.rewards.report import reward_lines
+from cai.train.tasks.interference import tell_tasks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +37,8 @@ _INCHES = (5.0, 3.4)  # of one panel
 _TRAIN, _TEST = "#4269d0", "#ff725c"
 
 
-def model_card(manifest: Mapping[str, Any], curve: str) -> str:
-    """Return the card of a finished run from its train.json; `curve` is the figure's file name."""
+def model_card(manifest: Mapping[str, Any], curve: str, tasks: str) -> str:
+    """Return the card of a finished run from its train.json; `curve` and `tasks` are the figures' file names."""
     method = manifest["method"]
     return "\n".join(
         [
@@ -49,6 +50,7 @@ def model_card(manifest: Mapping[str, Any], curve: str) -> str:
             "## Outcome\n",
             *table(("measure", "value"), _outcome(manifest)),
             f"![loss]({curve})\n",
+            *tell_tasks(manifest, tasks),
             "## Data\n",
             *table(
                 ("part", "weight", "train", "test", "fingerprint", "answers by", "judged by"),

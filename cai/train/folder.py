@@ -3,6 +3,7 @@
 OUT/train.json        what was trained, from what, and how it went; written last, so its presence means finished
 OUT/*.safetensors …   the model or the adapter, moved in whole; config.json or adapter_config.json comes last
 OUT/metrics.jsonl     one line a logged step or evaluation          OUT/loss.png, OUT/README.md   for people
+OUT/tasks.png         with several tasks: who interferes with whom
 OUT/checkpoints/      identity.json (what they belong to) and checkpoint-N/, see checkpoints.py
 OUT/runs/             TensorBoard's files, where it was asked for
 OUT/.cai/             the record of what cai wrote here, and the model until it is moved in (`cai.rundir.claim`)
@@ -30,6 +31,7 @@ MANIFEST = "train.json"
 FORMAT = 2
 METRICS = "metrics.jsonl"
 FIGURE = "loss.png"
+TASKS_FIGURE = "tasks.png"
 CARD = "README.md"
 TRACKING = "runs"
 _IDENTITY = f"{CHECKPOINTS}/identity.json"
@@ -146,7 +148,7 @@ def enter(out: Path, identity: Mapping[str, str], *, fresh: bool) -> TrainingFol
             owned.write(_IDENTITY, make_document({"format": FORMAT, "identity": dict(identity)}))
         else:
             require_identity(out, recorded["identity"], identity)
-        owned.require_free(MANIFEST, METRICS, FIGURE, CARD)  # before any work is done
+        owned.require_free(MANIFEST, METRICS, FIGURE, TASKS_FIGURE, CARD)  # before any work is done
         require_ours(owned)
         return TrainingFolder(out, owned.temporary(), owned)
 

@@ -1,7 +1,7 @@
 """How a training run ended: train.json for machines and later runs, a summary for whoever asked for it."""
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from cai.train.fit import Fitted
 from cai.train.folder import FORMAT
 from cai.train.metrics import losses, tokens_seen
 from cai.train.plan import TrainPlan, settings_as_json
+from cai.train.tasks.interference import mean_cosines, name_cosines, task_figures
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
@@ -79,8 +80,10 @@ def summarize(
     )
 
 
-def manifest(plan: TrainPlan, summary: TrainSummary, files: list[str]) -> dict[str, Any]:
-    """Return train.json; `files` are those of the model."""
+def manifest(
+    plan: TrainPlan, summary: TrainSummary, files: list[str], history: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return train.json; `files` are those of the model, `history` is the trainer's log."""
     adapter = plan.settings.adapter
     return {
         "format": FORMAT,
@@ -94,10 +97,24 @@ def manifest(plan: TrainPlan, summary: TrainSummary, files: list[str]) -> dict[s
         "hardware": plan.hardware.as_json(),
         "hardware_sentence": summary.hardware,
         "parts": [asdict(part) for part in plan.examples.parts],
+        "tasks": _tasks(plan, summary, history),
         "settings": settings_as_json(plan.settings),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "writer": asdict(this_writer()),
         "files": files,
+    }
+
+
+def _tasks(plan: TrainPlan, summary: TrainSummary, history: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return what was measured of each task with the weights that were kept, and how their gradients lie."""
+    if plan.tasks is None or len(plan.tasks.names) < 2:
+        return None
+    names = plan.tasks.names
+    cosines = mean_cosines(names, history)
+    return {
+        "weights": plan.tasks.weights,
+        "measured": task_figures(names, history, summary.best_step),
+        "cosines": {} if cosines is None else name_cosines(names, cosines),
     }
 
 

@@ -1,6 +1,7 @@
 """A training run before any weights are loaded: data read, open numbers settled, mistakes told."""
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from cai import __version__
 from cai.core.errors import UsageError
 from cai.core.settings import json_value
+from cai.data.examples.shaping import ExampleKind
 from cai.models.checkpoint.pretrained import require_rows
 from cai.train.adapter import check_adapter
 from cai.train.arguments import check_trackers, evaluates
@@ -27,6 +29,7 @@ from cai.train.methods.online import OnlineSettings
 from cai.train.model import ModelShape, ModelSource, find_source, load_tokenizer, measure
 from cai.train.quiet import silent_libraries
 from cai.train.settings import AdapterSettings, TrainSettings
+from cai.train.tasks.planning import TaskPlan, difficulty_source, is_ordered, plan_tasks, settle_tasks, shared_batch
 from cai.train.template.preparing import Prepared, prepare_template
 
 
@@ -35,6 +38,7 @@ class TrainPlan:
     """What a run will do; `settings` have their open numbers filled in, `steps` are the optimiser's, about.
 
     `template` says in a phrase which chat template is trained with, `ends` are the tokens that close an answer in it.
+    `tasks` are those that are told apart, or one in an order of its own; None where there is neither.
     """
 
     settings: TrainSettings
@@ -46,6 +50,7 @@ class TrainPlan:
     examples: Examples
     hardware: Hardware
     cut: Cut
+    tasks: TaskPlan | None
     steps: int
 
     @property
@@ -79,6 +84,7 @@ class TrainPlan:
             "evaluations": fit.evaluations,
             "patience": fit.patience,
             "seed": settings.seed,
+            **({} if self.tasks is None else asdict(settings.tasks)),
             **{name.replace("_", "-"): value for name, value in asdict(settings.own).items()},
         }
         return {name: str(value) for name, value in values.items()}
@@ -100,6 +106,7 @@ class TrainPlan:
                 "remarks": list(examples.remarks),
                 "fingerprint": examples.fingerprint,
             },
+            "tasks": None if self.tasks is None else asdict(self.tasks),
             "hardware": self.hardware.as_json(),
             "steps": self.steps,
         }
@@ -127,6 +134,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     check_adapter(settings.adapter, method.head)
     check_trackers(settings.fit.report_to)
     machine = find_machine(settings.fit.device)
+    settings = replace(settings, tasks=settle_tasks(method, settings, machine.processes))
     source = find_source(settings.model, settings.adapter)
     tokenizer = load_tokenizer(source)
     kind = method.data
@@ -136,9 +144,9 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     also = (PRINCIPLES,) if method.head == "score" else ()
     if machine.processes > 1:
         with PartialState(cpu=machine.kind == "cpu").main_process_first():
-            examples = load_examples(kind, settings.data, settings.seed, also)
+            examples = _examples(method, kind, settings, also)
     else:
-        examples = load_examples(kind, settings.data, settings.seed, also)
+        examples = _examples(method, kind, settings, also)
     if kind == "pairs" and (not method.soft_labels or getattr(settings.own, "labels", "soft") == "hard"):
         examples = without_ties(examples)
     if settings.fit.patience is not None and not evaluates(examples):
@@ -162,6 +170,10 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     longest = longest_example(tokenizer, examples)
     workload = _workload(method, settings, shape, longest, _sequences(method, examples))
     resolved, hardware = _resolve(method, settings, machine, shape, workload)
+    width = 2 if hardware.weights == "bfloat16" else 4
+    tasks = None
+    if method.by_task:
+        tasks = plan_tasks(resolved, examples.parts, hardware.micro_batch, shape.trained * width)
     return TrainPlan(
         resolved,
         source,
@@ -172,7 +184,20 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         examples,
         hardware,
         _cut(method, tokenizer, examples, longest, hardware.max_length),
-        _steps(resolved, len(examples.train) * getattr(resolved.own, "group", 1)),
+        tasks,
+        tasks.total if tasks is not None and tasks.ordered else _steps(resolved, len(examples.train)),
+    )
+
+
+def _examples(method: TrainingMethod, kind: ExampleKind, settings: TrainSettings, also: Collection[str]) -> Examples:
+    several = len(settings.data.data) > 1 or is_ordered(settings.tasks)
+    return load_examples(
+        kind,
+        settings.data,
+        settings.seed,
+        also,
+        by_task=method.by_task and several,
+        difficulty=difficulty_source(settings.tasks),
     )
 
 
@@ -213,7 +238,7 @@ def _workload(
         sequences=sequences,
         logits=method.whole_logits,
         quantized=adapter.quantize,
-        beside=0 if online is None else _beside(online, adapter, shape),
+        beside=_gradients(settings, shape) if online is None else _beside(online, adapter, shape),
     )
 
 
@@ -223,12 +248,15 @@ def _resolve(
     fit, adapter = settings.fit, settings.adapter
     online = settings.own if isinstance(settings.own, OnlineSettings) else None
     group = 1 if online is None else online.group
-    batch = fit.batch_size or method.batch_size(shape.parameters, group, machine.processes)
+    batch = fit.batch_size or shared_batch(
+        method.batch_size(shape.parameters, group, machine.processes), settings.tasks, len(settings.data.data)
+    )
     if online is not None and group < 2 and not method.value_model:
         raise UsageError(f"--group {group}: a response is compared with others, so a group has two at least")
     if batch % group:
         raise UsageError(f"--batch-size {batch} is not a multiple of --group {group}, and groups stay together")
-    choices = Choices(batch, fit.max_length, fit.packing and method.packs, fit.dtype)
+    packing = fit.packing and method.packs and not is_ordered(settings.tasks)
+    choices = Choices(batch, fit.max_length, packing, fit.dtype)
     hardware = settle(machine, workload, choices)
     resolved = replace(
         fit,
@@ -249,9 +277,15 @@ def _beside(online: OnlineSettings, adapter: AdapterSettings, shape: ModelShape)
     return shape.parameters * (reference + len(online.reward_model))
 
 
+def _gradients(settings: TrainSettings, shape: ModelShape) -> int:
+    """Return the numbers of the gradients that are held beside the model, one a task."""
+    return 0 if settings.tasks.task_gradients == "summed" else shape.trained * len(settings.data.data)
+
+
 def _steps(settings: TrainSettings, examples: int) -> int:
-    """Return the optimiser's steps for so many examples, or responses where those are drawn."""
+    """Return the optimiser's steps for so many examples, each of them answered as often as a group is large."""
     fit = settings.fit
+    examples *= getattr(settings.own, "group", 1)
     if fit.max_steps is not None:
         return fit.max_steps
     assert fit.epochs is not None and fit.batch_size is not None  # noqa: S101, PT018  (they were just filled in)
@@ -269,6 +303,7 @@ def settings_as_json(settings: TrainSettings) -> dict[str, Any]:
         **asdict(settings.data),
         **asdict(settings.adapter),
         **asdict(settings.fit),
+        **(asdict(settings.tasks) if find_method(settings.method).by_task else {}),
         **asdict(settings.own),
     }
     return {name: json_value(value) for name, value in flat.items()}

@@ -24,13 +24,14 @@ from cai.train.card import draw_training, model_card
 from cai.train.context import Context
 from cai.train.example_tokens import refused
 from cai.train.fit import Fitted, fit, stage_model
-from cai.train.folder import CARD, FIGURE, MANIFEST, TrainingFolder, enter
+from cai.train.folder import CARD, FIGURE, MANIFEST, TASKS_FIGURE, TrainingFolder, enter
 from cai.train.model import load_model
 from cai.train.outcome import TrainSummary, manifest, recall, summarize
 from cai.train.padding_free.batches import compute_without_padding
 from cai.train.plan import TrainPlan
 from cai.train.quiet import silent_libraries
 from cai.train.settings import AdapterSettings
+from cai.train.tasks.interference import draw_tasks
 from cai.train.template.preparing import add_ends
 
 Say = Callable[[str], None]
@@ -48,7 +49,8 @@ def train(plan: TrainPlan, say: Say, *, quiet: bool = False) -> TrainSummary:
         try:
             if finished is not None:
                 return recall(plan.settings.out, finished)
-            for line in (*plan.examples.remarks, plan.hardware.sentence(), *plan.cut.sentences()):
+            tasks = [] if plan.tasks is None else plan.tasks.sentences()
+            for line in (*plan.examples.remarks, plan.hardware.sentence(), *plan.cut.sentences(), *tasks):
                 say(line)
             return _work(plan, folder, say, quiet=quiet)
         finally:
@@ -105,6 +107,8 @@ def _work(plan: TrainPlan, folder: TrainingFolder, say: Say, *, quiet: bool) -> 
         trainer: Any = plan.method.build(context)
     except jinja2.TemplateError as error:  # over an example that is not among the longest, which the plan looked at
         raise refused(error) from error
+    if plan.tasks is not None:
+        trainer.take_tasks(plan.tasks, settings.fit, hardware.micro_batch, settings.seed)
     for line in trainer.remarks:
         say(line)
     left_out = +(Counter(plan.examples.left_out) + trainer.left_out)
@@ -128,9 +132,12 @@ def _finish(plan: TrainPlan, folder: TrainingFolder, fitted: Fitted, summary: Tr
     if plan.settings.adapter.merge:
         _merge(plan, folder)
     files = folder.publish()
-    recorded = manifest(plan, summary, files)
-    folder.write(FIGURE, draw_training(fitted.history, f"{plan.settings.method}: {recorded['name']}"))
-    folder.write(CARD, model_card(recorded, FIGURE).encode())
+    recorded = manifest(plan, summary, files, fitted.history)
+    title = f"{plan.settings.method}: {recorded['name']}"
+    folder.write(FIGURE, draw_training(fitted.history, title))
+    if plan.tasks is not None and recorded["tasks"] is not None:
+        folder.write(TASKS_FIGURE, draw_tasks(plan.tasks.names, fitted.history, title))
+    folder.write(CARD, model_card(recorded, FIGURE, TASKS_FIGURE).encode())
     folder.write(MANIFEST, make_document(recorded))
     folder.forget_checkpoints()
 

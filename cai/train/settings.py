@@ -65,6 +65,24 @@ class FitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """How tasks, each an item of `--data`, share one training, and the order of their examples; see `cai.train.tasks`.
+
+    `schedule`: what a step holds (None: as the mixture comes, or with PCGrad every task equally). `task_weight`: the
+    weight of each task's loss, in the order of `--data`. `task_gradients`: the tasks' gradients are added up, measured
+    against one another at every evaluation, too, or projected where they conflict. `curriculum`: what makes an example
+    hard: `length`, `loss`, `certainty`, or a column of numbers; `pace` and `pace_share`: how soon hard ones come in.
+    """
+
+    schedule: Literal["proportional", "alternating", "balanced"] | None = None
+    task_weight: tuple[float, ...] = ()
+    task_gradients: Literal["summed", "measured", "pcgrad"] = "summed"
+    curriculum: str | None = None
+    pace: Literal["sqrt", "linear"] = "sqrt"
+    pace_share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
 class TrainSettings:
     """One `cai train METHOD`; `method` is a name in `cai.train.methods`, `model` is `tiny`, a directory or a hub id.
 
@@ -77,6 +95,7 @@ class TrainSettings:
     data: DataSettings
     adapter: AdapterSettings = AdapterSettings()
     fit: FitSettings = FitSettings()
+    tasks: TaskSettings = TaskSettings()
     own: Any = None
     template: str | None = None
     seed: int = 0

@@ -6,6 +6,7 @@ removed when the process ends; nothing is written beside anybody's data.
 
 import atexit
 import hashlib
+import math
 import os
 import shutil
 import tempfile
@@ -23,6 +24,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo, Features, List, Value
 from numpy.typing import NDArray
 
+from cai.core.errors import InputError
 from cai.core.identity import draw, fingerprint, key
 from cai.data.examples.conversations import THINKING, spoken
 from cai.data.examples.shaping import COLUMNS, Layout
@@ -33,14 +35,42 @@ from cai.rundir.files import refusal
 
 ROWS_PER_BATCH = 500
 
+CERTAINTY = "certainty"
+"""The curriculum of label certainty."""
+
 DUPLICATE = "duplicate"
 CONTRADICTED = "both good and bad"
-_PLAIN = {"text": "string", "label": "bool", "score": "float32", "chosen_probability": "float32"}
+TASK = "task"
+"""The column that says which item of `--data` an example is from, counted from 0."""
+LENGTH = "length"
+"""The column that says how many tokens an example has, once it is prepared."""
+DIFFICULTY = "difficulty"
+"""The column that says how hard an example is; the easiest has the smallest."""
+
+_PLAIN = {
+    "text": "string",
+    "label": "bool",
+    "score": "float32",
+    "chosen_probability": "float32",
+    TASK: "int32",
+    DIFFICULTY: "float64",
+}
 _RUBRIC = List({"criterion": Value("string"), "points": Value("float64")})
 _ANSWERS = ("messages", "completion", "chosen", "rejected")
 
 PRINCIPLES = "principles"
 """A column that stands beside examples where it is asked for: the principles that a label was given under."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What an example says beside its layout's columns: its task, and with `difficulty` how hard it is.
+
+    `difficulty` is `certainty` (a pair is as hard as its label is doubtful), or a column of numbers.
+    """
+
+    task: int
+    difficulty: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +90,9 @@ class Collected:
     thoughts: int
 
 
-def features(layout: Layout, reasoning: bool = False, also: Collection[str] = ()) -> Features:
+def features(
+    layout: Layout, reasoning: bool = False, also: Collection[str] = (), marks: Marks | None = None
+) -> Features:
     """Return the one set of features that all datasets of a layout have, so that they concatenate.
 
     The columns of `also` hold lists of text.
@@ -69,7 +101,8 @@ def features(layout: Layout, reasoning: bool = False, also: Collection[str] = ()
     kinds = {name: Value(kind) for name, kind in _PLAIN.items()} | {"rubric": _RUBRIC}
     kinds["answers"] = List({"completion": turns, "rank": Value("int32")})
     kinds |= {name: List(Value("string")) for name in also}
-    return Features({name: kinds.get(name, turns) for name in (*COLUMNS[layout], *also)})
+    marked = () if marks is None else (TASK,) if marks.difficulty is None else (TASK, DIFFICULTY)
+    return Features({name: kinds.get(name, turns) for name in (*COLUMNS[layout], *also, *marked)})
 
 
 def collect(
@@ -80,16 +113,19 @@ def collect(
     *,
     reasoning: bool = False,
     also: Collection[str] = (),
+    marks: Marks | None = None,
 ) -> Collected:
     """Write the examples down; where an example does not say whether it is held out, its prompt's hash does.
 
     Rows that give none are counted in `left_out` by reason. What was thought before answers is written only with
-    `reasoning`. What stands beside an example in the columns of `also` is kept where it is a list of text.
+    `reasoning`. What stands beside an example in the columns of `also` is kept where it is a list of text, and what
+    `marks` say with them; raises InputError where an example does not say how hard it is.
 
     The hash is that of `cai export` for prompts without an id of their own, so that a prompt is a test prompt
     everywhere. Raises StoreError when the disk refuses.
     """
-    shape = features(layout, reasoning, also)
+    shape = features(layout, reasoning, also, marks)
+    task = {} if marks is None else {TASK: marks.task}
     thoughts = 0
     prompts, answers, labels, held = array("Q"), array("Q"), array("B"), array("B")
     digest = hashlib.blake2b(digest_size=8)
@@ -106,6 +142,8 @@ def collect(
                 plain = {name: _plain(name, value) for name, value in given.items()}
                 thoughts += any(turn.get(THINKING) for name in _ANSWERS for turn in given.get(name, ()))
                 example = given if reasoning else plain
+                if marks is not None and marks.difficulty is not None:
+                    example = {**example, DIFFICULTY: _difficulty(item, marks.difficulty)}
                 prompt = fingerprint(_prompt(plain, layout))
                 side = draw(SALT, "split", prompt) < test_share if item.held_out is None else item.held_out
                 prompts.append(key(prompt))
@@ -113,7 +151,8 @@ def collect(
                 labels.append(bool(example.get("label")))
                 held.append(side)
                 digest.update(orjson.dumps([example, side], option=orjson.OPT_SORT_KEYS) + b"\n")
-                waiting.append({**example, **{name: _texts(item.about.get(name)) for name in also}})
+                beside = {name: _texts(item.about.get(name)) for name in also}
+                waiting.append({**example, **beside, **task})
                 if len(waiting) == ROWS_PER_BATCH:
                     writer.write_batch(pa.RecordBatch.from_pylist(waiting, schema=shape.arrow_schema))
                     waiting = []
@@ -166,6 +205,22 @@ def _plain(name: str, value: Any) -> Any:
 
 def _texts(value: Any) -> list[str]:
     return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else []
+
+
+def _difficulty(example: Example, source: str) -> float:
+    """Return how hard an example is: how doubtful its label is, from 0 to 1, or what its row has in the column."""
+    if source == CERTAINTY:
+        if "chosen_probability" not in example.values:
+            raise InputError(f"--curriculum certainty is that of pairs' labels, and {example.place} is no pair.")
+        return 1.0 - abs(2.0 * float(example.values["chosen_probability"]) - 1.0)
+    value = example.about.get(source)
+    try:
+        number = math.nan if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{example.place} has no number in the column {source}, which --curriculum orders by.")
+    return number
 
 
 @cache

@@ -30,7 +30,7 @@ from cai.data.examples.tables import TableExamples, has_splits, open_table
 from cai.data.quality import load_quality
 from cai.data.shapes.recognising import check_shape
 from cai.rundir.checkout import is_run
-from cai.train.data.collecting import Collected, collect, distinct
+from cai.train.data.collecting import CERTAINTY, Collected, Marks, collect, distinct
 from cai.train.data.mixing import Indices, WeightedSource, choose, mixture_sizes, parse_parts, shuffle
 from cai.train.quiet import silent_libraries
 from cai.train.settings import DataSettings
@@ -73,8 +73,19 @@ class Examples:
     remarks: tuple[str, ...]
 
 
-def load_examples(kind: ExampleKind, settings: DataSettings, seed: int, also: Collection[str] = ()) -> Examples:
+def load_examples(
+    kind: ExampleKind,
+    settings: DataSettings,
+    seed: int,
+    also: Collection[str] = (),
+    *,
+    by_task: bool = False,
+    difficulty: str | None = None,
+) -> Examples:
     """Read, shape, split and mix what `settings.data` names.
+
+    With `by_task` the examples have a column `task`, the number of their part, and with `difficulty` (`certainty`, or a
+    column of numbers that every part has) one of that name (`cai.train.data.collecting`).
 
     A prompt that is a test prompt of any part is trained on in none. The same content, settings and seed give the same
     examples in the same order on every machine. The test split is all that the parts hold out, unweighted. `limit`
@@ -86,7 +97,10 @@ def load_examples(kind: ExampleKind, settings: DataSettings, seed: int, also: Co
     left_out: Counter[str] = Counter()
     with silent_libraries():
         sources = _open(kind, named, settings)
-        parts = [_collect(source, settings, left_out, also) for source in sources]
+        parts = [
+            _collect(source, settings, left_out, also, Marks(number, difficulty) if by_task else None)
+            for number, source in enumerate(sources)
+        ]
         sides = [_sides(source, part, left_out) for source, part in zip(sources, parts, strict=True)]
         held_out = np.unique(np.concatenate([part.prompts[test] for part, (_, test) in zip(parts, sides, strict=True)]))
         train = [
@@ -158,16 +172,24 @@ def _made_by(source: RunExamples | TableExamples) -> MadeBy:
 
 
 def _collect(
-    source: RunExamples | TableExamples, settings: DataSettings, left_out: Counter[str], also: Collection[str]
+    source: RunExamples | TableExamples,
+    settings: DataSettings,
+    left_out: Counter[str],
+    also: Collection[str],
+    marks: Marks | None,
 ) -> Collected:
     reasons: Counter[str] = Counter()
+    column = None if marks is None or marks.difficulty == CERTAINTY else marks.difficulty
+    if column is not None and isinstance(source, RunExamples):
+        raise InputError(f"--curriculum {column}: {source.name} is a run, which has no such column of numbers.")
     collected = collect(
-        source.examples(also),
+        source.examples(also if column is None else (*also, column)),
         source.layout,
         settings.test_share,
         reasons,
         reasoning=settings.reasoning,
         also=also,
+        marks=marks,
     )
     if not len(collected.examples):
         raise InputError(f"{source.name} gives no example{_why(reasons)}.")

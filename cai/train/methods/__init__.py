@@ -19,7 +19,7 @@ from cai.train.methods.orpo import ORPO
 from cai.train.methods.ppo import PPO
 from cai.train.methods.reward import REWARD
 from cai.train.methods.sft import SFT
-from cai.train.settings import AdapterSettings, DataSettings, FitSettings, TrainSettings
+from cai.train.settings import AdapterSettings, DataSettings, FitSettings, TaskSettings, TrainSettings
 
 METHODS: dict[str, TrainingMethod] = {method.name: method for method in (SFT, DPO, REWARD, KTO, ORPO, GRPO, RLOO, PPO)}
 """All methods by name: cai's own, and what was registered."""
@@ -66,6 +66,7 @@ def gather_settings(name: str, options: Mapping[str, Any]) -> TrainSettings:
         return kind(**{each.name: rest.pop(each.name) for each in fields(kind) if each.name in rest})
 
     groups = {"data": taken(DataSettings), "adapter": taken(AdapterSettings), "fit": taken(FitSettings)}
+    groups["tasks"] = taken(TaskSettings)
     groups["own"] = taken(method.own)
     if unknown := sorted(rest.keys() - {each.name for each in fields(TrainSettings)}):
         raise UsageError(f"{name} has no option {unknown[0].replace('_', '-')}")

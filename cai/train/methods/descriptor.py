@@ -72,7 +72,9 @@ class TrainingMethod:
     and returns the former with what was left open filled in, and the kind. `own` is the dataclass of the method's own
     options, whose fields are made by `option`. `sequences` is how many sequences an example puts through the model (2
     for a pair), `whole_logits` whether a batch's logits over the whole vocabulary are held, `head` what stands on top
-    of the model, `packs` whether examples may share a sequence, `value_model` whether one is trained beside it. Without
+    of the model, `packs` whether examples may share a sequence, `value_model` whether one is trained beside it. With
+    `by_task` the trainer is a `cai.train.trainers.tasked.TaskedTrainer`, which tells the tasks of `--data` apart; with
+    `first_loss` an example's loss before training says how hard it is. Without
     `soft_labels` pairs are taken as certain, and ties left out. `build` returns the trainer; what it gets, and what the
     trainer must have, says `cai.train.context.Context`.
     """
@@ -93,6 +95,8 @@ class TrainingMethod:
     value_model: bool = False
     settle: "Callable[[Any, DataSettings], tuple[Any, ExampleKind]] | None" = None
     soft_labels: bool = True
+    by_task: bool = False
+    first_loss: bool = False
 
     @property
     def draws_responses(self) -> bool:

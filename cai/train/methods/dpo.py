@@ -37,6 +37,7 @@ def build_dpo(context: "Context") -> "Trainer":
 
     from cai.data.examples.labels import PROBABILITY
     from cai.train.data.hard_labels import harden
+    from cai.train.tasks.planning import is_ordered
     from cai.train.trainers.reference_cache import hash_weights
     from cai.train.trainers.references import ProbabilityCollator, SoftDPOTrainer, reference_model
 
@@ -61,7 +62,7 @@ def build_dpo(context: "Context") -> "Trainer":
         weights=hash_weights(context.model),
         args=configuration,
         data_collator=ProbabilityCollator(pad_token_id=context.tokenizer.pad_token_id, max_length=fit.max_length),
-        train_dataset=_enough(train, fit.max_steps, fit.batch_size),
+        train_dataset=train if is_ordered(context.settings.tasks) else _enough(train, fit.max_steps, fit.batch_size),
         eval_dataset=test,
         processing_class=context.tokenizer,
         peft_config=context.adapter,
@@ -85,5 +86,6 @@ DPO = TrainingMethod(
     large=large(5e-7, "HF alignment-handbook; the paper has 1e-6"),
     own=DPOSettings,
     sequences=2,
+    by_task=True,
     build=build_dpo,
 )

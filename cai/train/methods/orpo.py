@@ -63,5 +63,7 @@ ORPO = TrainingMethod(
     sequences=2,
     soft_labels=False,
     whole_logits=True,
+    by_task=True,
+    first_loss=True,
     build=build_orpo,
 )

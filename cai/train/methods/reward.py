@@ -132,5 +132,6 @@ REWARD = TrainingMethod(
     sequences=2,
     head="score",
     settle=settle_objective,
+    by_task=True,
     build=build_reward,
 )

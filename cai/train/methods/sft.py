@@ -51,5 +51,7 @@ SFT = TrainingMethod(
     large=large(2e-5, "TRL's default; HF alignment-handbook, zephyr-7b"),
     epochs=3.0,
     packs=True,
+    by_task=True,
+    first_loss=True,
     build=build_sft,
 )

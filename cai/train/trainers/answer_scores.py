@@ -20,6 +20,7 @@ from trl import RewardConfig
 
 from cai.core.errors import InputError
 from cai.train.context import Context
+from cai.train.data.collecting import DIFFICULTY, TASK
 from cai.train.methods.reward import RewardSettings
 from cai.train.trainers.lengths import LENGTH, Bucketed
 from cai.train.trainers.reward_equations import (
@@ -110,8 +111,12 @@ class AnswerTrainer(Bucketed):
             return self._kept(answers, limit)
 
         # Not from a cache: what is left out is counted on the way.
+        marks = {name: kind for name, kind in dataset.features.items() if name in (TASK, DIFFICULTY)}
         prepared = dataset.map(
-            tokens, remove_columns=dataset.column_names, features=_FEATURES, load_from_cache_file=False
+            tokens,
+            remove_columns=[name for name in dataset.column_names if name not in marks],
+            features=Features({**marks, **_FEATURES}),
+            load_from_cache_file=False,
         )
         lengths = np.array(prepared[LENGTH])
         order = np.argsort(lengths, kind="stable")

@@ -16,9 +16,9 @@ from trl import SFTConfig, SFTTrainer
 
 from cai.core.errors import InputError
 from cai.core.identity import derive_seed
-from cai.train.trainers.base import BaseTrainer
+from cai.train.data.collecting import LENGTH
+from cai.train.trainers.tasked import TaskedTrainer
 
-LENGTH = "length"
 TOO_LONG = "nothing to learn from within the maximal length"
 _BATCHES_PER_POOL = 50
 
@@ -57,7 +57,7 @@ class LengthSampler(Sampler[int]):
             yield from batch.tolist()
 
 
-class Bucketed(BaseTrainer):
+class Bucketed(TaskedTrainer):
     """A trainer whose prepared training data has a column `length`."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int] | None:

@@ -14,7 +14,8 @@ from trl.data_utils import apply_chat_template
 from trl.import_utils import TRLExperimentalWarning
 
 from cai.core.errors import InputError
-from cai.train.trainers.base import BaseTrainer
+from cai.train.data.collecting import DIFFICULTY, TASK
+from cai.train.trainers.tasked import TaskedTrainer
 
 with warnings.catch_warnings():
     # TRL warns that its experimental part may change without notice; tests/test_train_trl.py notices.
@@ -26,7 +27,7 @@ __all__ = ["TOO_LONG", "AnswerORPOTrainer", "ORPOConfig", "ORPOTrainer"]
 TOO_LONG = "prompt fills the maximal length"
 
 
-class AnswerORPOTrainer(BaseTrainer, ORPOTrainer):  # type: ignore[misc]  # trl is not followed
+class AnswerORPOTrainer(TaskedTrainer, ORPOTrainer):  # type: ignore[misc]  # trl is not followed
     """TRL's trainer with the SFT term on answers alone; `left_out` counts pairs whose prompt leaves no room for one."""
 
     train_dataset: Dataset
@@ -80,7 +81,8 @@ class AnswerORPOTrainer(BaseTrainer, ORPOTrainer):  # type: ignore[misc]  # trl 
 
 def _rendered(dataset: Dataset, tokenizer: Any) -> Dataset:
     """Return the pairs as texts, as TRL's would make them, were all conversations of plain turns."""
-    texts = Features(dict.fromkeys(("prompt", "chosen", "rejected"), Value("string")))
+    marks = {name: kind for name, kind in dataset.features.items() if name in (TASK, DIFFICULTY)}
+    texts = Features({**dict.fromkeys(("prompt", "chosen", "rejected"), Value("string")), **marks})
     return dataset.map(apply_chat_template, fn_kwargs={"processing_class": tokenizer}, features=texts)
 
 

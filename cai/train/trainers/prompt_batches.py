@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from cai.core.identity import key
-from cai.train.trainers.lengths import LENGTH
+from cai.train.data.collecting import LENGTH, TASK
 
 ELEMENT = "element"
 """The column that says which element of a batch a pair belongs to."""
@@ -38,8 +38,9 @@ def mark_elements(dataset: Dataset) -> tuple[Dataset, PairsPerPrompt]:
     elements: dict[tuple[int, int], int] = {}
     numbers: list[int] = []
     seen: Counter[int] = Counter()
-    for row in dataset.select_columns(["prompt", "chosen", "rejected"]):
-        prompt, pair = (key(orjson.dumps(what).decode()) for what in (row["prompt"], row))
+    task = [TASK] if TASK in dataset.column_names else []  # an element is of one task
+    for row in dataset.select_columns(["prompt", "chosen", "rejected", *task]):
+        prompt, pair = (key(orjson.dumps(what).decode()) for what in ([row["prompt"], row.get(TASK)], row))
         numbers.append(elements.setdefault((prompt, seen[pair]), len(elements)))
         seen[pair] += 1
     sizes = np.bincount(numbers) if numbers else np.ones(1)
