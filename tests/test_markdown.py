@@ -101,8 +101,9 @@ def test_no_card_holds_what_a_constitution_or_a_file_name_would_do(text: str) ->
             {"name": text, "weight": None, "train": 1, "test": 0, "fingerprint": "0", "model": text, "judge": None}
         ],
         "hardware_sentence": text, "versions": {"torch": "2"}, "cut_answers": 1, "max_length": 8, "measured": {},
+        "tasks": {"weights": [1.0], "measured": [{"name": text, text: 0.5}], "cosines": {f"cosine/{text}/{text}": 0.5}},
     }  # fmt: skip
-    for written in (card, model_card(recorded, "loss.png")):
+    for written in (card, model_card(recorded, "loss.png", "tasks.png")):
         body = written.split("---\n", 2)[2]
         prose = re.sub(r"```.*?```", "", body, flags=re.DOTALL)
         assert "<" not in prose

@@ -1,7 +1,7 @@
 """A training run before any weights are loaded: data read, open numbers settled, mistakes told."""
 
 import math
-from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -141,12 +141,8 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     if method.settle is not None:
         own, kind = method.settle(settings.own, settings.data)
         settings = replace(settings, own=own)
-    also = (PRINCIPLES,) if method.head == "score" else ()
-    if machine.processes > 1:
-        with PartialState(cpu=machine.kind == "cpu").main_process_first():
-            examples = _examples(method, kind, settings, also)
-    else:
-        examples = _examples(method, kind, settings, also)
+    with PartialState(cpu=machine.kind == "cpu").main_process_first() if machine.processes > 1 else nullcontext():
+        examples = _examples(method, kind, settings)
     if kind == "pairs" and (not method.soft_labels or getattr(settings.own, "labels", "soft") == "hard"):
         examples = without_ties(examples)
     if settings.fit.patience is not None and not evaluates(examples):
@@ -170,10 +166,8 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     longest = longest_example(tokenizer, examples)
     workload = _workload(method, settings, shape, longest, _sequences(method, examples))
     resolved, hardware = _resolve(method, settings, machine, shape, workload)
-    width = 2 if hardware.weights == "bfloat16" else 4
-    tasks = None
-    if method.by_task:
-        tasks = plan_tasks(resolved, examples.parts, hardware.micro_batch, shape.trained * width)
+    gradient = shape.trained * (2 if hardware.weights == "bfloat16" else 4)
+    tasks = plan_tasks(resolved, examples.parts, hardware.micro_batch, gradient) if method.by_task else None
     return TrainPlan(
         resolved,
         source,
@@ -189,13 +183,13 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     )
 
 
-def _examples(method: TrainingMethod, kind: ExampleKind, settings: TrainSettings, also: Collection[str]) -> Examples:
+def _examples(method: TrainingMethod, kind: ExampleKind, settings: TrainSettings) -> Examples:
     several = len(settings.data.data) > 1 or is_ordered(settings.tasks)
     return load_examples(
         kind,
         settings.data,
         settings.seed,
-        also,
+        (PRINCIPLES,) if method.head == "score" else (),
         by_task=method.by_task and several,
         difficulty=difficulty_source(settings.tasks),
     )

@@ -44,6 +44,10 @@ _OF_MEASURING = ("runtime", "samples_per_second", "steps_per_second", "num_token
 class TaskedTrainer(BaseTrainer):
     """As any trainer of cai, until `take_tasks` is called: once, when it is built and before it trains."""
 
+    train_dataset: Dataset
+    eval_dataset: Any
+    compute_loss: Any
+
     _tasks: TaskPlan | None = None
     _order: StepOrder | None = None
     _gradients: TaskGradients | None = None
@@ -87,7 +91,7 @@ class TaskedTrainer(BaseTrainer):
         self._order = StepOrder(numbers, self._difficulty(lengths), lengths, tasks.settings, size, self._seed)
         self.args.gradient_accumulation_steps = self._order.batches_per_step
         if tells_apart(tasks.settings):
-            self.compute_loss = self._scaled(self.compute_loss)  # type: ignore[method-assign]  # what subclasses add, too
+            self.compute_loss = self._scaled(self.compute_loss)  # with what subclasses add
 
     def _difficulty(self, lengths: NDArray[np.int64]) -> NDArray[np.float64] | None:
         assert self._tasks is not None  # noqa: S101
@@ -305,4 +309,5 @@ def _lengths(dataset: Dataset) -> NDArray[np.int64]:
     if LENGTH in dataset.column_names:
         return np.asarray(dataset[LENGTH][:], np.int64)
     columns = [name for name in dataset.column_names if name in ("chosen_input_ids", "rejected_input_ids", "input_ids")]
-    return np.sum([[len(ids) for ids in dataset[name]] for name in columns], axis=0, dtype=np.int64)
+    lengths: NDArray[np.int64] = np.sum([[len(ids) for ids in dataset[name]] for name in columns], 0, np.int64)
+    return lengths
