@@ -34,6 +34,8 @@ TopP = Annotated[float, Field(gt=0, le=1)]
 ThinkingMode = Literal["off", "on", "auto"]
 Share = Annotated[float, Field(ge=0, lt=1)]
 """At least 0 and less than 1."""
+ShareOrAll = Annotated[float, Field(gt=0, le=1)]
+"""More than 0 and at most 1."""
 Overlap = Annotated[float, Field(ge=0, le=1)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 

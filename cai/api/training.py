@@ -21,7 +21,7 @@ from cai.api.given import (
     optional_judge,
     require_log_probabilities,
 )
-from cai.api.options import Count, CountOfTwo, NotNegative, Positive, Seed, Share, check_own, checked
+from cai.api.options import Count, CountOfTwo, NotNegative, Positive, Seed, Share, ShareOrAll, check_own, checked
 from cai.api.runs import RunDirectory as Run
 from cai.api.showing import Showing
 from cai.api.working import Call, Plan
@@ -110,7 +110,7 @@ def train(
     task_gradients: Literal["summed", "measured", "pcgrad"] = "summed",
     curriculum: str | None = None,
     pace: Literal["sqrt", "linear"] = "sqrt",
-    pace_share: Positive = 0.5,
+    pace_share: ShareOrAll = 0.5,
     adapter: Literal["none", "lora", "dora", "prefix"] = "none",
     rank: Count = 16,
     quantize: bool = False,

@@ -141,9 +141,7 @@ def collect(
                 given = item.values
                 plain = {name: _plain(name, value) for name, value in given.items()}
                 thoughts += any(turn.get(THINKING) for name in _ANSWERS for turn in given.get(name, ()))
-                example = given if reasoning else plain
-                if marks is not None and marks.difficulty is not None:
-                    example = {**example, DIFFICULTY: _difficulty(item, marks.difficulty)}
+                example = {**(given if reasoning else plain), **_hard(item, marks)}
                 prompt = fingerprint(_prompt(plain, layout))
                 side = draw(SALT, "split", prompt) < test_share if item.held_out is None else item.held_out
                 prompts.append(key(prompt))
@@ -151,8 +149,7 @@ def collect(
                 labels.append(bool(example.get("label")))
                 held.append(side)
                 digest.update(orjson.dumps([example, side], option=orjson.OPT_SORT_KEYS) + b"\n")
-                beside = {name: _texts(item.about.get(name)) for name in also}
-                waiting.append({**example, **beside, **task})
+                waiting.append({**example, **task, **{name: _texts(item.about.get(name)) for name in also}})
                 if len(waiting) == ROWS_PER_BATCH:
                     writer.write_batch(pa.RecordBatch.from_pylist(waiting, schema=shape.arrow_schema))
                     waiting = []
@@ -205,6 +202,10 @@ def _plain(name: str, value: Any) -> Any:
 
 def _texts(value: Any) -> list[str]:
     return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else []
+
+
+def _hard(example: Example, marks: Marks | None) -> dict[str, float]:
+    return {} if marks is None or marks.difficulty is None else {DIFFICULTY: _difficulty(example, marks.difficulty)}
 
 
 def _difficulty(example: Example, source: str) -> float:

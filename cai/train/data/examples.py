@@ -84,23 +84,19 @@ def load_examples(
 ) -> Examples:
     """Read, shape, split and mix what `settings.data` names.
 
-    With `by_task` the examples have a column `task`, the number of their part, and with `difficulty` (`certainty`, or a
-    column of numbers that every part has) one of that name (`cai.train.data.collecting`).
-
     A prompt that is a test prompt of any part is trained on in none. The same content, settings and seed give the same
     examples in the same order on every machine. The test split is all that the parts hold out, unweighted. `limit`
     counts training examples after mixing, and the test split holds no more than that, drawn from the seed. What the
-    source has in the columns of `also` stands beside the examples. Raises InputError or RunError, in one sentence, when
+    source has in the columns of `also` stands beside the examples, and what `Marks` say: the part with `by_task`, and
+    how hard an example is with `difficulty`. Raises InputError or RunError, in one sentence, when
     something cannot be read, has other columns than the kind needs, or leaves nothing to learn from.
     """
     named = parse_parts(settings)
     left_out: Counter[str] = Counter()
     with silent_libraries():
         sources = _open(kind, named, settings)
-        parts = [
-            _collect(source, settings, left_out, also, Marks(number, difficulty) if by_task else None)
-            for number, source in enumerate(sources)
-        ]
+        marks = [Marks(number, difficulty) if by_task else None for number in range(len(sources))]
+        parts = [_collect(*each, settings, left_out, also) for each in zip(sources, marks, strict=True)]
         sides = [_sides(source, part, left_out) for source, part in zip(sources, parts, strict=True)]
         held_out = np.unique(np.concatenate([part.prompts[test] for part, (_, test) in zip(parts, sides, strict=True)]))
         train = [
@@ -173,10 +169,10 @@ def _made_by(source: RunExamples | TableExamples) -> MadeBy:
 
 def _collect(
     source: RunExamples | TableExamples,
+    marks: Marks | None,
     settings: DataSettings,
     left_out: Counter[str],
     also: Collection[str],
-    marks: Marks | None,
 ) -> Collected:
     reasons: Counter[str] = Counter()
     column = None if marks is None or marks.difficulty == CERTAINTY else marks.difficulty
