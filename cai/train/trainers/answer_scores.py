@@ -20,9 +20,9 @@ from trl import RewardConfig
 
 from cai.core.errors import InputError
 from cai.train.context import Context
-from cai.train.data.collecting import DIFFICULTY, TASK
+from cai.train.data.collecting import DIFFICULTY, LENGTH, TASK
 from cai.train.methods.reward import RewardSettings
-from cai.train.trainers.lengths import LENGTH, Bucketed
+from cai.train.trainers.lengths import Bucketed
 from cai.train.trainers.reward_equations import (
     centre_penalties,
     length_slope,

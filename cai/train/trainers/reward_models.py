@@ -16,9 +16,9 @@ from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from cai.data.examples.labels import PROBABILITY
-from cai.train.data.collecting import PRINCIPLES
+from cai.train.data.collecting import LENGTH, PRINCIPLES
 from cai.train.data.hard_labels import directed
-from cai.train.trainers.lengths import LENGTH, Bucketed, sort_by_length
+from cai.train.trainers.lengths import Bucketed, sort_by_length
 from cai.train.trainers.prompt_batches import ELEMENT, gather_elements, spread
 from cai.train.trainers.reward_equations import certainty_margins, length_slope, pair_losses
 from cai.train.trainers.reward_measuring import ScoredPair, accuracies, sampled, scale_of, score_answers
