@@ -1,5 +1,7 @@
 """Reward models by objective: each learns its lesson, unlearns it when the signal is turned, and goes on as it was."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from cai.core.addresses import DataSource
 from cai.core.errors import InputError, ModelError, UsageError
 from cai.models.reward_model import RewardModel
 from cai.train.methods.reward import RewardSettings, build_reward, settle_objective
+from cai.train.plan import plan_train
 from cai.train.rewards.ensemble import Ensemble, Scale
 from cai.train.rewards.objectives import OBJECTIVES
 from cai.train.rewards.report import reward_lines
@@ -30,6 +33,7 @@ from tests.train_context import (  # noqa: F401
     pair,
     user,
 )
+from tests.training import make_settings, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -223,6 +227,28 @@ def test_ordinal_goes_on_with_its_thresholds(tmp_path: Path, adapter: bool) -> N
     assert whole.thresholds.tolist() != pytest.approx(before, abs=1e-3)
     losses = [[entry["loss"] for entry in one.state.log_history if "loss" in entry] for one in (whole, again)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_whole_run_chooses_its_objective_and_writes_down_where_it_is_right(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, "reward", test_share=0.3, rows=40, max_steps=4)
+    told = train(settings).measured
+    recorded = json.loads((settings.out / "train.json").read_text())
+    assert recorded["measured"] == told
+    assert (told["objective"], recorded["identity"]["objective"]) == ("bradley-terry", "bradley-terry")
+    card = (settings.out / "README.md").read_text()
+    assert "ranked right, the better one longer" in card or "ranked right, the worse one longer" in card
+    rows = [{**row, "prompt": row["prompt"][0]["content"]} for row in scored()]
+    rows = [{**row, "completion": row["completion"][0]["content"]} for row in rows]
+    (tmp_path / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = DataSettings((DataSource.parse(str(tmp_path / "scores.jsonl")),), test_share=0.5)
+    ordinal = replace(
+        settings, data=data, out=tmp_path / "steps", own=RewardSettings(objective="ordinal", debias_length=True)
+    )
+    steps = train(ordinal).measured
+    assert (steps["levels"], len(steps["thresholds"])) == ([1.0, 4.0, 7.0], 2)
+    assert "thresholds between the levels 1 to 7" in (ordinal.out / "README.md").read_text()
+    assert plan_train(replace(ordinal, own=None)).settings.own.objective == "regression"
 
 
 SCALES = (Scale(0.0, 1.0), Scale(10.0, 2.0))
