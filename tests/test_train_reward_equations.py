@@ -50,14 +50,14 @@ def test_pairs_by_hand() -> None:
 
 
 @given(NUMBERS, NUMBERS, st.floats(0, 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_pair_turned_round_with_its_probability_is_the_same_pair(one: float, other: float, chance: float) -> None:
     loss = pair_losses(row(one), row(other), row(chance), row(0))
     torch.testing.assert_close(loss, pair_losses(row(other), row(one), row(1 - chance), row(0)))
 
 
 @given(st.lists(NUMBERS, min_size=2, max_size=4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_all_orders_of_a_list_have_the_whole_probability_and_each_is_a_product_of_choices(scores: list[float]) -> None:
     weights = [math.exp(score) for score in scores]
     whole = 0.0
@@ -87,7 +87,7 @@ def test_answers_of_one_rank_are_drawn_from_the_same_rest() -> None:
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=5, unique=True), NUMBERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_levels_have_the_whole_probability_and_are_differences_of_the_cumulative_one(
     places: list[float], score: float
 ) -> None:
@@ -147,16 +147,16 @@ def agrees(scores: np.ndarray) -> float:
 
 def test_pairs_and_lists_recover_the_order_that_their_labels_were_drawn_from() -> None:
     random = np.random.default_rng(1)
-    drawn = [random.choice(12, 4, replace=False) for _ in range(400)]
+    drawn = [random.choice(12, 4, replace=False) for _ in range(150)]
     # Plackett and Luce's order is that of the worths with Gumbel noise.
     orders = [items[np.argsort(-(TRUTH[items] + random.gumbel(size=4)))] for items in drawn]
     places = torch.tensor(np.concatenate(orders))
-    ranks, lists = torch.arange(1, 5).repeat(400), torch.arange(400).repeat_interleave(4)
+    ranks, lists = torch.arange(1, 5).repeat(150), torch.arange(150).repeat_interleave(4)
     by_lists, _ = fitted(lambda values: list_losses(values[places], ranks, lists).mean())
     firsts, seconds = torch.tensor([o[0] for o in orders]), torch.tensor([o[1] for o in orders])
-    ones, zeros = torch.ones(400).double(), torch.zeros(400).double()
+    ones, zeros = torch.ones(150).double(), torch.zeros(150).double()
     by_pairs, _ = fitted(lambda values: pair_losses(values[firsts], values[seconds], ones, zeros).mean())
-    assert agrees(by_lists) > 0.98
+    assert agrees(by_lists) > 0.95
     assert agrees(by_lists) > agrees(by_pairs) > 0.5
     turned, _ = fitted(lambda values: list_losses(values[places], 5 - ranks, lists).mean())
     assert agrees(turned) < -0.9
@@ -164,9 +164,9 @@ def test_pairs_and_lists_recover_the_order_that_their_labels_were_drawn_from() -
 
 def test_levels_recover_worths_and_thresholds() -> None:
     random = np.random.default_rng(2)
-    items = random.integers(12, size=3000)
+    items = random.integers(12, size=2000)
     edges = np.array([-2.0, -0.5, 0.5, 3.0])
-    levels = torch.tensor(np.searchsorted(edges, TRUTH[items] + random.logistic(size=3000)))
+    levels = torch.tensor(np.searchsorted(edges, TRUTH[items] + random.logistic(size=2000)))
     places = torch.tensor(items)
 
     def loss(values: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ def test_squared_errors_recover_means() -> None:
 
 
 @given(st.floats(-0.08, 0.08), st.integers(0, 5))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_the_slope_of_length_is_the_one_that_labels_were_drawn_with(slope: float, seed: int) -> None:
     random = np.random.default_rng(seed)
     lengths = torch.tensor(random.integers(5, 60, size=(2, 3000)))

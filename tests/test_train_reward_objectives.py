@@ -59,7 +59,7 @@ def scored(*, flipped: bool = False) -> list[dict[str, Any]]:
 def build(tmp_path: Path, objective: Any, rows: list[dict[str, Any]], **more: Any) -> Any:
     own = RewardSettings(objective=objective, **more.pop("own", {}))
     kind = OBJECTIVES[objective].data
-    arguments = {"model": make_model(labels=1), "max_steps": 24, "learning_rate": 3e-3, "own": own} | more
+    arguments = {"model": make_model(labels=1), "max_steps": 16, "learning_rate": 3e-3, "own": own} | more
     return build_reward(make_context(tmp_path, "reward", kind, rows, **arguments))
 
 
@@ -127,11 +127,11 @@ def test_a_margin_asks_more_of_pairs_that_are_more_certain(tmp_path: Path) -> No
 def test_what_length_alone_tells_is_not_learned(tmp_path: Path) -> None:
     """The longer answer is chosen; beside it a word decides in half of the pairs, and the shorter one has it then."""
     long, short = "Rest, and rest again, and then rest a little more.", "Rest."
-    rows = [pair(f"{question} {number}", long, short) for number in range(6) for question in QUESTIONS]
-    rows += [pair(f"{question} no {number}", short, long) for number in range(2) for question in QUESTIONS]
+    rows = [pair(f"{question} {number}", long, short) for number in range(3) for question in QUESTIONS]
+    rows += [pair(f"{question} no {number}", short, long) for number in range(1) for question in QUESTIONS]
     leads = []
     for debias in (False, True):
-        trainer = build(tmp_path, "bradley-terry", rows, own={"debias_length": debias}, max_steps=16)
+        trainer = build(tmp_path, "bradley-terry", rows, own={"debias_length": debias}, max_steps=10)
         trainer.train()
         found = trainer.measured()
         assert (found["length_slope"] is not None) == debias
@@ -213,16 +213,16 @@ def test_ordinal_goes_on_with_its_thresholds(tmp_path: Path, adapter: bool) -> N
             adapter=lora if adapter else None,
             max_steps=steps,
             save_strategy="steps",
-            save_steps=3,
+            save_steps=2,
         )
 
-    whole, part = trainer("whole", 6), trainer("part", 6)
+    whole, part = trainer("whole", 4), trainer("part", 4)
     before = whole.thresholds.tolist()
     whole.train()
-    part.args.max_steps = 3
+    part.args.max_steps = 2
     part.train()
-    again = trainer("part", 6)
-    again.train(resume_from_checkpoint=str(tmp_path / "part" / "checkpoints" / "checkpoint-3"))
+    again = trainer("part", 4)
+    again.train(resume_from_checkpoint=str(tmp_path / "part" / "checkpoints" / "checkpoint-2"))
     assert again.thresholds.tolist() == pytest.approx(whole.thresholds.tolist(), abs=1e-6)
     assert whole.thresholds.tolist() != pytest.approx(before, abs=1e-3)
     losses = [[entry["loss"] for entry in one.state.log_history if "loss" in entry] for one in (whole, again)]
