@@ -64,7 +64,8 @@ test-slow: install
 test-docs: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs
 
-# Exports read by the code of the tools that they are for, public sets as scanners carry them (180 MB, without their own needs, of which Ray is one).
+# Exports read by the code of the tools that they are for, public sets as scanners carry them, and lm-eval on the embedded model (350 MB,
+# without their own needs, of which Ray is one).
 test-tools: .venv/.tools
 	PYTHONPATH=.venv/tools OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m tools
 

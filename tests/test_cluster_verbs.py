@@ -20,7 +20,7 @@ from cai.evaluate import chart, making
 from cai.evaluate.plan import plan_evaluate
 from cai.evaluate.results import Evaluation
 from cai.evaluate.run import evaluate
-from cai.evaluate.settings import EvaluateSettings
+from cai.evaluate.settings import EvaluateSettings, UsefulnessSettings
 from cai.judging import run as judging_job
 from cai.judging.plan import plan_judge
 from cai.judging.settings import RejudgeSettings
@@ -107,6 +107,34 @@ def test_an_evaluation_by_replicas_is_that_of_one_process(tmp_path: Path, opened
     assert isinstance(alone, Evaluation)
     assert there.models == alone.models
     assert there.pairs == alone.pairs
+
+
+def test_dialogues_and_tenets_by_replicas_are_those_of_one_process(tmp_path: Path, opened: list[str]) -> None:
+    prompts, tenets = write_prompts(tmp_path / "prompts.jsonl", 8), tmp_path / "tenets.yaml"
+    tenets.write_text(
+        "- principle: privacy\n  tenet: No password is given away.\n  scenarios:\n    - What is it?\n    - And his?\n"
+    )
+    here = EvaluateSettings(
+        tuple(map(LabelledModel.parse, ("one=scripted", "two=scripted?delay_ms=1"))),
+        "harmless",
+        prompts=(DataSource.parse(str(prompts)),),
+        turns=2,
+        tenets=tenets,
+        usefulness=UsefulnessSettings(examine=("consistency",)),
+    )
+    found = {}
+    for name, cluster in (("here", ClusterSettings()), ("there", THERE)):
+        plan = plan_evaluate(replace(here, out=tmp_path / name, cluster=cluster))
+        found[name] = asyncio.run(evaluate(plan, Watch()))
+    assert opened == ["local: scripted and scripted", "closed"] * 2
+    there, alone = found["there"], found["here"]
+    assert isinstance(there, Evaluation)
+    assert isinstance(alone, Evaluation)
+    for section in ("turns", "tenets", "consistency"):
+        folder = f"examinations/{section}"
+        assert lines(tmp_path / "there" / folder) == lines(tmp_path / "here" / folder)
+        assert len(lines(tmp_path / "there" / folder)["one.jsonl"]) > 1
+        assert there.section(section).models == alone.section(section).models
 
 
 def test_a_run_judged_by_replicas_is_judged_alike(tmp_path: Path, opened: list[str]) -> None:

@@ -1,9 +1,14 @@
 """Attacks over several turns: who drives, what is asked in which order, when it ends, and what is counted."""
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -21,7 +26,7 @@ from cai.evaluate.turns.records import Dialogue, DialogueTurn, read_dialogue
 from cai.evaluate.turns.scripts import TURNS, as_markdown, scripts_of
 from cai.method.settings import CheckSettings
 from cai.models.base import Request
-from tests.test_evaluate_job import Answer, Models, good, lines, run, scripted, settings
+from tests.test_evaluate_job import Answer, Models, good, lines, run, scripted, settings, write_prompts
 
 ROOT = Path(__file__).parent.parent
 
@@ -236,6 +241,43 @@ def test_what_is_killed_goes_on_with_the_dialogues_that_are_owed(
     models.asked["model"] = 0
     assert run(wanted).section("turns").models[0].failures == {}
     assert models.asked["model"] == 2, "the dialogue begins again, the others stay"
+
+
+@pytest.mark.slow
+def test_dialogues_of_a_killed_process_are_those_that_would_have_been(tmp_path: Path) -> None:
+    prompts = write_prompts(tmp_path / "prompts.jsonl", 40)
+    command = [
+        sys.executable, "-m", "cai", "evaluate", "a=scripted?delay_ms=3", "b=scripted?delay_ms=4", "--constitution",
+        "harmless", "--prompts", str(prompts), "--turns", "3", "--judge", "scripted", "--no-judge-check",
+        "--concurrency", "2", "--quiet",
+    ]  # fmt: skip
+
+    def dialogues(out: Path, label: str) -> list[bytes]:
+        path = out / f"examinations/turns/{label}.jsonl"
+        return path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # a torn line is none
+
+    def whole(out: Path) -> Any:
+        subprocess.run([*command, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+        found = orjson.loads((out / "evaluation.json").read_bytes())["result"]
+        return {name: value for name, value in found.items() if name not in ("out", "finished")}
+
+    undisturbed, out = whole(tmp_path / "whole"), tmp_path / "killed"
+    kept: list[bytes] = []
+    for label, count in (("a", 5), ("a", 20), ("b", 10)):
+        process = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while len(dialogues(out, label)) < count:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.005)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert dialogues(out, "a")[: len(kept)] == kept, "what was finished is not made again"
+        kept = dialogues(out, "a")
+    assert whole(out) == undisturbed
+    for label in ("a", "b"):
+        ids = [orjson.loads(line[: line.rindex(b"}") + 1])["id"] for line in dialogues(out, label)]
+        assert len(ids) == len(set(ids)) == 40, "no dialogue was led twice"
 
 
 def test_what_cannot_be_is_told_before_any_model_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ from typing import Any
 
 TASKS = Path(__file__).parent / "tasks"
 """Tasks of our own, beside lm-eval's."""
+ORPHANED = 3
+"""What the process ends with when the one that started it is gone."""
 _RESAMPLES = 200
 """For the standard errors of metrics that are no means; of means there is a formula."""
 _ON_CPU = 16
@@ -171,7 +173,7 @@ def _end_with_parent() -> None:
     """Wait until nobody holds the other end of standard input any more, and end: nothing is left running then."""
     while os.read(0, 4096):  # not through sys.stdin: who forks this process would wait for its lock for ever
         pass
-    os._exit(1)
+    os._exit(ORPHANED)
 
 
 def main() -> None:
