@@ -224,6 +224,11 @@ def test_an_item_says_what_is_asked() -> None:
     assert plan_harness((), [], None) is None
     served = plan_harness(("ifeval",), [ModelSpec.parse(SERVED)], None)
     assert served is not None
+    assert served.remarks == ()
+    two = plan_harness(("ifeval",), [ModelSpec.parse(f"{SERVED},http://127.0.0.1:8/v1")], None)
+    assert two is not None
+    assert "of the 2 servers" in two.remarks[0]
+    assert "secret-word" not in two.remarks[0]
 
 
 def test_without_the_package_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +246,7 @@ def test_how_a_model_is_opened_there() -> None:
     there = model_for_child(ModelSpec.parse("vllm:some/model"), engine)
     assert there["options"] == {"gpu_memory_utilization": 0.8, "enforce_eager": True}
     assert there["variables"] == {"enable_thinking": False}
+    assert model_for_child(ModelSpec.parse("tiny"), EngineSettings(), "off")["variables"] == {"enable_thinking": False}
     served = model_for_child(ModelSpec.parse(SERVED), engine)
     assert (served["name"], served["concurrency"]) == ("llama", 3)
     assert "secret-word" in served["address"], "for standard input alone"

@@ -61,7 +61,8 @@ class HarnessExaminer:
         task, plan = self.tasks[prompt.id], self.plan
         spec = next(model.spec for model in plan.models if model.label == self.opened.label)
         asked = {"do": "run", "task": task.name, "limit": plan.settings.limit, "out": str(folder)}
-        said = await run_child(asked | {"model": model_for_child(spec, plan.settings.engine)})
+        there = model_for_child(spec, plan.settings.engine, plan.settings.thinking.thinking)
+        said = await run_child(asked | {"model": there})
         try:
             entry = await in_thread(
                 lambda: read_logs(folder, prompt.id, prompt.ordinal, chat_template=said["chat_template"])
@@ -155,6 +156,7 @@ class HarnessExamination(Examination[HarnessEntry]):
     def _remarks(
         self, models: Sequence[ModelEntries[HarnessEntry]], measured: Sequence[MeasuredFigure]
     ) -> Iterator[str]:
+        yield from self.harness.remarks
         chat = {model.label: entry.chat_template for model in models for entry in self._asked(model)}
         plain = [label for label, used in chat.items() if not used]
         if plain and len(plain) < len(chat):

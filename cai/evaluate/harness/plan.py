@@ -16,6 +16,7 @@ from typing import Any
 from cai.core.errors import UsageError
 from cai.core.paths import expand
 from cai.evaluate.harness.running import ChildError, ask_child
+from cai.models.base import ThinkingMode
 from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.models.template_options import read_template_options
@@ -41,11 +42,15 @@ class HarnessTask:
 
 @dataclass(frozen=True, slots=True)
 class HarnessPlan:
-    """The tasks, lm-eval's version, and how many samples of each (sub)task there are to be at most."""
+    """The tasks, lm-eval's version, and how many samples of each (sub)task there are to be at most.
+
+    `remarks` are what a person is told beside the figures.
+    """
 
     tasks: tuple[HarnessTask, ...]
     version: str
     limit: int | None
+    remarks: tuple[str, ...] = ()
 
 
 def plan_harness(names: Sequence[str], models: Sequence[ModelSpec], limit: int | None) -> HarnessPlan | None:
@@ -66,7 +71,9 @@ def plan_harness(names: Sequence[str], models: Sequence[ModelSpec], limit: int |
     for name, place in paths.items():
         _check(name, kinds.get(place), found, served)
     tasks = tuple(HarnessTask(place, Path(name).stem, _identity(place, found, limit)) for name, place in paths.items())
-    return HarnessPlan(tasks, found, limit)
+    several = [model for model in models if len(model.servers) > 1]
+    remarks = tuple(f"of the {len(model.servers)} servers of {model} lm-eval asks the first" for model in several)
+    return HarnessPlan(tasks, found, limit, remarks)
 
 
 def _installed() -> str:
@@ -101,9 +108,14 @@ def _identity(name: str, installed: str, limit: int | None) -> str:
     return f"{what}, lm-eval {installed}{'' if limit is None else f', first {limit}'}"
 
 
-def model_for_child(spec: ModelSpec, settings: EngineSettings) -> dict[str, Any]:
-    """Return how lm-eval's process opens a model: for its standard input alone, an address is there as it was typed."""
+def model_for_child(spec: ModelSpec, settings: EngineSettings, thinking: ThinkingMode = "auto") -> dict[str, Any]:
+    """Return how lm-eval's process opens a model: for its standard input alone, an address is there as it was typed.
+
+    `thinking` that is off is said to the chat template, as far as that asks.
+    """
     variables = read_template_options(settings.template_option)
+    if thinking == "off":
+        variables = {"enable_thinking": False, **variables}
     told = {"told": str(spec), "variables": variables}
     if spec.kind == "openai":
         return told | {

@@ -67,11 +67,10 @@ async def _last(stream: asyncio.StreamReader | None) -> bytes:
 
 
 async def _end(process: Process) -> None:
-    """End a process that is still there, with all that it started."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+    """End what is left of a process and of all that it started: vLLM's processes outlive theirs."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 def _answer(said: bytes, printed: bytes) -> dict[str, Any]:
