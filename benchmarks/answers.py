@@ -11,8 +11,17 @@ LONGEST = 64
 """Tokens that an answer has when nothing cuts it short."""
 
 _YES_OR_NO = re.compile(r"\byes\b.*\bno\b", re.IGNORECASE | re.DOTALL)
-_TAPE = tuple(f"w{(number * 7919) % 997}" for number in range(2**13))  # answers are stretches of these words
+_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 _REST = 0.03  # the probability that a choice leaves to tokens beside its two
+
+
+def _spelled(number: int) -> str:
+    """Return a number in letters: few words of people have digits, and filters look closely at those."""
+    return f"{number:x}".translate(_LETTERS)
+
+
+_TAPE = tuple(f"w{_spelled((number * 7919) % 997)}" for number in range(2**13))
+"""Answers are stretches of these words."""
 
 
 def text_answer(drawn: int, tokens: int) -> dict[str, Any]:
@@ -22,7 +31,7 @@ def text_answer(drawn: int, tokens: int) -> dict[str, Any]:
     """
     start = drawn % (len(_TAPE) - LONGEST)
     words = list(_TAPE[start : start + tokens])
-    words[::4] = [f"v{drawn}"] * len(words[::4])
+    words[::4] = [f"v{_spelled(drawn)}"] * len(words[::4])
     content = " ".join(words)
     reason = "stop" if tokens == LONGEST else "length"
     return {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": content}}

@@ -144,9 +144,11 @@ class Constitution(_Closed):
     def applicable(self, tags: Collection[str]) -> tuple[Principle, ...]:
         """Return the principles that apply to a prompt with `tags`, in the constitution's order."""
         return tuple(
-            principle
-            for principle in self.principles
-            if principle.applies_to is None or any(tag in tags for tag in principle.applies_to)
+            [
+                principle
+                for principle in self.principles
+                if principle.applies_to is None or any(tag in tags for tag in principle.applies_to)
+            ]
         )
 
 

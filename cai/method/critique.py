@@ -51,7 +51,7 @@ class Method:
 
 def pick_principle(principles: tuple[Principle, ...], place: float) -> Principle:
     """Return the principle at `place` in [0, 1) of the line in which each takes its weight's share."""
-    remaining = place * sum(principle.weight for principle in principles)
+    remaining = place * sum([principle.weight for principle in principles])
     for principle in principles:
         remaining -= principle.weight
         if remaining < 0:

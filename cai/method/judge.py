@@ -109,9 +109,8 @@ def draw_principles(
     left = list(configuration.constitution.applicable(tags))
     drawn: list[Principle] = []
     while left and len(drawn) < configuration.settings.judge_principles:
-        place = draw(configuration.seed, prompt_id, *sorted(pair), "judge", len(drawn)) * sum(
-            item.weight for item in left
-        )
+        whole = sum([item.weight for item in left])
+        place = draw(configuration.seed, prompt_id, *sorted(pair), "judge", len(drawn)) * whole
         for index, item in enumerate(left):
             place -= item.weight
             if place < 0 or index == len(left) - 1:
@@ -221,7 +220,7 @@ async def _say(
 
 def _kept(*said: str) -> tuple[str, ...]:
     """Return what is not empty of what a judge wrote or thought."""
-    return tuple(text for text in said if text)
+    return tuple([text for text in said if text])
 
 
 def _read_letter(text: str, options: tuple[str, str]) -> float | None:
@@ -245,10 +244,12 @@ def _weigh(
     A calibration knows how over-confident reasons make the judge, so that nothing is clamped with it.
     """
     showings = [showing for showing in (a_first, b_first) if showing is not None]
-    if any(showing.probability is None for showing in showings):
-        return None, UNREADABLE
-    if any(showing.mass is not None and showing.mass < MINIMUM_MASS for showing in showings):
-        return None, LOW_MASS
+    for showing in showings:
+        if showing.probability is None:
+            return None, UNREADABLE
+    for showing in showings:
+        if showing.mass is not None and showing.mass < MINIMUM_MASS:
+            return None, LOW_MASS
     known = [value for value in _in_frame_of_a(a_first, b_first) if value is not None]
     disagree = min(known) < 0.5 < max(known)
     if disagree and max(known) - min(known) > CONTRADICTION_MARGIN:
@@ -283,8 +284,8 @@ def _verdict(
         second_mass=b_first.mass if b_first else None,
         probability=probability,
         abstained=abstained,
-        rationales=tuple(text for showing in showings for text in showing.rationales),
-        unreadable=tuple(showing.unreadable for showing in showings if showing.unreadable is not None),
+        rationales=tuple([text for showing in showings for text in showing.rationales]),
+        unreadable=tuple([showing.unreadable for showing in showings if showing.unreadable is not None]),
     )
 
 

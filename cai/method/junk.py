@@ -136,8 +136,8 @@ def find_junk(text: str, asked: Asked = Asked(), *, truncated: bool = False) -> 
         SPEAKERS: find_speakers(read, last),
         LOOP: find_loop(read),
     }
-    kinds = {kind for kind, span in found.items() if span is not None} | ({CUT} if truncated else set())
-    return tuple(kind for kind in KINDS if kind in kinds)
+    kinds = [kind for kind, span in found.items() if span is not None]
+    return (*kinds, CUT) if truncated else tuple(kinds)
 
 
 def find_critique(text: Text) -> Span | None:
@@ -155,15 +155,16 @@ def find_principle(text: Text, principle: Text) -> Span | None:
     return find_recital(text, principle) or _span(_PRINCIPLES.search(text.text))
 
 
-def find_recital(text: Text, principle: Text) -> Span | None:
-    """Find the whole text where it has much of a principle's own words."""
-    # Who recites two fifths of a text has a fifth of its words, even where it says some of them twice.
-    if len(principle.vocabulary & text.vocabulary) < _RECITED / 2 * len(principle.vocabulary):
-        return None
-    wanted = principle.distinct_runs
-    if not wanted or len(wanted & text.distinct_runs) < _RECITED * len(wanted):
-        return None
-    return 0, len(text.text)
+def find_recital(text: Text, *principles: Text) -> Span | None:
+    """Find the whole text where it has much of some principle's own words."""
+    for principle in principles:
+        # Who recites two fifths of a text has a fifth of its words, even where it says some of them twice.
+        if len(principle.vocabulary & text.vocabulary) < _RECITED / 2 * len(principle.vocabulary):
+            continue
+        wanted = principle.distinct_runs
+        if wanted and len(wanted & text.distinct_runs) >= _RECITED * len(wanted):
+            return 0, len(text.text)
+    return None
 
 
 def find_copy(text: Text, other: Text, share: float = _COPIED) -> Span | None:

@@ -79,9 +79,9 @@ def thought(content: Any) -> str:
 
 def count(value: Any) -> int:
     """Return a count of tokens: a whole number, be it written `10.0`; anything else is 0, which is not counted."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else 0  # True is none
+    if type(value) is not int:  # True is none
+        value = int(value) if isinstance(value, float) and value.is_integer() else 0
+    return value if 0 <= value <= _MOST_TOKENS else 0
 
 
 def log_probability(value: Any) -> float:

@@ -124,6 +124,8 @@ class Breaker(Generic[Item]):
 
     def suspect(self) -> str | None:
         """Return a stage at which so many rows failed one after another that the engine has to be tested."""
+        if len(self._held) < SUSPICIOUS:
+            return None
         return next((stage for stage, bad in self._bad().items() if self._sequence(stage, bad) >= SUSPICIOUS), None)
 
     def _sequence(self, stage: str, bad: list[int]) -> int:

@@ -101,7 +101,7 @@ class RowRanking:
     @property
     def order(self) -> tuple[str, ...]:
         """The sources, the best first."""
-        return tuple(self.sources[item] for item in self.ranking.order)
+        return tuple([self.sources[item] for item in self.ranking.order])
 
     def strength(self, source: str) -> float:
         """Return an answer's strength in log-odds; the mean of the row's is 0."""
@@ -117,8 +117,9 @@ class RowRanking:
 
     def ranks(self) -> dict[str, int]:
         """Return each answer's rank from 1; equally strong answers share one."""
-        strengths = {source: self.strength(source) for source in self.order}
-        return {source: 1 + sum(other > own for other in strengths.values()) for source, own in strengths.items()}
+        order = self.order
+        strengths = [self.strength(source) for source in order]
+        return {source: 1 + strengths.index(own) for source, own in zip(order, strengths, strict=True)}
 
 
 Said = Sequence[tuple[str, str, float]]

@@ -164,8 +164,11 @@ class ExampleMaker:
 
     def examples(self, row: Row) -> Iterator[Example]:
         """Yield the examples of a row; of those that are selected from, the first that filters leave."""
+        return self._not_repeated(row) if self._repeated else self._filtered(row)
+
+    def _not_repeated(self, row: Row) -> Iterator[Example]:
         for number, example in enumerate(self._filtered(row)):
-            if not self._repeated or self._is_kept(example, example_key(row.prompt.id, number)):
+            if self._is_kept(example, example_key(row.prompt.id, number)):
                 yield example
 
     def _is_kept(self, example: Example, key: int) -> bool:

@@ -65,13 +65,6 @@ def _outside_code(pattern: re.Pattern[str], text: str) -> Spans:
     return [span for span in found if not any(start <= span[0] < end for start, end in code)]
 
 
-def _recital(read: ReadItem, name: str) -> Spans:
-    text, shown = read.texts[name], read.item.shown
-    if shown.runs.isdisjoint(text.distinct_runs):
-        return ()
-    return _one(next((found for one in shown.principles if (found := find_recital(text, one))), None))
-
-
 def _fence(read: ReadItem, name: str) -> Spans:
     """Find the fence that nothing closes: one of a kind closes only one of the same kind."""
     opened: re.Match[str] | None = None
@@ -143,7 +136,11 @@ ANSWERS = (
         marks=("원칙",),
     ),
     QualityFilter(
-        "copied-principle", "answer", "it recites a principle of the constitution", _recital, default="report"
+        "copied-principle",
+        "answer",
+        "it recites a principle of the constitution",
+        lambda read, name: _one(find_recital(read.texts[name], *read.item.shown.principles)),
+        default="report",
     ),
     QualityFilter(
         "copied-exemplar",

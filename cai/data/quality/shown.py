@@ -3,7 +3,7 @@
 Words are found once for a whole run, so one object is shared by all of its items.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,13 @@ from cai.core.words import Text
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShownTexts:
-    """All that exemplars say, as one text, each text of each principle, and the runs of words that these have."""
+    """All that exemplars say, as one text, and each text of each principle."""
 
     exemplars: Text
     principles: tuple[Text, ...]
-    runs: Set[tuple[str, ...]]
 
 
-NOTHING_SHOWN = ShownTexts(Text(""), (), frozenset())
+NOTHING_SHOWN = ShownTexts(Text(""), ())
 
 
 def shown_by(constitution: Constitution) -> ShownTexts:
@@ -32,9 +31,7 @@ def shown_by(constitution: Constitution) -> ShownTexts:
         for text in (one.text, one.critique, one.revision, one.preference)
         if text is not None
     )
-    principles = tuple(map(Text, dict.fromkeys(rules)))
-    runs = frozenset(run for text in principles for run in text.distinct_runs)
-    return ShownTexts(Text("\n".join(chains)), principles, runs)
+    return ShownTexts(Text("\n".join(chains)), tuple(map(Text, dict.fromkeys(rules))))
 
 
 def shown_in(settings: Mapping[str, Any]) -> ShownTexts:
