@@ -88,8 +88,8 @@ def load_examples(
     examples in the same order on every machine. The test split is all that the parts hold out, unweighted. `limit`
     counts training examples after mixing, and the test split holds no more than that, drawn from the seed. What the
     source has in the columns of `also` stands beside the examples, and what `Marks` say: the part with `by_task`, and
-    how hard an example is with `difficulty`. Raises InputError or RunError, in one sentence, when
-    something cannot be read, has other columns than the kind needs, or leaves nothing to learn from.
+    how hard an example is with `difficulty`. Raises InputError or RunError, in one sentence, when something cannot be
+    read, has other columns than the kind needs, or leaves nothing to learn from.
     """
     named = parse_parts(settings)
     left_out: Counter[str] = Counter()
@@ -126,7 +126,11 @@ def load_examples(
             fingerprint=_fingerprint(kind, settings, seed, named, parts),
             left_out={reason: count for reason, count in sorted(left_out.items()) if count},
             remarks=(
-                *dict.fromkeys(told for source in sources for told in _remarks(source, also)),
+                *dict.fromkeys(
+                    told
+                    for source in sources
+                    for told in _remarks(source, {*also, *([difficulty] if difficulty else [])})
+                ),
                 *_tell_thoughts(sum(part.thoughts for part in parts), settings),
             ),
         )
