@@ -1,8 +1,8 @@
 """The reward models' trainer on pairs: Bradley-Terry with soft labels, margins, and a length that is held apart.
 
-TRL's trainer knows hard labels only; as log s(-d) = log s(d) - d, the soft loss (`reward_equations.pair_losses`) is
-TRL's own plus (1-p) d, which is all we add: nothing at p = 1. TRL's column `margin` is subtracted from the chosen
-answer's lead; we put into it what a certain label asks for, and less what length alone tells (`length_slope`).
+TRL's trainer knows hard labels only: its loss is -log s(d), to which we add what `reward_equations.pair_losses` is more
+than that, which is nothing for a certain label without a margin. A margin is what a certain label asks for, less what
+length alone tells (`length_slope`). TRL's own margins are not used: it hands them to the model, too.
 """
 
 from collections import Counter
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
@@ -25,7 +26,7 @@ from cai.train.trainers.reward_measuring import ScoredPair, accuracies, sampled,
 
 TOO_LONG = "longer than the maximal length"
 MARGIN = "margin"
-"""TRL's column: how much the chosen answer's score has to be ahead."""
+"""TRL's name of the column: how much the chosen answer's score has to be ahead."""
 
 _IDS = ("chosen_ids", "rejected_ids")
 
@@ -99,11 +100,12 @@ class SoftRewardTrainer(Bucketed, RewardTrainer):  # type: ignore[misc]  # trl i
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Return the mean loss of a batch of pairs, chosen answers first, rejected ones behind them."""
-        tokens = {name: value for name, value in inputs.items() if name != PROBABILITY}
+        tokens = {name: value for name, value in inputs.items() if name not in (PROBABILITY, MARGIN)}
         loss, outputs = super().compute_loss(model, tokens, True, num_items_in_batch)
         chosen, rejected = outputs.logits.squeeze(-1).chunk(2)
-        leads = chosen - rejected - inputs.get(MARGIN, 0.0)
-        loss = loss + ((1.0 - inputs[PROBABILITY]) * leads).mean()
+        probabilities = inputs[PROBABILITY]
+        whole = pair_losses(chosen, rejected, probabilities, inputs.get(MARGIN, torch.zeros_like(probabilities)))
+        loss = loss + (whole + logsigmoid(chosen - rejected)).mean()
         return (loss, outputs) if return_outputs else loss
 
 
