@@ -140,6 +140,7 @@ bench-training: install
 # On a machine with CUDA: a large Llama generates, and trains beside plain TRL; then the loop, whose table has to be the
 # CPU's.
 gpu-check: install
+	$(BIN)/python -m pytest -q tests/test_train_padding_free.py
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.gpu
 	$(BIN)/cai loop --config benchmarks/loop.yaml --device cuda --out loops/tiny-cuda < /dev/null

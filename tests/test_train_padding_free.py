@@ -249,3 +249,10 @@ def test_without_its_kernel_padding_behind_is_left_to_causality(monkeypatch: pyt
 
 def test_a_cpu_has_no_flash_kernel() -> None:
     assert not has_flash(torch.device("cpu"), torch.bfloat16, 64)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; `make gpu-check` runs it there")
+@pytest.mark.parametrize("head_size", [32, 64, 128])
+def test_a_gpu_that_trains_in_16_bits_has_it(head_size: int) -> None:
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        assert has_flash(torch.device("cuda"), torch.bfloat16, head_size)
