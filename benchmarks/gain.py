@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from cai.evaluate.statistics import ratios
-from cai.models.checkpoint.pretrained import merge_adapter, open_tokenizer, open_weights
+from cai.models.checkpoint.adapters import apply_adapter
+from cai.models.checkpoint.pretrained import open_tokenizer, open_weights
 from cai.models.checkpoint.resolve import Checkpoint
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -109,7 +110,7 @@ def _open(name: str, head: Any) -> tuple[Any, Any]:
     checkpoint = Checkpoint.resolve(name)
     model = open_weights(checkpoint.base, head, dtype=torch.float32)
     if checkpoint.adapter is not None:
-        model = merge_adapter(model, checkpoint.adapter)
+        model = apply_adapter(model, checkpoint.adapter)
     return model.to(DEVICE).eval(), open_tokenizer(checkpoint.tokenizer)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cai.core.errors import InputError
 from cai.data.examples.labels import PROBABILITY
-from cai.train.adapter import adapter_config
+from cai.train.adapters.building import adapter_config
 from cai.train.methods.dpo import DPOSettings, build_dpo
 from cai.train.methods.sft import build_sft
 from cai.train.settings import AdapterSettings
@@ -151,7 +151,7 @@ def test_flipped_labels_reverse_what_the_embedded_model_learns(tmp_path: Path, a
             "pairs",
             lesson(flipped=flipped, probability=0.9),
             model=model,
-            adapter=adapter_config(AdapterSettings(adapter=adapter), "language"),
+            adapter=adapter_config(AdapterSettings(adapter=adapter), "language", model),
             batch=4,
             gradient_accumulation_steps=2,
             learning_rate=2e-3 if adapter == "lora" else 5e-5,

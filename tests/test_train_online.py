@@ -16,7 +16,7 @@ from cai.method.templates import Templates
 from cai.models.scripted import ScriptedEngine
 from cai.models.settings import DEFAULT_MODEL
 from cai.models.spec import ModelSpec
-from cai.train.adapter import adapter_config
+from cai.train.adapters.building import adapter_config
 from cai.train.context import Context
 from cai.train.methods.online import OnlineSettings, build_grpo, build_rloo, end_tokens, online_arguments
 from cai.train.rewards.adherence import AdherenceReward, EngineThread
@@ -237,7 +237,7 @@ def test_answers_come_from_the_weights_as_they_are_by_the_step_s_own_seeds(tmp_p
 
 
 def test_an_adapter_that_stands_outside_the_layers_leaves_drawing_to_trl(tmp_path: Path) -> None:
-    prefix = adapter_config(AdapterSettings("prefix", rank=4), "language")
+    prefix = adapter_config(AdapterSettings("prefix", virtual_tokens=4), "language", make_model())
     trainer = with_judge(online_context(tmp_path, "rloo", adapter=prefix, online={"max_tokens": 4}), lambda *_: {})
     assert "TRL draws the answers" in trainer.remarks[0]
     assert all(1 <= len(answer) <= 4 for answer in answers(trainer, [[5, 6, 7]] * 2))

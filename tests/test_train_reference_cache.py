@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cai.train.adapter import adapter_config
+from cai.train.adapters.building import adapter_config
 from cai.train.methods import find_method
 from cai.train.settings import AdapterSettings
 from cai.train.trainers import references
@@ -88,7 +88,7 @@ def test_whatever_decides_the_values_makes_them_others(what: str, tmp_path: Path
 
 def test_an_adapter_s_reference_is_its_base(tmp_path: Path, passes: list[int]) -> None:
     whole = build(tmp_path / "one")
-    adapted = build(tmp_path / "two", adapter=adapter_config(AdapterSettings("lora", rank=4), "language"))
+    adapted = build(tmp_path / "two", adapter=adapter_config(AdapterSettings("lora", rank=4), "language", make_model()))
     assert len(passes) == 1
     assert whole.train_dataset["ref_chosen_logps"][:] == adapted.train_dataset["ref_chosen_logps"][:]
 

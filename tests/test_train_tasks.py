@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError, UsageError
-from cai.train.adapter import adapter_config
+from cai.train.adapters.building import adapter_config
 from cai.train.data.collecting import TASK
 from cai.train.methods.dpo import build_dpo
 from cai.train.methods.sft import build_sft
@@ -29,7 +29,7 @@ from cai.train.tasks.pace import FIRST, competence
 from cai.train.tasks.planning import TaskPlan
 from cai.train.tasks.surgery import cosines, projected
 from cai.train.trainers.base import BaseTrainer
-from tests.train_context import BAD, GOOD, QUESTIONS, assistant, lesson, liking, make_context, user
+from tests.train_context import BAD, GOOD, QUESTIONS, assistant, lesson, liking, make_context, make_model, user
 from tests.training import approximately, curve, make_settings, train
 
 TASK_OF = np.array([0] * 30 + [1] * 11 + [2] * 7, np.int32)
@@ -325,7 +325,7 @@ def test_proportional_weights_multiply_what_a_token_counts(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("adapter", ["none", "lora"])
 def test_pcgrad_s_step_is_the_sum_of_projected_gradients(tmp_path: Path, adapter: Any) -> None:
-    config = adapter_config(AdapterSettings(adapter=adapter), "language")
+    config = adapter_config(AdapterSettings(adapter=adapter), "language", make_model())
     trainer = tasked(tmp_path, "dpo", build_dpo, TaskSettings("balanced", (), "pcgrad"), adapter=config)
     one, other = (0.5 * gradient for gradient in task_gradients(trainer))
     assert one @ other < 0  # opposite preferences

@@ -29,7 +29,7 @@ from cai.core.errors import UsageError
 from cai.core.machine import let_waiting_threads_sleep
 from cai.train import missing_package
 from cai.train.methods import METHODS, find_method, gather_settings
-from cai.train.settings import TaskSettings, TrainSettings
+from cai.train.settings import Activation, AdapterKind, TaskSettings, TrainSettings
 
 if TYPE_CHECKING:
     from cai.train.outcome import TrainSummary
@@ -111,8 +111,11 @@ def train(
     curriculum: str | None = None,
     pace: Literal["sqrt", "linear"] = "sqrt",
     pace_share: ShareOrAll = 0.5,
-    adapter: Literal["none", "lora", "dora", "prefix"] = "none",
-    rank: Count = 16,
+    adapter: AdapterKind = "none",
+    rank: Count | None = None,
+    virtual_tokens: Count | None = None,
+    bottleneck: Count | None = None,
+    activation: Activation | None = None,
     quantize: bool = False,
     merge: bool = False,
     own: Mapping[str, Any] | None = None,
@@ -152,9 +155,10 @@ def train(
 
     How long and how fast: `epochs` or `max_steps`, `learning_rate` at its peak, `batch_size` in examples a step over
     all devices, `max_length` in tokens, `evaluations` of the test split and `patience` in evaluations without a better
-    loss; None is chosen for method, model and machine. `adapter` of `rank` trains an adapter, `quantize` on a base in
-    4 bits, `merge` folds it in. `device`, `dtype`, `seed`, `report_to` (tensorboard, wandb, trackio) and `fresh` are as
-    on the command line. `progress=False` tells nothing.
+    loss; None is chosen for method, model and machine. `adapter` trains an adapter: lora and dora of a `rank`, prompt
+    and prefix of `virtual_tokens`, houlsby and pfeiffer of a `bottleneck` width with its `activation`; `quantize` on a
+    base in 4 bits, `merge` folds it in. `device`, `dtype`, `seed`, `report_to` (tensorboard, wandb, trackio) and
+    `fresh` are as on the command line. `progress=False` tells nothing.
 
     Trains in the calling thread. Raises UsageError before any work is done, StoreError when the disk refuses,
     KeyboardInterrupt after Ctrl-C, with a checkpoint from which the same call goes on.

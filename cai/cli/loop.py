@@ -40,6 +40,7 @@ from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.pipeline.watch import Watch
 from cai.train import missing_package
+from cai.train.adapters import ADAPTERS
 from cai.train.methods import loop_methods
 from cai.train.methods.dpo import DPOSettings
 from cai.train.settings import AdapterSettings, FitSettings
@@ -135,12 +136,12 @@ def _stage_options(command: Command) -> Command:
 @click.option("--group", type=Count(2), default=8, show_default=True, help="Responses a prompt (GRPO, RLOO, PPO).")
 @click.option(
     "--adapter",
-    type=click.Choice(["none", "lora", "dora"]),
+    type=click.Choice(["none", *(each.name for each in ADAPTERS.values() if each.folds)]),
     default="none",
     show_default=True,
     help="Train adapters, each merged into its base for the next stage.",
 )
-@click.option("--rank", type=Count(), default=16, show_default=True, help="Rank of the adapter.")
+@click.option("--rank", type=Count(), help="Rank of the adapter (default: 16).")
 @click.option("--quantize", is_flag=True, help="Keep the base in 4 bits under the adapter (GPU).")
 @click.option("--template", help="Chat template for a model without one: chatml, alpaca or plain.")
 @check_options

@@ -13,8 +13,9 @@ from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, QUIET, SEED, Count, F
 from cai.core.addresses import DataSource
 from cai.models.jury import parse_judge
 from cai.models.spec import ModelSpec
+from cai.train.adapters import ADAPTERS
 from cai.train.methods import gather_settings
-from cai.train.settings import TrainSettings
+from cai.train.settings import Activation, TrainSettings
 
 common_options = option_group(
     click.option(
@@ -114,14 +115,17 @@ task_options = option_group(
 adapter_options = option_group(
     click.option(
         "--adapter",
-        type=click.Choice(["none", "lora", "dora", "prefix"]),
+        type=click.Choice(["none", *ADAPTERS]),
         default="none",
         show_default=True,
         help="Train an adapter in place of all weights.",
     ),
-    click.option("--rank", type=Count(), default=16, show_default=True, help="Its rank, or prefix tokens."),
+    click.option("--rank", type=Count(), help="Of lora and dora (default: 16)."),
+    click.option("--virtual-tokens", type=Count(), help="Of prompt and prefix (default: 16)."),
+    click.option("--bottleneck", type=Count(), help="Width inside, of houlsby and pfeiffer (default: 16)."),
+    click.option("--activation", type=click.Choice(get_args(Activation)), help="Inside a bottleneck (default: relu)."),
     click.option("--quantize", is_flag=True, help="Hold the base in 4 bits (QLoRA, CUDA only)."),
-    click.option("--merge", is_flag=True, help="Write base and adapter as one whole model."),
+    click.option("--merge", is_flag=True, help="Write base and adapter as one whole model (lora, dora, ia3)."),
 )
 
 

@@ -26,7 +26,7 @@ from cai.loop.settings import LoopSettings
 from cai.loop.stages import Stage, stages_of
 from cai.models import check_engine_options
 from cai.models.checkpoint.fingerprint import weights_hash
-from cai.train.adapter import check_adapter
+from cai.train.adapters.building import settle_adapter
 from cai.train.launching import gpus_to_share
 from cai.train.machine import find_machine
 from cai.train.methods import find_method
@@ -152,7 +152,7 @@ def _check_training(stage: TrainSettings, settings: LoopSettings) -> None:
     if method.draws_responses and batch is not None and batch % group:
         raise UsageError(f"--second-batch-size {batch} is not a multiple of --group {group}, and groups stay together")
     with silent_libraries():
-        check_adapter(stage.adapter, method.head)
+        settle_adapter(stage.adapter, method.head)
         if gpus_to_share(stage.fit.device) == 1:
             find_machine(stage.fit.device)
         if stage.model == settings.model:

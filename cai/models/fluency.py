@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from cai.core.records import Message
-from cai.models.checkpoint.pretrained import merge_adapter, open_tokenizer, open_weights, quiet
+from cai.models.checkpoint.adapters import apply_adapter
+from cai.models.checkpoint.pretrained import open_tokenizer, open_weights, quiet
 from cai.models.checkpoint.resolve import Checkpoint
 
 _SETTLED = 3
@@ -46,7 +47,7 @@ class FluencyModel:
             self._tokenizer: Any = open_tokenizer(checkpoint.tokenizer)
             model = open_weights(checkpoint.base)
             if checkpoint.adapter is not None:
-                model = merge_adapter(model, checkpoint.adapter)
+                model = apply_adapter(model, checkpoint.adapter)
         self._model = model.to(device).eval().requires_grad_(False)
         self.name = checkpoint.label
 

@@ -12,7 +12,8 @@ import torch
 
 from cai.core.errors import RequestError
 from cai.core.records import Message
-from cai.models.checkpoint.pretrained import merge_adapter, open_tokenizer, open_weights, quiet, require_rows
+from cai.models.checkpoint.adapters import apply_adapter
+from cai.models.checkpoint.pretrained import open_tokenizer, open_weights, quiet, require_rows
 from cai.models.checkpoint.resolve import Checkpoint
 from cai.models.conversation import ChatTokenizer
 from cai.models.local.loading import torch_device, torch_dtype
@@ -24,7 +25,7 @@ WINDOW = 1024
 def open_plain(name: str, device: str, dtype: str) -> tuple[Any, Any, str]:
     """Return a checkpoint's model as transformers has it, its tokenizer, and what names its weights.
 
-    An adapter is folded in. Raises ModelError when `name` is no directory, hub id or `BASE+ADAPTER`.
+    It has its adapter. Raises ModelError when `name` is no directory, hub id or `BASE+ADAPTER`.
     """
     place = torch_device(device)
     checkpoint = Checkpoint.resolve(name)
@@ -32,7 +33,7 @@ def open_plain(name: str, device: str, dtype: str) -> tuple[Any, Any, str]:
         tokenizer: Any = open_tokenizer(checkpoint.tokenizer)
         model: Any = open_weights(checkpoint.base, dtype=torch_dtype(dtype, place))
         if checkpoint.adapter is not None:
-            model = merge_adapter(model, checkpoint.adapter)
+            model = apply_adapter(model, checkpoint.adapter)
     require_rows(tokenizer, model.get_input_embeddings().weight.shape[0], name)
     return model.to(place).eval().requires_grad_(False), tokenizer, checkpoint.label
 

@@ -13,7 +13,8 @@ import torch
 from transformers import PreTrainedModel
 
 from cai.core.records import Message
-from cai.models.checkpoint.pretrained import merge_adapter, open_tokenizer, open_weights
+from cai.models.checkpoint.adapters import apply_adapter
+from cai.models.checkpoint.pretrained import open_tokenizer, open_weights
 from cai.models.checkpoint.resolve import Checkpoint
 from cai.models.checkpoint.reward import check_reward_model, reward_model_name
 from cai.models.turns import RefusedTurnsError, TurnFitter
@@ -26,7 +27,7 @@ def load_reward_model(directory: Path) -> PreTrainedModel:
     checkpoint = Checkpoint.resolve(str(directory))
     model = open_weights(checkpoint.base, "score", dtype=torch.float32)
     if checkpoint.adapter is not None:
-        model = merge_adapter(model, checkpoint.adapter)
+        model = apply_adapter(model, checkpoint.adapter)
     return model.eval().requires_grad_(False)
 
 

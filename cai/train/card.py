@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cai.core.markdown import code, escaped, front_matter, table
+from cai.train.adapters import ADAPTERS
 from cai.train.methods import find_method
 from cai.train.rewards.report import reward_lines
 from cai.train.tasks.interference import tell_tasks
@@ -96,7 +97,11 @@ def _loading(manifest: Mapping[str, Any]) -> str:
         code = "AutoPeftModelForCausalLM.from_pretrained(directory)"
         if _scores(manifest):
             code = "AutoPeftModelForSequenceClassification.from_pretrained(directory, num_labels=1)"
-        return f"An adapter: its base is loaded with it.\n\n```python\nimport peft\n\nmodel = peft.{code}\n```\n"
+        known = ADAPTERS[manifest["adapter"]].bends  # by cai, and not by peft
+        imports = "import cai.models.checkpoint.bottleneck  # peft has no such kind itself\n" if known else ""
+        return (
+            f"An adapter: its base is loaded with it.\n\n```python\n{imports}import peft\n\nmodel = peft.{code}\n```\n"
+        )
     if _scores(manifest):
         code = "AutoModelForSequenceClassification.from_pretrained(directory, num_labels=1)"
         return f"```python\nimport transformers\n\nmodel = transformers.{code}\n```\n"

@@ -28,7 +28,8 @@ class Workload:
 
     `sequences` is how many sequences one example puts through the model (2 for a pair). `logits` says whether the
     whole vocabulary's logits are kept, which TRL's fused head avoids. `context` is the model's own limit in tokens.
-    `beside` counts the parameters of whole models that are held frozen beside.
+    `beside` counts the parameters of whole models that are held frozen beside; `checkpoints` says whether activations
+    may be computed again in the backward pass.
     """
 
     parameters: int
@@ -42,6 +43,7 @@ class Workload:
     logits: bool
     quantized: bool
     beside: int = 0
+    checkpoints: bool = True
 
     def state(self, weights: Precision) -> float:
         """Return the bytes that stay while it is trained, whatever the batch: see `state_bytes`."""
@@ -116,7 +118,7 @@ def settle(machine: Machine, workload: Workload, choices: Choices) -> Hardware:
     plain = _micro_batch(
         share, length * workload.sequences, free, _token_bytes(workload, bfloat16, checkpointing=False)
     )
-    enough = plain == share or plain * length * workload.sequences >= _BUSY_TOKENS
+    enough = plain == share or plain * length * workload.sequences >= _BUSY_TOKENS or not workload.checkpoints
     micro = plain
     if not enough:
         micro = _micro_batch(

@@ -14,19 +14,19 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cai.core.errors import ModelError
+from cai.models.checkpoint.adapters import merge_adapter
 from cai.models.checkpoint.pretrained import (
     Head,
     auto_class,
     load_pretrained,
-    merge_adapter,
     open_config,
     open_tokenizer,
     open_weights,
     refusing,
 )
-from cai.models.checkpoint.resolve import Checkpoint
+from cai.models.checkpoint.resolve import Checkpoint, require_foldable
 from cai.models.spec import ModelSpec
-from cai.train.adapter import lora_parameters, quantization
+from cai.train.adapters.building import adapter_parameters, quantization
 from cai.train.folder import MANIFEST
 from cai.train.settings import AdapterSettings
 
@@ -73,6 +73,8 @@ def find_source(model: ModelSpec, adapter: AdapterSettings) -> ModelSource:
     checkpoint = Checkpoint.resolve(model.weights)
     checkpoint.require_usual_form("training needs weights that are not quantized")
     checkpoint.check_files()
+    if checkpoint.adapter is not None:
+        require_foldable(checkpoint.adapter)
     if checkpoint.adapter is not None and adapter.adapter != "none":
         raise ModelError(
             f"{checkpoint.adapter} is itself an adapter, and one on top of it could not be loaded alone: train it with "
@@ -113,15 +115,9 @@ def measure(source: ModelSource, adapter: AdapterSettings, head: Head = "languag
         model = load_pretrained(auto_class(head).from_config, config, dtype=torch.float32)
     text = config.get_text_config()
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    extra = 0
-    if adapter.adapter in ("lora", "dora"):
-        extra = lora_parameters(model, adapter.rank)
-    elif adapter.adapter == "prefix":
-        width = text.hidden_size // text.num_attention_heads * (text.num_key_value_heads or text.num_attention_heads)
-        extra = adapter.rank * text.num_hidden_layers * 2 * width
     return ModelShape(
         parameters,
-        extra,
+        adapter_parameters(adapter, head, model),
         text.num_hidden_layers,
         text.hidden_size,
         text.vocab_size,

@@ -13,7 +13,8 @@ from cai.core.errors import UsageError
 from cai.core.settings import json_value
 from cai.data.examples.shaping import ExampleKind
 from cai.models.checkpoint.pretrained import require_rows
-from cai.train.adapter import check_adapter
+from cai.train.adapters import ADAPTERS
+from cai.train.adapters.building import settle_adapter
 from cai.train.arguments import check_trackers, evaluates
 from cai.train.data.collecting import PRINCIPLES
 from cai.train.data.examples import Examples, load_examples
@@ -72,7 +73,7 @@ class TrainPlan:
             "data": self.examples.fingerprint,
             "template": self.template,
             "adapter": adapter.adapter,
-            **({} if adapter.adapter == "none" else {"rank": adapter.rank, "quantize": adapter.quantize}),
+            **({} if adapter.adapter == "none" else _identity(adapter)),
             "merge": adapter.merge,
             "epochs": fit.epochs,
             "max-steps": fit.max_steps,
@@ -131,7 +132,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         )
     if settings.data.reasoning and not method.learns_answers:
         raise UsageError(f"{method.name} learns no answers of the data, so none of their reasoning; leave it out")
-    check_adapter(settings.adapter, method.head)
+    settings = replace(settings, adapter=settle_adapter(settings.adapter, method.head))
     check_trackers(settings.fit.report_to)
     machine = find_machine(settings.fit.device)
     settings = replace(settings, tasks=settle_tasks(method, settings, machine.processes))
@@ -195,6 +196,11 @@ def _examples(method: TrainingMethod, kind: ExampleKind, settings: TrainSettings
     )
 
 
+def _identity(adapter: AdapterSettings) -> dict[str, Any]:
+    own = ADAPTERS[adapter.adapter].own(adapter)
+    return {name.replace("_", "-"): value for name, value in own.items()} | {"quantize": adapter.quantize}
+
+
 def _cut(
     method: TrainingMethod, tokenizer: PreTrainedTokenizerBase, examples: Examples, longest: int, length: int
 ) -> Cut:
@@ -217,8 +223,9 @@ def _workload(
     adapter = settings.adapter
     online = settings.own if isinstance(settings.own, OnlineSettings) else None
     context = shape.context
-    if context is not None and adapter.adapter == "prefix":
-        context -= adapter.rank  # virtual tokens take places of their own
+    kind = None if adapter.adapter == "none" else ADAPTERS[adapter.adapter]
+    if context is not None and kind is not None and kind.virtual:
+        context -= kind.size_of(adapter)  # virtual tokens take places of their own
     # A value model is trained like the policy beside it; an adapter's shares the policy's frozen weights.
     valued = shape.trained if method.value_model else 0
     return Workload(
@@ -233,6 +240,7 @@ def _workload(
         logits=method.whole_logits,
         quantized=adapter.quantize,
         beside=_gradients(settings, shape) if online is None else _beside(online, adapter, shape),
+        checkpoints=kind is None or kind.checkpoints,
     )
 
 

@@ -18,7 +18,7 @@ from transformers import set_seed
 
 from cai.core.errors import UsageError
 from cai.rundir.documents import make_document
-from cai.train.adapter import adapter_config
+from cai.train.adapters.building import adapter_config
 from cai.train.arguments import place_trackers, shared_arguments
 from cai.train.card import draw_training, model_card
 from cai.train.context import Context
@@ -96,7 +96,7 @@ def _work(plan: TrainPlan, folder: TrainingFolder, say: Say, *, quiet: bool) -> 
         settings=settings,
         model=model,
         tokenizer=plan.tokenizer,
-        adapter=adapter_config(settings.adapter, plan.method.head),
+        adapter=adapter_config(settings.adapter, plan.method.head, model),
         examples=plan.examples,
         arguments=shared_arguments(settings, hardware, plan.examples),
         hardware=hardware,

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from cai.core.addresses import DataSource
 from cai.models.spec import ModelSpec
 
-AdapterKind = Literal["none", "lora", "dora", "prefix"]
+AdapterKind = Literal["none", "lora", "dora", "ia3", "houlsby", "pfeiffer", "prompt", "prefix"]
+Activation = Literal["relu", "gelu", "silu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,17 @@ class DataSettings:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSettings:
-    """Which weights are trained: all, or an adapter of `rank` (prefix: virtual tokens) on a base, 4-bit or not."""
+    """Which weights are trained: all, or an adapter on a base, 4-bit or not.
+
+    How large it is says `rank` (lora, dora), `virtual_tokens` (prompt, prefix) or `bottleneck`, the width inside
+    (houlsby, pfeiffer, which have an `activation`, too); None is the kind's default, or that it has no such size.
+    """
 
     adapter: AdapterKind = "none"
-    rank: int = 16
+    rank: int | None = None
+    virtual_tokens: int | None = None
+    bottleneck: int | None = None
+    activation: Activation | None = None
     quantize: bool = False
     merge: bool = False
 

@@ -14,6 +14,8 @@ from cai.core.errors import ModelError
 from cai.core.paths import open_file
 
 ADAPTER_CONFIG = "adapter_config.json"
+BOTTLENECK = "BOTTLENECK"
+"""What adapter_config.json calls the kind of adapter that is ours (`bottleneck.py`)."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _READ = frozenset({".json", ".jinja", ".safetensors", ".bin", ".model", ".txt"})
 _GENERATION = "generation_config.json"

@@ -12,7 +12,6 @@ that nothing else in cai calls a loader.
 """
 
 import importlib.util
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -26,7 +25,7 @@ from transformers import modeling_gguf_pytorch_utils as _gguf
 from transformers.utils import logging
 
 from cai.core.errors import CaiError, ModelError
-from cai.models.checkpoint.files import check_adapter, check_checkpoint, check_gguf, check_tokenizer, is_gguf
+from cai.models.checkpoint.files import check_checkpoint, check_gguf, check_tokenizer, is_gguf
 
 Head = Literal["language", "score"]
 """Whether the model writes text or gives a text one number (a reward model)."""
@@ -168,34 +167,6 @@ def _forget_quantization(model: Any) -> None:
     model.config.__dict__.pop("quantization_config", None)
     for name in ("hf_quantizer", "is_quantized", "quantization_method"):
         model.__dict__.pop(name, None)
-
-
-def require_peft(adapter: Path) -> None:
-    """Raise ModelError where the package that opens adapters is not installed."""
-    if importlib.util.find_spec("peft") is None:
-        raise ModelError(f"{adapter} is an adapter, which needs peft: pip install 'cai[train]'")
-
-
-def merge_adapter(model: PreTrainedModel, directory: Path) -> PreTrainedModel:
-    """Return the model with the adapter in `directory` folded into its weights; raises ModelError.
-
-    An adapter of which anything is missing or fits nothing is refused: the base would answer, in whole or in part.
-    """
-    require_peft(directory)
-    from peft import PeftModel  # noqa: PLC0415  (optional, and seconds to import)
-
-    check_adapter(directory)
-    with refusing(f"the adapter {directory}"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peft warns of missing keys, and of nothing else that is not told below
-        adapted = PeftModel.from_pretrained(model, str(directory))
-        # Loaded once more, since only this tells which keys found a place.
-        loaded = adapted.load_adapter(str(directory), adapted.active_adapter)
-        fault = fit_fault(loaded.missing_keys, loaded.unexpected_keys)
-        if fault is not None:
-            raise ModelError(f"the adapter {directory} does not fit its base: {fault}")
-        merged: PreTrainedModel = adapted.merge_and_unload()
-    require_finite(merged, str(directory))
-    return merged
 
 
 def auto_class(head: Head) -> Any:

@@ -18,11 +18,14 @@ from typing import Any, Self
 
 from cai.core.errors import ModelError
 from cai.core.paths import expand, open_file, resolve
-from cai.models.checkpoint.files import ADAPTER_CONFIG, check_adapter, check_checkpoint, check_gguf, is_gguf
+from cai.models.checkpoint.files import ADAPTER_CONFIG, BOTTLENECK, check_adapter, check_checkpoint, check_gguf, is_gguf
 from cai.models.checkpoint.fingerprint import model_label
 
 _FORM_KEY = "revision_form"
 _FORMS = ("anew", "continued")
+
+VIRTUAL = ("PREFIX_TUNING", "PROMPT_TUNING")
+"""PEFT's names of the kinds that put virtual tokens before what a model reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,6 @@ class Checkpoint:
         """Find out what a name means."""
         base, adapter = _split(name)
         if adapter is not None:
-            check_foldable(adapter)
             base = _base(base)
         elif _is_adapter(directory := expand(name)):
             adapter = resolve(directory)
@@ -118,14 +120,35 @@ def adapter_base(directory: Path) -> str:
         raise ModelError(
             f"{directory / ADAPTER_CONFIG} does not say which model it adapts: base_model_name_or_path is empty"
         )
-    check_foldable(directory)
     return str(base)
 
 
-def check_foldable(directory: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class AdapterType:
+    """PEFT's name of an adapter's kind, whether a base can take it into its weights, and its virtual tokens."""
+
+    type: str
+    folds: bool
+    virtual_tokens: int
+
+
+def adapter_kind(directory: Path) -> AdapterType:
+    """Return what kind of adapter lies in a directory; raises ModelError."""
+    config = _read(directory)
+    kind, tokens = str(config.get("peft_type")), config.get("num_virtual_tokens", 0)
+    if kind in VIRTUAL and not isinstance(tokens, int):
+        raise ModelError(f"{directory / ADAPTER_CONFIG} does not say how many virtual tokens it has: {tokens!r}")
+    return AdapterType(kind, folds=kind not in (BOTTLENECK, *VIRTUAL), virtual_tokens=tokens if kind in VIRTUAL else 0)
+
+
+def require_foldable(directory: Path) -> None:
     """Raise ModelError when the adapter is of a kind that no base can take into its weights."""
-    if _read(directory).get("peft_type") == "PREFIX_TUNING":
-        raise ModelError(f"{directory} is a prefix, which cannot be folded into its base: load it with peft itself")
+    kind = adapter_kind(directory)
+    if not kind.folds:
+        raise ModelError(
+            f"{directory} is an adapter of the kind {kind.type}, which cannot be folded into its base: open it as it "
+            "is with transformers:, or train one of the kind lora"
+        )
 
 
 def lora_rank(directory: Path) -> int:
@@ -133,7 +156,10 @@ def lora_rank(directory: Path) -> int:
     config = _read(directory)
     kind = "DORA" if config.get("use_dora") else config.get("peft_type")
     if kind != "LORA" or not isinstance(config.get("r"), int):
-        raise ModelError(f"{directory} is an adapter of the kind {kind}, and only LoRA is served beside its base")
+        raise ModelError(
+            f"{directory} is an adapter of the kind {kind}, and vLLM serves LoRA alone beside its base: open it with "
+            "transformers:, or train it with --merge where its kind can be folded in"
+        )
     pattern = config.get("rank_pattern") or {}
     if not isinstance(pattern, dict) or not all(isinstance(rank, int) for rank in pattern.values()):
         raise ModelError(f"{directory / ADAPTER_CONFIG} does not say which ranks it has: rank_pattern is {pattern!r}")

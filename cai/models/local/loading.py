@@ -1,28 +1,24 @@
 """Opening a checkpoint in transformers: what it can do, and what it is called. Raises ModelError only.
 
-A directory with a PEFT adapter is its base with the adapter folded in, so that it runs as fast as any other model.
+A directory with a PEFT adapter is its base with the adapter, folded in where that can be, so that it runs as fast as
+any other model.
 Progress bars and advice that transformers prints while loading are silenced for that time.
 """
 
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from cai.core.errors import ModelError
+from cai.models.checkpoint.adapters import apply_adapter, require_peft
 from cai.models.checkpoint.files import as_ends, declared_ends
-from cai.models.checkpoint.pretrained import (
-    merge_adapter,
-    open_tokenizer,
-    open_weights,
-    quiet,
-    require_peft,
-    require_rows,
-)
-from cai.models.checkpoint.resolve import Checkpoint
+from cai.models.checkpoint.pretrained import open_tokenizer, open_weights, quiet, require_rows
+from cai.models.checkpoint.resolve import Checkpoint, adapter_kind
 from cai.models.local.kernels import pack_linears, share_heads
 from cai.models.template_check import check_template
 from cai.models.template_options import told_variables
@@ -65,7 +61,7 @@ def load(name: str, device: str, dtype: str, variables: Mapping[str, Any] | None
         commit = getattr(model.config, "_commit_hash", None)  # private; without it a hub id is named without its commit
         label = checkpoint.provenance("transformers", str(model.dtype).removeprefix("torch."), commit)
         if adapter is not None:
-            model = merge_adapter(model, adapter)
+            model = apply_adapter(model, adapter)
     require_rows(tokenizer, model.get_input_embeddings().weight.shape[0], name)
     model = model.to(place).eval()
     if place.type == "cpu":
@@ -76,12 +72,18 @@ def load(name: str, device: str, dtype: str, variables: Mapping[str, Any] | None
         model=model,
         tokenizer=tokenizer,
         device=place,
-        context_length=getattr(model.config.get_text_config(), "max_position_embeddings", None),
+        context_length=_context(model, adapter),
         end_tokens=_end_tokens(model, tokenizer, [] if adapter is None else declared_ends(adapter)),
         weight_bytes=sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())),
         cache_bytes=cache_bytes_of(name, model, place),
         variables=variables or {},
     )
+
+
+def _context(model: Any, adapter: Path | None) -> int | None:
+    """Return the tokens that there is room for, if the model tells: virtual tokens take places of their own."""
+    length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return length if length is None or adapter is None else length - adapter_kind(adapter).virtual_tokens
 
 
 def torch_device(name: str) -> torch.device:

@@ -1,8 +1,7 @@
 """What a training method says of itself, and what follows from it: rates and batches that nobody named.
 
-Between the two ends of the models' sizes the learning rate falls as a power of the parameter count. An adapter takes
-ten times the rate of full fine-tuning ("LoRA Without Regret", Thinking Machines, 2025), measured on large models and
-never above `MOST_ADAPTER`.
+Between the two ends of the models' sizes the learning rate falls as a power of the parameter count. An adapter takes a
+multiple of the rate of full fine-tuning, as `cai.train.adapters` says of each kind.
 """
 
 import math
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cai.data.examples.shaping import ExampleKind
+from cai.train.adapters import ADAPTERS
 from cai.train.settings import AdapterKind, DataSettings
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 SMALL, LARGE = 2.6e6, 1e9
 """Parameters at the two ends: the embedded model, and the smallest of those that papers train."""
-MOST_ADAPTER = 5e-3
-_ADAPTER = 10.0
 _LARGE_BATCH_FROM = 100e6
 _GROUPS = 8
 
@@ -119,7 +117,7 @@ class TrainingMethod:
         share = math.log(min(max(parameters, SMALL), LARGE) / SMALL) / math.log(LARGE / SMALL)
         rate = low * (high / low) ** share
         if adapter != "none":
-            rate = min(rate * _ADAPTER, MOST_ADAPTER)
+            rate = ADAPTERS[adapter].learning_rate(rate)
         return float(f"{rate:.1e}")
 
     def batch_size(self, parameters: int, group: int, processes: int) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cai.core.addresses import DataSource
 from cai.core.errors import UsageError
+from cai.train.adapters import ADAPTERS
 from cai.train.methods.descriptor import TrainingMethod, large, option, small
 from cai.train.methods.online import OnlineSettings, choose_reward
 from cai.train.methods.reward import REWARD
@@ -100,7 +101,7 @@ def _check(context: "Context", own: PPOSettings) -> None:
         raise UsageError(f"--minibatches {own.minibatches} do not share {share} responses evenly")
     if own.kl_target is not None and not own.kl_penalty:
         raise UsageError("--kl-target steers --kl-penalty, which has to begin above 0")
-    if adapter not in ("none", "lora", "dora"):
+    if adapter != "none" and ADAPTERS[adapter].virtual:
         raise UsageError(f"ppo trains a value model with the same adapter, which {adapter} is none for: use lora")
 
 
