@@ -198,7 +198,7 @@ def show(console: Console, found: Sequence[Mapping[str, Any]], sizes: Sizes) -> 
         "seeds (range)"
     )
     table = Table("", *TASKS, "worse of both", "mean of both", "cosine", "seconds", box=None)
-    for way in (*WAYS, *IN_TURN):
+    for way in dict.fromkeys(each["way"] for each in found):
         mine = [each for each in found if each["way"] == way]
         columns: list[Callable[[Mapping[str, Any]], float]] = [
             *(partial(_good, task) for task in TASKS),
@@ -226,15 +226,16 @@ def _spread(values: Sequence[float]) -> str:
 
 @click.command()
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--way", "ways", multiple=True, type=click.Choice([*WAYS, *IN_TURN]), help="These alone (default: all).")
 @click.option("--steps", type=click.IntRange(2), default=120, show_default=True)
 @click.option("--questions", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes at once.")
 @click.option("--results", type=click.Path(dir_okay=False, path_type=Path), default=RESULTS, show_default=True)
-def main(seeds: int, steps: int, questions: int, jobs: int, results: Path) -> None:
+def main(seeds: int, ways: Sequence[str], steps: int, questions: int, jobs: int, results: Path) -> None:
     """Train in every way, and tell how well each constitution is kept."""
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     sizes = Sizes(steps, questions)
-    cases = [(way, seed) for way in (*WAYS, *IN_TURN) for seed in range(seeds)]
+    cases = [(way, seed) for way in ways or (*WAYS, *IN_TURN) for seed in range(seeds)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for seed in range(seeds):
@@ -244,7 +245,9 @@ def main(seeds: int, steps: int, questions: int, jobs: int, results: Path) -> No
         with ProcessPoolExecutor(min(jobs, len(cases)), context) as pool:
             found = list(pool.map(partial(measure, folder, sizes), cases))
         base = scores(Path(cai.__file__).parent / "tiny" / "checkpoint", questions)
-    show(Console(width=180), found, sizes)
+    console = Console(width=180)
+    show(console, found, sizes)
+    console.print("untrained: " + ", ".join(f"{task} {share:.1%}" for task, share in base.items()))
     report = taken(_PACKAGES) | {"steps": steps, "questions": questions, "untrained": base, "trained": found}
     results.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 

@@ -104,9 +104,8 @@ def load_examples(
         ]
         order, given = _mix(train, parts, named, settings, seed)
         if not len(order):
-            raise InputError(
-                f"Nothing of {', '.join(str(part.path) for part in named)} is left to train on{_why(left_out)}."
-            )
+            names = ", ".join(str(part.path) for part in named)
+            raise InputError(f"Nothing of {names} is left to train on{_why(left_out)}.")
         whole = concatenate_datasets([part.examples for part in parts])
         offsets = _offsets(parts)
         tests = [test + offset for (_, test), offset in zip(sides, offsets, strict=True)]
@@ -126,11 +125,7 @@ def load_examples(
             fingerprint=_fingerprint(kind, settings, seed, named, parts),
             left_out={reason: count for reason, count in sorted(left_out.items()) if count},
             remarks=(
-                *dict.fromkeys(
-                    told
-                    for source in sources
-                    for told in _remarks(source, {*also, *([difficulty] if difficulty else [])})
-                ),
+                *dict.fromkeys(told for source in sources for told in _remarks(source, also, difficulty)),
                 *_tell_thoughts(sum(part.thoughts for part in parts), settings),
             ),
         )
@@ -163,8 +158,10 @@ def _open(
     return open_parts([part.path for part in named], kind, tables, choices)
 
 
-def _remarks(source: RunExamples | TableExamples, also: Collection[str]) -> tuple[str, ...]:
-    return source.remarks if isinstance(source, RunExamples) else source.remarks_with(also)
+def _remarks(source: RunExamples | TableExamples, also: Collection[str], difficulty: str | None) -> tuple[str, ...]:
+    if isinstance(source, RunExamples):
+        return source.remarks
+    return source.remarks_with(also if difficulty is None else {*also, difficulty})
 
 
 def _made_by(source: RunExamples | TableExamples) -> MadeBy:
