@@ -17,7 +17,7 @@ from rich.console import Console
 from trl.scripts import dpo as trl_dpo
 from trl.scripts import sft as trl_sft
 
-from benchmarks import agreement, generation, gpu, orpo, reference, training
+from benchmarks import agreement, generation, gpu, orpo, padding, reference, rollouts, training
 from benchmarks.device import peak_operations
 from benchmarks.examples import ONLINE, Method, useful_tokens, write_examples
 from benchmarks.llama import SHAPES, write_llama
@@ -197,6 +197,7 @@ def test_being_slower_than_trl_fails(
     assert len(written["comparisons"][0]["trl"]) == 2
 
 
+@pytest.mark.slow
 def test_a_training_that_leaves_examples_out_is_no_measurement(tmp_path: Path) -> None:
     work = equal_work(tmp_path, "sft")
     too_long = {"prompt": [{"role": "user", "content": "word " * 2000}], "completion": []}
@@ -204,6 +205,29 @@ def test_a_training_that_leaves_examples_out_is_no_measurement(tmp_path: Path) -
     work.data.write_bytes(work.data.read_bytes() + orjson.dumps(too_long))
     with pytest.raises(MeasuringError, match="did not train on all"):
         training.run_cai(work, tmp_path / "out")
+
+
+def test_every_way_to_make_batches_has_all_examples() -> None:
+    rows = padding.examples(20)
+    tokens = sorted(token for row in rows for token in row["input_ids"])
+    for name, made in padding.arrangements(rows).items():
+        assert sorted(token for batch in made for row in batch for token in row["input_ids"]) == tokens, name
+        assert all(len(batch) <= padding.BATCH for batch in made)
+
+
+def test_both_sides_draw_in_turn_and_the_first_time_does_not_count() -> None:
+    order: list[tuple[str, int]] = []
+
+    def side(name: str, lengths: list[int]) -> Any:
+        def draw(run: int) -> list[list[int]]:
+            order.append((name, run))
+            return [[0] * length for length in lengths]
+
+        return draw
+
+    one, two = rollouts.speeds(side("trl", [1, 2]), side("cai", [3, 4]), 2)
+    assert order == [("trl", 0), ("cai", 0), ("trl", 1), ("cai", 1), ("trl", 2), ("cai", 2)]
+    assert [(run["tokens"], run["longest"]) for run in one + two] == [(3, 2)] * 2 + [(7, 4)] * 2
 
 
 @pytest.mark.slow
