@@ -251,8 +251,46 @@ def test_a_cpu_has_no_flash_kernel() -> None:
     assert not has_flash(torch.device("cpu"), torch.bfloat16, 64)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; `make gpu-check` runs it there")
-@pytest.mark.parametrize("head_size", [32, 64, 128])
-def test_a_gpu_that_trains_in_16_bits_has_it(head_size: int) -> None:
-    with torch.autocast("cuda", dtype=torch.bfloat16):
-        assert has_flash(torch.device("cuda"), torch.bfloat16, head_size)
+def by_each(query: Tensor, key: Tensor, value: Tensor, *, bounds: Bounds) -> Tensor:
+    """What the kernel is to return, of states whose tokens come first."""
+    heads_first = (state.transpose(0, 1)[None] for state in (query, key, value))
+    return attention._each(*heads_first, bounds=bounds)[0].transpose(0, 1)
+
+
+def refusing(*_states: Tensor, bounds: Bounds) -> Tensor:
+    raise RuntimeError(f"no kernel for {len(bounds.lengths)} sequences")
+
+
+def mixing(query: Tensor, key: Tensor, value: Tensor, *, bounds: Bounds) -> Tensor:
+    return by_each(query, key, value, bounds=one_sequence(list(bounds.lengths), query.device))
+
+
+@pytest.mark.parametrize(("kernel", "works"), [(by_each, True), (refusing, False), (mixing, False)])
+def test_the_flash_kernel_is_tried_wherever_it_is_first_asked_for(
+    kernel: Callable[..., Tensor], works: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_flash", kernel)
+    tried = [torch.device("cpu"), torch.bfloat16, 8]
+    for where in (torch.enable_grad(), torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)):
+        with where:
+            assert attention._flash_works(*tried) == works  # type: ignore[arg-type]
+
+
+def test_a_layer_asks_the_kernel_with_repeated_heads_and_gets_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small("llama")  # two heads of keys for four of queries
+    alone = [model(input_ids=torch.tensor([row])).logits[0] for row in ROWS]
+    assert compute_without_padding(model, 16)
+    asked: list[tuple[int, ...]] = []
+
+    def kernel(query: Tensor, key: Tensor, value: Tensor, *, bounds: Bounds, scaling: float) -> Tensor:
+        asked.append(tuple(key.shape))
+        assert scaling == pytest.approx(8**-0.5)
+        return by_each(query, key, value, bounds=bounds)
+
+    monkeypatch.setattr(attention, "has_flash", lambda *_: True)
+    monkeypatch.setattr(attention, "_flash", kernel)
+    batch = padded()
+    logits = model(**batch).logits
+    assert asked == [(sum(map(len, ROWS)), 4, 8)] * 2
+    for row, mask, wanted in zip(logits, batch["attention_mask"].bool(), alone, strict=True):
+        assert torch.allclose(row[mask], wanted, atol=1e-5)

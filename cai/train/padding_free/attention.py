@@ -118,20 +118,23 @@ def computed_in(device: torch.device, dtype: torch.dtype) -> torch.dtype:
 @cache
 def has_flash(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
     """Tell whether PyTorch has its kernel for this device: tried once, backwards too, beside plain attention."""
-    if device.type != "cuda":
-        return False
-    bounds = Bounds.of([5, 3], device)
-    drawn = torch.randn(3, 8, 2, head_size, generator=torch.Generator().manual_seed(0))
-    query, key, value = (state.to(device, dtype).requires_grad_() for state in drawn)
-    try:
-        found = _flash(query, key, value, bounds=bounds)
-        torch.autograd.backward(found.float().square().sum())
-    except (ImportError, RuntimeError, TypeError, ValueError, NotImplementedError):
-        return False
-    heads_first = [state.detach().float().transpose(0, 1)[None] for state in (query, key, value)]
-    wanted = _each(*heads_first, bounds=bounds)[0].transpose(0, 1)
-    # Under autocast, which is where it is asked, plain attention answers in 16 bits as well.
-    return bool(torch.allclose(found.float(), wanted.float(), atol=0.05))
+    return device.type == "cuda" and _flash_works(device, dtype, head_size)
+
+
+def _flash_works(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
+    # It is asked for in the middle of a pass, perhaps under autocast, perhaps of a reference that has no gradients.
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        bounds = Bounds.of([5, 3], device)
+        drawn = torch.randn(3, 8, 2, head_size, generator=torch.Generator().manual_seed(0))
+        query, key, value = (state.to(device, dtype).requires_grad_() for state in drawn)
+        try:
+            found = _flash(query, key, value, bounds=bounds)
+            torch.autograd.backward(found.float().square().sum())
+        except (ImportError, RuntimeError, TypeError, ValueError, NotImplementedError):
+            return False
+        heads_first = [state.detach().float().transpose(0, 1)[None] for state in (query, key, value)]
+        wanted = _each(*heads_first, bounds=bounds)[0].transpose(0, 1)
+        return query.grad is not None and bool(torch.allclose(found.float(), wanted, atol=0.05))
 
 
 def _mask(
