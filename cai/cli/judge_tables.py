@@ -8,11 +8,11 @@ from rich.table import Column, Table
 
 from cai.cli.screen import shown
 from cai.core.corrected import NOT_VALIDATED, CorrectedShare
-from cai.evaluate.results import Calibration, Evaluation
 from cai.method.judge_check import JudgeCheck
 
 if TYPE_CHECKING:
     from cai.data.export import ExportSummary
+    from cai.evaluate.results import Calibration, Evaluation
 
 _HEADINGS = {
     "Brier score": "Brier",
@@ -33,7 +33,7 @@ def print_judge_check(console: Console, found: JudgeCheck) -> None:
         console.print(shown(problem), style="yellow", soft_wrap=True)
 
 
-def calibration_table(parts: Sequence[Calibration]) -> Table:
+def calibration_table(parts: Sequence["Calibration"]) -> Table:
     """Return the table of the judge's gates beside the oracle."""
     table = Table(
         Column("", no_wrap=True), "gates", *_HEADINGS.values(), title="the judge's gates beside the oracle", box=None
@@ -63,7 +63,7 @@ def print_adherence(console: Console, export: "ExportSummary") -> None:
     console.print(f"corrected by people's labels: {'; '.join(by_people) or why}")
 
 
-def print_corrected(console: Console, evaluation: Evaluation) -> None:
+def print_corrected(console: Console, evaluation: "Evaluation") -> None:
     """Print, of each judged share that people's labels say something of, the raw and the corrected one."""
     rows = [*_models(evaluation), *_pairs(evaluation)]
     judged = any(measure.corrected and _asked(evaluation, measure.name) for measure in evaluation.measures)
@@ -82,11 +82,11 @@ def print_corrected(console: Console, evaluation: Evaluation) -> None:
         console.print(f"labels of items that were not drawn at random, which correct nothing: {evaluation.picked:,}")
 
 
-def _asked(evaluation: Evaluation, measure: str) -> bool:
+def _asked(evaluation: "Evaluation", measure: str) -> bool:
     return any(model.counts(measure)[1] for model in evaluation.models)
 
 
-def _models(evaluation: Evaluation) -> Iterator[tuple[str, str, float, CorrectedShare]]:
+def _models(evaluation: "Evaluation") -> Iterator[tuple[str, str, float, CorrectedShare]]:
     for measure in evaluation.measures:
         for model in evaluation.models:
             raw, share = model.measurement(measure.name), model.corrected.get(measure.name)
@@ -94,7 +94,7 @@ def _models(evaluation: Evaluation) -> Iterator[tuple[str, str, float, Corrected
                 yield measure.name, model.label, raw.value, share
 
 
-def _pairs(evaluation: Evaluation) -> Iterator[tuple[str, str, float, CorrectedShare]]:
+def _pairs(evaluation: "Evaluation") -> Iterator[tuple[str, str, float, CorrectedShare]]:
     for pair in evaluation.pairs:
         if pair.win_rate is not None and pair.corrected is not None:
             yield "preferred", f"{pair.a} over {pair.b}", pair.win_rate.value, pair.corrected

@@ -4,7 +4,6 @@ import re
 
 from cai.data.quality.descriptor import QualityFilter, Spans
 from cai.data.quality.items import CHOSEN, REJECTED, ReadItem
-from cai.method.refusals import refuses
 
 BENIGN = "benign"
 """The tag of a prompt that should be helped with, as evaluations have it."""
@@ -55,8 +54,12 @@ def _language(read: ReadItem, name: str) -> Spans:
 
 
 def _refusal(read: ReadItem, name: str) -> Spans:
+    if BENIGN not in read.item.tags:
+        return ()
+    from cai.method.refusals import refuses  # noqa: PLC0415  (its patterns take as long as those of all filters)
+
     text = read.texts[name].text
-    return ((0, len(text)),) if BENIGN in read.item.tags and refuses(text) else ()
+    return ((0, len(text)),) if refuses(text) else ()
 
 
 AGAINST_PROMPT = (
