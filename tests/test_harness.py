@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.core.errors import UsageError
+from cai.core.errors import RunError, UsageError
 from cai.core.records import Failure
 from cai.evaluate import chart
+from cai.evaluate.directory import EvaluationDirectory
 from cai.evaluate.harness import examination, plan, running
 from cai.evaluate.harness.examination import HarnessExamination, examine_harness
 from cai.evaluate.harness.figures import Figure, figures_of, measure_figure
@@ -294,6 +295,22 @@ def test_finished_tasks_are_not_run_again_and_failed_ones_are(tmp_path: Path, mo
     ran.clear()
     assert run(wanted).section("harness").models == again.models
     assert not ran
+
+
+def test_logs_are_on_record_and_leave_with_what_cai_wrote(tmp_path: Path) -> None:
+    out, stranger = tmp_path / "out", tmp_path / "out/examinations/harness/a/mine.txt"
+    logs = unpack("tiny/choice", tmp_path / "written")
+    for fresh in (False, False, True):
+        directory = EvaluationDirectory.open(out, {"judge": "j"}, {}, fresh=fresh)
+        directory.require_examination("harness", {})
+        assert (out / "examinations/harness/a/choice").exists() == (stranger.parent.exists() and not fresh)
+        directory.keep("harness", "a", "choice", logs)
+        directory.keep("harness", "a", "choice", logs)
+        assert len(list((out / "examinations/harness/a/choice").rglob("*.json*"))) == 2
+        directory.close()
+    stranger.write_text("mine")
+    with pytest.raises(RunError, match=r"mine\.txt"):
+        EvaluationDirectory.open(out, {"judge": "j"}, {}, fresh=True)
 
 
 def test_the_child_is_read_to_its_end_and_its_death_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

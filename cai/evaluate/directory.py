@@ -98,6 +98,15 @@ class EvaluationDirectory:
         """Return where what was kept of a model in an examination lies."""
         return self._owned.own_paths(names_of(self.path / EXAMINATIONS / name / f"{label}.jsonl"))[0]
 
+    def temporary(self) -> Path:
+        """Make a folder for a library to write into; the next process removes what this one leaves of it."""
+        path = self._owned.temporary()
+        try:
+            path.mkdir()
+        except OSError as error:
+            raise refusal(path, error) from error
+        return path
+
     def keep(self, name: str, label: str, part: str, written: Path) -> None:
         """Take in a folder that a library wrote about a model, in the place of what lay there before.
 

@@ -8,6 +8,7 @@ becomes an `EvaluationSection`: the examination's measures with their intervals,
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Generic, Protocol, TypeVar
 
 from cai.core.errors import EngineGoneError
@@ -32,8 +33,8 @@ class Opened:
     """A model that is open, the judge beside it, and what the model answered to the evaluation's prompts, by their id.
 
     `others` are the models that the examination needs beside the two, by the names that it gave them. `tally` counts
-    the tokens of everything that is asked. `keep` takes into the evaluation, under a name, what a library wrote into a
-    folder, in the place of what it wrote before; it blocks.
+    the tokens of everything that is asked. `temporary` makes a folder for a library to write into, and `keep` takes one
+    into the evaluation under a name, in the place of what was there before; both block.
     """
 
     label: str
@@ -45,6 +46,7 @@ class Opened:
     provenance: Provenance
     tally: UsageCounter
     others: Mapping[str, Engine] = field(default_factory=dict)
+    temporary: Callable[[], Path] = lambda: Path(mkdtemp())
     keep: Callable[[str, Path], None] = lambda _name, _folder: None
 
 

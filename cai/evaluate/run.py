@@ -209,7 +209,7 @@ async def _examine(
             others[name] = opens.get(other) or await open_closing(other, plan.settings.engine, stack, watch.say)
         watch.stage = f"working: {opened.label}, {examination.title}"
         keep = partial(work.directory.keep, examination.name, opened.label)
-        asking = examination.ask(replace(opened, others=others, keep=keep))
+        asking = examination.ask(replace(opened, others=others, temporary=work.directory.temporary, keep=keep))
         file = EntryFile(
             work.directory.examined(examination.name, opened.label),
             asking.entry,

@@ -7,12 +7,11 @@ compared on the documents that both have.
 """
 
 import asyncio
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from cai.core.errors import RowError
@@ -45,12 +44,13 @@ class HarnessExaminer:
     async def row(self, prompt: Prompt) -> Row:
         """Return an empty row, once the task is done; raises RowError where it cannot be."""
         async with self.lock:
-            with ExitStack() as stack:
-                folder = Path(await in_thread(partial(stack.enter_context, TemporaryDirectory(prefix="cai-lm-eval-"))))
-                try:
-                    self._found[prompt.id] = await self._run(prompt, folder)
-                except ChildError as error:
-                    raise RowError(str(error), stage=_RUNNING, retryable=True, raw=error.printed) from error
+            folder = await in_thread(self.opened.temporary)
+            try:
+                self._found[prompt.id] = await self._run(prompt, folder)
+            except ChildError as error:
+                raise RowError(str(error), stage=_RUNNING, retryable=True, raw=error.printed) from error
+            finally:
+                await in_thread(partial(shutil.rmtree, folder, ignore_errors=True))
         return Row(prompt, (), (), Usage(), self.opened.provenance)
 
     def entry(self, row: Row) -> HarnessEntry:
