@@ -24,6 +24,7 @@ from cai.train.adapters.building import adapter_config, adapter_parameters, sett
 from cai.train.adapters.configurations import FEED_FORWARD_OUTPUT, find_layer
 from cai.train.methods.dpo import build_dpo
 from cai.train.methods.sft import build_sft
+from cai.train.padding_free.batches import compute_without_padding
 from cai.train.plan import plan_train
 from cai.train.settings import AdapterKind, AdapterSettings
 from cai.train.trainers.base import BaseTrainer
@@ -315,3 +316,21 @@ def test_an_adapter_goes_on_to_the_same_curve(kind: Any, tmp_path: Path, monkeyp
     assert ("import cai.models.checkpoint.bottleneck" in card) == (kind == "pfeiffer")
     assert orjson.loads((tmp_path / "whole" / "train.json").read_bytes())["adapter"] == kind
     assert math.isfinite(curve(tmp_path / "whole")[-1][1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_padded_batch_is_learned_from_without_its_padding_as_with_it(kind: Any) -> None:
+    ids = torch.randint(5, 2000, (3, 20))
+    mask = torch.ones_like(ids)
+    mask[0, 12:] = mask[1, 17:] = 0
+    found = []
+    for without in (False, True):
+        model = make_model()
+        assert not without or compute_without_padding(model, 64)
+        adapted = disturb(adapt(kind, model))
+        loss = adapted(input_ids=ids, attention_mask=mask, labels=torch.where(mask == 1, ids, -100)).loss
+        loss.backward()
+        gradients = [weight.grad.flatten() for weight in adapted.parameters() if weight.requires_grad]
+        found.append((loss.item(), torch.cat(gradients)))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-6)
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-5)

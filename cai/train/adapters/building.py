@@ -37,7 +37,7 @@ def settle_adapter(settings: AdapterSettings, head: Head) -> AdapterSettings:
             f"with --adapter {settings.adapter} leave it out"
         )
     if kind is not None and kind.virtual and head == "score":
-        raise UsageError(f"--adapter {kind.name} leaves the reward head untrained; use --adapter lora")
+        raise UsageError(f"--adapter {kind.name} is for models that write, not for reward models; use --adapter lora")
     if settings.quantize:
         if kind is None or not kind.quantizes:
             raise UsageError("--quantize holds the base in 4 bits, which cannot be trained; add --adapter lora")

@@ -93,7 +93,7 @@ def _flatten(body: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]
         return None
     if any(named.get(name) for name in _ASKED):
         return None
-    lengths = mask.sum(1).tolist()
+    lengths = mask.sum(1).long().tolist()  # behind a prompt that is trained peft makes the mask one of floats
     if sum(lengths) == mask.numel():
         return None
     if not _has_kernel(body, batch.device):

@@ -73,7 +73,13 @@ class AnswerORPOTrainer(TaskedTrainer, ORPOTrainer):  # type: ignore[misc]  # tr
 
     def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> Any:
         """Return TRL's tuple with its fifth member, the chosen answers' loss, taken over the answers' tokens."""
-        outputs = super().concatenated_forward(model, batch)
+
+        def read(ids: Any, **inputs: Any) -> Any:
+            found = model(ids, **inputs)
+            found.logits = found.logits[:, -ids.shape[1] :]  # an adapter's virtual tokens stand before the text
+            return found
+
+        outputs = super().concatenated_forward(read, batch)
         tokens = (batch["chosen_labels"][:, 1:] != -100).sum(dim=1).to(outputs[0].device)
         loss = -(outputs[0] * tokens).sum() / tokens.sum()
         return (*outputs[:4], loss, *outputs[5:])
