@@ -9,13 +9,16 @@ import numpy as np
 import orjson
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from transformers import TrainerCallback
 
+from benchmarks import tasks as benchmark
 from cai.core.addresses import DataSource
 from cai.core.errors import InputError, UsageError
+from cai.tiny import oracle
 from cai.train.adapters.building import adapter_config
 from cai.train.data.collecting import TASK
 from cai.train.methods.dpo import build_dpo
@@ -29,7 +32,8 @@ from cai.train.tasks.pace import FIRST, competence
 from cai.train.tasks.planning import TaskPlan
 from cai.train.tasks.surgery import cosines, projected
 from cai.train.trainers.base import BaseTrainer
-from tests.train_context import BAD, GOOD, QUESTIONS, assistant, lesson, liking, make_context, make_model, user
+from cai.train.trainers.prompt_batches import ELEMENT, mark_elements
+from tests.train_context import BAD, GOOD, QUESTIONS, assistant, lesson, liking, make_context, make_model, pair, user
 from tests.training import approximately, curve, make_settings, train
 
 TASK_OF = np.array([0] * 30 + [1] * 11 + [2] * 7, np.int32)
@@ -450,11 +454,12 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     ("method", "tasks"),
     [
         ("sft", TaskSettings(task_gradients="pcgrad", curriculum="hard", task_weight=(2.0, 1.0))),
-        pytest.param("dpo", TaskSettings("alternating", task_gradients="measured"), marks=pytest.mark.slow),
-        pytest.param("orpo", TaskSettings(task_weight=(2.0, 1.0), curriculum="loss"), marks=pytest.mark.slow),
-        pytest.param("reward", TaskSettings("balanced", curriculum="length"), marks=pytest.mark.slow),
+        ("dpo", TaskSettings("alternating", task_gradients="measured")),
+        ("orpo", TaskSettings(task_weight=(2.0, 1.0), curriculum="loss")),
+        ("reward", TaskSettings("balanced", curriculum="length")),
     ],
 )
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_curve(
     tmp_path: Path, method: str, tasks: TaskSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -481,12 +486,12 @@ def test_a_killed_run_goes_on_to_the_same_curve(
 
 
 def test_patience_waits_for_the_mean_of_the_tasks(tmp_path: Path) -> None:
-    made = task_run(tmp_path, max_steps=40, evaluations=20, patience=2, learning_rate=3.0)
+    made = task_run(tmp_path, max_steps=20, evaluations=10, patience=1, learning_rate=3.0)
     summary = train(made)
-    assert summary.steps < 40
+    assert summary.steps < 20
     means = [
-        np.mean(pair)
-        for pair in zip(*(np.array(curve(made.out, f"eval_{name}_loss"))[:, 1] for name in NAMES), strict=True)
+        np.mean(both)
+        for both in zip(*(np.array(curve(made.out, f"eval_{name}_loss"))[:, 1] for name in NAMES), strict=True)
     ]
     assert [value for _, value in curve(made.out, "eval_loss")] == pytest.approx(means)
     assert summary.best_step == curve(made.out, "eval_loss")[int(np.argmin(means))][0]
@@ -504,3 +509,25 @@ def test_who_interferes_is_drawn_and_told() -> None:
     assert draw_tasks(("a", "b", "c"), history, "a $title").startswith(b"\x89PNG")
     assert draw_tasks(("a", "b"), [], "nothing").startswith(b"\x89PNG")
     assert tell_tasks({"tasks": None}, "x.png") == []
+
+
+def test_the_pairs_of_a_prompt_are_elements_of_one_task_each() -> None:
+    rows = [{**pair("Hm?", GOOD, BAD), TASK: task} for task in (0, 0, 1)]
+    rows[1]["chosen"] = assistant(f"{GOOD} Yes.")
+    marked, _ = mark_elements(Dataset.from_list(rows))
+    assert marked[ELEMENT][:] == [0, 0, 1]
+
+
+def test_the_benchmark_s_constitutions_pull_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "EXAMPLES", dict.fromkeys(benchmark.TASKS, 30))
+    for task, other in (benchmark.TASKS, benchmark.TASKS[::-1]):
+        benchmark.write_examples(tmp_path / task, task, 0)
+        rows = [orjson.loads(line) for line in (tmp_path / task).read_bytes().splitlines()]
+        kept = []
+        for row in rows:
+            question = oracle.understand(row["prompt"][1]["content"])
+            assert question is not None
+            assert benchmark.keeps(task, question, row["completion"])
+            kept.append((question.intent.risky, benchmark.keeps(other, question, row["completion"])))
+        assert {both for risky, both in kept if risky} == {False}
+        assert {both for risky, both in kept if not risky} == {True}

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from cai.core.errors import UsageError
 from cai.train.data.collecting import CERTAINTY
 from cai.train.data.examples import ExamplePart
+from cai.train.data.mixing import parse_parts
 from cai.train.methods.descriptor import TrainingMethod
 from cai.train.settings import TaskSettings, TrainSettings
 from cai.train.tasks.order import StepSize, batches_per_step, steps_per_epoch, tells_apart
@@ -155,9 +156,8 @@ def plan_tasks(
 
 
 def _check_schedule(tasks: TaskSettings, settings: TrainSettings) -> None:
-    weighted = settings.data.mixing_temperature != 1.0 or any(
-        re.search(r":[0-9.]+$", item.reveal()) for item in settings.data.data
-    )
+    parts = parse_parts(settings.data)
+    weighted = settings.data.mixing_temperature != 1.0 or any(part.weight is not None for part in parts)
     if tasks.schedule != "proportional" and weighted:
         raise UsageError(
             f"--schedule {tasks.schedule} gives every task the same share; leave out the weights in --data and "
