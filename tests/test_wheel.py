@@ -17,6 +17,7 @@ WEIGHTS = "cai/tiny/checkpoint/model.safetensors"
 ALLOWED = (
     "cai/*.py",
     "cai/py.typed",
+    "cai/evaluate/harness/tasks/*.yaml",
     "cai/launch/*.yaml",
     "cai/report/page.html.j2",
     "cai/report/texts/*.yaml",
