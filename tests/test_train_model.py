@@ -69,7 +69,7 @@ def test_an_adapter_loads_in_the_engine_and_says_what_its_merged_model_says(tmp_
     assert "/adapter#" in name
     assert "/model#" in name
     losses = [value for _, value in curve(tmp_path / "adapter")]
-    assert losses[-1] < losses[0] - 0.1
+    assert losses[-1] < losses[0] - 0.05
 
 
 @pytest.mark.slow
