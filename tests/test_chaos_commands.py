@@ -312,4 +312,4 @@ def test_no_option_s_value_makes_a_traceback(tmp_path: Path) -> None:
                 arguments.append(f"{name}={draw.choice(VALUES) if value is None else value}")
         code = check([*arguments, "--dry-run"] if has_dry_run else arguments)
         succeeded += code == 0
-    assert succeeded > CASES // 1000  # or nothing but the first option would have been looked at
+    assert succeeded >= CASES // 1000  # or nothing but the first option would have been looked at
