@@ -20,7 +20,7 @@ pytestmark = pytest.mark.chaos
 
 CASES = int(os.environ.get("CAI_CHAOS_CASES", "2000"))
 SEED = 20261125
-LONGEST_SECONDS = 10.0
+LONGEST_SECONDS = 30.0
 
 PIECES = [
     *(
