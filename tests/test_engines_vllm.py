@@ -266,8 +266,10 @@ def test_killed_engines_and_killed_runs_lose_nothing_and_leave_nothing_behind(tm
     assert core
     assert all(ignores_interrupts(number) for number in processes_of(first.pid))
     os.kill(core[0], signal.SIGKILL)
-    _, said = first.communicate(timeout=PATIENCE)
+    told, said = first.communicate(timeout=PATIENCE)
     assert first.returncode == 1
+    assert told == ""  # what vLLM logs of that stands on the standard error
+    assert "EngineCore" in said
     assert [line for line in said.splitlines() if line.startswith("cai: ")] == [
         "cai: vLLM's engine died; what it said about that stands above"
     ]

@@ -2,7 +2,8 @@
 
 vLLM leaves its engine running, with all of the GPU's memory, when the process that started it is killed; the same
 command started again would find no memory. Each worker watches that process and ends itself, and vLLM's own core
-process ends with its workers. This module is imported in those processes and must stay light.
+process ends with its workers. What a worker prints goes to the standard error. This module is imported in those
+processes and must stay light.
 """
 
 import os
@@ -25,6 +26,7 @@ class OwnedWorker:
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Begin to watch before the model is loaded, which may take minutes."""
+        os.dup2(2, 1)  # what its libraries print is no part of what the owner's reader gets
         owner = os.environ.get(OWNER)
         if owner is not None:
             threading.Thread(target=_watch, args=(int(owner),), name="cai-owner", daemon=True).start()

@@ -30,6 +30,12 @@ _BOTTLENECK: dict[str, Any] = {
     "source": "as lora",
     "bends": True,
 }
+_VIRTUAL: dict[str, Any] = {
+    "size": "virtual_tokens",
+    "default": 16,
+    "source": "measured on the embedded model",
+    "virtual": True,
+}
 
 ADAPTERS: dict[AdapterKind, Adapter] = {
     each.name: each
@@ -55,24 +61,18 @@ ADAPTERS: dict[AdapterKind, Adapter] = {
             name="prompt",
             description="prompt tuning: embeddings before the text (2104.08691)",
             build=prompt,
-            size="virtual_tokens",
-            default=16,
             faster=100.0,
             most=5e-2,
-            source="measured on the embedded model",
-            virtual=True,
+            **_VIRTUAL,
         ),
         Adapter(
             name="prefix",
             description="prefix tuning: keys and values before the text, in every layer (2101.00190)",
             build=prefix,
-            size="virtual_tokens",
-            default=16,
             faster=60.0,
             most=3e-2,
-            source="measured on the embedded model",
-            virtual=True,
             checkpoints=False,
+            **_VIRTUAL,
         ),
     )
 }
