@@ -42,8 +42,8 @@ _VLLM_QUIET = {
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
     "VLLM_NO_USAGE_STATS": "1",
 }
-"""Set unless the environment says otherwise: vLLM would write over the screen, into what a program reads of the standard
-output, and report its use over the network."""
+"""Set unless the environment says otherwise: vLLM would write over the screen and into the JSON that a program reads on
+the standard output, and report its use over the network."""
 
 _KIND = re.compile(r"[a-z][a-z0-9_-]*")
 _SERVED = re.compile(r":(.+?)@(https?://.+)", re.DOTALL)
