@@ -49,7 +49,7 @@ def advanced() -> Snapshot:
 
 def test_eighty_columns_show_all_that_matters() -> None:
     bar, figures = advanced().lines(80)
-    assert re.fullmatch(r"working ━+╌+ 1,234/10,000 rows · 1:13:03 left", bar)
+    assert re.fullmatch(r"working ━+╌+ 1,234/10,000 rows · 1:05:03 left", bar)
     assert bar.count("━") == int(40 * 0.1234)
     assert figures == "2.0 rows/s · 11,000 tokens/s · 10 failed · 256 in flight · 12,345 answered"
     assert advanced().lines(120)[1].endswith(" · 50% of the prompt tokens cached")
@@ -98,8 +98,17 @@ def test_rows_of_earlier_processes_are_no_speed() -> None:
     watch.progress.skipped = 9_000
     time.now += 10
     assert observer.look().seconds_left is None
-    watch.progress.done = 100
+    watch.progress.done, watch.tally.in_flight = 100, 0
     assert observer.look().seconds_left == 90
+
+
+def test_rows_that_are_underway_count_as_half_done() -> None:
+    watch, time, observer = busy()
+    watch.total, watch.progress.done, watch.tally.in_flight = 1_000, 2, 96
+    time.now += 100
+    assert observer.look().seconds_left == (998 - 48) / 50 * 100
+    watch.progress.done = 990
+    assert observer.look().seconds_left == 5 / 995 * 100
 
 
 def test_what_servers_and_names_say_is_cleaned() -> None:

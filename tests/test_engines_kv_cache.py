@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.models.local.kv_cache import KVCache, footprint
+from cai.models.local.memory import memory_error
 
 _HEADS, _SIZE = 2, 1
 
@@ -126,3 +127,20 @@ def test_rows_a_little_longer_than_all_before_find_room_where_the_buffers_are() 
         cache.reserve(8, longest)
     assert [buffer.data_ptr() for buffer in cache.buffers()] == before
     assert all(buffer.shape[0] * buffer.shape[2] <= footprint(8, 97) for buffer in cache.buffers())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_buffers_are_of_the_states_type_and_hold_zeros(dtype: torch.dtype) -> None:
+    cache = KVCache()
+    cache.reserve(8, 97)
+    cache.allocate([torch.ones((1, 2, 1, 3), dtype=dtype)] * 4)
+    for buffer in cache.buffers():
+        assert (buffer.dtype, buffer.device.type) == (dtype, "cpu")
+        assert buffer.shape[1::2] == (2, 3)
+        assert not buffer.any()
+
+
+def test_buffers_that_the_memory_cannot_hold_are_memory_that_ran_out() -> None:
+    cache = KVCache(slack=False)
+    cache.reserve(1 << 20, 1 << 20)
+    assert memory_error(lambda: cache.allocate([torch.zeros((1, 64, 1, 64))] * 2)) is not None

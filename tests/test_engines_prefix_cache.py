@@ -92,8 +92,8 @@ def _model(*, grouped: bool = True) -> Any:
     return model
 
 
-def _scheduler(model: Any, prefix_tokens: int) -> Scheduler:
-    limits = Limits(rows=5, cache_tokens=100_000, prefix_tokens=prefix_tokens, prefill_tokens=2000, pass_tokens=32)
+def _scheduler(model: Any, prefix_tokens: int, *, answers: bool = True) -> Scheduler:
+    limits = Limits(5, 100_000, prefix_tokens=prefix_tokens, prefill_tokens=2000, pass_tokens=32, answers=answers)
     return Scheduler(model, _CPU, (), limits)
 
 
@@ -228,3 +228,16 @@ def test_choices_are_the_same_behind_a_known_beginning_and_read_their_prompt_onc
         assert other.cached_tokens == 0
     for prompt, choice in zip(prompts[:6], found[6:], strict=False):  # each was chosen under before
         assert choice.cached_tokens >= len(prompt) - 2 * BLOCK
+
+
+@pytest.mark.parametrize(("answers", "known"), [(True, 64), (False, 32)])
+def test_answers_are_kept_where_somebody_may_go_on_from_them(answers: bool, known: int) -> None:
+    torch.set_num_threads(1)
+    scheduler = _scheduler(_model(), 20_000, answers=answers)
+
+    async def main() -> int:
+        first = await _write(scheduler, _text(1, 40), 40)
+        return (await _write(scheduler, [*first.context, 1, 2], 1)).cached
+
+    assert asyncio.run(main()) == known
+    scheduler.close()

@@ -64,10 +64,16 @@ class Snapshot:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rows that are left take at this rate; None as long as nothing says so."""
+        """How long the rows that are left take; None as long as none has ended.
+
+        Those that are underway count as half done: until as many have ended as are underway, it would be told far too
+        much of the time that is left.
+        """
         if self.total is None or not self.rows_per_second:
             return None
-        return max(0, self.total - self.finished) / self.rows_per_second
+        left = max(0, self.total - self.finished)
+        underway = min(self.in_flight, left) / 2
+        return (left - underway) * max(1.0, self.working) / (self.done + self.failed + underway)
 
     def lines(self, width: int) -> list[str]:
         """Return lines of at most `width` cells: bar, rows and time left; rates and requests; the newest failure.

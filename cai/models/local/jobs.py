@@ -74,8 +74,9 @@ class ScoringJob(Job):
 class Limits:
     """How much is done and kept at once.
 
-    `rows` are decoded together, with `cache_tokens` in their KV cache; `prefix_tokens` fit the prefix cache. A forward
-    pass prefills `prefill_tokens`; `pass_tokens` take about as long as a pass takes for itself.
+    `rows` are decoded together, with `cache_tokens` in their KV cache; `prefix_tokens` fit the prefix cache, of prompts
+    and, where somebody may go on from them, of `answers`. A forward pass prefills `prefill_tokens`; `pass_tokens` take
+    about as long as a pass takes for itself.
     """
 
     rows: int
@@ -83,3 +84,4 @@ class Limits:
     prefix_tokens: int
     prefill_tokens: int
     pass_tokens: int
+    answers: bool = True

@@ -15,8 +15,8 @@ def memory_error(work: Callable[[], None]) -> str | None:
     """
     try:
         work()
-    except torch.OutOfMemoryError as error:
-        return str(error)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        return str(error) or "out of memory"
     except RuntimeError as error:
         if not any(words in str(error) for words in _SAID_ELSEWHERE):
             raise

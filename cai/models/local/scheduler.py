@@ -219,7 +219,8 @@ class Scheduler:
 
     def _leave(self, index: int) -> None:
         """Let a row go; all its tokens are in the cache but the last."""
-        self._prefiller.store(self._rows[index].context[:-1], self._cache, index)
+        if self._limits.answers:
+            self._prefiller.store(self._rows[index].context[:-1], self._cache, index)
         self._cache.remove(index)
         self._rows[index] = self._rows[-1]
         self._rows.pop()

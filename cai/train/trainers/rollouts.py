@@ -8,6 +8,7 @@ depends on its prompt and its seed alone. The trainer computes the log-probabili
 import asyncio
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -54,7 +55,8 @@ class Rollouts:
 
     async def _draw(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[list[int]]:
         loaded, loop = self._loaded, asyncio.get_running_loop()
-        scheduler = Scheduler(loaded.model, loaded.device, loaded.end_tokens, limits_of(loaded, None))
+        limits = replace(limits_of(loaded, None), answers=False)  # nobody goes on from a response
+        scheduler = Scheduler(loaded.model, loaded.device, loaded.end_tokens, limits)
         try:
             futures: list[asyncio.Future[tuple[list[int], bool]]] = []
             for prompt, seed in zip(prompts, seeds, strict=True):
