@@ -80,7 +80,7 @@ def opened(loaded: Loaded) -> Iterator[Callable[..., TransformersEngine]]:
         asyncio.run(engine.close())
 
 
-def _limits(**changed: int) -> Limits:
+def _limits(**changed: Any) -> Limits:
     roomy = Limits(rows=64, cache_tokens=20_000, prefix_tokens=2_000, prefill_tokens=2_000, pass_tokens=32)
     return replace(roomy, **changed)
 
