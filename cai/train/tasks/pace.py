@@ -7,8 +7,7 @@ c0 the competence at the first step and T the step from which on everything is o
     linear: c(t) = min(1, t (1 - c0) / T + c0)            sqrt: c(t) = min(1, sqrt(t (1 - c0^2) / T + c0^2))
 
 The square root brings new examples in at a falling rate, since each of them comes up more rarely the more are open.
-c0 is 0.01, as in the paper's experiments. (Formulas from memory of the paper; it could not be opened while this was
-written.)
+c0 is 0.01, as in the paper's experiments. (The paper itself could not be opened; other implementations have the same.)
 """
 
 import math
