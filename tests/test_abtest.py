@@ -200,6 +200,64 @@ def test_what_is_liked_is_not_shipped_unseen(tmp_path: Path) -> None:
     assert "record `incident`" in found.recommendation.reasons[-1]
 
 
+@pytest.mark.parametrize("told_of", ["old", "new"])
+def test_nothing_is_shipped_whose_incidents_were_not_recorded(tmp_path: Path, told_of: str) -> None:
+    rows = deployed((0.60, 0.75), (0.01, 0.01))
+    for row in rows:
+        if row["model"] != told_of:
+            del row["incident"]
+    found = cai.read_abtest(write(tmp_path / "f.jsonl", rows), new="new", old="old", primary="completion")
+    assert found.recommendation.what == "go on"
+    assert "of the new model's 2,000 units" in found.recommendation.reasons[-1]
+
+
+def test_incidents_that_alone_were_recorded_say_nothing_of_who_had_none(tmp_path: Path) -> None:
+    rows = deployed((0.60, 0.75), (0.03, 0.03))
+    for row in rows:
+        if not row["incident"]:
+            del row["incident"]
+    found = cai.read_abtest(write(tmp_path / "f.jsonl", rows), new="new", old="old", primary="completion")
+    assert found.recommendation.what == "go on"
+    assert "also where there was none" in found.recommendation.reasons[-1]
+
+
+def test_each_model_needs_its_share_of_the_units_that_were_planned(tmp_path: Path) -> None:
+    planned = cai.plan_abtest(completion="0.60:0.70", incidents="0.01:0.05", share=0.25, out=tmp_path / "plan.json")
+    needed = next(size.daily for size in planned.sizes if size.metric == "incidents")
+    rows = deployed((0.60, 0.80), (0.0, 0.0), users=2 * needed)
+    for row in rows[: needed + needed // 2]:  # of the old model half of its three quarters
+        row.update({"model": "new"})
+    found = cai.read_abtest(
+        write(tmp_path / "f.jsonl", rows), new="new", old="old", primary="completion", plan=tmp_path / "plan.json"
+    )
+    assert found.incidents is not None
+    assert found.incidents.new_units + found.incidents.old_units == 2 * needed
+    assert found.incidents.left == pytest.approx(needed - found.incidents.old_units / 0.75, abs=1)
+    assert found.recommendation.what != "ship"
+
+
+def test_incidents_of_one_user_are_one(tmp_path: Path) -> None:
+    rows = deployed((0.6, 0.6), (0.0, 0.0), users=4000)
+    rows += [{**rows[1], "incident": True} for _ in range(7)]
+    found = cai.read_abtest(write(tmp_path / "f.jsonl", rows), new="new", old="old", primary="completion")
+    assert found.incidents is not None
+    assert (found.incidents.new, found.incidents.new_rows, found.incidents.is_alarm) == (1, 7, False)
+    assert any("7 rows of 1 units of the new model" in line for line in found.remarks)
+
+
+def test_a_test_is_read_at_the_level_that_was_planned(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    cai.plan_abtest(completion="0.60:0.70", alpha=0.01, out=plan)
+    file = write(tmp_path / "f.jsonl", deployed((0.60, 0.70), (0.01, 0.01)))
+    found = cai.read_abtest(file, new="new", old="old", primary="completion", plan=plan)
+    assert found.incidents is not None
+    assert found.incidents.alarm_at == pytest.approx(100)
+    other = cai.read_abtest(file, new="new", old="old", primary="completion", plan=plan, alpha=0.05)
+    assert other.incidents is not None
+    assert other.incidents.alarm_at == pytest.approx(20)
+    assert "the plan is for false alarms in 0.01 of tests, and this is read at 0.05" in other.remarks
+
+
 def test_rows_of_one_user_are_one_unit(tmp_path: Path) -> None:
     few = [row for row in deployed((0.2, 0.8), (0.0, 0.0), users=80) for _ in range(50)]
     found = cai.read_abtest(write(tmp_path / "f.jsonl", few), new="new", old="old", primary="completion")

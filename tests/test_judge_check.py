@@ -22,7 +22,7 @@ from cai.judge_checking import Subject, check_judge, find_pairs
 from cai.judge_checking.pairs import KnownPairs
 from cai.method.gate import GateAnswer
 from cai.method.judge import JudgeConfiguration
-from cai.method.judge_check import JudgeCheck
+from cai.method.judge_check import FEW, JudgeCheck
 from cai.method.known_pairs import Circumstances, PairAnswers, conclude
 from cai.method.settings import CheckSettings, JudgeSettings
 from cai.method.templates import Templates
@@ -225,10 +225,18 @@ def test_a_constitution_without_known_pairs_is_said_to_be_unknown() -> None:
         }
     )
     known = find_pairs(own, micro_world=False)
-    assert known.about == "general ones, for there are none about the principles of own"
+    assert known.about == "general, for there are none about the principles of own"
     assert len(known.pairs) == 12
     part = own.model_copy(update={"principles": (MEDICAL.principles[4],)})
     assert find_pairs(part, micro_world=False).about == "3 about principles of own, the others general"
+    told = find_pairs(own, micro_world=True).about
+    assert told == "of the embedded model's micro-world, for there are none about the principles of own"
+
+
+@pytest.mark.parametrize("micro_world", [False, True])
+@pytest.mark.parametrize("name", shipped_constitutions())
+def test_there_are_pairs_for_every_shipped_constitution(name: str, micro_world: bool) -> None:
+    assert len(find_pairs(load_constitution(name), micro_world=micro_world).pairs) >= FEW
 
 
 def plan(out: Path, asked: ScriptedEngine, **changes: Any) -> GenerateSettings:

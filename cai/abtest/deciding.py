@@ -2,8 +2,8 @@
 
 1. More incidents than the old model has, by the guard rail: roll back.
 2. Any metric that may decide is worse, at a level that holds at every look and for all metrics (Holm): roll back.
-3. The primary metric is better and the guard rail has seen what was planned for it: ship.
-4. The primary metric is better, but too few units were looked at for incidents: go on.
+3. The primary metric is better and the guard rail has seen, of each model, what was planned for it: ship.
+4. The primary metric is better, but of too few units of either model it is known whether there was an incident: go on.
 5. As many units as planned and no difference found: hold.
 6. Otherwise: go on.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from cai.abtest.metrics import METRICS
 from cai.abtest.outcome import AbtestDecision, Incidents, Reading
+from cai.abtest.sequential import FEWEST_UNITS
 
 
 def recommend(primary: str, readings: Sequence[Reading], incidents: Incidents | None, alpha: float) -> AbtestDecision:
@@ -63,12 +64,16 @@ def _unseen(incidents: Incidents | None) -> str | None:
     """Return why it cannot be shipped yet although users like it better, if so."""
     if incidents is None:
         return "what is better liked is not shipped unseen: record `incident` for each conversation"
-    if incidents.planned is None:
+    arms = ((incidents.new_units, incidents.new_all), (incidents.old_units, incidents.old_all))
+    if any(units < FEWEST_UNITS or 2 * units < everyone for units, everyone in arms):
+        (new, new_all), (old, old_all) = arms
+        return (
+            f"whether there was an incident is known of {new:,} of the new model's {new_all:,} units and of {old:,} of "
+            f"the old one's {old_all:,}: record `incident` for each conversation, also where there was none"
+        )
+    if not incidents.left:
         return None
-    left = incidents.planned - incidents.new_units - incidents.old_units
-    if left <= 0:
-        return None
-    return f"{left:,} units are left of the {incidents.planned:,} that the guard rail was planned for"
+    return f"{incidents.left:,} units are left of the {incidents.planned:,} that the guard rail was planned for"
 
 
 def _told_alarm(incidents: Incidents) -> str:

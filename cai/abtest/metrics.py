@@ -7,10 +7,10 @@
 | rating | `rating` | the number |
 | completion | `completed` | 1 if the task was done |
 | engagement | `engagement` | a number, as of turns or minutes; more of it is told, and decides nothing |
-| incidents | `incident` | 1 where something unsafe happened; looked at by `incident_evidence` |
+| incidents | `incident` | 1 where something unsafe happened, once or more; looked at by `incident_evidence` |
 
-A unit (a user, or a row where no user is named) with several rows has their mean, except of incidents, which are
-counted: rows of one user are no observations of their own.
+A unit (a user, or a row where no user is named) with several rows has their mean, but of incidents whether there was
+any: rows of one user are no observations of their own.
 """
 
 from collections.abc import Callable, Mapping

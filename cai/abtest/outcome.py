@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
+from math import ceil
 from typing import Any, Literal
 
 from cai.abtest.sequential import AlwaysValid, ArmSample
@@ -87,18 +88,34 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Incidents:
-    """Incidents of each arm with its units, as rates with intervals, and the evidence that the new one has more."""
+    """Units with an incident of each arm, as rates with intervals, and the evidence that the new one has more.
+
+    `new_rows` and `old_rows` are the rows with one, of which a unit may have several. `new_units` and `old_units` are
+    those of which it is known whether there was one, `new_all` and `old_all` all of the arm's. `planned` are the units
+    of both arms together, of which `share` are to be the new model's.
+    """
 
     new: int
     old: int
+    new_rows: int
+    old_rows: int
     new_units: int
     old_units: int
+    new_all: int
+    old_all: int
     new_rate: Interval95
     old_rate: Interval95
     evidence: float
     alarm_at: float
     first_alarm: date | None
     planned: int | None
+    share: float
+
+    @property
+    def left(self) -> int:
+        """How many of the planned units are still to be seen, so that each arm has its share; 0 without a plan."""
+        seen = min(self.new_units / self.share, self.old_units / (1.0 - self.share))
+        return 0 if self.planned is None else max(0, ceil(self.planned - seen))
 
     @property
     def is_alarm(self) -> bool:

@@ -54,16 +54,19 @@ def _days(settings: PlanSettings, units: int) -> float | None:
     return None if settings.daily is None else units / settings.daily
 
 
-def load_plan(path: Path) -> dict[str, Size]:
-    """Return the sizes of a plan that was written, by metric; raises InputError."""
+def load_plan(path: Path) -> AbtestPlan:
+    """Return a plan that was written; raises InputError."""
     try:
         values = orjson.loads(path.read_bytes())
-        sizes = [Size(**size) for size in values["sizes"]]
+        sizes = tuple(Size(**size) for size in values["sizes"])
+        plan = AbtestPlan(sizes, float(values["alpha"]), float(values["power"]), float(values["share"]), None)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no plan that `cai abtest plan --out` wrote.") from error
+    if not (0.0 < plan.alpha < 1.0 and 0.0 < plan.share < 1.0):
+        raise InputError(f"{path} is no plan that `cai abtest plan --out` wrote.")
     unknown = [size.metric for size in sizes if size.metric not in METRICS]
     if unknown:
         raise InputError(f"{path} plans for {unknown[0]!r}, which is no metric; there are {', '.join(METRICS)}.")
-    return {size.metric: size for size in sizes}
+    return plan

@@ -1,7 +1,7 @@
 """`cai abtest read`: what feedback says of two models, at the end of each day and now."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import groupby
@@ -12,9 +12,9 @@ import numpy as np
 from cai.abtest.deciding import recommend
 from cai.abtest.feedback import VOTES, Event, Feedback, read_feedback
 from cai.abtest.metrics import METRICS, Metric
-from cai.abtest.outcome import AbtestReading, Incidents, Look, Reading, Size
+from cai.abtest.outcome import AbtestPlan, AbtestReading, Incidents, Look, Reading, Size
 from cai.abtest.plan import load_plan
-from cai.abtest.sequential import FEWEST_UNITS, ArmSample, Difference, incident_evidence, look
+from cai.abtest.sequential import ALPHA, FEWEST_UNITS, ArmSample, Difference, incident_evidence, look
 from cai.abtest.settings import ReadSettings
 from cai.core.shares import NORMAL_95, holm, wilson
 
@@ -29,8 +29,10 @@ class Arm:
     def __init__(self) -> None:
         self._units: defaultdict[str, tuple[float, int]] = defaultdict(lambda: (0.0, 0))
         self._sum = self._squares = 0.0
-        self.total = 0.0
-        """The sum of all values, which of incidents is their number."""
+        self.rows = 0
+        """Rows in which something was there: with a value above 0."""
+        self.touched = 0
+        """Units with such a row."""
 
     def add(self, unit: str, value: float) -> None:
         """Take in a value of a unit."""
@@ -40,7 +42,8 @@ class Arm:
         self._units[unit] = (total + value, count + 1)
         self._sum += after - before
         self._squares += after**2 - before**2
-        self.total += value
+        self.rows += value > 0
+        self.touched += value > 0 and total <= 0
 
     @property
     def count(self) -> int:
@@ -63,34 +66,38 @@ class Arm:
 
 def read_test(settings: ReadSettings) -> AbtestReading:
     """Read the feedback, and return what it says and what to do; raises InputError."""
-    plan = {} if settings.plan is None else load_plan(settings.plan)
+    plan = None if settings.plan is None else load_plan(settings.plan)
+    sizes = {} if plan is None else {size.metric: size for size in plan.sizes}
+    alpha = settings.alpha or (ALPHA if plan is None else plan.alpha)
     feedback = read_feedback(settings.feedback, settings.new, settings.old)
     events: defaultdict[str, list[Event]] = defaultdict(list)
     for event in feedback.events:
         events[event.metric].append(event)
     readings = _corrected(
         [
-            _read(metric, events[name], settings, plan.get(name))
+            _read(metric, events[name], settings, sizes.get(name), alpha)
             for name, metric in METRICS.items()
             if metric.kind != "incidents" and events[name]
         ]
     )
-    incidents = _read_incidents(events["incidents"], settings, plan.get("incidents")) if events["incidents"] else None
+    incidents = _read_incidents(feedback.events, settings, plan, alpha) if events["incidents"] else None
     return AbtestReading(
         new=settings.new,
         old=settings.old,
         primary=settings.primary,
         readings=readings,
         incidents=incidents,
-        recommendation=recommend(settings.primary, readings, incidents, settings.alpha),
+        recommendation=recommend(settings.primary, readings, incidents, alpha),
         rows=feedback.rows,
         users=feedback.named_users,
         unusable=feedback.unusable,
-        remarks=tuple(_remarks(feedback, plan, readings)),
+        remarks=tuple(_remarks(feedback, plan, alpha, readings, incidents)),
     )
 
 
-def _read(metric: Metric, events: Sequence[Event], settings: ReadSettings, planned: Size | None) -> Reading:
+def _read(
+    metric: Metric, events: Sequence[Event], settings: ReadSettings, planned: Size | None, alpha: float
+) -> Reading:
     """Take the events in day by day, with a look at the end of each."""
     arms: defaultdict[str, Arm] = defaultdict(Arm)
     looks: list[Look] = []
@@ -101,7 +108,7 @@ def _read(metric: Metric, events: Sequence[Event], settings: ReadSettings, plann
         new, old = _samples(metric, arms, settings)
         if _enough(new, old):
             found = Difference.of(new, old) if old.count else Difference(new.mean - old.mean, new.variance / new.count)
-            always = look(found, _scale(metric, new, old, planned), settings.alpha)
+            always = look(found, _scale(metric, new, old, planned), alpha)
             looks.append(Look(day, new.count + old.count, found.value, always.low, always.high))
     new, old = _samples(metric, arms, settings)
     once, p_once = _at_one_look(metric, arms, settings) if _enough(new, old) else (None, None)
@@ -178,47 +185,70 @@ def _corrected(readings: Sequence[Reading]) -> tuple[Reading, ...]:
     return tuple(one if one.always is None else replace(one, p_all=next(corrected)) for one in readings)
 
 
-def _read_incidents(events: Sequence[Event], settings: ReadSettings, planned: Size | None) -> Incidents:
-    """Count incidents; the guard rail is looked at at the end of each day, and an alarm stays one."""
+def _read_incidents(
+    events: Sequence[Event], settings: ReadSettings, plan: AbtestPlan | None, alpha: float
+) -> Incidents:
+    """Count units with an incident; the guard rail is looked at at the end of each day, and an alarm stays one."""
     arms: defaultdict[str, Arm] = defaultdict(Arm)
     first: date | None = None
-    evidence, alarm_at, rang = 1.0, 1.0 / settings.alpha, False
-    for day, of_day in groupby(events, key=lambda event: event.day):
+    evidence, alarm_at, rang = 1.0, 1.0 / alpha, False
+    told = [event for event in events if METRICS[event.metric].kind == "incidents"]
+    for day, of_day in groupby(told, key=lambda event: event.day):
         for event in of_day:
             arms[event.arm].add(event.unit, event.value)
         new, old = arms[settings.new], arms[settings.old]
         if new.count and old.count:
             share = new.count / (new.count + old.count)
-            evidence = incident_evidence(round(new.total), round(old.total), share)
+            evidence = incident_evidence(new.touched, old.touched, share)
             if evidence >= alarm_at and not rang:
                 first, rang = day, True
     new, old = arms[settings.new], arms[settings.old]
+    everyone = {
+        name: len({event.unit for event in events if event.arm == name}) for name in (settings.new, settings.old)
+    }
+    sizes = () if plan is None else plan.sizes
     return Incidents(
-        new=round(new.total),
-        old=round(old.total),
+        new=new.touched,
+        old=old.touched,
+        new_rows=new.rows,
+        old_rows=old.rows,
         new_units=new.count,
         old_units=old.count,
-        new_rate=wilson(min(new.total, new.count), max(1, new.count)),
-        old_rate=wilson(min(old.total, old.count), max(1, old.count)),
+        new_all=everyone[settings.new],
+        old_all=everyone[settings.old],
+        new_rate=wilson(new.touched, max(1, new.count)),
+        old_rate=wilson(old.touched, max(1, old.count)),
         evidence=evidence,
         alarm_at=alarm_at,
         first_alarm=first,
-        planned=None if planned is None else planned.daily,
+        planned=next((size.daily for size in sizes if size.metric == "incidents"), None),
+        share=0.5 if plan is None else plan.share,
     )
 
 
-def _remarks(feedback: Feedback, plan: Mapping[str, Size], readings: Sequence[Reading]) -> list[str]:
-    told = []
+def _remarks(
+    feedback: Feedback,
+    plan: AbtestPlan | None,
+    alpha: float,
+    readings: Sequence[Reading],
+    incidents: Incidents | None,
+) -> Iterator[str]:
     if feedback.unusable:
         count = sum(feedback.unusable.values())
-        told.append(f"{count:,} of {feedback.rows:,} rows were not used; the first is {feedback.first_unusable}")
+        yield f"{count:,} of {feedback.rows:,} rows were not used; the first is {feedback.first_unusable}"
     if not feedback.named_users:
-        told.append("no row names a user, so each row counts as one: several of one person say less than they seem to")
+        yield "no row names a user, so each row counts as one: several of one person say less than they seem to"
     if not feedback.days:
-        told.append("no row has a date under `time`, so this is one look, and no alarm of an earlier day is known")
-    if not plan:
-        told.append("no --plan: whether enough units have been seen is not known, and nothing is held")
+        yield "no row has a date under `time`, so this is one look, and no alarm of an earlier day is known"
+    if plan is None:
+        yield "no --plan: whether enough units have been seen is not known, and nothing is held"
+    elif plan.alpha != alpha:
+        yield f"the plan is for false alarms in {plan.alpha:g} of tests, and this is read at {alpha:g}"
     few = [one.metric for one in readings if one.always is None]
     if few:
-        told.append(f"fewer than {FEWEST_UNITS} units an arm, so nothing is said: {', '.join(few)}")
-    return told
+        yield f"fewer than {FEWEST_UNITS} units an arm, so nothing is said: {', '.join(few)}"
+    if incidents is not None and (incidents.new_rows, incidents.old_rows) != (incidents.new, incidents.old):
+        yield (
+            f"incidents are counted once a unit: {incidents.new_rows:,} rows of {incidents.new:,} units of the new "
+            f"model, {incidents.old_rows:,} of {incidents.old:,} of the old one"
+        )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cai.abtest.sequential import ALPHA
 from cai.core.errors import UsageError
 
 
@@ -42,7 +43,7 @@ class PlanSettings:
     completion: Expected | None = None
     incidents: Expected | None = None
     engagement: float | None = None
-    alpha: float = 0.05
+    alpha: float = ALPHA
     power: float = 0.8
     share: float = 0.5
     daily: int | None = None
@@ -71,14 +72,17 @@ class PlanSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReadSettings:
-    """One `cai abtest read`: the file, the two models, what decides, and the plan that was made before."""
+    """One `cai abtest read`: the file, the two models, what decides, and the plan that was made before.
+
+    `alpha` None is the plan's, without one `ALPHA`.
+    """
 
     feedback: Path
     new: str
     old: str
     primary: str = "preference"
     plan: Path | None = None
-    alpha: float = 0.05
+    alpha: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

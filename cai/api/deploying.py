@@ -46,7 +46,7 @@ def read_abtest(
     old: str,
     primary: Primary = "preference",
     plan: str | Path | None = None,
-    alpha: Between = 0.05,
+    alpha: Between | None = None,
     seed: Seed = 0,
     figure: str | Path | None = None,
 ) -> AbtestReading:
@@ -54,8 +54,8 @@ def read_abtest(
 
     `feedback` is a file of rows with `model` (`new` or `old`, by name), perhaps `user` and `time`, and any of
     `preferred`, `thumb`, `rating`, `completed`, `engagement`, `incident`. `primary` is the metric that decides, `plan`
-    what `plan_abtest` wrote. It may be read daily: false alarms stay as rare as `alpha` says. `seed` is that of the
-    bootstrap, `figure` a PNG file for the looks. Raises UsageError or InputError.
+    what `plan_abtest` wrote. It may be read daily: false alarms stay as rare as `alpha` says (None: the plan's, without
+    one 0.05). `seed` is that of the bootstrap, `figure` a PNG file for the looks. Raises UsageError or InputError.
     """
     checked(read_abtest, locals())
     from cai.abtest.run import read_test  # noqa: PLC0415  (numpy)

@@ -9,13 +9,13 @@ from cai.abtest.metrics import PRIMARIES
 from cai.abtest.outcome import AbtestPlan, AbtestReading, Reading
 from cai.abtest.plan import plan_test
 from cai.abtest.run import read_test
+from cai.abtest.sequential import ALPHA
 from cai.abtest.settings import PlanSettings, ReadSettings
 from cai.cli.options import SEED, Count, FiniteRange, WrittenPath
 from cai.cli.screen import Screen, shown
 from cai.cli.terminal import print_json, remark
 
 BETWEEN = FiniteRange(0, 1, min_open=True, max_open=True)
-ALPHA = click.option("--alpha", type=BETWEEN, default=0.05, show_default=True, help="False alarms that are accepted.")
 
 
 @click.group()
@@ -31,7 +31,7 @@ def abtest() -> None:
 @click.option(
     "--engagement", type=FiniteRange(0, min_open=True), help="A difference of means, in standard deviations: 0.1."
 )
-@ALPHA
+@click.option("--alpha", type=BETWEEN, default=ALPHA, show_default=True, help="False alarms that are accepted.")
 @click.option("--power", type=BETWEEN, default=0.8, show_default=True, help="How surely a real difference is found.")
 @click.option("--share", type=BETWEEN, default=0.5, show_default=True, help="Share of the units that the new one has.")
 @click.option("--daily", type=Count(), help="Units a day, of both models together: tells the days.")
@@ -82,7 +82,7 @@ def plan(
 @click.option(
     "--plan", "plan", type=WrittenPath(exists=True, dir_okay=False, path_type=Path), help="What `abtest plan` wrote."
 )
-@ALPHA
+@click.option("--alpha", type=BETWEEN, help=f"False alarms that are accepted (default: the plan's, else {ALPHA:g}).")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--figure", type=WrittenPath(dir_okay=False, path_type=Path), help="Draw the looks, day by day (PNG).")
 @click.option("--json", "as_json", is_flag=True, help="Print the reading as JSON.")
@@ -93,7 +93,7 @@ def read(
     old: str,
     primary: str,
     plan: Path | None,
-    alpha: float,
+    alpha: float | None,
     seed: int,
     figure: Path | None,
     as_json: bool,

@@ -2,7 +2,8 @@
 
 `prompts/probes/NAME.yaml` holds pairs for the principles of the shipped constitution NAME, `tiny.yaml` those of the
 embedded model's micro-world. A principle of somebody's own constitution has pairs where it says word for word what a
-shipped one says. Where that gives fewer than `FEW`, the general pairs of its language are added, and that is said.
+shipped one says. Where that gives fewer than `FEW`, the general pairs of its language are added (for the embedded model
+those of its world), and that is said.
 """
 
 from collections.abc import Iterator, Mapping
@@ -49,12 +50,13 @@ def find_pairs(constitution: Constitution, *, micro_world: bool) -> KnownPairs:
         for principle in constitution.principles
     ]
     found = list(_in_turn(by_principle))
-    if len(found) < FEW and not micro_world:
-        general = _GENERAL.get(constitution.language, _GENERAL["en"])
+    if len(found) < FEW:
+        general = _MICRO_WORLD if micro_world else _GENERAL.get(constitution.language, _GENERAL["en"])
+        others = f"of {about}" if micro_world else "general"
         about = (
-            f"{len(found)} about principles of {constitution.name}, the others general"
+            f"{len(found)} about principles of {constitution.name}, the others {others}"
             if found
-            else f"general ones, for there are none about the principles of {constitution.name}"
+            else f"{others}, for there are none about the principles of {constitution.name}"
         )
         found += _in_turn([list(_of(principle, probes)) for principle, probes in _probes(general)])
     return KnownPairs(tuple(found[:PAIRS]), about)
