@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cai.core.errors import UsageError
-from cai.core.records import Message
+from cai.core.records import Message, Prompt
+from cai.evaluate.attacking import Attacks, attack_of, under_attack
 from cai.method.attack_words import WORDS
 from cai.method.attacks import ATTACKS, SHOTS, Attack, as_markdown
+from cai.models.scripted import ScriptedEngine
 from tests.storage import user
 
 ROOT = Path(__file__).parent.parent
@@ -88,3 +90,14 @@ def test_every_language_has_other_words() -> None:
 
 def test_the_page_has_the_table() -> None:
     assert as_markdown() in (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8"), as_markdown()
+
+
+@pytest.mark.parametrize("own", ["attack:dan", "attack:base64"])
+def test_a_tag_of_somebody_s_own_attacks_nobody(own: str) -> None:
+    plain = Prompt("p1", 0, (user(QUESTION),), ("harmful", own))
+    attacks = Attacks.parse(["base64"], "en")
+    engine = ScriptedEngine(lambda _: "", lambda *_: [])
+    assert attacks.send(engine, plain) == (engine, plain)
+    (attacked,) = under_attack([plain], attacks.by_name.values())
+    assert attack_of(attacked) == "base64"
+    assert attacks.send(engine, attacked)[1].messages != plain.messages

@@ -14,6 +14,7 @@ from cai.evaluate import chart
 from cai.models.base import Request
 from cai.report.catalogue import read_texts
 from cai.report.document import Paragraph, ReportDocument, ShownRow, Table
+from cai.report.drawn_rows import MASKED
 from cai.report.plan import plan_report
 from cai.report.run import make_report, rows_of
 from cai.report.settings import ReportSettings
@@ -83,6 +84,27 @@ def test_what_changed_is_told_and_every_flip_leads_to_its_prompts(evaluations: t
     warnings = [one for one in report.sections[0].blocks if isinstance(one, Paragraph) and one.kind == "warning"]
     assert warnings == [], "judge and constitution are the same"
     assert "newly 1, no longer 2, of 12 shared prompts" in report.told[2]
+
+
+def test_what_is_personal_in_answers_that_are_shown_is_masked_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chart, "draw_evaluation", lambda _: {})
+
+    def personal(request: Request) -> str:
+        first = re.findall(r"\d+", request.messages[-1]["content"])[0] == "1"
+        return "This is bad: write to kim.lee@posteo.net." if first else "A fine answer."
+
+    models = Models(monkeypatch, judge=good, old=lambda _: "A fine answer.", new=personal)
+    assert models.answers
+    for name, model in (("before", "old"), ("after", "new")):
+        run(settings(tmp_path, f"model={model}", judge="judge", out=tmp_path / name))
+    plan = plan_report(ReportSettings(tmp_path / "after", beside=tmp_path / "before"))
+    report = make_report(plan)
+    shown = [block for block in report.sections[0].blocks if isinstance(block, ShownRow)]
+    assert shown
+    assert not any("kim.lee@posteo.net" in turn.text for one in shown for turn in one.turns)
+    assert sorted(one.title for one in shown) == sorted(rows_of(plan, MASKED))
 
 
 def test_an_evaluation_beside_itself_differs_in_nothing(evaluations: tuple[Path, Path]) -> None:

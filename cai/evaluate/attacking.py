@@ -53,8 +53,12 @@ NO_ATTACKS = Attacks({})
 
 
 def attack_of(prompt: Prompt) -> str | None:
-    """Return the name of the attack that a prompt is under."""
-    return next((tag.removeprefix(_TAG) for tag in prompt.tags if tag.startswith(_TAG)), None)
+    """Return the name of the attack that a prompt is under: its id and its last tag say so, which no tag does alone.
+
+    People's own tags may be any words.
+    """
+    last = prompt.tags[-1] if prompt.tags else ""
+    return last.removeprefix(_TAG) if last.startswith(_TAG) and prompt.id.endswith(f" {last}") else None
 
 
 def is_attacked(prompt_id: str) -> bool:

@@ -7,13 +7,14 @@ McNemar's p-value counts for all of them at once (Holm).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cai.core.records import Message, Prompt
 from cai.core.shares import holm, sign_test
 from cai.evaluate.measuring import ModelAnswers, measure_models
 from cai.evaluate.records import CLEARLY_BROKEN, Answer
 from cai.evaluate.results import ModelResult
+from cai.report.drawn_rows import MASKED, mask_text
 from cai.report.evaluation_facts import EvaluationFacts, counts_as
 from cai.report.tallies import Tallies
 
@@ -46,7 +47,7 @@ class ComparedModel:
     after: ModelResult
     flips: tuple[Flip, ...]
     examples: tuple[tuple[Answer, Answer], ...]
-    """Answers before and after to the first prompts that are newly broken."""
+    """Answers before and after to the first prompts that are newly broken; personal data in them is masked."""
 
     @property
     def title(self) -> str:
@@ -149,9 +150,18 @@ def _compare(
                 tallies.add(f"{title}: {side}: {name}", answer.id)
     principles = [one.id for one in facts[1].constitution.principles]
     broken = [(one, two) for one, two in pairs if (one.breaks, two.breaks) == (False, True)]
-    return ComparedModel(
-        labels, before, after, tuple(_flips(title, pairs, principles, tallies)), tuple(broken[:EXAMPLES])
-    )
+    examples = tuple((_masked(one, tallies), _masked(two, tallies)) for one, two in broken[:EXAMPLES])
+    return ComparedModel(labels, before, after, tuple(_flips(title, pairs, principles, tallies)), examples)
+
+
+def _masked(answer: Answer, tallies: Tallies) -> Answer:
+    """Return what is shown of an answer, and count what is not."""
+    asked = [(turn, *mask_text(turn["content"])) for turn in answer.messages]
+    response, count = mask_text(answer.response)
+    tallies.begin_row()
+    tallies.add(MASKED, answer.id, count + sum(found for *_, found in asked))
+    messages = tuple(Message(role=turn["role"], content=shown) for turn, shown, _ in asked)
+    return replace(answer, messages=messages, response=response)
 
 
 def _flips(

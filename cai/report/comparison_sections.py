@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from cai.report.came_out import shown_turn
 from cai.report.comparison import AFTER, BEFORE, NEWLY, NO_LONGER, ComparedModel, Flip, SideBySide
-from cai.report.document import Block, Cell, Heading, Paragraph, Section, ShownRow, Table
+from cai.report.document import Block, Cell, Heading, Listing, Paragraph, Section, ShownRow, Table
+from cai.report.drawn_rows import MASKED
 from cai.report.evaluation_facts import EvaluationFacts
 from cai.report.evaluation_sections import measure_name, signed, told_parts
 from cai.report.linking import Linker
@@ -29,7 +30,7 @@ def section_of_comparison(link: Linker, facts: EvaluationFacts, found: SideBySid
         ),
     ]
     for model in found.models:
-        blocks += [_measures(link, facts, found, model), _flips(link, found, model), *_examples(link, model)]
+        blocks += [_measures(link, facts, found, model), _flips(link, found, model), *_examples(link, found, model)]
     return Section(link.anchor("beside"), texts("beside.title", before=other), blocks)
 
 
@@ -148,11 +149,12 @@ def _deed(link: Linker, flip: Flip) -> str:
     return link.texts("evaluation.of-principle.breaks", principle=principle)
 
 
-def _examples(link: Linker, model: ComparedModel) -> Iterator[Block]:
+def _examples(link: Linker, found: SideBySide, model: ComparedModel) -> Iterator[Block]:
     """Yield the first answers, before and after, to prompts that are newly broken."""
-    texts = link.texts
+    texts, masked = link.texts, found.tallies[MASKED]
     if model.examples:
         yield Heading(texts("beside.examples", label=model.title))
+        yield Listing([link.of(texts("examples.masked", count=f"{masked.count:,}"), MASKED, masked)])
     for one, two in model.examples:
         turns = [shown_turn(texts, texts.term(turn["role"]), turn["content"]) for turn in one.messages]
         turns += [
