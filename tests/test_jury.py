@@ -16,6 +16,7 @@ from cai.core.shares import Proportion
 from cai.generate.plan import plan_generate
 from cai.generate.run import estimate_generate, generate
 from cai.generate.settings import GenerateSettings
+from cai.judge_bench.page import bench_page
 from cai.loop.settings import LoopSettings
 from cai.loop.stages import stages_of
 from cai.method.judge import judge
@@ -153,6 +154,34 @@ def test_a_bench_measures_a_jury_and_fits_its_weights(tmp_path: Path) -> None:
     assert found.calibrated is not None
     assert found.calibrated.judges == ("x", "y")
     assert found.calibrated.weights[0] > 3 * found.calibrated.weights[1]
+    written = (tmp_path / "out" / "calibration.json").read_bytes()
+    again = benched(tmp_path / "p.jsonl", tmp_path / "out", {"jury": spec}, variant=("plain",))
+    assert again.of("jury").calibrated is None
+    assert (tmp_path / "out" / "calibration.json").read_bytes() == written, "runs may name it"
+
+
+def test_a_judge_with_too_few_labels_is_told_to_be_not_calibrated(tmp_path: Path) -> None:
+    judge = {"x": GivenModel(judging(longer, "x"))}
+    bench = benched(write(tmp_path / "p.jsonl", pairs(8)), tmp_path / "out", judge, calibrate=True)
+    assert bench.of("x").calibrated is None
+    assert "labels to fit it to" in bench.of("x").uncalibrated
+    assert bench.of("x").uncalibrated in bench_page(bench)
+    assert not (tmp_path / "out" / "calibration.json").exists()
+
+
+def test_a_calibration_is_measured_on_the_same_labels_before_and_after(tmp_path: Path) -> None:
+    def unsure(first: str, second: str) -> float:
+        right = int(first.rsplit(maxsplit=1)[-1]) % 2 == 0
+        return 0.8 if (len(first) > len(second)) == right else 0.2
+
+    judge = {"x": GivenModel(judging(unsure, "x"))}
+    file = write(tmp_path / "p.jsonl", pairs(61))
+    found = benched(file, tmp_path / "out", judge, calibrate=True, variant=("plain",)).of("x")
+    assert found.label_accuracy.interval is not None
+    assert 0.3 < found.label_accuracy.interval.value < 0.7
+    assert found.calibrated is not None
+    assert found.calibrated.weights[0] < 0.3, "it is hardly to be believed"
+    assert found.calibrated.fitted + found.calibrated.tested == found.labelled.part
 
 
 def test_a_jury_judges_every_stage_of_a_loop() -> None:

@@ -76,8 +76,11 @@ class BenchDirectory:
     def finish(
         self, settings: Mapping[str, Any], result: Mapping[str, Any], page: str, files: Mapping[str, bytes]
     ) -> None:
-        """Write the result, the page, and the files beside it by their names; raises StoreError."""
-        self._owned.remove(*(name for name in (CALIBRATION, *PICTURES) if name not in files))
+        """Write the result, the page, and the files beside it by their names; raises StoreError.
+
+        A calibration that is there and is not made again still holds: runs name it, and the verdicts are the same.
+        """
+        self._owned.remove(*(name for name in PICTURES if name not in files))
         for name, data in files.items():
             self._owned.write(name, data)
         self._owned.write(CARD, page.encode())

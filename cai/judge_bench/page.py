@@ -107,7 +107,7 @@ def _calibration(judge: JudgeMeasures) -> str:
 def _calibrated(judge: JudgeMeasures) -> str:
     found = judge.calibrated
     if found is None:
-        return ""
+        return f"not: {judge.uncalibrated}" if judge.uncalibrated else ""
     error = f"{found.error_before:.3f} → {found.error_after:.3f}"
     brier = f"{found.brier_before:.3f} → {found.brier_after:.3f}"
     weights = ", ".join(f"{weight:.2f}" for weight in found.weights)

@@ -136,6 +136,8 @@ class JudgeMeasures:
     """Of a judge that scores answers, how far it ranks them as known scores do."""
     calibrated: JudgeCalibration | None = None
     """What was fitted on one half of the items and tested on the other, where that was asked for."""
+    uncalibrated: str = ""
+    """Why it was asked for and there is none."""
 
     @property
     def mean_of_subsets(self) -> float | None:

@@ -1,14 +1,13 @@
 """`bench_judges`: every judge is asked about every item, one judge after the other, and numbers come out."""
 
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Literal
 
 from cai.core.threads import in_thread
 from cai.judge_bench.asking import BenchAsking
-from cai.judge_bench.calibrating import calibrate_labels
+from cai.judge_bench.calibrating import calibrated
 from cai.judge_bench.directory import CALIBRATION, BenchDirectory
 from cai.judge_bench.measuring import JudgeAnswers, compare_judges, measure_judge
 from cai.judge_bench.page import bench_page
@@ -108,5 +107,4 @@ def _measured(plan: BenchPlan, judge: BenchedJudge, answers: JudgeAnswers) -> Ju
     if not plan.settings.calibrate:
         return measured
     entries = [(item, answers.entries[item.id]) for item in items if item.id in answers.entries]
-    found = calibrate_labels(entries, answers.judges, judge.configuration.asked, plan.settings.seed)
-    return replace(measured, calibrated=found)
+    return calibrated(measured, entries, answers.judges, judge.configuration.asked, plan.settings.seed)

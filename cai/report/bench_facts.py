@@ -14,7 +14,7 @@ import orjson
 from cai.core.errors import RunError, UsageError
 from cai.core.paths import open_file
 from cai.core.reliability import BINS, bin_of
-from cai.judge_bench.calibrating import calibrate_labels
+from cai.judge_bench.calibrating import calibrated
 from cai.judge_bench.directory import DOCUMENT, FORMAT, ITEMS, VERDICTS
 from cai.judge_bench.items import LabelledItem, read_item
 from cai.judge_bench.measuring import JudgeAnswers, item_score, label_points, measure_judge, option_points, pairwise
@@ -95,9 +95,9 @@ def _measured(
     judges = tuple(recorded["judge"].split(" and "))
     found = measure_judge(items, JudgeAnswers(label, judges, recorded["how"], lines.entries, lines.failures))
     if recorded["calibrated"] is None:
-        return found
+        return replace(found, uncalibrated=recorded.get("uncalibrated", ""))
     entries = [(item, lines.entries[item.id]) for item in items if item.id in lines.entries]
-    return replace(found, calibrated=calibrate_labels(entries, judges, recorded["calibrated"]["asked"], seed))
+    return calibrated(found, entries, judges, recorded["calibrated"]["asked"], seed)
 
 
 def _count(tallies: Tallies, label: str, item: LabelledItem, entry: BenchEntry) -> None:
