@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from peft import LoraConfig
+from peft import LoraConfig, PromptTuningConfig
 from trl import GRPOConfig, RLOOConfig
 
-from cai.core.errors import EngineGoneError, InputError, ModelError, RequestError, UsageError
+from cai.core.errors import CaiError, EngineGoneError, InputError, ModelError, RequestError, UsageError
 from cai.core.records import Message
 from cai.method.templates import Templates
 from cai.models.scripted import ScriptedEngine
@@ -22,7 +22,7 @@ from cai.train.methods.online import OnlineSettings, build_grpo, build_rloo, end
 from cai.train.rewards.adherence import AdherenceReward, EngineThread
 from cai.train.settings import AdapterSettings
 from cai.train.trainers.policies import JudgedGRPOTrainer, JudgedRLOOTrainer
-from cai.train.trainers.rewarded import TOO_LONG
+from cai.train.trainers.rewarded import TOO_LONG, answerable
 from tests.building import make_constitution
 from tests.train_context import CHECKPOINT, QUESTIONS, make_context, make_model, one_thread, user  # noqa: F401
 
@@ -132,6 +132,36 @@ def test_no_checkpoint_is_kept_of_training_that_got_no_answer(tmp_path: Path, me
     with pytest.raises(EngineGoneError, match="answered none of 16 questions, so nothing was learned: the server"):
         with_judge(context, weigh).train()
     assert not list(tmp_path.rglob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+def test_no_checkpoint_is_kept_of_training_in_which_a_reward_model_scored_nothing(tmp_path: Path, method: str) -> None:
+    make_model(labels=1).save_pretrained(tmp_path / "scorer")
+    transformers.AutoTokenizer.from_pretrained(CHECKPOINT).save_pretrained(tmp_path / "scorer")
+    online = {"constitution": None, "reward_model": (tmp_path / "scorer",), "max_tokens": 4}
+    context = online_context(tmp_path, method, model=make_model(), save_strategy="steps", online=online)
+    build = build_grpo if method == "grpo" else build_rloo
+    with pytest.raises(CaiError, match="scored none of 16 answers, so nothing was learned: 16 did not end within"):
+        build(context).train()
+    assert not list(tmp_path.rglob("checkpoint-*"))
+
+
+def test_room_is_what_virtual_tokens_leave_and_a_model_without_a_longest_position_has_any(tmp_path: Path) -> None:
+    rows = [{"prompt": user("Rest? " * count)} for count in (1, 40)]
+    length = len(
+        online_context(tmp_path).tokenizer.apply_chat_template(rows[1]["prompt"], add_generation_prompt=True)[
+            "input_ids"
+        ]
+    )
+    most = 256 - length
+    prefix = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=1)
+    for adapter, left in ((None, 0), (LoraConfig(task_type="CAUSAL_LM"), 0), (prefix, 1)):
+        context = online_context(tmp_path, model=make_model(), rows=rows, adapter=adapter)
+        assert answerable(context, most, 1)[1][TOO_LONG] == left
+    sizes = {"vocab_size": 2048, "hidden_size": 16, "n_layer": 1, "n_head": 2}
+    endless = transformers.BloomForCausalLM(transformers.BloomConfig(**sizes))
+    kept, left_out = answerable(online_context(tmp_path, model=endless, rows=rows), 1000, 1)
+    assert (len(kept), left_out[TOO_LONG]) == (2, 0)
 
 
 @pytest.mark.slow

@@ -47,6 +47,9 @@ class Counted:
     def __exit__(self, *_error: object) -> None:
         pass
 
+    def require_answers(self) -> None:
+        pass
+
     def __call__(self, completion_ids: Sequence[Sequence[int]], **_more: Any) -> list[float | None]:
         return [self._worth(ids) for ids in completion_ids]
 

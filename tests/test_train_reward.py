@@ -9,7 +9,7 @@ import transformers
 from peft import LoraConfig
 from trl import RewardConfig, RewardTrainer
 
-from cai.core.errors import InputError, ModelError
+from cai.core.errors import CaiError, InputError, ModelError
 from cai.models.reward_model import RewardModel
 from cai.train.methods.reward import RewardSettings, build_reward
 from cai.train.rewards.scorer import ScoreReward
@@ -192,6 +192,29 @@ def test_what_was_not_finished_is_worth_the_least(tmp_path: Path) -> None:
         finished = reward(prompts, answers, [[5, 1]] * 3)
         assert reward(prompts, answers, [[5, 1], [5, 1], [5, 6]])[2] == min(finished[:2], key=float)  # type: ignore[arg-type]
         assert reward(prompts, answers, [[5, 6]] * 3) == [None] * 3
+
+
+def test_an_empty_answer_is_worth_the_least_and_training_without_a_score_is_told(tmp_path: Path) -> None:
+    make_context(tmp_path, "reward", "scored", scored()).tokenizer.save_pretrained(tmp_path / "model")
+    make_model(labels=1).save_pretrained(tmp_path / "model")
+    with ScoreReward([tmp_path / "model"], CPU, ENDS) as reward:
+        reward.require_answers()
+        assert reward([user(QUESTIONS[0])] * 2, [assistant(" "), assistant(GOOD)], [[1], [5, 6]]) == [None, None]
+        with pytest.raises(
+            CaiError, match=r"none of 2 answers.* 1 did not end within --max-tokens, 1 were empty, and 0 "
+        ):
+            reward.require_answers()
+        best, other, empty = reward([user(QUESTIONS[0])] * 3, [*map(assistant, (GOOD, BAD, ""))], [[5, 1]] * 2 + [[1]])
+        assert empty == min(best, other)  # type: ignore[type-var]
+        reward.require_answers()
+
+
+def test_a_reward_model_without_a_longest_position_scores_whatever_length(tmp_path: Path) -> None:
+    make_context(tmp_path, "reward", "scored", scored()).tokenizer.save_pretrained(tmp_path / "model")
+    sizes = {"vocab_size": 2048, "hidden_size": 16, "n_layer": 1, "n_head": 2, "pad_token_id": 0, "num_labels": 1}
+    transformers.BloomForSequenceClassification(transformers.BloomConfig(**sizes)).save_pretrained(tmp_path / "model")
+    dialogues = [user(QUESTIONS[0]) + assistant(answer) for answer in (GOOD, "sleep " * 400)]
+    assert None not in RewardModel(tmp_path / "model", CPU).score(dialogues)
 
 
 def test_what_is_no_reward_model_is_refused(tmp_path: Path) -> None:

@@ -44,11 +44,12 @@ class RewardModel:
 
     def score(self, dialogues: Sequence[Sequence[Message]]) -> list[float | None]:
         """Return the score of each dialogue's last turn, None where it does not fit the context."""
-        limit = self._model.config.get_text_config().max_position_embeddings
+        limit: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         ids = [self._tokens(dialogue) for dialogue in dialogues]
         scores: list[float | None] = [None] * len(ids)
         fitting = sorted(
-            (index for index, found in enumerate(ids) if 0 < len(found) <= limit), key=lambda i: len(ids[i])
+            (index for index, found in enumerate(ids) if found and (limit is None or len(found) <= limit)),
+            key=lambda i: len(ids[i]),
         )
         for batch in _batches(fitting, ids):
             values = _score(self._model, [ids[index] for index in batch], self._tokenizer.pad_token_id)

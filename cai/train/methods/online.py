@@ -8,9 +8,9 @@ less the mean of the others (RLOO, leave one out). The objective that is optimis
 The reward is the constitution's judge (`cai.train.rewards.adherence`), a reward model (`cai.train.rewards.scorer`) or
 an ensemble of several (`cai.train.rewards.ensemble`).
 `--kl-penalty` holds the policy near the model it started as: a KL term in GRPO's loss, a penalty on RLOO's reward. A
-response that the token limit cut gets the lowest reward. Leaving it out of the loss (DAPO's overlong filtering,
-2503.14476, section 3.4) was tried: on the embedded model a policy that had once stopped ending its turns then learned
-nothing more, and its reward looked good.
+response that is empty, or that the token limit cut, gets the lowest reward. Leaving it out of the loss (DAPO's overlong
+filtering, 2503.14476, section 3.4) was tried: on the embedded model a policy that had once stopped ending its turns
+then learned nothing more, and its reward looked good.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,9 @@
 """Trained reward models as a reward: what `cai train reward` left in directories, asked in batches, never trained.
 
-A reward model (`cai.models.reward_model`) knows nothing of responses that the token limit cut; such a one is worth as
-little as the worst finished response beside it, and is not scored when none was finished. Several models are one
-ensemble (`cai.train.rewards.ensemble`).
+A reward model (`cai.models.reward_model`) has learned nothing of responses that are empty or that the token limit cut;
+such a one is worth as little as the worst whole response beside it, and is not scored when none is whole.
+`require_answers` tells of a training in which nothing was scored. Several models are one ensemble
+(`cai.train.rewards.ensemble`).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -12,7 +13,8 @@ from typing import Any, Self
 
 import torch
 
-from cai.core.errors import ModelError
+from cai.core.counts import counted
+from cai.core.errors import CaiError, ModelError
 from cai.core.records import Message
 from cai.models.checkpoint.reward import check_reward_model
 from cai.models.reward_model import RewardModel
@@ -45,9 +47,11 @@ class ScoreReward:
         self._device = device
         self._ends = ends
         self._models: list[RewardModel] = []
+        self._asked = self._scored = self._cut = self._empty = 0  # responses since this was opened
 
     def __enter__(self) -> Self:
         self._models = [RewardModel(directory, self._device) for directory in self._directories]
+        self._asked = self._scored = self._cut = self._empty = 0
         return self
 
     def __exit__(
@@ -73,7 +77,23 @@ class ScoreReward:
             scores, disagreement = self._ensemble.combine([scores, *others])
             if log_metric is not None and disagreement is not None:
                 log_metric("reward_models/disagreement", disagreement)
-        finished = [ids[-1] in self._ends for ids in completion_ids]
-        known = [score for score, whole in zip(scores, finished, strict=True) if whole and score is not None]
+        cut = [ids[-1] not in self._ends for ids in completion_ids]
+        empty = [not dialogue[-1]["content"].strip() for dialogue in dialogues]
+        whole = [not (short or nothing) for short, nothing in zip(cut, empty, strict=True)]
+        known = [score for score, fit in zip(scores, whole, strict=True) if fit and score is not None]
+        self._asked += len(scores)
+        self._scored += len(known)
+        self._cut += sum(cut)
+        self._empty += sum(nothing and not short for short, nothing in zip(cut, empty, strict=True))
         worst = min(known, default=None)
-        return [score if whole else worst for score, whole in zip(scores, finished, strict=True)]
+        return [score if fit else worst for score, fit in zip(scores, whole, strict=True)]
+
+    def require_answers(self) -> None:
+        """Raise CaiError when responses were given since this was opened, and none of them could be scored."""
+        if self._asked and not self._scored:
+            rest = self._asked - self._cut - self._empty
+            raise CaiError(
+                f"the reward model scored none of {counted(self._asked, 'answer')}, so nothing was learned: "
+                f"{self._cut} did not end within --max-tokens, {self._empty} were empty, and {rest} did not fit the "
+                "reward model's context or template; give more --max-tokens, or a model that ends its answers"
+            )

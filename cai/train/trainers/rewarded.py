@@ -34,10 +34,9 @@ class Rewarded(BaseTrainer):
     def _save_checkpoint(self, *positional: Any, **keywords: Any) -> None:
         """Write one, but none of steps that nothing was learned in: the same command would take them for done.
 
-        Raises EngineGoneError when the judge has answered nothing so far.
+        Raises CaiError when nothing was rewarded so far.
         """
-        if isinstance(self._reward, AdherenceReward):
-            self._reward.require_answers()
+        self._reward.require_answers()
         super()._save_checkpoint(*positional, **keywords)
 
 
@@ -46,14 +45,16 @@ def answerable(context: Context, max_tokens: int, needed: int) -> tuple[Dataset,
 
     Raises InputError when they do not make one batch of `needed` prompts.
     """
-    text_config, prompts = context.model.config.get_text_config(), context.examples.train
-    room = text_config.max_position_embeddings - max_tokens
+    prompts = context.examples.train
+    length = getattr(context.model.config.get_text_config(), "max_position_embeddings", None)
+    virtual = getattr(context.adapter, "num_virtual_tokens", None) or 0  # they take places of their own
+    room = None if length is None else length - virtual - max_tokens
 
     def fits(row: dict[str, Any]) -> bool:
         encoded = context.tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True)
-        return bool(len(encoded["input_ids"]) <= room)
+        return room is None or len(encoded["input_ids"]) <= room
 
-    kept = prompts.filter(fits)
+    kept = prompts if room is None else prompts.filter(fits)
     if len(kept) < needed:
         leave = f"{counted(len(kept), 'prompt')} {'leaves' if len(kept) == 1 else 'leave'}"
         raise InputError(
