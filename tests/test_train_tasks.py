@@ -485,6 +485,19 @@ def test_a_killed_run_goes_on_to_the_same_curve(
     assert "![tasks](tasks.png)" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.slow
+def test_packed_training_measures_the_tasks_as_training_in_single_rows_does(tmp_path: Path) -> None:
+    names = ["eval_loss", "eval_careful_loss", "eval_brisk_loss", "eval_cosine/careful/brisk"]
+    measured = []
+    for packing in (True, False):
+        numbers: dict[str, Any] = {"max_steps": 1, "evaluations": 1, "learning_rate": 1e-12, "packing": packing}
+        made = task_run(tmp_path, tasks=TaskSettings(task_gradients="measured"), out=f"packed-{packing}", **numbers)
+        train(made)
+        measured.append([value for name in names for _, value in curve(made.out, name)])
+    assert measured[0] == pytest.approx(measured[1], rel=1e-4)
+    assert len(measured[0]) == len(names)
+
+
 def test_patience_waits_for_the_mean_of_the_tasks(tmp_path: Path) -> None:
     made = task_run(tmp_path, max_steps=20, evaluations=10, patience=1, learning_rate=3.0)
     summary = train(made)

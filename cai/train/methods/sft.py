@@ -30,6 +30,7 @@ def build_sft(context: "Context") -> "Trainer":
         **context.arguments,
         max_length=fit.max_length,
         packing=bool(fit.packing),
+        eval_packing=False,  # packed, the test split's examples would lose their tasks
         assistant_only_loss="messages" in examples.train.column_names,
     )
     return BucketedSFTTrainer(

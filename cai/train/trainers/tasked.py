@@ -57,7 +57,7 @@ class TaskedTrainer(BaseTrainer):
     _tests: Mapping[str, Dataset] = MappingProxyType({})
 
     def take_tasks(self, tasks: TaskPlan, fit: FitSettings, at_once: int, seed: int) -> None:
-        """Train on these tasks; the examples have the column `task`, or are packed and told apart nowhere.
+        """Train on these tasks; the examples have the column `task`, but for those that are packed to be trained on.
 
         Raises InputError when a task has no example left.
         """
