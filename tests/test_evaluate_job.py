@@ -135,7 +135,9 @@ def test_a_worse_model_is_seen_to_be_worse(tmp_path: Path, monkeypatch: pytest.M
     assert found.measurement("gate privacy", "base").value == pytest.approx(0.947)  # three digits are kept
     difference = found.model("better").difference("breaks any principle")
     assert difference is not None
-    assert (difference.value, difference.high) == (-1, -1)
+    assert (difference.value, difference.low) == (-1, -1)
+    assert difference.high == pytest.approx(1 - 2 * 0.025 ** (1 / 12)), "twelve prompts of one mind prove no more"
+    assert found.model("better").differs("breaks any principle")
     discordance = found.model("better").discordance
     assert discordance is not None
     assert (discordance.only_model, discordance.only_baseline) == (0, 12)

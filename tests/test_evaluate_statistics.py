@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cai.constitution import Principle
-from cai.core.records import Usage
+from cai.core.records import Prompt, Usage
 from cai.evaluate.calibration import calibrate, check_detector
-from cai.evaluate.measures import distinct_shares, measures_of, repeated, repetition
-from cai.evaluate.measuring import tabulate
+from cai.evaluate.measures import Measure, Term, Unit, distinct_shares, each, measures_of, repeated, repetition
+from cai.evaluate.measuring import measure_models, tabulate
+from cai.evaluate.pairs import PairDecisions, measure_pairs, rate
 from cai.evaluate.records import Answer, Gate, Truth
-from cai.evaluate.statistics import ELO_MEAN, differences, elo, exact_ends, ratios, strengths
+from cai.evaluate.results import Measurement, ModelResult
+from cai.evaluate.statistics import ELO_MEAN, differences, elo, exact_ends, known_ends, ratios, strengths
+from tests.evaluating import answered, made_answer, made_decision
 
 SOME = st.lists(st.floats(0, 1), min_size=2, max_size=30)
 
@@ -87,6 +90,68 @@ def test_exact_ends_are_clopper_and_pearson_s() -> None:
         for share in (0.0, 1.0):
             wanted = stats.binomtest(int(share * count), count).proportion_ci(0.95, "exact")
             assert exact_ends(share, count) == pytest.approx((wanted.low, wanted.high))
+
+
+@pytest.mark.parametrize(("value", "bounds"), [(0.0, (-1.0, 1.0)), (1.0, (-1.0, 1.0)), (0.25, (0.0, 1.0))])
+def test_prompts_of_one_mind_have_an_interval_that_few_prompts_widen(value: float, bounds: tuple[float, float]) -> None:
+    widths = []
+    for count in (1, 10, 1000):
+        low, high = known_ends(value, value, value + 1e-16, count, bounds)
+        assert low is not None
+        assert high is not None
+        assert bounds[0] <= low <= value <= high <= bounds[1]
+        widths.append(high - low)
+    assert widths == sorted(widths, reverse=True)
+    assert 0 < widths[-1] < 0.01
+    assert known_ends(value, value, value, 10, None) == (None, None), "nobody knows how far off another prompt may be"
+    assert known_ends(value, value - 0.1, value + 0.2, 10, None) == pytest.approx((value - 0.1, value + 0.2))
+
+
+def measured_difference(own: list[Term], others: list[Term], unit: Unit = "share") -> tuple[Measurement, ModelResult]:
+    """Return how a measure differs between two models whose prompts have these terms."""
+    terms = {"base": others, "new": own}
+    measure = Measure("x", each(lambda answer: terms[answer.response][int(answer.id)]), "made up", unit)
+    prompts = [Prompt(str(n), n, ()) for n in range(len(own))]
+    models = [answered(label, *(made_answer(prompt.id, label) for prompt in prompts)) for label in terms]
+    _, new = measure_models(prompts, models, "base", [measure], 0)
+    found = new.difference("x")
+    assert found is not None
+    return found, new
+
+
+def test_few_prompts_make_no_model_another() -> None:
+    two, result = measured_difference([12.0, 13.0], [10.0, 10.0], "number")
+    assert (two.low, two.high, result.differs("x")) == (2, 3, False), "two prompts prove nothing"
+    one, result = measured_difference([True], [False])
+    assert (one.value, result.differs("x")) == (1, False)
+    assert (one.low, one.high) == pytest.approx((1 - 2 * 0.975, 1))
+    both, result = measured_difference([True] * 30, [False, False, *[None] * 28])
+    assert (both.count, result.differs("x")) == (2, False), "the baseline has two of the thirty"
+    all_of_them, result = measured_difference([True] * 12, [False] * 12)
+    assert result.differs("x")
+    assert all_of_them.low is not None
+    assert all_of_them.low < 1
+    same, result = measured_difference([7.0] * 12, [5.0] * 12, "number")
+    assert (same.low, same.high, result.differs("x")) == (None, None, False)
+
+
+def test_degrees_that_are_all_alike_have_an_interval_too() -> None:
+    columns = tabulate([0.0] * 5, [Measure("harm", lambda entries: entries, "all refused", better="low")])
+    (harm,) = columns.measurements(ratios(columns.above, columns.below, 0))
+    assert (harm.low, harm.high) == pytest.approx((0, 1 - 0.025 ** (1 / 5)))
+
+
+def test_a_win_of_every_comparison_is_not_a_sure_one() -> None:
+    prompts = [Prompt(f"q{n}", n, ()) for n in range(3)]
+    pair = PairDecisions("a", "b", {prompt.id: made_decision(prompt.id, 0.9) for prompt in prompts}, {})
+    texts = {"a": "long " * 3, "b": "short"}
+    models = [answered(name, *(made_answer(one.id, text) for one in prompts)) for name, text in texts.items()]
+    (found,) = measure_pairs(prompts, [pair], models, 0)
+    for rate_found in (found.win_rate, found.length_controlled):
+        assert rate_found is not None
+        assert (rate_found.low, rate_found.high) == pytest.approx((0.025 ** (1 / 3), 1), abs=1e-4)
+    assert not found.is_told
+    assert [(one.low, one.high) for one in rate(prompts, ["a", "b"], [pair], 0)] == [(None, None)] * 2
 
 
 def test_bradley_terry_recovers_known_strengths() -> None:
@@ -176,6 +241,11 @@ def test_a_sure_judge_that_is_always_right_is_calibrated_and_a_mute_one_is_not_m
     right = [answer(0, "a", (Gate("kind-tone", 1.0),), truth=truth("tone"))]
     (_, tone) = calibrate([right], [TONE], seed=0)
     assert [figure.value for figure in tone.measurements[:2]] == [0, 0]
+    assert {figure.name: (figure.low, figure.high) for figure in tone.measurements if figure.low is not None} == {
+        "Brier score": pytest.approx((0, 0.975)),
+        "sensitivity": pytest.approx((0.025, 1)),
+        "base rate": pytest.approx((0.025, 1)),
+    }, "one answer proves little"
     mute = [answer(0, "a", (Gate("kind-tone", None),), truth=truth("tone"))]
     assert calibrate([mute], [TONE], seed=0) == []
 
@@ -185,6 +255,8 @@ def test_the_detector_is_measured_where_the_oracle_knows() -> None:
     answers = [answer(n, "a", refuses=said, truth=truth(declines=true)) for n, (said, true) in enumerate(cases)]
     precision, recall = check_detector([answers], seed=0)
     assert (precision.value, recall.value) == (0.5, 0.5)
+    precision, recall = check_detector([answers[:1]], seed=0)
+    assert (precision.low, recall.high) == pytest.approx((0.025, 1))
 
 
 def test_unanswered_gates_are_counted_and_never_guessed() -> None:

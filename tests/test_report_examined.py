@@ -49,6 +49,16 @@ def test_sections_attacks_and_judges_that_are_not_apart_are_on_the_page(
     assert not any("judge is the model" in one for one in said), "strict is apart from it"
 
 
+def test_a_rate_of_few_comparisons_is_no_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Juries(monkeypatch, fine=good, poor=bad)
+    judged_by(tmp_path, "transformers:fine", "fine", baseline="poor", limit=3)
+    report = make_report(plan_report(ReportSettings(tmp_path / "out")))
+    tables = [block for section in report.sections for block in section.blocks if isinstance(block, Table)]
+    (pairs,) = (table for table in tables if table.rows[0][0].text == "fine over poor")
+    assert [cell.text for cell in pairs.rows[0]][1:5] == ["too few answers", "", "too few answers", ""]
+    assert pairs.rows[0][-4].text == "3"
+
+
 def test_a_model_that_judges_itself_is_told_as_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Juries(monkeypatch, fine=good)
     judged_by(tmp_path, "transformers:fine", "fine")

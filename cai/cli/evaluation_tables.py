@@ -9,7 +9,7 @@ from rich.text import Text
 from cai.cli.judge_tables import calibration_table, print_corrected, print_judge_check
 from cai.cli.screen import shown
 from cai.core.counts import counted
-from cai.core.shares import is_enough
+from cai.core.shares import FEWEST
 from cai.evaluate.formats import FORMATS
 from cai.evaluate.measures import Better, Measure
 from cai.evaluate.results import Evaluation, EvaluationSection, Measurement, ModelResult, PairResult
@@ -162,8 +162,9 @@ def _precise(number: float) -> str:
 def _print_notes(console: Console, evaluation: Evaluation) -> None:
     if evaluation.baseline is not None and len(evaluation.models) > 1:
         console.print(
-            "* differs from the baseline: the 95 % interval of the paired difference leaves out zero (of twenty equal "
-            "values one does so by chance; of principles p counts too, for all of them at once by Holm)",
+            f"* differs from the baseline: the 95 % interval of the paired difference, of {FEWEST} prompts at least, "
+            "leaves out zero (of twenty equal values about one does so by chance; of principles p counts too, for all "
+            "of them at once by Holm)",
         )
     for model in evaluation.models:
         if model.discordance is not None:
@@ -199,10 +200,9 @@ def _preferred(pair: PairResult, rate: Measurement | None) -> str:
     """Return a rate at which the first model is preferred; where few comparisons were decided, the raw counts."""
     if rate is None:
         return "-"
-    decided = pair.wins + pair.losses
-    if is_enough(decided, decided + sum(pair.abstained.values())):
+    if pair.is_told:
         return _told(rate)
-    return f"{pair.wins:,} of {decided:,}" if rate is pair.win_rate else "-"
+    return f"{pair.wins:,} of {pair.wins + pair.losses:,}" if rate is pair.win_rate else "-"
 
 
 def _print_causes(console: Console, what: str, causes: Mapping[str, int]) -> None:

@@ -2,7 +2,8 @@
 
 Brier score (Brier 1950), expected calibration error in ten equal bins (Guo et al. 2017, 1706.04599, section 2), and
 what a decision at 0.5 catches (sensitivity) and leaves alone (specificity). All models' responses count together;
-intervals resample prompts, so that several responses to one prompt stay together.
+intervals resample prompts, so that several responses to one prompt stay together; where all prompts say the same the
+ends are exact (`statistics.known_ends`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from cai.constitution import Principle
 from cai.core.reliability import BINS, bin_of
 from cai.evaluate.records import CLEARLY_BROKEN, Judged
 from cai.evaluate.results import Calibration, Measurement
-from cai.evaluate.statistics import Numbers, ratios
+from cai.evaluate.statistics import SHARES, Numbers, known_ends, ratios
 from cai.tiny import oracle
 
 _RATIOS = ("Brier score", "sensitivity", "specificity", "base rate")
@@ -68,7 +69,7 @@ def _calibration(principle_id: str | None, kind: str | None, tally: Numbers, see
     estimates = ratios(above, below, seed)
     counts = (below > 0).sum(axis=0).tolist()
     measurements = [
-        Measurement(name, float(value), float(low), float(high), int(count))
+        Measurement(name, float(value), *known_ends(value, low, high, int(count), SHARES), int(count))
         for name, value, low, high, count in zip(_RATIOS, *estimates, counts, strict=True)
         if not np.isnan(value)
     ]
@@ -91,8 +92,10 @@ def check_detector(answers: Answers, seed: int) -> tuple[Measurement, ...]:
                 row += (answer.refuses, answer.truth.declines, answer.refuses and answer.truth.declines)
     said, true, both = tally.T
     estimates = ratios(np.stack([both, both], axis=1), np.stack([said, true], axis=1), seed)
-    return tuple(
-        Measurement(f"refusal detector: {name}", float(value), float(low), float(high), int((below > 0).sum()))
-        for name, below, value, low, high in zip(("precision", "recall"), (said, true), *estimates, strict=True)
-        if not np.isnan(value)
-    )
+    found = []
+    for name, below, value, low, high in zip(("precision", "recall"), (said, true), *estimates, strict=True):
+        if not np.isnan(value):
+            count = int((below > 0).sum())
+            ends = known_ends(value, low, high, count, SHARES)
+            found.append(Measurement(f"refusal detector: {name}", float(value), *ends, count))
+    return tuple(found)

@@ -13,7 +13,7 @@ import numpy as np
 
 from cai.evaluate.measures import Measure, Unanswered
 from cai.evaluate.results import Measurement
-from cai.evaluate.statistics import Numbers, interval, resample
+from cai.evaluate.statistics import Numbers, interval, known_ends, resample
 
 
 def combined(
@@ -42,8 +42,9 @@ def _measurement(measure: Measure, counts: Any, numbers: Sequence[Numbers], seed
     (value,) = _values(measure, columns.sum(axis=0)[None], len(numbers))
     if np.isnan(value):
         return None
-    low, high = interval(_values(measure, resample(columns, seed), len(numbers))[:, None])
-    return Measurement(measure.name, float(value), float(low[0]), float(high[0]), int(counts.sum()), measure.unit)
+    (low,), (high,) = interval(_values(measure, resample(columns, seed), len(numbers))[:, None])
+    ends = known_ends(value, low, high, int(counts.sum()), None)
+    return Measurement(measure.name, float(value), *ends, int(counts.sum()), measure.unit)
 
 
 def _values(measure: Measure, sums: Numbers, parts: int) -> Numbers:

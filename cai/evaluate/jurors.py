@@ -19,7 +19,7 @@ from cai.evaluate.measuring import ModelAnswers, align, measure_models, tabulate
 from cai.evaluate.pairs import PairDecisions, measure_pairs, points_of
 from cai.evaluate.records import CLEARLY_BROKEN, Answer, Decision, Gate
 from cai.evaluate.results import EvaluationSection, Measurement, ModelResult, PairResult, SectionTable
-from cai.evaluate.statistics import Numbers, exact_ends
+from cai.evaluate.statistics import DIFFERENCES, SHARES, Numbers, known_ends
 from cai.method.jury import juror_verdict
 from cai.method.verdicts import combine
 
@@ -165,11 +165,11 @@ def _over_models(
         unanswered: dict[str, int] = {}
         for place, measure in enumerate(measures):
             of_model = _by_judge([(one.above[:, place], one.below[:, place]) for one in known[model.label]])
-            values += _measured(measure.name, of_model, 0.0)
+            values += _measured(measure.name, of_model, SHARES)
             unanswered[measure.name] = int((~np.isnan(of_model)).any(axis=1).sum()) - _complete(of_model)
             if baseline is not None and model.label != baseline:
                 of_base = _by_judge([(one.above[:, place], one.below[:, place]) for one in known[baseline]])
-                differences += _measured(measure.name, of_model - of_base, -1.0)
+                differences += _measured(measure.name, of_model - of_base, DIFFERENCES)
         results.append(
             ModelResult(model.label, model.engine, tuple(values), tuple(differences), None, {}, {}, unanswered)
         )
@@ -187,15 +187,13 @@ def _complete(values: Numbers) -> int:
     return int((~np.isnan(values)).all(axis=1).sum())
 
 
-def _measured(name: str, values: Numbers, least: float) -> Iterator[Measurement]:
-    """Yield a mean over prompts and judges; where all say the same the other end is exact, as for one judge."""
+def _measured(name: str, values: Numbers, bounds: tuple[float, float]) -> Iterator[Measurement]:
+    """Yield a mean over prompts and judges; where all say the same the ends are exact, as for one judge."""
     whole = values[~np.isnan(values).any(axis=1)]
     found = crossed_mean(whole)
     if found is not None:
-        low, high = max(least, found.low), min(1.0, found.high)
-        if least == 0.0 and found.value in (0.0, 1.0):
-            low, high = exact_ends(found.value, len(whole))
-        yield Measurement(name, found.value, low, high, len(whole))
+        low, high = max(bounds[0], found.low), min(bounds[1], found.high)
+        yield Measurement(name, found.value, *known_ends(found.value, low, high, len(whole), bounds), count=len(whole))
 
 
 def _over_pairs(prompts: Sequence[Prompt], compared: Sequence[Sequence[PairDecisions]]) -> Iterator[Measurement]:
@@ -203,7 +201,7 @@ def _over_pairs(prompts: Sequence[Prompt], compared: Sequence[Sequence[PairDecis
     for place, pair in enumerate(compared[0]):
         points = [[points_of(judge[place].decisions.get(prompt.id)) for judge in compared] for prompt in prompts]
         values = np.array([[np.nan if one is None else one for one in row] for row in points], dtype=float)
-        yield from _measured(f"{pair.a} over {pair.b}", values, 0.0)
+        yield from _measured(f"{pair.a} over {pair.b}", values, SHARES)
 
 
 def _agreement(judged: Judgements, seed: int) -> Iterator[Measurement]:

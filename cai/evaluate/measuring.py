@@ -15,7 +15,7 @@ from cai.evaluate.combining import combined
 from cai.evaluate.measures import UNANSWERED, Answers, Measure, Term, Unanswered
 from cai.evaluate.records import Answer
 from cai.evaluate.results import Discordance, Measurement, ModelResult
-from cai.evaluate.statistics import Estimates, Numbers, differences, exact_ends, ratios
+from cai.evaluate.statistics import DIFFERENCES, SHARES, Estimates, Numbers, differences, known_ends, ratios
 from cai.method.rubric import clipped
 from cai.rundir.entries import Entry
 
@@ -59,30 +59,29 @@ class Columns:
     def measurements(self, estimates: Estimates) -> tuple[Measurement, ...]:
         """Return the estimates by name; measures that apply to no prompt are left out.
 
-        Where all prompts say yes, or all say no, resampling cannot tell how sure that is: the other end of the interval
-        is the exact one (Clopper and Pearson 1934).
+        Where all prompts say the same the ends are those of `known_ends`.
         """
         found = []
         for place, (measure, value, low, high) in enumerate(zip(self.measures, *estimates, strict=True)):
-            count = int((self.below[:, place] > 0).sum())
             if np.isnan(value):
                 continue
-            if self.yes_or_no[place] and value in (0.0, 1.0):
-                low, high = exact_ends(float(value), count)
+            count = int((self.below[:, place] > 0).sum())
             if measure.clipped:
                 value, low, high = (clipped(float(one)) for one in (value, low, high))
-            found.append(Measurement(measure.name, float(value), float(low), float(high), count, measure.unit))
+            ends = known_ends(value, low, high, count, SHARES if measure.unit == "share" else None)
+            found.append(Measurement(measure.name, float(value), *ends, count, measure.unit))
         return tuple(found)
 
     def differences(self, baseline: "Columns", seed: int) -> tuple[Measurement, ...]:
         """Return the differences to a baseline by name, without those that no prompt allows."""
         estimates = differences((self.above, self.below), (baseline.above, baseline.below), seed)
         counts = ((self.below > 0) & (baseline.below > 0)).sum(axis=0).tolist()
-        return tuple(
-            Measurement(measure.name, float(value), float(low), float(high), count, measure.unit)
-            for measure, value, low, high, count in zip(self.measures, *estimates, counts, strict=True)
-            if not np.isnan(value)
-        )
+        found = []
+        for measure, value, low, high, count in zip(self.measures, *estimates, counts, strict=True):
+            if not np.isnan(value):
+                ends = known_ends(value, low, high, count, DIFFERENCES if measure.unit == "share" else None)
+                found.append(Measurement(measure.name, float(value), *ends, count, measure.unit))
+        return tuple(found)
 
     def p_values(self, baseline: "Columns") -> dict[str, float]:
         """Return McNemar's p-values of single principles' shares, by name, for all of them at once (Holm 1979)."""

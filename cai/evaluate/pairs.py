@@ -10,7 +10,7 @@ from cai.core.records import Failure, Prompt
 from cai.evaluate.measuring import ModelAnswers, failed_parts, failed_prompts
 from cai.evaluate.records import Answer, Decision
 from cai.evaluate.results import Measurement, PairResult
-from cai.evaluate.statistics import Numbers, elo, interval, ratios, resample, strengths
+from cai.evaluate.statistics import SHARES, Numbers, elo, interval, known_ends, ratios, resample, strengths
 from cai.evaluate.usefulness.length_control import measure_at_equal_length
 from cai.method.verdicts import IDENTICAL, TIE
 
@@ -68,7 +68,8 @@ def _pair(prompts: Sequence[Prompt], pair: PairDecisions, seed: int) -> PairResu
     win_rate = None
     if decided.any():
         (value,), (low,), (high,) = ratios(won, decided, seed)
-        win_rate = Measurement(f"{pair.a} wins", float(value), float(low), float(high), int(decided.sum()))
+        count = int(decided.sum())
+        win_rate = Measurement(f"{pair.a} wins", float(value), *known_ends(value, low, high, count, SHARES), count)
     return PairResult(
         a=pair.a,
         b=pair.b,
@@ -94,7 +95,10 @@ def points_of(decision: Decision | None) -> float | None:
 def rate(
     prompts: Sequence[Prompt], labels: Sequence[str], pairs: Sequence[PairDecisions], seed: int
 ) -> tuple[Measurement, ...]:
-    """Return each model's Elo rating from all pairs; ties count half. Intervals resample prompts."""
+    """Return each model's Elo rating from all pairs; ties count half.
+
+    Intervals resample prompts; there is none where all prompts say the same.
+    """
     if len(labels) < 2:
         return ()
     count = len(labels)
@@ -111,7 +115,8 @@ def rate(
     values = elo(strengths(wins.sum(axis=0)[None]))[0]
     low, high = interval(elo(strengths(resampled)))
     played = (wins + wins.transpose(0, 2, 1)).any(axis=2).sum(axis=0).tolist()
-    return tuple(
-        Measurement(label, float(values[place]), float(low[place]), float(high[place]), int(played[place]), "number")
-        for label, place in places.items()
-    )
+    found = []
+    for label, place in places.items():
+        ends = known_ends(values[place], low[place], high[place], played[place], None)
+        found.append(Measurement(label, float(values[place]), *ends, int(played[place]), "number"))
+    return tuple(found)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.core.corrected import CorrectedShare
-from cai.core.shares import NORMAL_95, is_enough
+from cai.core.shares import FEWEST, NORMAL_95, is_enough
 from cai.evaluate.measures import Measure, Unit
 from cai.method.judge_check import JudgeCheck
 
@@ -95,10 +95,11 @@ class ModelResult:
     def differs(self, name: str) -> bool:
         """Tell whether a measure differs from the baseline's: the interval of the difference leaves out zero.
 
-        Of many principles some would by chance: there the p-value for all of them has to be 0.05 at most too.
+        That needs `FEWEST` prompts that both models have: of fewer, resampling finds too many differences. Of many
+        principles some would differ by chance: there the p-value for all of them has to be 0.05 at most too.
         """
         found = self.difference(name)
-        if found is None or found.low is None or found.high is None:
+        if found is None or found.count < FEWEST or found.low is None or found.high is None:
             return False
         return (found.low > 0 or found.high < 0) and self.p_values.get(name, 0.0) <= _ALPHA
 
@@ -168,6 +169,12 @@ class PairResult:
     """What the win rate would be if both answers were equally long (`cai.evaluate.usefulness.length_control`)."""
     longer: float | None = None
     """By how many characters a's answers are longer than b's, on average of the prompts that were decided."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the rates at which a is preferred may be shown: enough comparisons were decided."""
+        decided = self.wins + self.losses
+        return is_enough(decided, decided + sum(self.abstained.values()))
 
 
 @dataclass(frozen=True, slots=True)

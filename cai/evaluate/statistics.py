@@ -25,6 +25,11 @@ ELO_MEAN = 1000.0
 _ITERATIONS = 100
 _LONGEST_STEP = 1.0  # a longer Newton step may overshoot where the curve is flat
 _SMALL = 1e-10
+_NO_WIDTH = 1e-9
+"""An interval that is narrower, by its value where that is above one, has no width but that of rounding."""
+
+SHARES, DIFFERENCES = (0.0, 1.0), (-1.0, 1.0)
+"""Between which shares lie, and the differences of shares."""
 
 Numbers = NDArray[np.float64]
 
@@ -87,10 +92,26 @@ def differences(
     return Estimates(value, *interval(_divide(sums[0], sums[1]) - _divide(sums[2], sums[3])))
 
 
-def exact_ends(share: float, count: int) -> tuple[float, float]:
-    """Return the exact interval's ends where all of `count` said yes (share 1) or no (share 0)."""
-    width = 1 - ((1 - LEVEL) / 2) ** (1 / count)
-    return (0.0, width) if share == 0.0 else (1 - width, 1.0)
+def exact_ends(value: float, count: int, bounds: tuple[float, float] = SHARES) -> tuple[float, float]:
+    """Return the exact interval's ends of a mean where all of `count` prompts have the one value.
+
+    At most so many prompts may have another (Clopper and Pearson 1934), and theirs is at worst one of the bounds.
+    """
+    others = 1 - ((1 - LEVEL) / 2) ** (1 / count)
+    return value - others * (value - bounds[0]), value + others * (bounds[1] - value)
+
+
+def known_ends(
+    value: float, low: float, high: float, count: int, bounds: tuple[float, float] | None
+) -> tuple[float | None, float | None]:
+    """Return an interval's ends over `count` prompts as resampling gave them, where it gave any width.
+
+    It gives none where all prompts say the same, and cannot tell then how sure that is: the ends are the exact ones
+    within the value's bounds, None of what has no bounds.
+    """
+    if high - low > _NO_WIDTH * max(1.0, abs(value)):
+        return float(low), float(high)
+    return (None, None) if bounds is None else exact_ends(float(value), count, bounds)
 
 
 def _divide(above: Numbers, below: Numbers) -> Numbers:

@@ -208,14 +208,13 @@ def _pairs(link: Linker, facts: EvaluationFacts) -> Iterator[Block]:
     rows = []
     for pair in result.pairs:
         beginning = f"{pair.a} over {pair.b}: "
-        won = pair.win_rate
-        value, ends = ("", "") if won is None else told_parts(won)
+        value, ends = _rate(link, pair, pair.win_rate)
         rows.append(
             [
                 Cell(texts("evaluation.over", a=pair.a, b=pair.b)),
                 link.of(value, f"{beginning}wins", facts.tallies[f"{beginning}wins"]),
                 Cell(ends, None, "number"),
-                *(Cell(said, None, "number") for said in _at_equal_length(pair)),
+                *(Cell(said, None, "number") for said in _rate(link, pair, pair.length_controlled)),
                 *link.corrected(pair.corrected),
                 *(link.count(f"{beginning}{how}", facts.tallies) for how in ("wins", "losses", "ties", "not decided")),
             ]
@@ -240,9 +239,11 @@ def _pairs(link: Linker, facts: EvaluationFacts) -> Iterator[Block]:
     yield Table(texts("evaluation.ratings"), head, ratings)
 
 
-def _at_equal_length(pair: PairResult) -> tuple[str, str]:
-    """Return the win rate at equal length and its interval; nothing where nothing was decided."""
-    return ("", "") if pair.length_controlled is None else told_parts(pair.length_controlled)
+def _rate(link: Linker, pair: PairResult, rate: Measurement | None) -> tuple[str, str]:
+    """Return a rate at which the first model is preferred, and its interval; nothing where nothing was decided."""
+    if rate is None:
+        return "", ""
+    return told_parts(rate) if pair.is_told else (link.texts("too-few"), "")
 
 
 def _ends(found: Measurement) -> str:

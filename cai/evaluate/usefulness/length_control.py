@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cai.evaluate.results import Measurement
-from cai.evaluate.statistics import Numbers, drawn, interval
+from cai.evaluate.statistics import SHARES, Numbers, drawn, interval, known_ends
 
 _PRIOR = 1 / 2.5**2
 _ALMOST_NONE = 1e-9  # keeps the curve of a constant that grows without end from being zero
@@ -29,8 +29,9 @@ def measure_at_equal_length(
     `texts` are its answer and the other's of each prompt that was decided, one at least; `won` says for whom.
     """
     lengths = np.array([len(own) - len(other) for own, other in texts], dtype=np.float64)
-    found = at_equal_length(lengths, np.array(won, dtype=np.float64), seed)
-    return Measurement(f"{label} wins, at equal length", *found, len(texts)), float(lengths.mean())
+    value, low, high = at_equal_length(lengths, np.array(won, dtype=np.float64), seed)
+    ends = known_ends(value, low, high, len(texts), SHARES)
+    return Measurement(f"{label} wins, at equal length", value, *ends, len(texts)), float(lengths.mean())
 
 
 def at_equal_length(lengths: Numbers, won: Numbers, seed: int) -> tuple[float, float, float]:
