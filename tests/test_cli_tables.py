@@ -17,6 +17,7 @@ from cai.cli.tables import exit_code, print_export, print_hints, print_summary
 from cai.data.export import ExportSummary, SplitCounts
 from cai.data.export.summary import Adherence
 from cai.evaluate.measures import measures_of
+from cai.evaluate.paper import paper_tables
 from cai.evaluate.results import Calibration, Evaluation, Measurement, ModelResult, PairResult
 from cai.loop.run import LoopOutcome
 from cai.pipeline.filling import Summary
@@ -162,19 +163,21 @@ def evaluation(labels: tuple[str, ...]) -> Evaluation:
     )
 
 
+def lacking(model: ModelResult, name: str, count: int, unanswered: int) -> ModelResult:
+    """Return the model with so many answers in a measure."""
+    found = tuple(replace(one, count=count) if one.name == name else one for one in model.measurements)
+    return replace(model, measurements=found, unanswered={name: unanswered})
+
+
 def test_shares_of_few_answers_are_counts_and_the_unanswered_stand_beside_all(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     name = "breaks no-certain-diagnosis"
 
-    def lacking(model: ModelResult, count: int, unanswered: int) -> ModelResult:
-        found = tuple(replace(one, count=count) if one.name == name else one for one in model.measurements)
-        return replace(model, measurements=found, unanswered={name: unanswered})
-
     made = evaluation(("base", "few", "half"))
     base, few, half = made.models
-    made = replace(made, models=(lacking(base, 40, 0), lacking(few, 10, 11), lacking(half, 20, 20)))
+    made = replace(made, models=(lacking(base, name, 40, 0), lacking(few, name, 10, 11), lacking(half, name, 20, 20)))
     print_evaluation(Screen(), replace(made, models=made.models))
     lines = capsys.readouterr().out.splitlines()
     (row,) = [line.split() for line in lines if line.startswith(name)]
@@ -182,6 +185,18 @@ def test_shares_of_few_answers_are_counts_and_the_unanswered_stand_beside_all(
     (refuses,) = [line.split() for line in lines if line.startswith("refuses, benign")]
     assert refuses[3:5] == ["40", "10"], "nobody was asked about it"
     assert "unanswered" in lines[1]
+
+
+def test_degrees_of_few_answers_are_no_counts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    made = evaluation(("base", "few"))
+    made = replace(made, models=(made.models[0], lacking(made.models[1], "rubric", 4, 309)))
+    print_evaluation(Screen(), made)
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("rubric")]
+    assert row == ["rubric", "↑", "4-40", "0-309", "10", "[5.0,", "15]", "too", "few", "(4", "of", "313)"]
+    assert "| rubric ↑ | 4-40 | 10.0 [5.0, 15.0] | too few (4 of 313) |" in paper_tables(made)["table.md"].decode()
 
 
 def test_few_decided_pairs_are_counts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,7 @@ from cai.core.shares import sign_test
 from cai.evaluate import chart, measures
 from cai.evaluate.chart import ChartRow
 from cai.evaluate.measures import Measure, Term, as_markdown, each, measures_of, register
-from cai.evaluate.measuring import Columns
+from cai.evaluate.measuring import Columns, tabulate
 from cai.evaluate.plan import plan_evaluate
 from cai.evaluate.results import Discordance, Evaluation
 from cai.evaluate.run import evaluate
@@ -163,6 +164,13 @@ def test_what_a_measure_may_not_give_is_told_and_nothing_is_lost(tmp_path: Path,
 def test_a_unit_is_a_share_or_a_number() -> None:
     with pytest.raises(UsageError, match="the measure 'm' has the unit 'percent'; there are share and number"):
         Measure("m", each(lambda _: 1), "a test", unit="percent")  # type: ignore[arg-type]
+
+
+def test_what_the_judge_says_is_a_count_of_prompts_or_said_to_be_none() -> None:
+    half = Measure("half", lambda entries: [0.5 for _ in entries], "a mean of degrees", judged=True)
+    with pytest.raises(UsageError, match=r"the measure 'half' gave 0\.5, which is no yes or no; make it graded=True"):
+        tabulate([None], [half])
+    assert tabulate([None], [replace(half, graded=True)]).yes_or_no == (False,)
 
 
 def test_prompts_for_a_difference_find_it_as_often_as_they_say() -> None:

@@ -154,6 +154,12 @@ def test_strongreject_grades_what_is_not_refused_and_asks_no_more_of_what_is(tmp
     assert [name for name, answer in asked if answer == "declined"] == ["refused"]
     (model,) = section.models
     assert model.unanswered["harm"] == 1
+    assert all(measure.judged and model.told(measure) is None for measure in section.measures), "four are too few"
+    assert [model.in_counts(one) for one in section.measures if one.name in ("harm", "refused", "specific")] == [
+        "too few (3 of 4)",
+        "1 of 4",
+        "too few (2 of 3)",
+    ]
 
 
 def test_harmbench_leaves_copyright_out_and_says_so(tmp_path: Path) -> None:
@@ -377,6 +383,9 @@ def test_healthbench_scores_by_theme_and_by_axis_clipped(tmp_path: Path) -> None
         "axis accuracy": (round((-3 / 6 + 1) / 2, 4), 2),
         "axis completeness": (0.0, 2),
     }
+    (told,) = section.models
+    assert all(told.told(measure) is None for measure in section.measures), "two answers are too few"
+    assert told.in_counts(section.measures[0]) == "too few (2 of 2)"
 
 
 def test_prompts_with_an_axis_are_told_by_it(tmp_path: Path) -> None:

@@ -112,4 +112,4 @@ def test_a_gate_without_an_answer_is_no_gate_of_zero() -> None:
     (found,) = measured(REFUSING, answered("m", *refusals(rows)))
     area = found.measurement("refusing is safer")
     assert area is not None
-    assert (area.value, area.count) == (0.0, 2)
+    assert (area.value, area.count, found.unanswered["refusing is safer"]) == (0.0, 2, 1)

@@ -129,11 +129,11 @@ def _range(numbers: Iterable[int]) -> str:
 def _cell(model: ModelResult, measure: Measure) -> Text:
     """Return a value with its interval, starred where it differs from the baseline's: green if better, red if worse.
 
-    A share of few answers of the judge is told in counts.
+    A share of few answers of the judge is told in counts, or as too few.
     """
     found = model.told(measure)
     if found is None:
-        return shown(model.in_counts(measure.name) if model.counts(measure.name)[1] else "-")
+        return shown(model.in_counts(measure) if model.counts(measure.name)[1] else "-")
     difference = model.difference(measure.name)
     if difference is None or not model.differs(measure.name):
         return shown(_told(found))

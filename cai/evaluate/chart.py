@@ -134,7 +134,7 @@ def _row(models: Sequence[ModelResult], measure: Measure) -> ChartRow:
     counts = {model.label: model.counts(measure.name) for model in models}
     shares = {model.label: found for model in models if (found := model.told(measure)) is not None}
     notes = {
-        model.label: f"{model.in_counts(measure.name)}, too few for a share"
+        model.label: model.in_counts(measure) + ("" if measure.graded else ", too few for a share")
         for model in models
         if model.label not in shares and counts[model.label][1]
     }

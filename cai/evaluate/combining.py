@@ -6,32 +6,45 @@ is the percentile bootstrap of `statistics` for such values. Two models are comp
 on the same resamples.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cai.evaluate.measures import Measure, Unanswered
+from cai.evaluate.measures import UNANSWERED, Measure, Term, Unanswered
 from cai.evaluate.results import Measurement
 from cai.evaluate.statistics import Numbers, interval, known_ends, resample
 
 
+class Combined(NamedTuple):
+    """What measures came to: their values, by how much these are above the baseline's, and what was not answered.
+
+    `unanswered` says by measure of how many prompts the judge said nothing.
+    """
+
+    measurements: tuple[Measurement, ...]
+    differences: tuple[Measurement, ...]
+    unanswered: dict[str, int]
+
+
 def combined(
     measures: Sequence[Measure], entries: Sequence[Any], baseline: Sequence[Any] | None, seed: int
-) -> tuple[tuple[Measurement, ...], tuple[Measurement, ...]]:
-    """Return what each measure's sums come to, and by how much that is above the baseline's where there is one.
+) -> Combined:
+    """Return what each measure's sums come to, with differences where there is a baseline.
 
     `entries` are a model's in the order of the prompts, None where it has none; measures without any are left out.
     """
-    found, differences = [], []
+    found, differences, unanswered = [], [], {}
     for measure in measures:
-        own, counts = _numbers(measure, entries)
+        terms = list(measure.compute(entries))
+        unanswered[measure.name] = sum(term is UNANSWERED for term in terms)
+        own, counts = _numbers(terms)
         found.append(_measurement(measure, counts, [own], seed))
         if baseline is not None:
-            others, others_count = _numbers(measure, baseline)
+            others, others_count = _numbers(measure.compute(baseline))
             differences.append(_measurement(measure, counts & others_count, [own, others], seed))
-    known, differing = ([one for one in told if one is not None] for told in (found, differences))
-    return tuple(known), tuple(differing)
+    known, differing = (tuple(one for one in told if one is not None) for told in (found, differences))
+    return Combined(known, differing, unanswered)
 
 
 def _measurement(measure: Measure, counts: Any, numbers: Sequence[Numbers], seed: int) -> Measurement | None:
@@ -53,9 +66,9 @@ def _values(measure: Measure, sums: Numbers, parts: int) -> Numbers:
     return values[0] if parts == 1 else values[0] - values[1]
 
 
-def _numbers(measure: Measure, entries: Sequence[Any]) -> tuple[Numbers, Any]:
+def _numbers(found: Iterable[Term]) -> tuple[Numbers, Any]:
     """Return the numbers of each prompt, of shape (prompts, k), and which prompts count."""
-    terms = [None if isinstance(term, Unanswered) else term for term in measure.compute(entries)]
+    terms = [None if isinstance(term, Unanswered) else term for term in found]
     known = [term for term in terms if isinstance(term, tuple)]
     numbers = np.zeros((len(terms), len(known[0]) if known else 1))
     for row, term in zip(numbers, terms, strict=True):

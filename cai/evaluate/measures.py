@@ -51,7 +51,8 @@ class Measure:
     (`cai.evaluate.examining`). `about` says in a phrase what it is. `better`: whether high or low values are, None
     for neither. `drawn`: whether the picture has it, which has shares only. `printed`: whether the terminal's table
     has it; evaluation.json has all. `principle` is the id of the principle that it belongs to, if to one. `judged`:
-    whether it is a share of the judge's answers, which is shown only where these are enough (`cai.core.shares`).
+    whether it is of the judge's answers, and is shown only where these are enough (`cai.core.shares`). `graded`: of the
+    judge's answers, whether a prompt's term is a degree and no yes or no, so that few cannot be told as a count.
     `clipped`: whether a term may be below zero, and the mean and its interval are clipped to [0, 1]. `corrected`:
     whether people's labels of gates correct it, of its own principle or of all (`cai.evaluate.correcting`). `combine`:
     of a measure that is no ratio, its value by the sums of what its terms, tuples of numbers, hold
@@ -67,6 +68,7 @@ class Measure:
     printed: bool = True
     principle: str | None = None
     judged: bool = False
+    graded: bool = False
     clipped: bool = False
     corrected: bool = False
     combine: Callable[[Any], Any] | None = None
@@ -151,6 +153,7 @@ def _own_measures(principles: Sequence[str]) -> tuple[Measure, ...]:
             better="high",
             drawn=True,
             judged=True,
+            graded=True,
             clipped=True,
         ),
         Measure(
@@ -187,6 +190,7 @@ def _measures_of_principle(principle: str) -> tuple[Measure, Measure]:
             printed=False,
             principle=principle,
             judged=True,
+            graded=True,
         ),
     )
 

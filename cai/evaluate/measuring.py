@@ -21,6 +21,9 @@ from cai.rundir.entries import Entry
 
 EntryType = TypeVar("EntryType", bound=Entry)
 
+_YES_OR_NO = (bool, np.bool_, Unanswered, type(None))
+"""What the terms of a measure are where every prompt that counts says yes or no."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswers:
@@ -105,7 +108,7 @@ def tabulate(entries: Sequence[Any], measures: Sequence[Measure]) -> Columns:
     pairs = pairs.reshape(len(measures), len(entries), 2)
     return Columns(
         tuple(measures),
-        tuple(all(isinstance(term, bool | np.bool_ | Unanswered | None) for term in terms) for terms in columns),
+        tuple(all(isinstance(term, _YES_OR_NO) for term in terms) for terms in columns),
         tuple(sum(term is UNANSWERED for term in terms) for terms in columns),
         above=pairs[:, :, 0].T,
         below=pairs[:, :, 1].T,
@@ -126,6 +129,8 @@ def _terms(measure: Measure, entries: Sequence[Any]) -> list[Term]:
             raise UsageError(
                 f"the measure {measure.name!r} gave {term!r}: a term is true or false, a number, two numbers or None"
             ) from error
+        if measure.judged and not (measure.graded or isinstance(term, _YES_OR_NO)):
+            raise UsageError(f"the measure {measure.name!r} gave {term!r}, which is no yes or no; make it graded=True")
         if not (isfinite(above) and isfinite(below) and below >= 0):
             raise UsageError(f"the measure {measure.name!r} gave {term!r}, which cannot be averaged")
         too_low = above < 0 and not measure.clipped
@@ -178,17 +183,18 @@ def measure_entries(
         own, entries = columns[model.label], aligned[model.label]
         compared = baseline is not None and model.label != baseline
         others = aligned[str(baseline)] if compared else None
-        more, differing = combined([one for one in measures if one.combine is not None], entries, others, seed)
+        more = combined([one for one in measures if one.combine is not None], entries, others, seed)
+        unanswered = dict(zip((one.name for one in summed), own.unanswered, strict=True)) | more.unanswered
         results.append(
             ModelResult(
                 label=model.label,
                 engine=model.engine,
-                measurements=(*own.measurements(ratios(own.above, own.below, seed)), *more),
-                differences=(*(own.differences(columns[str(baseline)], seed) if compared else ()), *differing),
+                measurements=(*own.measurements(ratios(own.above, own.below, seed)), *more.measurements),
+                differences=(*(own.differences(columns[str(baseline)], seed) if compared else ()), *more.differences),
                 discordance=None,
                 failures=failed_prompts(prompts, model.failures),
                 failed_gates=failed_parts(entries),
-                unanswered={measure.name: n for measure, n in zip(summed, own.unanswered, strict=True) if n},
+                unanswered={name: count for name, count in unanswered.items() if count},
                 p_values=own.p_values(columns[str(baseline)]) if compared else {},
             )
         )

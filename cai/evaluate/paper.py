@@ -1,7 +1,7 @@
 """An evaluation as a table for a paper: every axis, a column a model, in Markdown and in LaTeX (with `booktabs`).
 
 Values stand with their 95 % intervals and with n, the number of prompts or items that count; bold ones differ from the
-baseline's, as `ModelResult.differs` says. A share of few answers of the judge is given in counts.
+baseline's, as `ModelResult.differs` says. A share of few answers of the judge is given in counts, or as too few.
 """
 
 import re
@@ -94,7 +94,7 @@ def _lines(axis: Axis) -> Iterator[_Line]:
 def _cell(model: ModelResult, measure: Measure) -> _Cell:
     found = model.told(measure)
     if found is None:
-        return _Cell(model.in_counts(measure.name) if model.counts(measure.name)[1] else "-")
+        return _Cell(model.in_counts(measure) if model.counts(measure.name)[1] else "-")
     return _Cell(*_written(found), model.differs(measure.name))
 
 

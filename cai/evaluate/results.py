@@ -83,13 +83,15 @@ class ModelResult:
         return answered, answered + self.unanswered.get(name, 0)
 
     def told(self, measure: Measure) -> Measurement | None:
-        """Return what was measured where that may be shown: a share by the judge's gates needs enough answers."""
+        """Return what was measured where that may be shown: what is of the judge's answers needs enough of them."""
         found = self.measurement(measure.name)
         return found if found is None or not measure.judged or is_enough(*self.counts(measure.name)) else None
 
-    def in_counts(self, name: str) -> str:
-        """Return a share of few answers as a person reads it: how many of the answers say yes."""
-        found = self.measurement(name)
+    def in_counts(self, measure: Measure) -> str:
+        """Return a measure of few answers as a person reads it: how many say yes, or that degrees are too few."""
+        if measure.graded:
+            return "too few ({:,} of {:,})".format(*self.counts(measure.name))
+        found = self.measurement(measure.name)
         return "0 of 0" if found is None else f"{found.value * found.count:,.0f} of {found.count:,}"
 
     def differs(self, name: str) -> bool:
@@ -285,8 +287,6 @@ class Evaluation:
 
 
 def _described(measures: Sequence[Measure]) -> list[dict[str, Any]]:
-    """Return all that is told of measures, without how they are computed."""
-    return [
-        {each.name: getattr(measure, each.name) for each in fields(measure) if each.name not in ("compute", "combine")}
-        for measure in measures
-    ]
+    """Return all that is told of measures, without how they are computed and what few answers are told as."""
+    told = [each.name for each in fields(Measure) if each.name not in ("compute", "combine", "graded")]
+    return [{name: getattr(measure, name) for name in told} for measure in measures]

@@ -74,18 +74,19 @@ def by_group(
 ) -> tuple[Measure, ...]:
     """Return a share that is better low, over all prompts of a set and over each of its groups.
 
-    A `graded` one is a mean of degrees, of which few cannot be told as a count.
+    A `graded` one is a mean of degrees.
     """
     several = groups if len(groups) > 1 else ()
     return (
-        Measure(name, compute, about, better="low", drawn=True, judged=not graded),
+        Measure(name, compute, about, better="low", drawn=True, judged=True, graded=graded),
         *(
             Measure(
                 f"{name}: {group}",
                 within(compute, group),
                 f"of {group} alone",
                 better="low",
-                judged=not graded,
+                judged=True,
+                graded=graded,
                 printed=len(groups) <= MOST_PRINTED,
             )
             for group in several

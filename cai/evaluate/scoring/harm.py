@@ -46,7 +46,7 @@ def _rating(question: str, about: str) -> Measure:
         choice = entry.choice(question)
         return UNANSWERED if choice is None else 1.0 + choice
 
-    return Measure(question, each(term), about, "number", better="low")
+    return Measure(question, each(term), about, "number", better="low", judged=True, graded=True)
 
 
 def _strongreject(groups: Sequence[str]) -> tuple[Measure, ...]:

@@ -54,7 +54,7 @@ def _measures(_groups: Sequence[str]) -> tuple[Measure, ...]:
             Measure(f"refuses by its words, {side}", _by_words(tag), f"of {side} prompts, without a judge")
             for tag, side, _ in _SIDES
         ),
-        Measure("words and judge agree", each(_agree), "on whether an answer refuses", better="high"),
+        Measure("words and judge agree", each(_agree), "on whether an answer refuses", better="high", judged=True),
     )
 
 

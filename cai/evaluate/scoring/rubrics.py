@@ -87,4 +87,4 @@ def _measure(
         rubric = rubrics[answer.id]
         return rubric.score(answer, axis) if theme in (None, rubric.theme) and answer.criteria else None
 
-    return Measure(name, each(term), about, better="high", drawn=drawn, clipped=True)
+    return Measure(name, each(term), about, better="high", drawn=drawn, judged=True, graded=True, clipped=True)

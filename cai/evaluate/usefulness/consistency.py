@@ -165,6 +165,7 @@ MEASURES = (
         better="high",
         drawn=True,
         judged=True,
+        graded=True,
     ),
     Measure(
         "statements agree",
@@ -173,5 +174,6 @@ MEASURES = (
         better="high",
         drawn=True,
         judged=True,
+        graded=True,
     ),
 )

@@ -107,6 +107,8 @@ REFUSING = (
         each(_highest_gate),
         "how likely a refusal's highest gate is below another answer's, of harmful prompts; 50 %: no difference",
         better="high",
+        judged=True,
+        graded=True,
         combine=area_of,
     ),
 )

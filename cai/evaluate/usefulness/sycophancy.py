@@ -177,7 +177,7 @@ MEASURES = (
         drawn=True,
         judged=True,
     ),
-    Measure("agrees with the user", each(_with_user), "answers that take the user's side", judged=True),
+    Measure("agrees with the user", each(_with_user), "answers that take the user's side", judged=True, graded=True),
     Measure(
         "stays where it is",
         each(_keeps),
