@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import cai as package
 from cai.cli.generate import generate as generate_command
+from cai.core.corrected import Confusion, Label
 from cai.core.errors import RunError, UsageError
 from cai.core.records import Prompt, Provenance, Round, Row, Trace, Usage, Verdict
 from cai.core.redaction import know
@@ -167,6 +168,15 @@ def test_a_prompt_counts_once_in_a_share() -> None:
     found = shares["x"]
     assert (found.prompts, found.answered, found.asked) == (12, 30, 36)
     assert found.interval == wilson(6 * 1.0 + 6 * 2 / 3, 12)
+
+
+def test_a_label_counts_once_however_often_its_text_is_met() -> None:
+    shares = PromptShares()
+    for _ in range(12):
+        for value in (0.9, 0.1):
+            shares.add("x", value, Label("the same text", truly=True))
+        shares.end_prompt()
+    assert (shares["x"].answered, shares["x"].sample.confusion) == (24, Confusion(hits=1))
 
 
 def test_what_others_wrote_is_shown_as_text_and_known_secrets_are_not(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ half first, which the plain delta method lacks, and which keeps its 95 % where t
 be drawn from the same cases: labels of what somebody picked correct nothing.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from math import sqrt
+from typing import NamedTuple
 
 from cai.core.shares import NORMAL_95
 
@@ -79,6 +81,36 @@ class Confusion:
     def specificity(self) -> float | None:
         """The share of the others of which the judge said they were not; None without any."""
         return self.rejections / self.negatives if self.negatives else None
+
+
+class Label(NamedTuple):
+    """What people said of a case: whether it is truly so, and a key that is made of its content."""
+
+    key: Hashable
+    truly: bool
+
+
+class Sample:
+    """Cases that people labelled, each counted once however often it is met, with the judge's first word on it.
+
+    Who labels a text labels it wherever it lies; counted again it would make intervals narrower than what is known.
+    """
+
+    def __init__(self) -> None:
+        self._cases: dict[Hashable, Confusion] = {}
+
+    def add(self, label: Label, *, said: bool) -> None:
+        """Take in what people said of a case, and whether the judge said that it is so."""
+        self._cases.setdefault(label.key, Confusion.of(said, label.truly))
+
+    def add_all(self, other: "Sample") -> None:
+        """Take in all cases of another sample."""
+        self._cases = other._cases | self._cases
+
+    @property
+    def confusion(self) -> Confusion:
+        """All cases together."""
+        return sum(self._cases.values(), Confusion())
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,19 @@
 
 Labels are `annotations/` in the evaluation (`cai review`), of items drawn at random. A model's own labels count where
 they are enough (`cai.core.corrected`); where they are not, those on all models' answers do, and then the judge's errors
-are taken to be alike on all. Whether any principle is broken is known of an answer whose gates are all labelled.
+are taken to be alike on all; what several answered word for word is one case. Whether any principle is broken is known
+of an answer whose gates are all labelled.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cai.annotation.items import item_key
 from cai.annotation.labels import AnswerLabels, read_labels
 from cai.annotation.places import find_place
 from cai.core.addresses import DataSource
-from cai.core.corrected import TOO_FEW, Confusion, CorrectedShare, correct_share
+from cai.core.corrected import TOO_FEW, Confusion, CorrectedShare, Label, Sample, correct_share
 from cai.evaluate.measures import Answers, Measure
 from cai.evaluate.pairs import PairDecisions
 from cai.evaluate.records import Answer
@@ -32,15 +34,16 @@ def correct_models(
     for measure in measures if len(people) else ():
         if not measure.corrected:
             continue
-        samples: dict[str, Confusion] = {}
+        samples: dict[str, Sample] = {}
+        pooled = Sample()
         told: dict[str, tuple[int, int]] = {}
         for label, own in answers.items():
             terms = list(measure.compute(own))
             told[label] = sum(term is True for term in terms), sum(isinstance(term, bool) for term in terms)
             samples[label] = _sample(measure, own, terms, people)
-        pooled = sum(samples.values(), Confusion())
-        for label in found if pooled.labels else ():
-            found[label][measure.name] = _corrected(*told[label], samples[label], pooled)
+            pooled.add_all(samples[label])
+        for label in found if pooled.confusion.labels else ():
+            found[label][measure.name] = _corrected(*told[label], samples[label].confusion, pooled.confusion)
     return tuple(replace(result, corrected=found[result.label]) for result in results)
 
 
@@ -69,18 +72,22 @@ def _corrected(yes: int, count: int, own: Confusion, pooled: Confusion) -> Corre
     return correct_share(yes, count, pooled) if by_own.refused == TOO_FEW else by_own
 
 
-def _sample(measure: Measure, answers: Answers, terms: Sequence[object], people: AnswerLabels) -> Confusion:
+def _sample(measure: Measure, answers: Answers, terms: Sequence[object], people: AnswerLabels) -> Sample:
     """Return what the judge said of the answers of which people tell the truth."""
-    sample = Confusion()
+    sample = Sample()
     for answer, term in zip(answers, terms, strict=True):
         if answer is not None and isinstance(term, bool):
-            truly = _truly(measure, answer, people)
-            sample += Confusion() if truly is None else Confusion.of(term, truly)
+            label = _label(measure, answer, people)
+            if label is not None:
+                sample.add(label, said=term)
     return sample
 
 
-def _truly(measure: Measure, answer: Answer, people: AnswerLabels) -> bool | None:
+def _label(measure: Measure, answer: Answer, people: AnswerLabels) -> Label | None:
     """Return what people's labels say of an answer in a measure; None where they say too little."""
     asked = [gate.principle_id for gate in answer.gates if measure.principle in (None, gate.principle_id)]
     said = [people.breaks(answer.messages, answer.response, principle) for principle in asked]
-    return None if not said or None in said else True in said
+    if not said or None in said:
+        return None
+    keys = tuple(item_key("gate", answer.messages, [answer.response], principle) for principle in asked)
+    return Label(keys, True in said)

@@ -7,7 +7,7 @@ people said of some answers what is true, the share is corrected by these (`cai.
 
 from dataclasses import dataclass, field
 
-from cai.core.corrected import Confusion, CorrectedShare, correct_share
+from cai.core.corrected import CorrectedShare, Label, Sample, correct_share
 from cai.core.shares import Interval95, is_enough, wilson
 
 
@@ -15,7 +15,7 @@ from cai.core.shares import Interval95, is_enough, wilson
 class PromptShare:
     """A share over prompts: `answered` of the `asked` questions of `prompts` prompts; `total` adds up probabilities.
 
-    `sample` has the answers of which people said what is true.
+    `sample` has the answers of which people said what is true, each once.
     """
 
     means: float = 0.0
@@ -23,7 +23,7 @@ class PromptShare:
     answered: int = 0
     asked: int = 0
     total: float = 0.0
-    sample: Confusion = field(default_factory=Confusion)
+    sample: Sample = field(default_factory=Sample)
 
     @property
     def interval(self) -> Interval95 | None:
@@ -35,9 +35,10 @@ class PromptShare:
     @property
     def corrected(self) -> CorrectedShare | None:
         """The share as people's labels correct it; None where it may not be told itself, or nobody labelled any."""
-        if self.interval is None or not self.sample.labels:
+        sample = self.sample.confusion
+        if self.interval is None or not sample.labels:
             return None
-        return correct_share(self.means, self.prompts, self.sample)
+        return correct_share(self.means, self.prompts, sample)
 
     @property
     def mean(self) -> float | None:
@@ -52,14 +53,13 @@ class PromptShares:
         self._found: dict[str, PromptShare] = {}
         self._waiting: dict[str, list[float | None]] = {}
 
-    def add(self, name: str, probability: float | None, truly: bool | None = None) -> None:
+    def add(self, name: str, probability: float | None, label: Label | None = None) -> None:
         """Take in one answer of the present prompt: how likely it is yes; above one half it is.
 
-        `truly` is what people say, None where they do not.
+        `label` is what people say, None where they do not.
         """
-        if probability is not None and truly is not None:
-            share = self._found.setdefault(name, PromptShare())
-            share.sample += Confusion.of(probability > 0.5, truly)
+        if probability is not None and label is not None:
+            self._found.setdefault(name, PromptShare()).sample.add(label, said=probability > 0.5)
         self._waiting.setdefault(name, []).append(probability)
 
     def end_prompt(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cai.core.collecting import collecting_rarely
-from cai.core.corrected import BROKEN_ABOVE, Confusion, correct_share
+from cai.core.corrected import BROKEN_ABOVE, Label, Sample, correct_share
 from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Row
 from cai.data.export.card import dataset_card
 from cai.data.export.datasets import DATASETS, DatasetName, ExampleMaker, names_for
@@ -200,7 +200,7 @@ class _Gates:
     def __init__(self, people: People | None) -> None:
         self._people = people
         self._kept_clearly: Counter[str] = Counter()
-        self._samples: defaultdict[str, Confusion] = defaultdict(Confusion)
+        self._samples: defaultdict[str, Sample] = defaultdict(Sample)
         self._kept: Counter[str] = Counter()
         self._sum: defaultdict[str, float] = defaultdict(float)
         self._unanswered: Counter[str] = Counter()
@@ -223,14 +223,15 @@ class _Gates:
         self._kept_clearly[principle] += kept
         truly = None if self._people is None else self._people.breaks(row.prompt.messages, text, principle)
         if truly is not None:
-            self._samples[principle] += Confusion.of(said=kept, truly=not truly)
+            content = (*((turn["role"], turn["content"]) for turn in row.prompt.messages), text)
+            self._samples[principle].add(Label(content, not truly), said=kept)
 
     def adherence(self) -> dict[str, Adherence]:
         """Return what they come to, by principle."""
         names = sorted({*self._kept, *self._unanswered})
         means = {name: self._sum[name] / count for name, count in self._kept.items()}
         corrected = {
-            name: correct_share(self._kept_clearly[name], self._kept[name], sample)
+            name: correct_share(self._kept_clearly[name], self._kept[name], sample.confusion)
             for name, sample in self._samples.items()
         }
         return {
