@@ -13,17 +13,19 @@ from cai.core.addresses import DataSource
 from cai.core.errors import InputError
 from cai.data.examples.shaping import ExampleKind
 from cai.train.data.examples import Examples
-from cai.train.example_tokens import Cut, count_cut
+from cai.train.example_tokens import Cut, count_cut, count_tokens
+from cai.train.methods.sft import build_sft
 from cai.train.plan import plan_train
 from cai.train.settings import DataSettings, TrainSettings
-from tests.train_context import CHECKPOINT, assistant, user
+from tests.templates import make_tokenizer
+from tests.train_context import CHECKPOINT, assistant, make_context, user
 from tests.training import make_settings, train
 
 SHORT, LONG = "Yes.", "word " * 60
 
 
 def settings_for(directory: Path, method: str, rows: list[dict[str, Any]], **fit: Any) -> TrainSettings:
-    settings = make_settings(directory, method, rows=8, test_share=0.0, max_steps=1, max_length=48, **fit)
+    settings = make_settings(directory, method, rows=8, test_share=0.0, max_steps=1, **{"max_length": 48, **fit})
     data = directory / "rows.jsonl"
     data.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
     return replace(settings, data=DataSettings((DataSource.parse(str(data)),), test_share=0.0))
@@ -55,7 +57,39 @@ def examples(kind: ExampleKind, rows: list[dict[str, Any]]) -> Examples:
 )
 def test_what_does_not_fit_is_counted(kind: ExampleKind, rows: list[dict[str, Any]], expected: tuple[int, ...]) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
-    assert count_cut(tokenizer, examples(kind, rows), 48) == Cut(48, *expected)
+    given = examples(kind, rows)
+    assert count_cut(tokenizer, given, count_tokens(tokenizer, given), 48) == Cut(48, *expected)
+
+
+def test_the_longest_example_is_the_longest_in_tokens_and_not_in_characters(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{number}?", "completion": "word " * 30} for number in range(99)]
+    rows.append({"prompt": "word?", "completion": "답변은 여기서 끝납니다. " * 4})
+    settings = settings_for(tmp_path, "sft", rows, max_length=None)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
+    sizes = [
+        len(tokenizer.apply_chat_template(user(row["prompt"]) + assistant(row["completion"]))["input_ids"])
+        for row in rows
+    ]
+    assert len(rows[-1]["completion"]) < len(rows[0]["completion"])
+    assert sizes[-1] > max(sizes[:-1]) + 8
+    plan = plan_train(settings)
+    assert sizes[-1] <= plan.hardware.max_length < sizes[-1] + 8
+    assert plan.cut == Cut(plan.hardware.max_length, 0, 0)
+    # A length that only the Korean answer does not fit into.
+    short = plan_train(settings_for(tmp_path, "sft", rows, max_length=max(sizes[:-1])))
+    assert short.cut == Cut(max(sizes[:-1]), 1, 0)
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_plain_text_is_as_long_as_trl_makes_it(tmp_path: Path, bos: bool) -> None:
+    tokenizer = make_tokenizer("{{ messages }}", bos=bos, pad="</s>", merges=True)
+    rows = [{"text": LONG}, {"text": SHORT}]
+    context = replace(make_context(tmp_path, "sft", "supervised", rows, max_length=None), tokenizer=tokenizer)
+    seen = max(map(len, build_sft(context).train_dataset["input_ids"]))
+    counted = count_tokens(tokenizer, context.examples)
+    assert counted.longest == seen
+    assert count_cut(tokenizer, context.examples, counted, seen - 1) == Cut(seen - 1, 1, 0)
+    assert count_cut(tokenizer, context.examples, counted, seen) == Cut(seen, 0, 0)
 
 
 def test_cut_answers_are_said_in_the_plan_the_summary_and_the_card(tmp_path: Path) -> None:

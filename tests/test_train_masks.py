@@ -16,7 +16,7 @@ from cai.core.records import Message
 from cai.models.turns import JOINED, SYSTEM, TurnFitter
 from cai.train.data.examples import Examples
 from cai.train.data.fitting import REFUSED, fit_examples
-from cai.train.example_tokens import count_cut, longest_example
+from cai.train.example_tokens import count_cut, count_tokens
 from cai.train.methods import find_method
 from cai.train.template.preparing import prepare_template
 from tests.templates import MADE, SHIPPED, TEMPLATES, make_tokenizer
@@ -77,8 +77,9 @@ def test_of_a_template_exactly_the_answer_is_learned_or_it_is_refused(name: str)
         row = rows[layout]
         kind: Any = "pairs" if layout == "pairs" else "supervised"
         examples = fit_examples(examples_of(kind, [row]), tokenizer)
-        assert longest_example(tokenizer, examples) > 10
-        assert count_cut(tokenizer, examples, 10_000).answers == 0
+        tokens = count_tokens(tokenizer, examples)
+        assert tokens.longest > 10
+        assert count_cut(tokenizer, examples, tokens, 10_000).answers == 0
         fitted = examples.train[0]
         if layout == "messages":
             encoded = tokenizer.apply_chat_template(

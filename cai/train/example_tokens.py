@@ -1,16 +1,18 @@
 """How long examples are, in tokens, and how many answers do not fit: a cut one teaches to stop in the middle, or never.
 
-Counted with the tokenizer and chat template that are trained with. Every example's characters are counted, and only the
-longest by characters are put through the tokenizer; all of them are only when the longest does not fit.
+Counted with the tokenizer and chat template that are trained with, in every example: how many tokens a character takes
+differs manifold between languages, so that characters do not tell which example is the longest. Those that do not fit
+are looked at once more, for where they are cut.
 """
 
-import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from cai.core.counts import counted
@@ -18,10 +20,20 @@ from cai.core.errors import InputError
 from cai.models.template_check import explain
 from cai.train.data.examples import Examples
 
-_TOKENIZED = 64
 _ROWS = 1000
 
-Text = str | list[dict[str, str]]
+
+@dataclass(frozen=True, slots=True)
+class ExampleTokens:
+    """How many tokens every example's longest sequence has, its template included, in the order of each split."""
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    @property
+    def longest(self) -> int:
+        """The tokens of the longest sequence that an example puts through the model."""
+        return int(max(self.train.max(initial=0), self.test.max(initial=0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +65,22 @@ class Cut:
         return said
 
 
-def longest_example(tokenizer: PreTrainedTokenizerBase, examples: Examples) -> int:
-    """Return the tokens of the longest sequence that an example puts through the model, its template included."""
-    longest: list[tuple[int, int, Text]] = []
-    number = 0
-    for split in (examples.train, examples.test):
-        for sequence in _sequences(split):
-            number += 1  # breaks ties, since conversations do not compare
-            item = (_characters(sequence), number, sequence)
-            if len(longest) < _TOKENIZED:
-                heapq.heappush(longest, item)
-            elif item > longest[0]:
-                heapq.heapreplace(longest, item)
-    return max((_tokens(tokenizer, sequence) for _, _, sequence in longest), default=0)
+def count_tokens(tokenizer: PreTrainedTokenizerBase, examples: Examples) -> ExampleTokens:
+    """Count every example's tokens; raises InputError when the template refuses a conversation."""
+    return ExampleTokens(_counts(tokenizer, examples.train), _counts(tokenizer, examples.test))
 
 
-def count_cut(tokenizer: PreTrainedTokenizerBase, examples: Examples, length: int) -> Cut:
-    """Return what training at this length cuts; raises InputError when the template refuses a conversation."""
+def count_cut(tokenizer: PreTrainedTokenizerBase, examples: Examples, tokens: ExampleTokens, length: int) -> Cut:
+    """Return what training at this length cuts of examples with so many tokens."""
     answers = prompts = same = 0
-    for split in (examples.train, examples.test):
+    for split, counts in ((examples.train, tokens.train), (examples.test, tokens.test)):
         if split is None:
             continue
-        for rows in _rows(split):
+        for rows in _rows(split.select(np.flatnonzero(counts > length))):
             wholes = [text for row in rows for text in _wholes(tokenizer, row)]
             owners = [number for number, row in enumerate(rows) for _ in _answers(row)]
             cut: defaultdict[int, list[list[int]]] = defaultdict(list)
-            for owner, ids in zip(owners, _encoded(tokenizer, wholes), strict=True):
+            for owner, ids in zip(owners, _encoded(tokenizer, wholes, special="text" in rows[0]), strict=True):
                 if len(ids) > length:
                     cut[owner].append(ids[:length])
             before = _encoded(tokenizer, [_prompt(tokenizer, rows[number]) for number in cut])
@@ -107,6 +109,15 @@ def refused(error: Exception) -> InputError:
     )
 
 
+def _counts(tokenizer: PreTrainedTokenizerBase, split: Dataset | None) -> NDArray[np.int64]:
+    counts: list[int] = []
+    for rows in () if split is None else _rows(split):
+        texts = [_wholes(tokenizer, row) or [_prompt(tokenizer, row)] for row in rows]
+        sizes = iter(_encoded(tokenizer, [text for whole in texts for text in whole], special="text" in rows[0]))
+        counts += [max(len(next(sizes)) for _ in whole) for whole in texts]
+    return np.array(counts, np.int64)
+
+
 def _rows(split: Dataset) -> Iterator[list[dict[str, Any]]]:
     for columns in split.iter(batch_size=_ROWS):
         count = len(next(iter(columns.values())))
@@ -124,43 +135,20 @@ def _answers(row: dict[str, Any]) -> list[Any]:
 
 
 def _wholes(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> list[str]:
-    answers = _answers(row)
+    """Return the texts of what goes through the model, answers included; TRL ends plain text by the token for that."""
     if "text" in row:
-        return [str(text) for text in answers]
-    return [rendered(tokenizer, [*row.get("prompt", []), *answer]) for answer in answers]
+        end = tokenizer.eos_token or ""
+        return [text if text.endswith(end) else text + end for text in _answers(row)]
+    return [rendered(tokenizer, [*row.get("prompt", []), *answer]) for answer in _answers(row)]
 
 
 def _prompt(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> str:
     return rendered(tokenizer, row["prompt"], prompt=True) if "prompt" in row else ""
 
 
-def _encoded(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """Return the texts' tokens."""
-    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
-
-
-def _sequences(split: Dataset | None) -> Iterator[Text]:
-    if split is not None:
-        for rows in _rows(split):
-            for row in rows:
-                yield from _of_row(row)
-
-
-def _of_row(row: dict[str, Any]) -> Iterator[Text]:
-    for name in ("text", "messages"):
-        if name in row:
-            yield row[name]
-            return
-    for answer in _answers(row) or [[]]:
-        yield row["prompt"] + answer
-
-
-def _characters(sequence: Text) -> int:
-    return len(sequence) if isinstance(sequence, str) else sum(len(text) for turn in sequence for text in turn.values())
-
-
-def _tokens(tokenizer: PreTrainedTokenizerBase, sequence: Text) -> int:
-    text = sequence
-    if not isinstance(sequence, str):
-        text = rendered(tokenizer, sequence, prompt=True)
-    return len(tokenizer(text, add_special_tokens=isinstance(sequence, str))["input_ids"])
+def _encoded(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, special: bool = False) -> list[list[int]]:
+    """Return the texts' tokens, with `special` the ones that the tokenizer puts around plain text."""
+    if not texts:
+        return []
+    encoded = tokenizer(texts, add_special_tokens=special, return_attention_mask=False, return_token_type_ids=False)
+    return list(encoded["input_ids"])

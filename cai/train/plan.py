@@ -21,7 +21,7 @@ from cai.train.data.examples import Examples, load_examples
 from cai.train.data.fitting import fit_examples
 from cai.train.data.hard_labels import without_ties
 from cai.train.data.reasoning import place_reasoning
-from cai.train.example_tokens import Cut, count_cut, longest_example
+from cai.train.example_tokens import Cut, ExampleTokens, count_cut, count_tokens
 from cai.train.hardware import Choices, Hardware, Workload, settle
 from cai.train.machine import Machine, find_machine
 from cai.train.methods import find_method
@@ -164,8 +164,8 @@ def _plan(settings: TrainSettings) -> TrainPlan:
             examples = place_reasoning(examples, tokenizer, prepared.key, always=prepared.always)
     shape = measure(source, settings.adapter, method.head)
     require_rows(tokenizer, shape.vocabulary, source.name)
-    longest = longest_example(tokenizer, examples)
-    workload = _workload(method, settings, shape, longest, _sequences(method, examples))
+    tokens = count_tokens(tokenizer, examples)
+    workload = _workload(method, settings, shape, tokens.longest, _sequences(method, examples))
     resolved, hardware = _resolve(method, settings, machine, shape, workload)
     gradient = shape.trained * (2 if hardware.weights == "bfloat16" else 4)
     tasks = plan_tasks(resolved, examples.parts, hardware.micro_batch, gradient) if method.by_task else None
@@ -178,7 +178,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         prepared.ends,
         examples,
         hardware,
-        _cut(method, tokenizer, examples, longest, hardware.max_length),
+        _cut(method, tokenizer, examples, tokens, hardware.max_length),
         tasks,
         tasks.total if tasks is not None and tasks.ordered else _steps(resolved, len(examples.train)),
     )
@@ -202,12 +202,12 @@ def _identity(adapter: AdapterSettings) -> dict[str, Any]:
 
 
 def _cut(
-    method: TrainingMethod, tokenizer: PreTrainedTokenizerBase, examples: Examples, longest: int, length: int
+    method: TrainingMethod, tokenizer: PreTrainedTokenizerBase, examples: Examples, tokens: ExampleTokens, length: int
 ) -> Cut:
     """Return what does not fit; a reward model leaves it out whole, and what a policy draws is not in the data."""
-    if longest <= length or method.head == "score" or method.draws_responses:
+    if method.head == "score" or method.draws_responses:
         return Cut(length, 0, 0)
-    return count_cut(tokenizer, examples, length)
+    return count_cut(tokenizer, examples, tokens, length)
 
 
 def _sequences(method: TrainingMethod, examples: Examples) -> int:

@@ -105,7 +105,7 @@ def _work(plan: TrainPlan, folder: TrainingFolder, say: Say, *, quiet: bool) -> 
         folder.expect_tracking()
     try:
         trainer: Any = plan.method.build(context)
-    except jinja2.TemplateError as error:  # over an example that is not among the longest, which the plan looked at
+    except jinja2.TemplateError as error:  # over a prompt by itself: the plan looked at whole conversations
         raise refused(error) from error
     if plan.tasks is not None:
         trainer.take_tasks(plan.tasks, settings.fit, hardware.micro_batch, settings.seed)
