@@ -1,16 +1,23 @@
-"""Evaluations of the test split: killed in one, no step is taken again; how far one is, is told."""
+"""Evaluations of the test split: killed in one, no step is taken again; how far one is, is told; some are not made."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from datasets import Dataset
 from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 from cai.train import progress
 from cai.train.folder import TrainingFolder
+from cai.train.methods import find_method
+from cai.train.methods.reward import RewardSettings
+from cai.train.plan import plan_train
 from cai.train.progress import ProgressTeller
+from cai.train.run import train as train_plan
+from tests.train_context import BAD, GOOD, QUESTIONS, assistant, make_context, make_model, user
 from tests.training import approximately, curve, make_settings, train
 
 
@@ -94,3 +101,74 @@ def test_a_log_is_told_how_far_an_evaluation_is(monkeypatch: pytest.MonkeyPatch,
     ]
     for each in both:
         each.close()
+
+
+def rows_of(kind: str, question: str) -> list[dict[str, Any]]:
+    """Return two examples of a kind that ask one question."""
+    prompt, good, bad = user(question), assistant(GOOD), assistant(BAD)
+    made: dict[str, list[dict[str, Any]]] = {
+        "supervised": [{"prompt": prompt, "completion": said} for said in (good, bad)],
+        "pairs": [{"prompt": prompt, "chosen": good, "rejected": bad, "chosen_probability": 1.0}] * 2,
+        "labelled": [{"prompt": prompt, "completion": said, "label": said is good} for said in (good, bad)],
+        "scored": [{"prompt": prompt, "completion": said, "score": 1.0 + (said is good)} for said in (good, bad)],
+        "ranked": [
+            {"prompt": prompt, "answers": [{"completion": good, "rank": 1}, {"completion": bad, "rank": 2}]},
+        ]
+        * 2,
+    }
+    return made[kind]
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "objective"),
+    [
+        ("sft", "supervised", None),
+        ("dpo", "pairs", None),
+        ("kto", "labelled", None),
+        ("orpo", "pairs", None),
+        ("reward", "pairs", "bradley-terry"),
+        ("reward", "ranked", "plackett-luce"),
+        ("reward", "scored", "regression"),
+        ("reward", "scored", "ordinal"),
+    ],
+)
+def test_a_test_split_that_preparation_empties_is_said_and_training_goes_on(
+    tmp_path: Path, method: str, kind: Any, objective: Any
+) -> None:
+    context = make_context(
+        tmp_path,
+        method,
+        kind,
+        [row for question in QUESTIONS for row in rows_of(kind, question)],
+        test=rows_of(kind, "sleep " * 100),
+        model=make_model(labels=None if objective is None else 1),
+        own=None if objective is None else RewardSettings(objective=objective, debias_length=True),
+        max_length=64,
+        max_steps=1,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="steps",
+        save_steps=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+    )
+    trainer: Any = find_method(method).build(context)
+    assert trainer.eval_dataset is None
+    assert sum(trainer.left_out.values()) >= 2
+    told = [remark for remark in trainer.remarks if "the test split is empty: 2 examples of it left out" in remark]
+    assert len(told) == 1
+    trainer.train()
+    assert trainer.state.global_step == 1
+    assert all("eval_loss" not in entry for entry in trainer.state.log_history)
+    assert "agreement" not in trainer.measured()
+
+
+@pytest.mark.slow
+def test_a_run_whose_test_split_is_emptied_keeps_its_last_weights(tmp_path: Path) -> None:
+    plan = plan_train(make_settings(tmp_path, rows=24, max_steps=2, max_length=64))
+    test = Dataset.from_list([{"prompt": user("sleep " * 100), "completion": assistant(GOOD)}])
+    told: list[str] = []
+    summary = train_plan(replace(plan, examples=replace(plan.examples, test=test)), told.append)
+    assert (summary.status, summary.best_step, summary.best_eval_loss) == ("done", None, None)
+    assert any("the test split is empty: 1 example of it left out" in line for line in told)

@@ -15,6 +15,7 @@ import pytest
 import transformers
 
 from cai.core.errors import CaiError, RunError, UsageError
+from cai.train import run
 from cai.train.callbacks import waited
 from cai.train.card import draw_training
 from cai.train.folder import enter
@@ -180,6 +181,26 @@ def test_patience_stops_a_run_that_gets_no_better(tmp_path: Path) -> None:
     assert summary.steps == summary.best_step + 4  # two evaluations, two steps apart
     with pytest.raises(UsageError, match="--test-share"):
         train(make_settings(tmp_path, out="other", patience=2, test_share=0.0), silent)
+
+
+@pytest.mark.slow
+def test_a_run_that_patience_stopped_and_that_was_killed_then_takes_no_further_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(tmp_path, max_steps=40, evaluations=20, patience=2, learning_rate=3.0, rows=40)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "stage_model", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, silent)
+    before = curve(settings.out)
+    summary = train(settings, silent)
+    assert (summary.status, summary.resumed) == ("done", before[-1][0])
+    assert curve(settings.out) == before
+    assert summary.best_step == summary.steps - 4
 
 
 def test_a_disk_that_refuses_is_one_sentence(tmp_path: Path) -> None:

@@ -101,6 +101,15 @@ class Patience(TrainerCallback):  # type: ignore[misc]  # transformers is not fo
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """Look at the evaluations so far."""
+        self._look(state, control)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        """Look at the evaluations of the checkpoint: the run may have been killed after it had stopped."""
+        self._look(state, control)
+
+    def _look(self, state: TrainerState, control: TrainerControl) -> None:
         if waited(state.log_history) >= self._evaluations:
             control.should_training_stop = True
 

@@ -72,7 +72,6 @@ class AnswerTrainer(Bucketed):
         tested = None if test is None else self._tokenized(test, tokenizer, configuration.max_length)
         if not len(train):
             raise InputError("no example is left to learn from: all are too long for --max-length, or teach nothing")
-        tested = tested if tested is not None and len(tested) else None
         self._look_at(train, tested)
         if own.debias_length:
             train, tested = self._with_offsets(train, tested)
@@ -85,6 +84,7 @@ class AnswerTrainer(Bucketed):
             processing_class=tokenizer,
             compute_metrics=self._figures,
         )
+        self.drop_empty_test(test)
 
     def losses(self, scores: Tensor, labels: Tensor, lists: Tensor) -> Tensor:
         """Return the losses of answers or of lists; the lists are numbered from 0."""

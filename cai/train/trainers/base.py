@@ -11,6 +11,7 @@ found is added to it. A run that goes on from a checkpoint without its evaluatio
 
 import math
 from collections import Counter
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers import Trainer, TrainerControl
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, IntervalStrategy
 
+from cai.core.counts import counted
 from cai.core.errors import CaiError
 from cai.models.checkpoint.pretrained import unfit_weight
 
@@ -36,10 +38,28 @@ class BaseTrainer(Trainer):  # type: ignore[misc]  # transformers is not followe
     left_out: Counter[str]
     remarks: tuple[str, ...] = ()
     control: TrainerControl
+    eval_dataset: Any
 
     _watched_step = -1
     _watched_batch = 0
     _saved_step = -1
+
+    def drop_empty_test(self, given: Sized | None) -> None:
+        """Go without a test split, and say so, where preparation has left out all that were `given` for it.
+
+        To be called when the trainer is built, by those that leave examples out.
+        """
+        if given is None or len(self.eval_dataset):
+            return
+        self.eval_dataset = None
+        self.args.eval_strategy = IntervalStrategy.NO
+        self.args.load_best_model_at_end = False
+        self.args.metric_for_best_model = self.args.greater_is_better = None
+        said = (
+            f"the test split is empty: {counted(len(given), 'example')} of it left out, too long for --max-length or "
+            "with nothing to learn; no loss is measured on it, and the last step's weights are kept"
+        )
+        self.remarks = (*self.remarks, said)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """Return the loss of a batch; raises CaiError when it is no number."""

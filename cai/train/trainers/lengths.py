@@ -73,9 +73,10 @@ class Bucketed(TaskedTrainer):
 class BucketedSFTTrainer(Bucketed, SFTTrainer):  # type: ignore[misc]  # trl is not followed
     """TRL's trainer for SFT on batches of like lengths."""
 
-    def __init__(self, **keywords: Any) -> None:
+    def __init__(self, *, eval_dataset: Dataset | None = None, **keywords: Any) -> None:
         self.left_out = Counter()
-        super().__init__(**keywords)
+        super().__init__(eval_dataset=eval_dataset, **keywords)
+        self.drop_empty_test(eval_dataset)
 
     def _prepare_dataset(
         self,
@@ -91,15 +92,17 @@ class BucketedSFTTrainer(Bucketed, SFTTrainer):  # type: ignore[misc]  # trl is 
             return prepared
         if dropped := len(dataset) - len(prepared):
             self.left_out[TOO_LONG] += dropped
-        return sort_by_length(prepared, ("input_ids",))
+        return sort_by_length(prepared, ("input_ids",), dataset_name)
 
 
-def sort_by_length(dataset: Dataset, columns: Sequence[str]) -> Dataset:
+def sort_by_length(dataset: Dataset, columns: Sequence[str], name: str) -> Dataset:
     """Return the dataset with a column `length`, the list columns' lengths added up, shortest first.
 
-    Raises InputError when no example is left.
+    `name` is what TRL calls the split, `train` or `eval`. Raises InputError when no example is left to train on.
     """
     if not len(dataset):
+        if name != "train":
+            return dataset
         raise InputError("no example is left to learn from: all are too long for --max-length, or teach nothing")
     table: Any = dataset.with_format("arrow")[:]
     total = np.sum([pc.list_value_length(table.column(name)).to_numpy() for name in columns], axis=0)

@@ -43,14 +43,15 @@ class AnswerORPOTrainer(TaskedTrainer, ORPOTrainer):  # type: ignore[misc]  # tr
         self.left_out: Counter[str] = Counter()
         train, test = self.train_dataset, self.eval_dataset
         self.train_dataset = self._answered(train)
+        if not len(self.train_dataset):
+            raise InputError("no pair is left to learn from: every prompt fills --max-length")
         self.eval_dataset = None if test is None else self._answered(test)
+        self.drop_empty_test(eval_dataset)
 
     def _answered(self, dataset: Dataset) -> Dataset:
         kept = dataset.filter(lambda pair: all(_answer(pair[side]) for side in ("chosen_labels", "rejected_labels")))
         if dropped := len(dataset) - len(kept):
             self.left_out[TOO_LONG] += dropped
-        if not len(kept):
-            raise InputError("no pair is left to learn from: every prompt fills --max-length")
         return kept
 
     def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:  # noqa: ARG002  (TRL's)

@@ -49,9 +49,10 @@ def reference_model(context: Context) -> Any:
 class Referring(BaseTrainer):
     """A trainer whose reference is computed before the first step; `_weights` is what names it, None for nothing."""
 
-    def __init__(self, *, weights: str | None, **keywords: Any) -> None:
+    def __init__(self, *, weights: str | None, eval_dataset: Dataset | None, **keywords: Any) -> None:
         self._weights = weights
-        super().__init__(**keywords)
+        super().__init__(eval_dataset=eval_dataset, **keywords)
+        self.drop_empty_test(eval_dataset)
 
 
 def add_reference(trainer: Any, dataset: Dataset, batch_size: int, columns: tuple[str, str]) -> Dataset:
@@ -59,6 +60,8 @@ def add_reference(trainer: Any, dataset: Dataset, batch_size: int, columns: tupl
 
     TRL's own way hands them over in a cache file, which the processes of one launch do not share for data in memory.
     """
+    if not len(dataset):  # a test split of which nothing is left
+        return dataset
     key = None
     if trainer._weights is not None:
         arithmetic = "bfloat16" if trainer.args.bf16 else "as the weights"
@@ -108,7 +111,7 @@ class SoftDPOTrainer(Referring, Bucketed, DPOTrainer):  # type: ignore[misc]  # 
         limit = args.max_length
         different = prepared.filter(lambda pair: _cut(pair, "chosen_ids", limit) != _cut(pair, "rejected_ids", limit))
         self.left_out.update({TOO_LONG: len(dataset) - len(prepared), ALIKE: len(prepared) - len(different)})
-        return sort_by_length(different, _TOKENS)
+        return sort_by_length(different, _TOKENS, dataset_name)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -170,7 +173,7 @@ class LoadedReferenceKTOTrainer(Referring, KTOTrainer):  # type: ignore[misc]  #
         prepared = super()._prepare_dataset(dataset, processing_class, args, dataset_name)
         if dropped := len(dataset) - len(prepared):
             self.left_out[TOO_LONG] += dropped
-        if not len(prepared):
+        if not len(prepared) and dataset_name == "train":
             raise InputError("no example is left to learn from: every prompt fills --max-length")
         return prepared
 

@@ -37,13 +37,15 @@ class SoftRewardTrainer(Bucketed, RewardTrainer):  # type: ignore[misc]  # trl i
     With `debias_length` what length alone tells of the training pairs is held beside the scores while they are learned.
     """
 
-    def __init__(self, *, debias_length: bool = False, **keywords: Any) -> None:
+    def __init__(self, *, debias_length: bool = False, eval_dataset: Dataset | None, **keywords: Any) -> None:
         self.left_out = Counter()
         self._debias_length = debias_length
         self._slope: float | None = None
-        super().__init__(**keywords)
+        super().__init__(eval_dataset=eval_dataset, **keywords)
+        self.drop_empty_test(eval_dataset)
         if self._slope is not None:
-            self.remarks = (f"by length alone a token is worth {self._slope:+.3g} log-odds, which are held apart",)
+            apart = f"by length alone a token is worth {self._slope:+.3g} log-odds, which are held apart"
+            self.remarks = (*self.remarks, apart)
 
     def _prepare_dataset(
         self, dataset: Dataset, processing_class: Any, args: RewardConfig, dataset_name: str
@@ -57,7 +59,7 @@ class SoftRewardTrainer(Bucketed, RewardTrainer):  # type: ignore[misc]  # trl i
             prepared = self._without_length(prepared)
         if ELEMENT in prepared.column_names and len(prepared):
             return gather_elements(prepared)
-        return sort_by_length(prepared, ("chosen_ids", "rejected_ids"))
+        return sort_by_length(prepared, ("chosen_ids", "rejected_ids"), dataset_name)
 
     def _without_length(self, prepared: Dataset) -> Dataset:
         """Return the pairs with a margin that stands for their lengths; those to train on come first, and tell how."""
