@@ -103,6 +103,26 @@ def test_a_log_is_told_how_far_an_evaluation_is(monkeypatch: pytest.MonkeyPatch,
         each.close()
 
 
+@pytest.mark.parametrize(("before", "first"), [(8000, 6100), (3000, 9100)], ids=["from 0", "goes on"])
+def test_tokens_before_a_checkpoint_are_not_told_as_seen_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, first: int
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    told: list[str] = []
+    arguments, control = TrainingArguments(output_dir=str(tmp_path), use_cpu=True), TrainerControl()
+    state = TrainerState(max_steps=16, global_step=8, log_history=[{"step": 8, "num_tokens": before}])
+    teller = ProgressTeller("grpo out", told.append)
+    teller.on_train_begin(arguments, state, control)
+    now, state.global_step = 61.0, 9
+    for count in (first, first + 6100):
+        teller.on_log(arguments, state, control, {"loss": 0.5, "num_tokens": count})
+        teller.on_step_end(arguments, state, control)
+        now += 61
+    teller.close()
+    assert ["100 tokens/s" in line for line in told] == [True, True]
+
+
 def rows_of(kind: str, question: str) -> list[dict[str, Any]]:
     """Return two examples of a kind that ask one question."""
     prompt, good, bad = user(question), assistant(GOOD), assistant(BAD)

@@ -20,6 +20,7 @@ from cai.train.callbacks import waited
 from cai.train.card import draw_training
 from cai.train.folder import enter
 from cai.train.metrics import tokens_seen
+from cai.train.trainers.lengths import BucketedSFTTrainer
 from tests.training import approximately, command, curve, make_settings, train
 
 IDENTITY = {"method": "sft"}
@@ -212,7 +213,40 @@ def test_a_disk_that_refuses_is_one_sentence(tmp_path: Path) -> None:
 
 def test_tokens_are_counted_over_resumed_parts() -> None:
     counts = [100, 200, 300, 50, 150]
-    assert tokens_seen([{"step": step, "num_tokens": count} for step, count in enumerate(counts)]) == 450
+    history = [{"step": step, "num_tokens": count} for step, count in enumerate(counts, start=1)]
+    assert tokens_seen(history) == 450
+    assert tokens_seen(history, after=3) == 150
+
+
+def test_tokens_behind_a_checkpoint_are_not_those_before_it_where_the_count_goes_on() -> None:
+    history = [{"step": step, "num_tokens": step * 100} for step in range(1, 6)]
+    assert tokens_seen(history) == 500
+    assert tokens_seen(history, after=3) == 200
+    assert tokens_seen([{"step": 1, "loss": 0.5}, *history[1:]], after=1) == 500
+
+
+@pytest.mark.parametrize("steps", [1, 20, 21])
+def test_the_first_of_few_steps_teaches_something(tmp_path: Path, steps: int) -> None:
+    settings = make_settings(tmp_path, max_steps=steps, test_share=0.0, rows=24, batch_size=2)
+    train(settings, silent)
+    rates = [rate for _, rate in curve(settings.out, "learning_rate")]
+    assert len(rates) == steps
+    assert rates[0] == (0.0 if steps > 20 else settings.fit.learning_rate)
+    assert rates[-1] > 0
+
+
+@pytest.mark.parametrize("words", ["[enforce fail] DefaultCPUAllocator: can't allocate memory", "CUDA out of memory."])
+@pytest.mark.parametrize("place", ["load_model", "_prepare_dataset", "training_step", "measured"])
+def test_memory_that_is_not_enough_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, words: str
+) -> None:
+    def run_out(*_: Any, **__: Any) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(run if place == "load_model" else BucketedSFTTrainer, place, run_out)
+    settings = make_settings(tmp_path, max_steps=1, test_share=0.0, rows=24)
+    with pytest.raises(CaiError, match="the device's memory is not enough: lower --max-length"):
+        train(settings, silent)
 
 
 def test_the_figure_leaves_out_what_was_not_measured() -> None:

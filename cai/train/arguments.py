@@ -1,7 +1,8 @@
 """The keyword arguments that every TRL configuration shares, from what was settled.
 
-The learning rate warms up over a twentieth of the steps and falls linearly to nothing. How often a run logs, evaluates
-and saves is settled in `fit`, when the number of steps is known; here both intervals are only said to exist.
+The learning rate warms up over a twentieth of the steps, in runs of more than 20, and falls linearly to nothing. How
+often a run logs, evaluates and saves is settled in `fit`, when the number of steps is known, as is that a short run has
+no warm-up; here all are only said to exist.
 """
 
 import os

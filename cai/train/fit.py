@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainingArguments
 
-from cai.core.errors import CaiError
 from cai.train.callbacks import CheckpointMarks, FinishEvaluation, Interrupt, Patience, StopWhenAsked
 from cai.train.folder import TrainingFolder
 from cai.train.metrics import MetricsFile, measured
@@ -50,10 +49,11 @@ def fit(
 ) -> Fitted:
     """Train to the end or to an interrupt, from the newest whole checkpoint if there is one; `say` is told of damage.
 
-    With a test split the weights are those of the best evaluation afterwards. Raises CaiError when the memory is not
-    enough, StoreError when the disk refuses.
+    With a test split the weights are those of the best evaluation afterwards. Raises StoreError when the disk refuses.
     """
-    _settle_intervals(trainer, settings)
+    steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1]
+    _settle_warm_up(trainer.args, steps)
+    _settle_intervals(trainer.args, settings, steps)
     chosen = [folder.newest_checkpoint(say) if trainer.is_world_process_zero() else None]
     broadcast_object_list(chosen)
     checkpoint = chosen[0]
@@ -68,8 +68,6 @@ def fit(
     try:
         with interrupt.listening():
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    except RuntimeError as error:
-        raise _explained(error) from error
     finally:
         progress.close()
     return Fitted(
@@ -90,24 +88,19 @@ def stage_model(trainer: BaseTrainer, folder: TrainingFolder) -> None:
             (folder.staging / name).unlink(missing_ok=True)
 
 
-def _settle_intervals(trainer: BaseTrainer, settings: FitSettings) -> None:
+def _settle_warm_up(arguments: TrainingArguments, steps: int) -> None:
+    """Leave out a warm-up of one step alone: its learning rate is 0, so that of few steps one would teach nothing."""
+    if arguments.get_warmup_steps(steps) == 1:
+        arguments.warmup_steps = 0
+
+
+def _settle_intervals(arguments: TrainingArguments, settings: FitSettings, steps: int) -> None:
     """Log about 500 times, evaluate and save `evaluations` times, the latter on steps of the former.
 
     Left open, there are ten, but none within `_APART` steps of another: on short runs they would take longer than the
     steps between them.
     """
-    arguments = trainer.args
-    steps = trainer.set_initial_training_values(arguments, trainer.get_train_dataloader())[-1]
     logging = max(1, steps // _LINES)
     arguments.logging_steps = logging
     evaluations = settings.evaluations or max(1, min(_EVALUATIONS, steps // _APART))
     arguments.eval_steps = arguments.save_steps = max(1, round(steps / evaluations / logging)) * logging
-
-
-def _explained(error: RuntimeError) -> Exception:
-    """Return the error as a sentence where one helps: out of memory."""
-    if "out of memory" in str(error).lower():
-        return CaiError(
-            "the device's memory is not enough: lower --max-length or --batch-size, or train with --adapter lora"
-        )
-    return error

@@ -47,10 +47,14 @@ def losses(history: list[dict[str, Any]], name: str = "loss") -> list[tuple[int,
     return [(entry["step"], entry[name]) for entry in history if entry.get(name) is not None]
 
 
-def tokens_seen(history: list[dict[str, Any]]) -> int:
-    """Return the tokens of all steps; a resumed trainer counts from 0 again, which shows as a fall."""
+def tokens_seen(history: list[dict[str, Any]], after: int = 0) -> int:
+    """Return the tokens of all steps behind the step `after`.
+
+    A resumed trainer goes on with the count of its checkpoint, or counts from 0 again, which shows as a fall.
+    """
     total, before = 0, 0
-    for _, count in losses(history, "num_tokens"):
-        total += int(count) - before if count >= before else int(count)
+    for step, count in losses(history, "num_tokens"):
+        if step > after:
+            total += int(count) - before if count >= before else int(count)
         before = int(count)
     return total

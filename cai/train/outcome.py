@@ -57,7 +57,6 @@ def summarize(
     """Return the summary of what this process did; `left_out` counts by reason, the data's and the trainer's."""
     trained = losses(fitted.history)
     best = min(losses(fitted.history, "eval_loss"), key=lambda point: point[1], default=None)
-    here = [entry for entry in fitted.history if entry["step"] > (fitted.resumed or 0)]
     return TrainSummary(
         out=plan.settings.out,
         method=plan.settings.method,
@@ -71,7 +70,7 @@ def summarize(
         best_step=None if best is None else best[0],
         tokens=tokens_seen(fitted.history),
         seconds=fitted.seconds,
-        tokens_per_second=tokens_seen(here) / fitted.seconds,
+        tokens_per_second=tokens_seen(fitted.history, fitted.resumed or 0) / fitted.seconds,
         left_out=dict(left_out),
         cut_answers=plan.cut.answers,
         max_length=plan.cut.length,

@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from cai.core.text import visible
 from cai.pipeline.progress_lines import clock
+from cai.train.metrics import losses
 
 LOG_SECONDS = 60.0
 """Between two lines where standard error is no terminal."""
@@ -35,7 +36,7 @@ class ProgressTeller(TrainerCallback):  # type: ignore[misc]  # transformers is 
         self._bar: Progress | None = None
         self._steps = self._measuring = TaskID(0)
         self._began = self._told = self._measured_since = 0.0
-        self._first_step = self._batches = 0
+        self._first_step = self._batches = self._first_count = 0
         self._figures = ""
 
     def on_train_begin(
@@ -44,6 +45,7 @@ class ProgressTeller(TrainerCallback):  # type: ignore[misc]  # transformers is 
         """Begin to count, and to draw."""
         self._began = self._told = time.monotonic()
         self._first_step = state.global_step
+        self._first_count = next((int(count) for _, count in reversed(losses(state.log_history, "num_tokens"))), 0)
         if self._quiet or not (state.is_world_process_zero and self._console.is_terminal):
             return
         self._bar = Progress(
@@ -83,7 +85,10 @@ class ProgressTeller(TrainerCallback):  # type: ignore[misc]  # transformers is 
             return
         self._figures = f" · loss {logs['loss']:.3f}"
         if "num_tokens" in logs:
-            self._figures += f" · {logs['num_tokens'] / (time.monotonic() - self._began):,.0f} tokens/s"
+            if logs["num_tokens"] < self._first_count:  # counted from 0 since the checkpoint
+                self._first_count = 0
+            seen = logs["num_tokens"] - self._first_count
+            self._figures += f" · {seen / (time.monotonic() - self._began):,.0f} tokens/s"
         if self._bar is not None:
             self._bar.update(self._steps, figures=self._figures)
 

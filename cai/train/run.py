@@ -16,7 +16,8 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from transformers import set_seed
 
-from cai.core.errors import UsageError
+from cai.core.errors import CaiError, UsageError
+from cai.models.local.memory import ran_out
 from cai.rundir.documents import make_document
 from cai.train.adapters.building import adapter_config
 from cai.train.arguments import place_trackers, shared_arguments
@@ -41,8 +42,8 @@ def train(plan: TrainPlan, say: Say, *, quiet: bool = False) -> TrainSummary:
     """Train, or go on where a killed run stopped; a finished OUT is left as it is.
 
     `say` is called with what was settled before work begins, and where no terminal shows it, once a minute with how far
-    it is; `quiet` leaves that out. Raises RunError when OUT is not this run's, StoreError when the disk refuses. The
-    memory of model and optimiser is free again afterwards.
+    it is; `quiet` leaves that out. Raises RunError when OUT is not this run's, StoreError when the disk refuses,
+    CaiError when the memory is not enough. The memory of model and optimiser is free again afterwards.
     """
     with silent_libraries():
         folder, finished = _enter(plan)
@@ -53,6 +54,12 @@ def train(plan: TrainPlan, say: Say, *, quiet: bool = False) -> TrainSummary:
             for line in (*plan.examples.remarks, plan.hardware.sentence(), *plan.cut.sentences(), *tasks):
                 say(line)
             return _work(plan, folder, say, quiet=quiet)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            raise CaiError(
+                "the device's memory is not enough: lower --max-length or --batch-size, or train with --adapter lora"
+            ) from error
         finally:
             folder.release()
             gc.collect()

@@ -4,8 +4,15 @@ from collections.abc import Callable
 
 import torch
 
-_SAID_ELSEWHERE = ("DefaultCPUAllocator:", "MPS backend out of memory")
-"""How torch's allocators without an exception of their own say it."""
+_SAID_ELSEWHERE = ("DefaultCPUAllocator:", "out of memory")
+"""How torch's allocators without an exception of their own say it, and drivers under them."""
+
+
+def ran_out(error: BaseException) -> bool:
+    """Tell whether an error says that a device's memory, or the machine's, was not enough."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _SAID_ELSEWHERE)
 
 
 def memory_error(work: Callable[[], None]) -> str | None:
@@ -15,12 +22,10 @@ def memory_error(work: Callable[[], None]) -> str | None:
     """
     try:
         work()
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        return str(error) or "out of memory"
-    except RuntimeError as error:
-        if not any(words in str(error) for words in _SAID_ELSEWHERE):
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
             raise
-        return str(error)
+        return str(error) or "out of memory"
     return None
 
 
