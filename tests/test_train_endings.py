@@ -54,7 +54,7 @@ def base_model(directory: Path, template: str | None, end: str) -> Path:
 
 
 def run(directory: Path, model: Path, *, adapter: AdapterSettings | None = None, template: str | None = None) -> Path:
-    """Train for a step at a rate of nought, and return OUT."""
+    """Train for a step at a rate of next to nothing, and return OUT."""
     data = directory / "rows.jsonl"
     data.write_text("".join(json.dumps({"prompt": f"{i} {QUESTIONS[0]}", "completion": GOOD}) + "\n" for i in range(8)))
     settings = TrainSettings(

@@ -108,7 +108,7 @@ def test_tokens_before_a_checkpoint_are_not_told_as_seen_since(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, first: int
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
     told: list[str] = []
     arguments, control = TrainingArguments(output_dir=str(tmp_path), use_cpu=True), TrainerControl()
     state = TrainerState(max_steps=16, global_step=8, log_history=[{"step": 8, "num_tokens": before}])

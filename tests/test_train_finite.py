@@ -126,5 +126,5 @@ def test_a_rate_that_ruins_the_model_is_one_sentence_and_exit_code_1(
     with pytest.raises(SystemExit) as left:
         main(command(settings))
     assert left.value.code == 1
-    assert "step 3, batch 1 of 1" in capsys.readouterr().err.splitlines()[-1]  # at first the rate is nought
+    assert "step 2, batch 1 of 1" in capsys.readouterr().err.splitlines()[-1]
     assert not (settings.out / "train.json").exists()
