@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import cai as package
 from cai.cli.generate import generate as generate_command
-from cai.core.corrected import Confusion, Label
+from cai.core.corrected import CaseLabel, Confusion
 from cai.core.errors import RunError, UsageError
 from cai.core.records import Prompt, Provenance, Round, Row, Trace, Usage, Verdict
 from cai.core.redaction import know
@@ -174,7 +174,7 @@ def test_a_label_counts_once_however_often_its_text_is_met() -> None:
     shares = PromptShares()
     for _ in range(12):
         for value in (0.9, 0.1):
-            shares.add("x", value, Label("the same text", truly=True))
+            shares.add("x", value, CaseLabel("the same text", truly=True))
         shares.end_prompt()
     assert (shares["x"].answered, shares["x"].sample.confusion) == (24, Confusion(hits=1))
 

@@ -83,14 +83,14 @@ class Confusion:
         return self.rejections / self.negatives if self.negatives else None
 
 
-class Label(NamedTuple):
+class CaseLabel(NamedTuple):
     """What people said of a case: whether it is truly so, and a key that is made of its content."""
 
     key: Hashable
     truly: bool
 
 
-class Sample:
+class LabelledSample:
     """Cases that people labelled, each counted once however often it is met, with the judge's first word on it.
 
     Who labels a text labels it wherever it lies; counted again it would make intervals narrower than what is known.
@@ -99,11 +99,11 @@ class Sample:
     def __init__(self) -> None:
         self._cases: dict[Hashable, Confusion] = {}
 
-    def add(self, label: Label, *, said: bool) -> None:
+    def add(self, label: CaseLabel, *, said: bool) -> None:
         """Take in what people said of a case, and whether the judge said that it is so."""
         self._cases.setdefault(label.key, Confusion.of(said, label.truly))
 
-    def add_all(self, other: "Sample") -> None:
+    def add_all(self, other: "LabelledSample") -> None:
         """Take in all cases of another sample."""
         self._cases = other._cases | self._cases
 

@@ -16,7 +16,7 @@ from cai.evaluate.results import Measurement
 from cai.evaluate.statistics import Numbers, interval, known_ends, resample
 
 
-class Combined(NamedTuple):
+class CombinedMeasures(NamedTuple):
     """What measures came to: their values, by how much these are above the baseline's, and what was not answered.
 
     `unanswered` says by measure of how many prompts the judge said nothing.
@@ -29,7 +29,7 @@ class Combined(NamedTuple):
 
 def combined(
     measures: Sequence[Measure], entries: Sequence[Any], baseline: Sequence[Any] | None, seed: int
-) -> Combined:
+) -> CombinedMeasures:
     """Return what each measure's sums come to, with differences where there is a baseline.
 
     `entries` are a model's in the order of the prompts, None where it has none; measures without any are left out.
@@ -44,7 +44,7 @@ def combined(
             others, others_count = _numbers(measure.compute(baseline))
             differences.append(_measurement(measure, counts & others_count, [own, others], seed))
     known, differing = (tuple(one for one in told if one is not None) for told in (found, differences))
-    return Combined(known, differing, unanswered)
+    return CombinedMeasures(known, differing, unanswered)
 
 
 def _measurement(measure: Measure, counts: Any, numbers: Sequence[Numbers], seed: int) -> Measurement | None:

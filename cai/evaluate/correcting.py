@@ -14,7 +14,7 @@ from cai.annotation.items import item_key
 from cai.annotation.labels import AnswerLabels, read_labels
 from cai.annotation.places import find_place
 from cai.core.addresses import DataSource
-from cai.core.corrected import TOO_FEW, Confusion, CorrectedShare, Label, Sample, correct_share
+from cai.core.corrected import TOO_FEW, CaseLabel, Confusion, CorrectedShare, LabelledSample, correct_share
 from cai.evaluate.measures import Answers, Measure
 from cai.evaluate.pairs import PairDecisions
 from cai.evaluate.records import Answer
@@ -34,8 +34,8 @@ def correct_models(
     for measure in measures if len(people) else ():
         if not measure.corrected:
             continue
-        samples: dict[str, Sample] = {}
-        pooled = Sample()
+        samples: dict[str, LabelledSample] = {}
+        pooled = LabelledSample()
         told: dict[str, tuple[int, int]] = {}
         for label, own in answers.items():
             terms = list(measure.compute(own))
@@ -72,9 +72,9 @@ def _corrected(yes: int, count: int, own: Confusion, pooled: Confusion) -> Corre
     return correct_share(yes, count, pooled) if by_own.refused == TOO_FEW else by_own
 
 
-def _sample(measure: Measure, answers: Answers, terms: Sequence[object], people: AnswerLabels) -> Sample:
+def _sample(measure: Measure, answers: Answers, terms: Sequence[object], people: AnswerLabels) -> LabelledSample:
     """Return what the judge said of the answers of which people tell the truth."""
-    sample = Sample()
+    sample = LabelledSample()
     for answer, term in zip(answers, terms, strict=True):
         if answer is not None and isinstance(term, bool):
             label = _label(measure, answer, people)
@@ -83,11 +83,11 @@ def _sample(measure: Measure, answers: Answers, terms: Sequence[object], people:
     return sample
 
 
-def _label(measure: Measure, answer: Answer, people: AnswerLabels) -> Label | None:
+def _label(measure: Measure, answer: Answer, people: AnswerLabels) -> CaseLabel | None:
     """Return what people's labels say of an answer in a measure; None where they say too little."""
     asked = [gate.principle_id for gate in answer.gates if measure.principle in (None, gate.principle_id)]
     said = [people.breaks(answer.messages, answer.response, principle) for principle in asked]
     if not said or None in said:
         return None
     keys = tuple(item_key("gate", answer.messages, [answer.response], principle) for principle in asked)
-    return Label(keys, True in said)
+    return CaseLabel(keys, True in said)

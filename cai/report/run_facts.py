@@ -14,7 +14,7 @@ import orjson
 
 from cai.annotation.items import item_key
 from cai.annotation.labels import AnswerLabels
-from cai.core.corrected import Label
+from cai.core.corrected import CaseLabel
 from cai.core.identity import derive_seed
 from cai.core.records import Failure, Row, Trace, Usage, Verdict
 from cai.data.export.datasets import DATASETS, ExampleMaker
@@ -154,10 +154,10 @@ def _count_scores(facts: RowFacts, row: Row) -> None:
                 facts.tallies.add(f"gates {stage} revision: {finding.about}", row.prompt.id)
 
 
-def _kept(facts: RowFacts, row: Row, text: str, principle: str) -> Label | None:
+def _kept(facts: RowFacts, row: Row, text: str, principle: str) -> CaseLabel | None:
     """Return whether a text keeps a principle, by people; None where they do not say."""
     breaks = facts.people.breaks(row.prompt.messages, text, principle)
-    return None if breaks is None else Label(item_key("gate", row.prompt.messages, [text], principle), not breaks)
+    return None if breaks is None else CaseLabel(item_key("gate", row.prompt.messages, [text], principle), not breaks)
 
 
 def _count_trace(facts: RowFacts, trace: Trace, row: Row) -> None:
@@ -208,7 +208,7 @@ def _count_verdict(facts: RowFacts, verdict: Verdict, row: Row) -> None:
         facts.shares.add("same place", float(winner(verdict.first, verdict.second) in PLACES))
 
 
-def _prefers_final(facts: RowFacts, verdict: Verdict, row: Row) -> Label | None:
+def _prefers_final(facts: RowFacts, verdict: Verdict, row: Row) -> CaseLabel | None:
     """Return whether people prefer the final text of a verdict's sample, as a whole, to its response."""
     sample = verdict.a_source.partition(":")[2]
     trace = next((trace for trace in row.traces if str(trace.sample) == sample), None)
@@ -216,7 +216,7 @@ def _prefers_final(facts: RowFacts, verdict: Verdict, row: Row) -> Label | None:
         return None
     prefers = facts.people.prefers(row.prompt.messages, trace.final, trace.response)
     key = item_key("pair", row.prompt.messages, [trace.final, trace.response])
-    return None if prefers is None else Label(key, prefers)
+    return None if prefers is None else CaseLabel(key, prefers)
 
 
 SHOWN_FIRST, SHOWN_SECOND, SAME_ANSWER, EVEN = "first place wins", "second place wins", "same answer wins", "even"

@@ -7,7 +7,7 @@ people said of some answers what is true, the share is corrected by these (`cai.
 
 from dataclasses import dataclass, field
 
-from cai.core.corrected import CorrectedShare, Label, Sample, correct_share
+from cai.core.corrected import CaseLabel, CorrectedShare, LabelledSample, correct_share
 from cai.core.shares import Interval95, is_enough, wilson
 
 
@@ -23,7 +23,7 @@ class PromptShare:
     answered: int = 0
     asked: int = 0
     total: float = 0.0
-    sample: Sample = field(default_factory=Sample)
+    sample: LabelledSample = field(default_factory=LabelledSample)
 
     @property
     def interval(self) -> Interval95 | None:
@@ -53,7 +53,7 @@ class PromptShares:
         self._found: dict[str, PromptShare] = {}
         self._waiting: dict[str, list[float | None]] = {}
 
-    def add(self, name: str, probability: float | None, label: Label | None = None) -> None:
+    def add(self, name: str, probability: float | None, label: CaseLabel | None = None) -> None:
         """Take in one answer of the present prompt: how likely it is yes; above one half it is.
 
         `label` is what people say, None where they do not.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cai.core.collecting import collecting_rarely
-from cai.core.corrected import BROKEN_ABOVE, Label, Sample, correct_share
+from cai.core.corrected import BROKEN_ABOVE, CaseLabel, LabelledSample, correct_share
 from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Row
 from cai.data.export.card import dataset_card
 from cai.data.export.datasets import DATASETS, DatasetName, ExampleMaker, names_for
@@ -200,7 +200,7 @@ class _Gates:
     def __init__(self, people: People | None) -> None:
         self._people = people
         self._kept_clearly: Counter[str] = Counter()
-        self._samples: defaultdict[str, Sample] = defaultdict(Sample)
+        self._samples: defaultdict[str, LabelledSample] = defaultdict(LabelledSample)
         self._kept: Counter[str] = Counter()
         self._sum: defaultdict[str, float] = defaultdict(float)
         self._unanswered: Counter[str] = Counter()
@@ -224,7 +224,7 @@ class _Gates:
         truly = None if self._people is None else self._people.breaks(row.prompt.messages, text, principle)
         if truly is not None:
             content = (*((turn["role"], turn["content"]) for turn in row.prompt.messages), text)
-            self._samples[principle].add(Label(content, not truly), said=kept)
+            self._samples[principle].add(CaseLabel(content, not truly), said=kept)
 
     def adherence(self) -> dict[str, Adherence]:
         """Return what they come to, by principle."""
