@@ -1,7 +1,7 @@
 """Several judges of an evaluation: each alone, their agreement, intervals over prompts and judges; judges not apart."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cai.core.records import Message
+from cai.core.records import JurorVote, Message, Prompt, Verdict
 from cai.evaluate import chart
 from cai.evaluate.crossed import crossed_mean, student_95
 from cai.evaluate.independence import Named, partial_judges
-from cai.evaluate.results import Evaluation
+from cai.evaluate.jurors import Judgements, jury_section
+from cai.evaluate.measures import measures_of
+from cai.evaluate.pairs import PairDecisions
+from cai.evaluate.records import Decision, Gate
+from cai.evaluate.results import Evaluation, EvaluationSection
 from cai.models.base import Engine
 from cai.models.jury import JuryEngine, members_of, parse_judge
 from cai.models.spec import ModelSpec
+from tests.evaluating import answered, made_answer, made_decision
 from tests.test_evaluate_job import Models, bad, good, run, settings
 
 VALUES = st.lists(st.lists(st.integers(0, 1), min_size=3, max_size=3), min_size=2, max_size=20)
@@ -112,6 +117,63 @@ def test_each_judge_stands_beside_the_others_and_the_interval_is_over_both(
     assert over is not None
     assert (over.value, over.low, over.high, over.count) == (0.5, 0.0, 1.0, 12), "two judges that differ say little"
     assert found.measurement("breaks any principle", "fine").value == 1, "the mean of 0.11 and 0.95 is above one half"
+
+
+def section_of(
+    said: Mapping[str, Sequence[Mapping[str, tuple[float | None, ...]]]], *decisions: Decision, judges: int = 2
+) -> EvaluationSection:
+    """Return the section on judges of which each model's answers have these gates, by principle a prompt."""
+    prompts = [Prompt(f"q{n}", n, ()) for n in range(max(map(len, said.values())))]
+    models = [
+        answered(
+            label,
+            *(
+                made_answer(f"q{n}", "text", gates=tuple(Gate(name, None, votes) for name, votes in gates.items()))
+                for n, gates in enumerate(found)
+            ),
+        )
+        for label, found in said.items()
+    ]
+    pairs = [PairDecisions("new", "base", {one.id: one for one in decisions}, {})] if decisions else []
+    judged = Judgements(prompts, models, pairs, tuple(f"judge {n}" for n in range(judges)))
+    principles = dict.fromkeys(name for found in said.values() for gates in found for name in gates)
+    section = jury_section(judged, "base" if "base" in said else None, measures_of(list(principles)), 0)
+    assert section is not None
+    return section
+
+
+def test_a_juror_without_a_word_has_no_vote_and_one_that_finds_a_tie_has() -> None:
+    def decision(number: int, probability: float | None, abstained: str | None) -> Decision:
+        votes = (JurorVote("one", 0.9, 0.9, 0.9, None), JurorVote("two", None, None, probability, abstained))
+        verdict = Verdict("a", "b", "kind", 0.9, 0.9, 1.0, 1.0, 0.9, None, (), (), votes)
+        return replace(made_decision(f"q{number}", 0.9), verdicts=(verdict,))
+
+    reasons = [(0.8, None), (None, "tie"), (None, "identical"), (None, "low mass"), (None, "unreadable")]
+    decisions = [decision(n, *reason) for n, reason in enumerate(reasons)]
+    section = section_of({"base": [{}] * 5, "new": [{}] * 5}, *decisions)
+    (found,) = (one for one in section.details["agreement"] if one["name"] == "pairs: agreement")
+    assert (found["count"], found["value"]) == (3, pytest.approx(1 / 3))
+
+
+def test_prompts_that_no_juror_answered_are_unanswered() -> None:
+    gates: list[tuple[float | None, ...]] = [(0.9, 0.9)] * 9 + [(0.9, None)] + [(None, None)] * 30
+    (model,) = section_of({"one": [{"kind": votes} for votes in gates]}).models
+    assert model.counts("breaks kind") == (9, 40)
+
+
+def test_of_many_principles_chance_is_taken_out_with_several_judges_too() -> None:
+    principles = [f"p{n}" for n in range(2)]
+    base = [{name: (float(n < 6), float(n < 6)) for name in principles} for n in range(40)]
+    new = [dict.fromkeys(principles, (0.0, 0.0))] * 40
+    found = section_of({"base": base, "new": new}).models[1]
+    difference = found.difference("breaks p0")
+    assert difference is not None
+    assert difference.high is not None
+    assert difference.high < 0, "by its interval alone each would be starred"
+    assert found.p_values == pytest.approx({f"breaks {name}": 2 * 2 / 2**6 for name in principles})
+    assert not found.differs("breaks p0")
+    alone = section_of({side: [{"p0": one["p0"]} for one in rows] for side, rows in (("base", base), ("new", new))})
+    assert alone.models[1].differs("breaks p0")
 
 
 def test_one_judge_has_no_section_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

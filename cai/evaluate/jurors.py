@@ -6,17 +6,18 @@ intervals resample prompts, because what is said of one prompt belongs together.
 intervals that count the chance in both (`cai.evaluate.crossed`), over the prompts of which every judge said something.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from cai.annotation.agreement.coefficients import coincidences, estimate, kappa, nominal_alpha, percent, resampled
-from cai.core.records import Prompt
+from cai.core.records import JurorVote, Prompt
+from cai.core.shares import holm, sign_test
 from cai.evaluate.crossed import crossed_mean
 from cai.evaluate.measures import Measure, Unit
 from cai.evaluate.measuring import ModelAnswers, align, measure_models, tabulate
-from cai.evaluate.pairs import PairDecisions, measure_pairs, points_of
+from cai.evaluate.pairs import TIES, PairDecisions, measure_pairs, points_of
 from cai.evaluate.records import CLEARLY_BROKEN, Answer, Decision, Gate
 from cai.evaluate.results import EvaluationSection, Measurement, ModelResult, PairResult, SectionTable
 from cai.evaluate.statistics import DIFFERENCES, SHARES, Numbers, known_ends
@@ -147,6 +148,27 @@ def _decision_of(decision: Decision, place: int) -> Decision:
     return replace(decision, verdicts=verdicts, probability=combined.probability, abstained=combined.abstained)
 
 
+@dataclass(frozen=True, slots=True)
+class _OfJudges:
+    """What the judges say of a model in one measure: `values` (prompts, judges), nan where a judge says nothing.
+
+    `asked` is of how many prompts any of them was asked.
+    """
+
+    values: Numbers
+    asked: int
+
+
+def _of_judges(measure: Measure, judges: Sequence[Sequence[Answer | None]]) -> _OfJudges:
+    """Return what each judge's answers, in the order of the prompts, say in a measure."""
+    columns = [tabulate(answers, [measure]) for answers in judges]
+    terms = zip(*(measure.compute(answers) for answers in judges), strict=True)
+    return _OfJudges(
+        _by_judge([(one.above[:, 0], one.below[:, 0]) for one in columns]),
+        sum(any(term is not None for term in of_prompt) for of_prompt in terms),
+    )
+
+
 def _over_models(
     prompts: Sequence[Prompt],
     answered: Sequence[Sequence[ModelAnswers]],
@@ -154,26 +176,45 @@ def _over_models(
     measures: Sequence[Measure],
 ) -> tuple[ModelResult, ...]:
     """Return each model's shares over prompts and judges, and their differences to the baseline's."""
-    known = {
-        model.label: [tabulate(align(prompts, judge[place]), measures) for judge in answered]
-        for place, model in enumerate(answered[0])
-    }
+    known = {}
+    for place, model in enumerate(answered[0]):
+        aligned = [align(prompts, judge[place]) for judge in answered]
+        known[model.label] = [_of_judges(measure, aligned) for measure in measures]
     results = []
     for model in answered[0]:
-        values: list[Measurement] = []
-        differences: list[Measurement] = []
-        unanswered: dict[str, int] = {}
-        for place, measure in enumerate(measures):
-            of_model = _by_judge([(one.above[:, place], one.below[:, place]) for one in known[model.label]])
-            values += _measured(measure.name, of_model, SHARES)
-            unanswered[measure.name] = int((~np.isnan(of_model)).any(axis=1).sum()) - _complete(of_model)
-            if baseline is not None and model.label != baseline:
-                of_base = _by_judge([(one.above[:, place], one.below[:, place]) for one in known[baseline]])
-                differences += _measured(measure.name, of_model - of_base, DIFFERENCES)
+        own = list(zip(measures, known[model.label], strict=True))
+        surpluses: dict[str, Numbers] = {}
+        if baseline is not None and model.label != baseline:
+            others = known[baseline]
+            surpluses = {one.name: found.values - other.values for (one, found), other in zip(own, others, strict=True)}
+        of_principles = {one.name: surpluses[one.name] for one in measures if one.principle and one.name in surpluses}
         results.append(
-            ModelResult(model.label, model.engine, tuple(values), tuple(differences), None, {}, {}, unanswered)
+            ModelResult(
+                model.label,
+                model.engine,
+                tuple(one for measure, found in own for one in _measured(measure.name, found.values, SHARES)),
+                tuple(one for name, found in surpluses.items() for one in _measured(name, found, DIFFERENCES)),
+                None,
+                {},
+                {},
+                {measure.name: found.asked - _complete(found.values) for measure, found in own},
+                _p_values(of_principles),
+            )
         )
     return tuple(results)
+
+
+def _p_values(surpluses: Mapping[str, Numbers]) -> dict[str, float]:
+    """Return the sign test's p-values of differences (prompts, judges) by name, for all at once (Holm 1979).
+
+    What counts of a prompt is the judges' mean; the judges' own chance is in the intervals of the differences.
+    """
+    found = {}
+    for name, values in surpluses.items():
+        means = values[~np.isnan(values).any(axis=1)].mean(axis=1)
+        if len(means):
+            found[name] = sign_test(int((means > 0).sum()), int((means < 0).sum()))
+    return dict(zip(found, holm(list(found.values())), strict=True))
 
 
 def _by_judge(columns: Sequence[tuple[Numbers, Numbers]]) -> Numbers:
@@ -259,8 +300,11 @@ def _pair_votes(judged: Judgements) -> Iterator[list[Votes]]:
     """Yield, a prompt at a time, what the judges say of every verdict: the one, the other, or neither."""
     for prompt in judged.prompts:
         found = [pair.decisions[prompt.id] for pair in judged.compared if prompt.id in pair.decisions]
-        yield [
-            [_UNDECIDED if vote.probability is None else int(vote.probability > 0.5) for vote in verdict.jurors]
-            for decision in found
-            for verdict in decision.verdicts
-        ]
+        yield [[_vote(vote) for vote in verdict.jurors] for decision in found for verdict in decision.verdicts]
+
+
+def _vote(vote: JurorVote) -> int | None:
+    """Return which answer a judge finds the better; neither where it said that they are equally good."""
+    if vote.probability is None:
+        return _UNDECIDED if vote.abstained in TIES else None
+    return int(vote.probability > 0.5)

@@ -71,7 +71,10 @@ class ModelResult:
     unanswered: Mapping[str, int] = field(default_factory=dict)
     """Prompts about which the judge was asked and gave no answer, by measure; measures without any are left out."""
     p_values: Mapping[str, float] = field(default_factory=dict)
-    """Of the shares of single principles, McNemar's against the baseline, for all of them at once (Holm 1979)."""
+    """Of the shares of single principles, McNemar's against the baseline, for all of them at once (Holm 1979).
+
+    Of several judges it is the sign test of their means.
+    """
 
     corrected: Mapping[str, CorrectedShare] = field(default_factory=dict)
     """The judge's shares as people's labels correct them, by measure; what nobody labelled is not among them."""
