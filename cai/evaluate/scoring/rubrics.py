@@ -1,7 +1,8 @@
 """HealthBench (arXiv 2505.08775): scores by theme and by axis, of the criteria that were asked about each answer.
 
 An answer's score is `cai.method.rubric`'s; a theme's is the mean over its prompts, an axis's the mean of the scores
-under the criteria of that axis alone, over the prompts that have some worth points. Means are clipped to [0, 1].
+under the criteria of that axis alone, over the prompts that have some worth points. Means are clipped to [0, 1]. The
+authors' grader says that a criterion is met or not; here it counts by how likely that is, and not without an answer.
 """
 
 from collections.abc import Mapping, Sequence
