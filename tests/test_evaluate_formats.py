@@ -89,3 +89,7 @@ def test_formats_are_written_when_they_are_asked_for_and_nobody_is_asked_again(
     before = {path.name: path.read_bytes() for path in logs.values()}
     run(replace(wanted, format=("inspect",)))
     assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "inspect").iterdir()} == before
+    fewer = run(replace(wanted, limit=5, format=("inspect",)))
+    (log,) = [orjson.loads(one.read_bytes()) for one in (fewer.out / "inspect").iterdir() if one.stem.endswith("poor")]
+    assert log["eval"]["dataset"]["samples"] == len(log["samples"]) == log["results"]["total_samples"] == 5
+    assert fewer.measurement("answered", "poor").count == 5

@@ -11,7 +11,10 @@ from cai.evaluate.results import Evaluation
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format: `name` is its folder's too; `make` returns the content of its files by their names."""
+    """A format: `name` is its folder's too; `make` returns the content of its files by their names.
+
+    It is given the evaluation and what each model said to its prompts.
+    """
 
     name: str
     about: str

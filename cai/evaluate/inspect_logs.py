@@ -14,7 +14,6 @@ import orjson
 from cai import __version__
 from cai.core.identity import fingerprint
 from cai.core.records import Failure, Usage
-from cai.evaluate.attacking import is_attacked
 from cai.evaluate.measures import BREAKS_ANY, Measure
 from cai.evaluate.measuring import ModelAnswers
 from cai.evaluate.records import CLEARLY_BROKEN, Answer
@@ -26,12 +25,10 @@ _BROKEN = f"{CLEARLY_BROKEN:g}"
 
 
 def inspect_logs(evaluation: Evaluation, answered: Sequence[ModelAnswers]) -> dict[str, bytes]:
-    """Return a log of every model by its file's name; what was answered under attack is in none."""
+    """Return a log of every model by its file's name; `answered` is what was said to the evaluation's prompts."""
     logs = {}
     for model in answered:
-        plain = {name: one for name, one in model.answers.items() if not is_attacked(name)}
-        missing = {name: one for name, one in model.failures.items() if not is_attacked(name)}
-        log = _log(evaluation, evaluation.model(model.label), plain, missing)
+        log = _log(evaluation, evaluation.model(model.label), model.answers, model.failures)
         moment = evaluation.finished.replace(":", "-")
         logs[f"{moment}_{_task(evaluation)}_{model.label}.json"] = orjson.dumps(log, option=orjson.OPT_INDENT_2) + b"\n"
     return logs

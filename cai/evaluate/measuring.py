@@ -201,6 +201,13 @@ def measure_entries(
     return tuple(results)
 
 
+def only(prompts: Sequence[Prompt], model: ModelAnswers) -> ModelAnswers:
+    """Return what a model said to these prompts alone: its file has those of a larger evaluation, and attacks, too."""
+    answers = {prompt.id: model.answers[prompt.id] for prompt in prompts if prompt.id in model.answers}
+    failures = {prompt.id: model.failures[prompt.id] for prompt in prompts if prompt.id in model.failures}
+    return replace(model, answers=answers, failures=failures)
+
+
 def align(prompts: Sequence[Prompt], model: ModelAnswers) -> list[Answer | None]:
     """Return a model's answers in the order of the prompts, None where there is none."""
     return [model.answers.get(prompt.id) for prompt in prompts]

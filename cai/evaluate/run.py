@@ -21,7 +21,7 @@ from cai.evaluate.formats import FORMATS
 from cai.evaluate.independence import Named, partial_judges
 from cai.evaluate.jurors import Judgements, jury_section
 from cai.evaluate.making import Elsewhere, EvaluationSpec, Here, owed
-from cai.evaluate.measuring import ModelAnswers, ModelEntries, align, causes, measure_models
+from cai.evaluate.measuring import ModelAnswers, ModelEntries, align, causes, measure_models, only
 from cai.evaluate.pairing import pairs_to_judge
 from cai.evaluate.pairs import PairDecisions, measure_pairs, rate
 from cai.evaluate.plan import EvaluatedModel, EvaluatePlan
@@ -309,8 +309,9 @@ def _conclude(
     )
     evaluation = replace(evaluation, finished=work.directory.finished_at(evaluation.as_json()))
     work.directory.write_pictures(draw_evaluation(evaluation))
+    own = [only(work.prompts, model) for model in answered]
     for name in dict.fromkeys(plan.settings.format):
-        work.directory.write_format(name, FORMATS[name].make(evaluation, answered))
+        work.directory.write_format(name, FORMATS[name].make(evaluation, own))
     work.directory.finish(plan.recorded(), evaluation.as_json())
     return evaluation
 
