@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from cai.core.machine import release_memory
 from cai.core.paths import expand
 from cai.data.export import ExportOptions, export_run
 from cai.data.quality import load_quality
@@ -92,6 +93,7 @@ def _run_stages(plan: LoopPlan, reporter: Reporter, owned: Owned) -> LoopOutcome
             write_record(owned, stage.name, StageRecord("started", wanted))
             ran.append(stage.name)
         result = _run(_now(stage.settings, plan.settings, fresh=fresh), reporter)
+        release_memory()  # the next stage opens models of its own
         if result == "interrupted":
             return LoopOutcome(plan.out, None, tuple(ran))
         if isinstance(result, Evaluation):
