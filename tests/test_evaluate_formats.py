@@ -57,6 +57,18 @@ def test_the_table_has_every_axis_and_says_what_differs_and_what_people_correcte
     assert {len(re.findall(r"(?<!\\)&", line)) for line in rows} == {3}
 
 
+def test_of_small_numbers_that_are_no_shares_three_digits_are_written() -> None:
+    told = (
+        Measurement("KL", 0.01234, 0.00101, 0.0202, 40, "number"),
+        Measurement("words", 41.92, 35.6, 47.2, 40, "number"),
+    )
+    model = ModelResult("base", "base", told, (), None, {}, {})
+    section = EvaluationSection("far", "far", "about", 9, (measure("KL"), measure("words")), (model,))
+    lines = paper_tables(replace(evaluation(model), sections=(section,)))["table.md"].decode().splitlines()
+    assert "| KL ↓ | 40 | 0.0123 [0.00101, 0.0202] |" in lines
+    assert "| words ↓ | 40 | 41.9 [35.6, 47.2] |" in lines
+
+
 def test_the_figure_is_the_same_again_and_there_is_none_of_nothing() -> None:
     found = evaluation(result("base", 0.5), result("sft", 0.2))
     files = draw_paper_figure(found)

@@ -99,17 +99,20 @@ def _cell(model: ModelResult, measure: Measure) -> _Cell:
 
 
 def _written(found: Measurement) -> tuple[str, str]:
-    scale = 100 if found.unit == "share" else 1
+    short, scale = (_short, 100) if found.unit == "share" else (_precise, 1)
     ends = (
-        ""
-        if found.low is None or found.high is None
-        else f"[{_short(scale * found.low)}, {_short(scale * found.high)}]"
+        "" if found.low is None or found.high is None else f"[{short(scale * found.low)}, {short(scale * found.high)}]"
     )
-    return _short(scale * found.value), ends
+    return short(scale * found.value), ends
 
 
 def _short(number: float) -> str:
     return f"{number:.1f}" if abs(number) < 1000 else f"{number:,.0f}"
+
+
+def _precise(number: float) -> str:
+    """Return a number that is no share: of a small one, such as a divergence, three digits count."""
+    return f"{number:.3g}" if abs(number) < 10 else _short(number)
 
 
 def _range(numbers: Sequence[int]) -> str:
