@@ -54,7 +54,7 @@ def base_model(directory: Path, template: str | None, end: str) -> Path:
 
 
 def run(directory: Path, model: Path, *, adapter: AdapterSettings | None = None, template: str | None = None) -> Path:
-    """Train for a step at a rate of next to nothing, and return OUT."""
+    """Train for a step at a rate too small to change a weight, and return OUT."""
     data = directory / "rows.jsonl"
     data.write_text("".join(json.dumps({"prompt": f"{i} {QUESTIONS[0]}", "completion": GOOD}) + "\n" for i in range(8)))
     settings = TrainSettings(
@@ -63,7 +63,7 @@ def run(directory: Path, model: Path, *, adapter: AdapterSettings | None = None,
         out=directory / "out",
         data=DataSettings((DataSource.parse(str(data)),), test_share=0.0),
         adapter=adapter or AdapterSettings(),
-        fit=FitSettings(max_steps=1, batch_size=8, learning_rate=1e-9, device="cpu", max_length=CONTEXT),
+        fit=FitSettings(max_steps=1, batch_size=8, learning_rate=1e-60, device="cpu", max_length=CONTEXT),
         template=template,
     )
     train(settings, lambda _: None)
