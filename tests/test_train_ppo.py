@@ -1,10 +1,13 @@
 """PPO's trainer: the policy moves towards what is rewarded, what is drawn is its own, and a run goes on as it was."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import orjson
 import pytest
 import torch
 import transformers
@@ -15,17 +18,20 @@ from cai.core.addresses import DataSource
 from cai.core.errors import InputError, UsageError
 from cai.models.base import Sampling
 from cai.train.context import Context
+from cai.train.data.examples import LEAKING
+from cai.train.data.pretraining import load_pretraining
 from cai.train.hardware import Workload
 from cai.train.methods import ppo as methods_ppo
 from cai.train.methods.online import OnlineSettings
 from cai.train.methods.ppo import PPOSettings, build_ppo
 from cai.train.plan import _beside, plan_train
 from cai.train.settings import AdapterSettings
+from cai.train.template.preparing import prepare_template
 from cai.train.trainers.ppo import PPOTrainer
-from cai.train.trainers.ppo_batches import joined, length_batches, pretraining_pieces
+from cai.train.trainers.ppo_batches import Piece, joined, length_batches, pretraining_pieces, text_tensors
 from cai.train.trainers.rollouts import Rollouts
 from cai.train.trainers.value_model import PolicyAndValue, log_probs, open_value_model
-from tests.train_context import CHECKPOINT, QUESTIONS, make_context, make_model, one_thread, user  # noqa: F401
+from tests.train_context import BAD, CHECKPOINT, GOOD, QUESTIONS, assistant, make_context, make_model, one_thread, user  # noqa: F401
 from tests.training import approximately, curve, make_settings, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -65,7 +71,7 @@ def ppo_context(tmp_path: Path, **changes: Any) -> Context:
     return make_context(tmp_path, "ppo", "prompts", settings.pop("rows"), own=PPOSettings(**own), **settings)
 
 
-def trainer_of(context: Context, worth: Worth, texts: Sequence[list[int]] = ()) -> Any:
+def trainer_of(context: Context, worth: Worth, texts: Sequence[Piece] = ()) -> Any:
     own = context.own(PPOSettings)
     batch = context.settings.fit.batch_size or 0
     arguments = {
@@ -220,23 +226,84 @@ def test_text_s_likelihood_is_held_up(tmp_path: Path) -> None:
     for texts in ([], [text]):
         context = ppo_context(tmp_path, batch=8)
         before = likelihood(context)
-        trainer_of(context, low, texts).train()
+        trainer_of(context, low, [Piece(ids, [True] * len(ids)) for ids in texts]).train()
         gained.append(likelihood(context) - before)
     assert gained[1] > gained[0] + 0.5
 
 
-def test_pretraining_data_is_text_or_answers_in_pieces(tmp_path: Path) -> None:
+def with_texts(context: Context, file: Path) -> Context:
+    """Return the context with pre-training data beside its prompts."""
+    return replace(context, pretraining=load_pretraining(DataSource.parse(str(file)), 0, ()))
+
+
+def test_pretraining_data_is_text_in_pieces(tmp_path: Path) -> None:
     file = tmp_path / "texts.jsonl"
     file.write_text('{"text": "Rest helps. Tea helps."}\n{"text": "Sleep well."}\n')
-    context = ppo_context(tmp_path, max_length=6)
-    pieces = pretraining_pieces(context, DataSource.parse(str(file)))
-    assert max(map(len, pieces)) == 6
+    context = with_texts(ppo_context(tmp_path, max_length=6), file)
+    pieces, nothing = pretraining_pieces(context)
+    assert (max(len(piece.ids) for piece in pieces), nothing.total()) == (6, 0)
     texts = [[*context.tokenizer(text)["input_ids"], 1] for text in ("Rest helps. Tea helps.", "Sleep well.")]
     expected = [ids[start : start + 6] for ids in texts for start in range(0, len(ids), 6)]
-    assert sorted(pieces) == sorted(piece for piece in expected if len(piece) > 1)
-    file.write_text('{"text": ""}\n')
-    with pytest.raises(InputError, match="no "):
-        pretraining_pieces(context, DataSource.parse(str(file)))
+    assert sorted(piece.ids for piece in pieces) == sorted(piece for piece in expected if len(piece) > 1)
+    assert all(all(piece.learned) for piece in pieces)
+    assert pretraining_pieces(ppo_context(tmp_path)) == ([], Counter())
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_of_conversations_in_pretraining_data_the_assistant_s_words_are_learned(tmp_path: Path, turns: bool) -> None:
+    file = tmp_path / "answers.jsonl"
+    row: dict[str, Any] = {"prompt": QUESTIONS[0], "completion": GOOD}
+    file.write_bytes(orjson.dumps({"messages": user(QUESTIONS[0]) + assistant(GOOD)} if turns else row))
+    context = with_texts(ppo_context(tmp_path), file)
+    prepare_template(context.tokenizer, None, need_markers=turns)
+    ((piece,), _) = pretraining_pieces(context)
+    learned = [token for token, flag in zip(piece.ids, piece.learned, strict=True) if flag]
+    assert context.tokenizer.decode(learned, skip_special_tokens=True).strip() == GOOD
+    tensors = text_tensors([piece, Piece([5, 6, 7], [True] * 3)], 0, torch.device("cpu"))
+    value, _ = open_value_model(context, context.model, None)
+    with torch.no_grad():
+        both = PolicyAndValue(context.model, value)
+        found = both(torch.tensor([[5, 6]]), torch.ones(1, 2).long(), 1, 1.0, **tensors)["text_losses"]
+        expected = 0.0
+        for ids, flags in ((piece.ids, piece.learned), ([5, 6, 7], [True] * 3)):
+            told = context.model(input_ids=torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+            chances = told.gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+            expected -= float((chances * torch.tensor(flags[1:])).sum())
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+def test_pretraining_data_in_pieces_too_short_to_learn_from_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    file.write_bytes(orjson.dumps({"prompt": "tea " * 100, "completion": "Yes."}))
+    pieces, _ = pretraining_pieces(with_texts(ppo_context(tmp_path, max_length=60), file))
+    assert all(piece.tokens for piece in pieces)
+    with pytest.raises(InputError, match="holds no text to learn from"):
+        pretraining_pieces(with_texts(ppo_context(tmp_path, max_length=1), file))
+
+
+def test_the_plan_counts_and_names_pretraining_data_and_keeps_held_out_prompts_out_of_it(tmp_path: Path) -> None:
+    data = DataSource.parse(str(tmp_path / "answers.jsonl"))
+    own = PPOSettings(constitution="medical", max_tokens=8, pretraining_data=data)
+    settings = make_settings(tmp_path, "ppo", own=own, test_share=0.3)
+    rows = [orjson.loads(line) for line in (tmp_path / "ppo-96.jsonl").read_bytes().splitlines()]
+    file = tmp_path / "answers.jsonl"
+
+    def write(answer: str) -> None:
+        lines = [orjson.dumps({"prompt": row["prompt"], "completion": answer}) for row in rows]
+        file.write_bytes(b"\n".join([*lines, orjson.dumps({"prompt": "Rest?", "completion": ""})]))
+
+    write(GOOD)
+    plan = plan_train(settings)
+    assert plan.examples.test is not None
+    assert plan.pretraining is not None
+    assert len(plan.pretraining.train) == len(plan.examples.train)
+    left_out = {name: count for name, count in plan.examples.left_out.items() if name.startswith("pretraining data: ")}
+    assert left_out.pop(f"pretraining data: {LEAKING}") == len(plan.examples.test)
+    assert list(left_out.values()) == [1]
+    before = plan.identity()["pretraining-data"]
+    write(BAD)
+    assert plan_train(settings).identity()["pretraining-data"] != before
+    assert str(tmp_path) not in before
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class Context:
     `arguments` are the keyword arguments that all TRL configurations share (output_dir, seed, batch sizes, learning
     rate, precision, logging, saving, evaluation); a method adds its own and passes all to its configuration class.
     `hardware` says how the machine is used, which `arguments` already reflect.
+    `pretraining` are the supervised examples that PPO's policy is held up on, None without them.
     `adapter` is the PEFT configuration to hand to the trainer as `peft_config`, or None for full fine-tuning.
     """
 
@@ -38,6 +39,7 @@ class Context:
     examples: Examples
     arguments: Mapping[str, Any]
     hardware: Hardware
+    pretraining: Examples | None = None
 
     def own(self, kind: type[Own]) -> Own:
         """Return the method's own settings, which are of this kind."""

@@ -20,6 +20,7 @@ from cai.train.data.collecting import PRINCIPLES
 from cai.train.data.examples import Examples, load_examples
 from cai.train.data.fitting import fit_examples
 from cai.train.data.hard_labels import without_ties
+from cai.train.data.pretraining import load_pretraining, told_together
 from cai.train.data.reasoning import place_reasoning
 from cai.train.example_tokens import Cut, ExampleTokens, count_cut, count_tokens
 from cai.train.hardware import Choices, Hardware, Workload, settle
@@ -27,6 +28,7 @@ from cai.train.machine import Machine, find_machine
 from cai.train.methods import find_method
 from cai.train.methods.descriptor import TrainingMethod
 from cai.train.methods.online import OnlineSettings
+from cai.train.methods.ppo import PPOSettings
 from cai.train.model import ModelShape, ModelSource, find_source, load_tokenizer, measure
 from cai.train.quiet import silent_libraries
 from cai.train.settings import AdapterSettings, TrainSettings
@@ -39,7 +41,8 @@ class TrainPlan:
     """What a run will do; `settings` have their open numbers filled in, `steps` are the optimiser's, about.
 
     `template` says in a phrase which chat template is trained with, `ends` are the tokens that close an answer in it.
-    `tasks` are those that are told apart, or one in an order of its own; None where there is neither.
+    `tasks` are those that are told apart, or one in an order of its own; None where there is neither. `pretraining` is
+    what a policy's likelihood is held up on meanwhile; what is to be said of it, `examples` say.
     """
 
     settings: TrainSettings
@@ -53,6 +56,7 @@ class TrainPlan:
     cut: Cut
     tasks: TaskPlan | None
     steps: int
+    pretraining: Examples | None = None
 
     @property
     def method(self) -> TrainingMethod:
@@ -87,6 +91,7 @@ class TrainPlan:
             "seed": settings.seed,
             **({} if self.tasks is None else asdict(settings.tasks)),
             **{name.replace("_", "-"): value for name, value in asdict(settings.own).items()},
+            **({} if self.pretraining is None else {"pretraining-data": self.pretraining.fingerprint}),
         }
         return {name: str(value) for name, value in values.items()}
 
@@ -144,6 +149,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         settings = replace(settings, own=own)
     with PartialState(cpu=machine.kind == "cpu").main_process_first() if machine.processes > 1 else nullcontext():
         examples = _examples(method, kind, settings)
+        pretraining = _pretraining(settings, examples)
     if kind == "pairs" and (not method.soft_labels or getattr(settings.own, "labels", "soft") == "hard"):
         examples = without_ties(examples)
     if settings.fit.patience is not None and not evaluates(examples):
@@ -155,11 +161,14 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         prepared = prepare_template(
             tokenizer,
             settings.template,
-            need_markers="messages" in columns,
+            need_markers="messages" in (columns if pretraining is None else pretraining.train.column_names),
             need_ends=answers,
             reasoning=settings.data.reasoning,
         )
         examples = fit_examples(examples, tokenizer)
+        if pretraining is not None:
+            pretraining = fit_examples(pretraining, tokenizer)
+            examples = told_together(examples, pretraining)
         if prepared.key is not None:
             examples = place_reasoning(examples, tokenizer, prepared.key, always=prepared.always)
     shape = measure(source, settings.adapter, method.head)
@@ -181,6 +190,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         _cut(method, tokenizer, examples, tokens, hardware.max_length),
         tasks,
         tasks.total if tasks is not None and tasks.ordered else _steps(resolved, len(examples.train)),
+        pretraining,
     )
 
 
@@ -194,6 +204,13 @@ def _examples(method: TrainingMethod, kind: ExampleKind, settings: TrainSettings
         by_task=method.by_task and several,
         difficulty=difficulty_source(settings.tasks),
     )
+
+
+def _pretraining(settings: TrainSettings, examples: Examples) -> Examples | None:
+    own = settings.own
+    if not isinstance(own, PPOSettings) or own.pretraining_data is None:
+        return None
+    return load_pretraining(own.pretraining_data, settings.seed, examples.held_out)
 
 
 def _identity(adapter: AdapterSettings) -> dict[str, Any]:

@@ -107,6 +107,7 @@ def _work(plan: TrainPlan, folder: TrainingFolder, say: Say, *, quiet: bool) -> 
         examples=plan.examples,
         arguments=shared_arguments(settings, hardware, plan.examples),
         hardware=hardware,
+        pretraining=plan.pretraining,
     )
     if place_trackers(settings) and PartialState().is_main_process:
         folder.expect_tracking()

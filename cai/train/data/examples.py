@@ -61,7 +61,8 @@ class Examples:
 
     `test` is None, too, when nothing fell to it. `fingerprint` (16 digits) changes with any part's content, weight or
     option, and not with where a part lies. `left_out` counts by reason. A part's `train` counts repeats. `remarks` are
-    lines that a person must see: columns that are not used, encodings.
+    lines that a person must see: columns that are not used, encodings. `held_out` are the keys of all prompts that are
+    held out, more than `test` has where it is bounded.
     """
 
     kind: ExampleKind
@@ -71,6 +72,7 @@ class Examples:
     fingerprint: str
     left_out: Mapping[str, int]
     remarks: tuple[str, ...]
+    held_out: frozenset[int] = frozenset()
 
 
 def load_examples(
@@ -81,15 +83,16 @@ def load_examples(
     *,
     by_task: bool = False,
     difficulty: str | None = None,
+    held_out: Collection[int] = (),
 ) -> Examples:
     """Read, shape, split and mix what `settings.data` names.
 
-    A prompt that is a test prompt of any part is trained on in none. The same content, settings and seed give the same
-    examples in the same order on every machine. The test split is all that the parts hold out, unweighted. `limit`
-    counts training examples after mixing, and the test split holds no more than that, drawn from the seed. What the
-    source has in the columns of `also` stands beside the examples, and what `Marks` say: the part with `by_task`, and
-    how hard an example is with `difficulty`. Raises InputError or RunError, in one sentence, when something cannot be
-    read, has other columns than the kind needs, or leaves nothing to learn from.
+    A prompt that is a test prompt of any part, or whose key is in `held_out`, is trained on in none. The same content,
+    settings and seed give the same examples in the same order on every machine. The test split is all that the parts
+    hold out, unweighted. `limit` counts training examples after mixing, and the test split holds no more than that,
+    drawn from the seed. What the source has in the columns of `also` stands beside the examples, and what `Marks` say:
+    the part with `by_task`, and how hard an example is with `difficulty`. Raises InputError or RunError, in one
+    sentence, when something cannot be read, has other columns than the kind needs, or leaves nothing to learn from.
     """
     named = parse_parts(settings)
     left_out: Counter[str] = Counter()
@@ -98,9 +101,10 @@ def load_examples(
         marks = [Marks(number, difficulty) if by_task else None for number in range(len(sources))]
         parts = [_collect(*each, settings, left_out, also) for each in zip(sources, marks, strict=True)]
         sides = [_sides(source, part, left_out) for source, part in zip(sources, parts, strict=True)]
-        held_out = np.unique(np.concatenate([part.prompts[test] for part, (_, test) in zip(parts, sides, strict=True)]))
+        own = [part.prompts[test] for part, (_, test) in zip(parts, sides, strict=True)]
+        avoided = np.unique(np.concatenate([np.fromiter(held_out, np.uint64), *own]))
         train = [
-            _without(part, available, held_out, left_out) for part, (available, _) in zip(parts, sides, strict=True)
+            _without(part, available, avoided, left_out) for part, (available, _) in zip(parts, sides, strict=True)
         ]
         order, given = _mix(train, parts, named, settings, seed)
         if not len(order):
@@ -128,6 +132,7 @@ def load_examples(
                 *dict.fromkeys(told for source in sources for told in _remarks(source, also, difficulty)),
                 *_tell_thoughts(sum(part.thoughts for part in parts), settings),
             ),
+            held_out=frozenset(avoided.tolist()),
         )
 
 

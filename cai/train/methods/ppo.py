@@ -8,7 +8,8 @@ times (`--rollout-epochs`, in `--minibatches`), each held near where the step be
 with its paper, are in `cai.train.trainers.ppo_equations`.
 
 So did "Learning to summarize from human feedback" (arXiv 2009.01325), InstructGPT (2203.02155) and Constitutional AI
-(2212.08073). InstructGPT's mix with pre-training (PPO-ptx) is `--pretraining-data`.
+(2212.08073). InstructGPT's mix with pre-training (PPO-ptx) is `--pretraining-data`: every token of a text is learned,
+and of conversations what the assistant says, as by `sft`.
 """
 
 from dataclasses import dataclass
@@ -70,8 +71,10 @@ def build_ppo(context: "Context") -> "Trainer":
     }
     configuration = TrainingArguments(**arguments)
     reward = choose_reward(context, configuration.device)
-    texts = () if own.pretraining_data is None else pretraining_pieces(context, own.pretraining_data)
-    return PPOTrainer(context, reward, configuration, texts)
+    texts, nothing = pretraining_pieces(context)
+    trainer = PPOTrainer(context, reward, configuration, texts)
+    trainer.left_out.update(nothing)
+    return trainer
 
 
 def value_rate(context: "Context") -> float:

@@ -29,7 +29,7 @@ from cai.models.base import Sampling
 from cai.train.context import Context
 from cai.train.methods.online import end_tokens
 from cai.train.methods.ppo import PPOSettings, value_rate
-from cai.train.trainers.ppo_batches import Experience, joined, length_batches, response_mask
+from cai.train.trainers.ppo_batches import Experience, Piece, joined, length_batches, response_mask, text_tensors
 from cai.train.trainers.ppo_equations import (
     KLCoefficient,
     RewardScale,
@@ -59,7 +59,7 @@ class ProximalTrainer(Trainer):  # type: ignore[misc]  # transformers is not fol
     remarks: tuple[str, ...] = ()
 
     def __init__(
-        self, context: Context, reward: Reward, configuration: TrainingArguments, texts: Sequence[list[int]]
+        self, context: Context, reward: Reward, configuration: TrainingArguments, texts: Sequence[Piece]
     ) -> None:
         own = context.own(PPOSettings)
         share = configuration.per_device_train_batch_size * configuration.world_size
@@ -197,7 +197,7 @@ class ProximalTrainer(Trainer):  # type: ignore[misc]  # transformers is not fol
         own, prompts, responses = self._own, experience.prompts, experience.responses
         tokens = experience.mask[rows].sum().clamp_min(1)
         texts = self._draw_texts(len(rows), update)
-        text_tokens = sum(len(text) - 1 for text in texts)
+        text_tokens = sum(text.tokens for text in texts)
         sums: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.args.device))
         lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
         for part in length_batches(rows, lengths, self._micro):
@@ -213,7 +213,7 @@ class ProximalTrainer(Trainer):  # type: ignore[misc]  # transformers is not fol
                     experience.returns,
                 )
             )
-            told = model(ids, attention, width, own.temperature, **self._text_tensors(some))
+            told = model(ids, attention, width, own.temperature, **text_tensors(some, self._padding, self.args.device))
             new = told["log_probs"]
             losses = {
                 "policy_loss": (policy_losses(new, old, advantages, own.clip) * mask).sum() / tokens,
@@ -240,19 +240,12 @@ class ProximalTrainer(Trainer):  # type: ignore[misc]  # transformers is not fol
         some = ([prompts[row] for row in rows], [responses[row] for row in rows])
         return joined(*some, self._padding, self.args.device)
 
-    def _draw_texts(self, count: int, update: int) -> list[list[int]]:
+    def _draw_texts(self, count: int, update: int) -> list[Piece]:
         """Return as many pieces of the pre-training data as there are responses in an update, or none."""
         if not self._texts:
             return []
         places = self._random("pretraining", update).integers(len(self._texts), size=count)
         return [self._texts[place] for place in places]
-
-    def _text_tensors(self, texts: Sequence[list[int]]) -> dict[str, Tensor]:
-        if not texts:
-            return {}
-        first, rest = [text[:1] for text in texts], [text[1:] for text in texts]
-        ids, mask, _ = joined(first, rest, self._padding, self.args.device)
-        return {"text_ids": ids, "text_mask": mask}
 
     def _clip_grad_norm(self, model: Any) -> Tensor:  # noqa: ARG002  (both parts of it are clipped)
         """Clip either model's gradients by its own norm, or large errors of values would slow the policy down."""

@@ -3,17 +3,19 @@
 And what PPO holds the policy's likelihood up on meanwhile, supervised examples as pieces of tokens.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from cai.core.addresses import DataSource
 from cai.core.errors import InputError
 from cai.train.context import Context
-from cai.train.data.examples import load_examples
-from cai.train.settings import DataSettings
+from cai.train.data.pretraining import NAME
+
+NOTHING = f"{NAME}: nothing to learn from"
 
 _SMALL = 512  # tokens
 _PADDING = 0.25
@@ -74,25 +76,61 @@ def length_batches(rows: Sequence[int], lengths: Sequence[int], most: int) -> li
     return batches
 
 
-def pretraining_pieces(context: Context, source: DataSource) -> list[list[int]]:
-    """Return the texts of a file or run as token ids, cut into pieces of the maximal length.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of pre-training data: token ids, and which of them are learned."""
 
-    Conversations are printed by the chat template. Raises InputError when nothing of two tokens or more is there.
+    ids: list[int]
+    learned: list[bool]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are learned: the first is only read."""
+        return sum(self.learned[1:])
+
+
+def pretraining_pieces(context: Context) -> tuple[list[Piece], Counter[str]]:
+    """Return the pre-training data in pieces of the maximal length, and how many examples gave none, by reason.
+
+    Conversations are printed by the chat template; what is learned of them is what `sft` would learn. Raises InputError
+    when there is nothing to learn.
     """
-    settings = DataSettings((source,), test_share=0.0)
-    examples = load_examples("supervised", settings, context.settings.seed).train
-    length, tokenizer = context.settings.fit.max_length, context.tokenizer
+    if context.pretraining is None:
+        return [], Counter()
+    length, pieces, nothing = context.settings.fit.max_length, [], 0
     assert length is not None  # noqa: S101  (the plan filled it in)
-    pieces: list[list[int]] = []
-    for row in examples:
-        if "text" in row:
-            ids = [*tokenizer(row["text"])["input_ids"], tokenizer.eos_token_id]
-        else:
-            turns = row["messages"] if "messages" in row else row["prompt"] + row["completion"]
-            ids = tokenizer.apply_chat_template(turns, return_dict=True)["input_ids"]
-        known = [token for token in ids if token is not None]
-        pieces += [known[start : start + length] for start in range(0, len(known), length)]
-    pieces = [piece for piece in pieces if len(piece) > 1]
+    for row in context.pretraining.train:
+        ids, learned = _encoded(row, context.tokenizer)
+        own = [
+            Piece(ids[start : start + length], learned[start : start + length]) for start in range(0, len(ids), length)
+        ]
+        own = [piece for piece in own if piece.tokens]
+        pieces += own
+        nothing += not own
     if not pieces:
-        raise InputError(f"--pretraining-data {source} holds no text to learn from.")
-    return pieces
+        raise InputError("--pretraining-data holds no text to learn from: give texts, or conversations with answers")
+    return pieces, Counter({NOTHING: nothing})
+
+
+def _encoded(row: Mapping[str, Any], tokenizer: Any) -> tuple[list[int], list[bool]]:
+    """Return an example's tokens, and which of them are learned."""
+    if "text" in row:
+        end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        ids = [*tokenizer(row["text"])["input_ids"], *end]
+        return ids, [True] * len(ids)
+    if "messages" in row:
+        found = tokenizer.apply_chat_template(row["messages"], return_dict=True, return_assistant_tokens_mask=True)
+        return found["input_ids"], list(map(bool, found["assistant_masks"]))
+    before = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=True)["input_ids"]
+    ids = tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"]
+    return ids, [place >= len(before) for place in range(len(ids))]
+
+
+def text_tensors(pieces: Sequence[Piece], padding: int, device: torch.device) -> dict[str, Tensor]:
+    """Return pieces, padded, as `PolicyAndValue` takes them: nothing of none."""
+    if not pieces:
+        return {}
+    ids, mask, _ = joined([one.ids[:1] for one in pieces], [one.ids[1:] for one in pieces], padding, device)
+    flags = [[int(flag) for flag in one.learned] for one in pieces]
+    learned, _, _ = joined([one[:1] for one in flags], [one[1:] for one in flags], 0, device)
+    return {"text_ids": ids, "text_mask": mask, "text_learned": learned}

@@ -57,20 +57,21 @@ class PolicyAndValue(nn.Module):
         temperature: float,
         text_ids: Tensor | None = None,
         text_mask: Tensor | None = None,
+        text_learned: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return what both say of the last `width` tokens of each row, each of shape (rows, width).
 
         `log_probs` and `entropies` are the policy's at the temperature, in nats; `values` are those of the states in
         which the tokens were drawn. With `text_ids`, whose tokens `text_mask` shows, `text_losses` are the negative
-        log-likelihoods of its tokens after the first, summed over all: a scalar.
+        log-likelihoods of those after the first that `text_learned` shows, summed over all: a scalar.
         """
         positions = (attention_mask.cumsum(-1) - 1).clamp_min(0)
         told, entropies = log_probs(self.policy, input_ids, attention_mask, width, temperature)
         found = {"log_probs": told, "entropies": entropies}
         found["values"] = self.value(input_ids, attention_mask, positions)[:, -width - 1 : -1]
-        if text_ids is not None and text_mask is not None:
+        if text_ids is not None and text_mask is not None and text_learned is not None:
             told = log_probs(self.policy, text_ids, text_mask, text_ids.shape[1] - 1, 1.0)[0]
-            found["text_losses"] = -(told * text_mask[:, 1:]).sum()
+            found["text_losses"] = -(told * text_learned[:, 1:]).sum()
         return found
 
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
