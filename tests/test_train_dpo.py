@@ -185,6 +185,20 @@ def test_the_chosen_answer_s_own_loss_is_added(tmp_path: Path) -> None:
     assert with_term - plain == pytest.approx(2 * math.log(2048), rel=0.1)
 
 
+def test_the_better_answer_s_own_loss_is_added_whichever_side_it_is_on(tmp_path: Path) -> None:
+    turned = [pair(question, BAD, GOOD, 0.2) for question in QUESTIONS]
+    straight = [pair(question, GOOD, BAD, 0.8) for question in QUESTIONS]
+    own = DPOSettings(sft_term=0.5)
+    told = []
+    for name, pairs in (("turned", turned), ("straight", straight)):
+        context = make_context(tmp_path / name, "dpo", "pairs", pairs, test=pairs, own=own)
+        trainer = build_dpo(context)
+        told.append((*loss_and_gradient(perturbed(trainer)), trainer.eval_dataset["chosen_ids"][0]))
+    assert told[0][0] == pytest.approx(told[1][0], abs=1e-6)
+    torch.testing.assert_close(told[0][1], told[1][1], atol=1e-6, rtol=1e-4)
+    assert told[0][2] == told[1][2]
+
+
 def test_pairs_that_are_alike_within_the_maximal_length_are_counted_and_left_out(tmp_path: Path) -> None:
     same = "The same long beginning of two answers that go on and on in one way, "
     pairs = [

@@ -5,8 +5,9 @@ With probability p that the chosen answer is better, and Δ the difference of th
     L = -p·log sigmoid(β·Δ) - (1-p)·log sigmoid(-β·Δ)
 
 which is conservative DPO (Mitchell, "A note on DPO with noisy preferences", 2023) with a p of each pair's own: the
-soft-label form that GDPO (arXiv 2409.06691) sets out from. How TRL is brought to it, and what the reference is, is told
-in `cai.train.trainers.references`.
+soft-label form that GDPO (arXiv 2409.06691) sets out from. A pair with p below one half is turned round, which leaves L
+as it is, so that the chosen answer is the likelier one: `--sft-term` adds its loss. How TRL is brought to it, and what
+the reference is, is told in `cai.train.trainers.references`.
 """
 
 import math
@@ -28,7 +29,7 @@ class DPOSettings:
 
     beta: float = option(0.1, "How strongly the policy is held to the reference (β).", above=0)
     labels: Literal["soft", "hard"] = option("soft", "The judge's probability of each pair, or certainty.")
-    sft_term: float = option(0.0, "Weight of the chosen answer's own loss.", least=0)
+    sft_term: float = option(0.0, "Weight of the better answer's own loss, the likelier one's by the label.", least=0)
 
 
 def build_dpo(context: "Context") -> "Trainer":
@@ -36,9 +37,9 @@ def build_dpo(context: "Context") -> "Trainer":
     from trl import DPOConfig
 
     from cai.data.examples.labels import PROBABILITY
-    from cai.train.data.hard_labels import harden
+    from cai.train.data.hard_labels import directed, harden
     from cai.train.tasks.planning import is_ordered
-    from cai.train.trainers.reference_cache import hash_weights
+    from cai.train.trainers.reference_cache import hash_model
     from cai.train.trainers.references import ProbabilityCollator, SoftDPOTrainer, reference_model
 
     own, fit = context.own(DPOSettings), context.settings.fit
@@ -47,6 +48,8 @@ def build_dpo(context: "Context") -> "Trainer":
         train, test = harden(train), None if test is None else harden(test)
     elif PROBABILITY not in train.column_names:
         raise UsageError("--labels soft needs a column chosen_probability; use --labels hard")
+    else:  # the loss is the same either way, but an SFT term is the chosen answer's
+        train, test = directed(train), None if test is None else directed(test)
     with_sft = own.sft_term > 0
     configuration = DPOConfig(
         **context.arguments,
@@ -59,7 +62,7 @@ def build_dpo(context: "Context") -> "Trainer":
     return SoftDPOTrainer(
         model=context.model,
         ref_model=reference_model(context),
-        weights=hash_weights(context.model),
+        weights=hash_model(context.model),
         args=configuration,
         data_collator=ProbabilityCollator(pad_token_id=context.tokenizer.pad_token_id, max_length=fit.max_length),
         train_dataset=train if is_ordered(context.settings.tasks) else _enough(train, fit.max_steps, fit.batch_size),
