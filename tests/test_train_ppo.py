@@ -22,9 +22,9 @@ from cai.train.data.examples import LEAKING
 from cai.train.data.pretraining import load_pretraining
 from cai.train.hardware import Workload
 from cai.train.methods import ppo as methods_ppo
-from cai.train.methods.online import OnlineSettings
-from cai.train.methods.ppo import PPOSettings, build_ppo
-from cai.train.plan import _beside, plan_train
+from cai.train.methods.online import GRPO, OnlineSettings
+from cai.train.methods.ppo import PPO, PPOSettings, build_ppo
+from cai.train.plan import _workload, plan_train
 from cai.train.settings import AdapterSettings
 from cai.train.template.preparing import prepare_template
 from cai.train.trainers.ppo import PPOTrainer
@@ -326,8 +326,26 @@ def test_the_plan_counts_value_model_reference_and_reward_model(tmp_path: Path) 
     policy = plan.shape.parameters
     workload = Workload(2 * policy, 2 * policy, 2, 32, 2048, 8, 256, 2, True, False, beside=policy)
     assert workload.state("float32") == policy * (2 * 16 + 4)
-    assert _beside(PPOSettings(reward_model=(tmp_path,)), AdapterSettings(), plan.shape) == 2 * policy
-    assert _beside(PPOSettings(), AdapterSettings("lora"), plan.shape) == 0
+    assert replace(workload, scorers=policy).state("bfloat16") == policy * (2 * 8 + 2 + 4)
+    lora = AdapterSettings("lora")
+    scorer = tmp_path / "scorer"
+    make_model(labels=1).save_pretrained(scorer)
+    plan.tokenizer.save_pretrained(scorer)
+    for method, reward, adapter, beside in (
+        (PPO, (), AdapterSettings(), policy),
+        (PPO, (scorer, scorer), AdapterSettings(), policy),
+        (PPO, (), lora, 0),
+        (PPO, (scorer, scorer), lora, policy),
+        (GRPO, (scorer, scorer), lora, 0),
+    ):
+        own = PPOSettings(reward_model=reward)
+        settings = replace(plan.settings, own=own, adapter=adapter)
+        found = _workload(method, settings, plan.shape, plan.tokenizer, 8, 2)
+        assert (found.beside, found.scorers) == (beside, len(reward) * policy)
+    larger = transformers.AutoTokenizer.from_pretrained(scorer)
+    larger.add_tokens(["<more>"])
+    larger.save_pretrained(scorer)
+    assert _workload(PPO, settings, plan.shape, plan.tokenizer, 8, 2).beside == 0
     assert plan.settings.fit.batch_size == 8
     assert plan.identity()["rollout-epochs"] == "4"
     alone: dict[str, Any] = {"constitution": "medical", "max_tokens": 8, "group": 1}

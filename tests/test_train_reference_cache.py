@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from cai.train.adapters.building import adapter_config
 from cai.train.methods import find_method
 from cai.train.settings import AdapterSettings
-from cai.train.trainers import references
-from cai.train.trainers.reference_cache import hash_weights, keep_reference, key_of, read_reference
+from cai.train.trainers import reference_cache, references
+from cai.train.trainers.reference_cache import hash_model, keep_reference, key_of, read_reference
 from tests.train_context import lesson, make_context, make_model, one_thread, pair
 
 pytestmark = pytest.mark.usefixtures("one_thread", "kept")
@@ -65,11 +65,18 @@ def test_a_second_training_takes_what_the_first_was_told(method: str, tmp_path: 
 
 CHANGES: dict[str, Callable[[], dict[str, Any]]] = {
     "a weight": lambda: {"model": _moved()},
+    "the configuration": lambda: {"model": _turned()},
     "an example": lambda: {"rows": [*PAIRS[:-1], pair("Is soup fine?", "Yes, it is.", "No.")]},
     "the order": lambda: {"rows": [*PAIRS[1:], pair("Is soup fine?", "Yes, it is.", "No.")]},
     "the length": lambda: {"max_length": 24},
     "the arithmetic": lambda: {"bf16": True},
 }
+
+
+def _turned() -> Any:
+    model = make_model()
+    model.config.rope_parameters = {**model.config.rope_parameters, "rope_theta": 500.0}
+    return model
 
 
 def _moved() -> Any:
@@ -147,6 +154,21 @@ def test_values_come_back_as_they_were_and_only_under_their_names() -> None:
 
 def test_weights_that_are_elsewhere_have_no_name() -> None:
     model = make_model()
-    assert hash_weights(model) == hash_weights(make_model()) != hash_weights(_moved())
+    assert hash_model(model) == hash_model(make_model()) != hash_model(_moved())
     next(model.parameters()).data = torch.empty(0)  # as DeepSpeed's ZeRO-3 leaves it
-    assert hash_weights(model) is None
+    assert hash_model(model) is None
+
+
+def test_where_the_model_lay_is_no_part_of_its_name_and_a_full_disk_leaves_nothing(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, moved = make_model(), make_model()
+    moved.config._name_or_path = "elsewhere"
+    assert hash_model(model) == hash_model(moved)
+
+    def full(*_given: Any) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(reference_cache, "save", full)
+    keep_reference("key", {"values": [1.0]})
+    assert list(kept.iterdir()) == []

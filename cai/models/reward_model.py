@@ -23,12 +23,19 @@ _BATCH_TOKENS = 16_384
 
 
 def load_reward_model(directory: Path) -> PreTrainedModel:
-    """Return the model for inference, an adapter folded in."""
+    """Return the model for inference, an adapter folded in, in float32."""
     checkpoint = Checkpoint.resolve(str(directory))
     model = open_weights(checkpoint.base, "score", dtype=torch.float32)
     if checkpoint.adapter is not None:
         model = apply_adapter(model, checkpoint.adapter)
     return model.eval().requires_grad_(False)
+
+
+def reads_the_same(directory: Path, tokenizer: Any) -> bool:
+    """Tell whether a reward model's tokens are the tokenizer's; raises ModelError where there is no such model."""
+    check_reward_model(directory)
+    theirs = open_tokenizer(Checkpoint.resolve(str(directory)).tokenizer)
+    return bool(theirs.get_vocab() == tokenizer.get_vocab())
 
 
 class RewardModel:

@@ -3,9 +3,9 @@
 Memory is reckoned, not tried. A trained parameter takes 16 bytes in float32 with AdamW (weight, gradient, two moments)
 and 8 in bfloat16; a frozen one 2 (4 in float32, about 0.6 in 4 bits). A layer's activations take 34 bytes a token and
 hidden unit in 16 bits, or 2 when it is checkpointed (arXiv 2205.05198, section 4.1, flash attention keeping no score
-matrix); float32 doubles both. Whole models that are held frozen beside the trained one, such as PPO's reference, take
-2 bytes a parameter, or 4 in float32. Nothing here looks at a device, so that every machine can be reasoned about
-anywhere.
+matrix); float32 doubles both. Whole models that are held frozen beside the trained one, such as PPO's reference, take 2
+bytes a parameter, or 4 in float32; reward models are always held in that. Nothing here looks at a device, so that every
+machine can be reasoned about anywhere.
 """
 
 from dataclasses import asdict, dataclass
@@ -28,8 +28,9 @@ class Workload:
 
     `sequences` is how many sequences one example puts through the model (2 for a pair). `logits` says whether the
     whole vocabulary's logits are kept, which TRL's fused head avoids. `context` is the model's own limit in tokens.
-    `beside` counts the parameters of whole models that are held frozen beside; `checkpoints` says whether activations
-    may be computed again in the backward pass.
+    `beside` counts the parameters of whole models that are held frozen beside in the precision of the weights,
+    `scorers` those of reward models, which are in float32; `checkpoints` says whether activations may be computed again
+    in the backward pass.
     """
 
     parameters: int
@@ -43,11 +44,12 @@ class Workload:
     logits: bool
     quantized: bool
     beside: int = 0
+    scorers: int = 0
     checkpoints: bool = True
 
     def state(self, weights: Precision) -> float:
         """Return the bytes that stay while it is trained, whatever the batch: see `state_bytes`."""
-        frozen = self.beside * (4 if weights == "float32" else 2)
+        frozen = self.beside * (4 if weights == "float32" else 2) + self.scorers * 4
         return frozen + state_bytes(self.parameters, self.trained, weights, quantized=self.quantized)
 
 

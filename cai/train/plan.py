@@ -13,6 +13,7 @@ from cai.core.errors import UsageError
 from cai.core.settings import json_value
 from cai.data.examples.shaping import ExampleKind
 from cai.models.checkpoint.pretrained import require_rows
+from cai.models.reward_model import reads_the_same
 from cai.train.adapters import ADAPTERS
 from cai.train.adapters.building import settle_adapter
 from cai.train.arguments import check_trackers, evaluates
@@ -174,7 +175,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     shape = measure(source, settings.adapter, method.head)
     require_rows(tokenizer, shape.vocabulary, source.name)
     tokens = count_tokens(tokenizer, examples)
-    workload = _workload(method, settings, shape, tokens.longest, _sequences(method, examples))
+    workload = _workload(method, settings, shape, tokenizer, tokens.longest, _sequences(method, examples))
     resolved, hardware = _resolve(method, settings, machine, shape, workload)
     gradient = shape.trained * (2 if hardware.weights == "bfloat16" else 4)
     tasks = plan_tasks(resolved, examples.parts, hardware.micro_batch, gradient) if method.by_task else None
@@ -235,7 +236,12 @@ def _sequences(method: TrainingMethod, examples: Examples) -> int:
 
 
 def _workload(
-    method: TrainingMethod, settings: TrainSettings, shape: ModelShape, longest: int, sequences: int
+    method: TrainingMethod,
+    settings: TrainSettings,
+    shape: ModelShape,
+    tokenizer: PreTrainedTokenizerBase,
+    longest: int,
+    sequences: int,
 ) -> Workload:
     adapter = settings.adapter
     online = settings.own if isinstance(settings.own, OnlineSettings) else None
@@ -256,7 +262,8 @@ def _workload(
         sequences=sequences,
         logits=method.whole_logits,
         quantized=adapter.quantize,
-        beside=_gradients(settings, shape) if online is None else _beside(online, adapter, shape),
+        beside=_gradients(settings, shape) if online is None else _beside(method, online, adapter, shape, tokenizer),
+        scorers=0 if online is None else shape.parameters * len(online.reward_model),
         checkpoints=kind is None or kind.checkpoints,
     )
 
@@ -287,13 +294,22 @@ def _resolve(
     return replace(settings, fit=resolved), hardware
 
 
-def _beside(online: OnlineSettings, adapter: AdapterSettings, shape: ModelShape) -> int:
-    """Return the parameters of whole models that are held beside a policy that draws responses: as large as it is.
+def _beside(
+    method: TrainingMethod,
+    online: OnlineSettings,
+    adapter: AdapterSettings,
+    shape: ModelShape,
+    tokenizer: PreTrainedTokenizerBase,
+) -> int:
+    """Return the parameters of whole models that are held frozen beside a policy that draws responses: as large as it.
 
-    The reference, where there is no adapter to be turned off, and the reward models; a judge has an engine of its own.
+    The reference, where there is no adapter to be turned off, and a value model's body under an adapter, where it is
+    not the policy's own. Reward models count apart; a judge has an engine of its own.
     """
-    reference = bool(online.kl_penalty) and adapter.adapter == "none"
-    return shape.parameters * (reference + len(online.reward_model))
+    if adapter.adapter == "none":
+        return shape.parameters * bool(online.kl_penalty)
+    first = next(iter(online.reward_model), None)
+    return shape.parameters * (method.value_model and first is not None and reads_the_same(first, tokenizer))
 
 
 def _gradients(settings: TrainSettings, shape: ModelShape) -> int:

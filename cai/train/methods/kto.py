@@ -33,7 +33,7 @@ def build_kto(context: "Context") -> "Trainer":
     """
     from trl import KTOConfig
 
-    from cai.train.trainers.reference_cache import hash_weights
+    from cai.train.trainers.reference_cache import hash_model
     from cai.train.trainers.references import LoadedReferenceKTOTrainer, reference_model
 
     if context.arguments["per_device_train_batch_size"] < 2:
@@ -50,7 +50,7 @@ def build_kto(context: "Context") -> "Trainer":
     return LoadedReferenceKTOTrainer(
         model=context.model,
         ref_model=reference_model(context),
-        weights=hash_weights(context.model),
+        weights=hash_model(context.model),
         args=configuration,
         train_dataset=context.examples.train,
         eval_dataset=context.examples.test,

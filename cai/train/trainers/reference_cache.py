@@ -1,13 +1,14 @@
 """What a reference says of examples, kept for a later training on the same: DPO and KTO ask it the same every time.
 
 A file's key is a hash of everything that decides the values: the reference's weights, tensor by tensor, as they are in
-memory; the examples' tokens, row by row, and where they are cut; the arithmetic. The file holds its key and a hash of
-its values: one that is damaged, cut off, or somebody else's is as good as none, and is written anew. It holds numbers
-alone, one or two an example, and lies in `references` in cai's folder of caches (`$XDG_CACHE_HOME/cai`, by default
-`~/.cache/cai`), where it may be deleted at any time.
+memory, and its configuration; the examples' tokens, row by row, and where they are cut; the arithmetic. The file holds
+its key and a hash of its values: one that is damaged, cut off, or somebody else's is as good as none, and is written
+anew. It holds numbers alone, one or two an example, and lies in `references` in cai's folder of caches
+(`$XDG_CACHE_HOME/cai`, by default `~/.cache/cai`), where it may be deleted at any time.
 """
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,16 +20,19 @@ import torch
 from datasets import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 _FORMAT = "1"
 _ROWS = 1000
 _KEY, _VALUES = "key", "values"
+_NO_MATTER = ("_name_or_path", "transformers_version")  # of a configuration: where it was and who wrote it
 
 
-def hash_weights(model: nn.Module) -> str | None:
-    """Return what names a model's weights; None where this process does not hold them (DeepSpeed ZeRO-3)."""
-    state = hashlib.blake2b(digest_size=20)
+def hash_model(model: PreTrainedModel) -> str | None:
+    """Return what names a model, its weights and how they are used; None where they are not held (DeepSpeed ZeRO-3)."""
+    settings = {name: value for name, value in model.config.to_dict().items() if name not in _NO_MATTER}
+    state = hashlib.blake2b(json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=20)
     for name, tensor in sorted(model.state_dict().items()):
         if not isinstance(tensor, Tensor):
             continue
@@ -79,9 +83,12 @@ def keep_reference(key: str, columns: Mapping[str, Sequence[float]]) -> None:
         place = _place(key)
         place.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=".")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(save(tensors, told))
-        Path(name).replace(place)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(save(tensors, told))
+            Path(name).replace(place)
+        finally:
+            Path(name).unlink(missing_ok=True)
 
 
 def _place(key: str) -> Path:

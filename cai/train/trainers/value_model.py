@@ -4,7 +4,7 @@ The value model is a model of its own with one number on top of every token: a s
 spoil the policy early on (2009.01325, section 3.4). It starts as the reward model where one rewards and reads the
 policy's tokens (the same section; 2203.02155, appendix C.4), else as the policy with a head of zeros, that is with no
 opinion. With an adapter it gets an adapter of the same kind, on the policy's own frozen weights where it starts as the
-policy: those are held once.
+policy: those are held once. Where it starts as the reward model, it is on a frozen copy of that.
 """
 
 import copy
@@ -16,9 +16,7 @@ from peft import TaskType, get_peft_model
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cai.models.checkpoint.pretrained import open_tokenizer
-from cai.models.checkpoint.resolve import Checkpoint
-from cai.models.reward_model import load_reward_model
+from cai.models.reward_model import load_reward_model, reads_the_same
 from cai.train.context import Context
 
 _CHUNK = 4096  # tokens whose logits over the whole vocabulary are held at once
@@ -117,7 +115,7 @@ def _told(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, 
 def open_value_model(context: Context, policy: Any, reward_model: Path | None) -> tuple[ValueModel, str]:
     """Return the value model, and how it began, as a phrase; `policy` has its adapter already, if there is one."""
     adapter, base = context.adapter, policy if context.adapter is None else policy.get_base_model()
-    if reward_model is not None and _reads_the_same(context, reward_model):
+    if reward_model is not None and reads_the_same(reward_model, context.tokenizer):
         scorer: Any = load_reward_model(reward_model).to(base.dtype)
         body, head = scorer.base_model, nn.Linear(scorer.score.in_features, 1, bias=scorer.score.bias is not None)
         head.load_state_dict(scorer.score.state_dict())
@@ -142,9 +140,3 @@ def _body(context: Context, policy: Any, base: Any) -> Any:
         return copy.deepcopy(base.base_model)
     frozen = {id(weight): weight for weight in policy.parameters() if not weight.requires_grad}
     return copy.deepcopy(policy, frozen).unload().base_model  # what is in deepcopy's memo is not copied
-
-
-def _reads_the_same(context: Context, reward_model: Path) -> bool:
-    """Tell whether the reward model's tokens are the policy's."""
-    theirs = open_tokenizer(Checkpoint.resolve(str(reward_model)).tokenizer)
-    return bool(theirs.get_vocab() == context.tokenizer.get_vocab())
