@@ -29,7 +29,6 @@ from cai.train.machine import Machine, find_machine
 from cai.train.methods import find_method
 from cai.train.methods.descriptor import TrainingMethod
 from cai.train.methods.online import OnlineSettings
-from cai.train.methods.ppo import PPOSettings
 from cai.train.model import ModelShape, ModelSource, find_source, load_tokenizer, measure
 from cai.train.quiet import silent_libraries
 from cai.train.settings import AdapterSettings, TrainSettings
@@ -150,28 +149,13 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         settings = replace(settings, own=own)
     with PartialState(cpu=machine.kind == "cpu").main_process_first() if machine.processes > 1 else nullcontext():
         examples = _examples(method, kind, settings)
-        pretraining = _pretraining(settings, examples)
+        texts = getattr(settings.own, "pretraining_data", None)
+        pretraining = None if texts is None else load_pretraining(texts, settings.seed, examples.held_out)
     if kind == "pairs" and (not method.soft_labels or getattr(settings.own, "labels", "soft") == "hard"):
         examples = without_ties(examples)
     if settings.fit.patience is not None and not evaluates(examples):
         raise UsageError("--patience counts evaluations, and there is no test split; give --test-share more than 0")
-    columns = examples.train.column_names
-    prepared = Prepared("none", ())
-    if "text" not in columns:
-        answers = method.head == "language" and not method.draws_responses
-        prepared = prepare_template(
-            tokenizer,
-            settings.template,
-            need_markers="messages" in (columns if pretraining is None else pretraining.train.column_names),
-            need_ends=answers,
-            reasoning=settings.data.reasoning,
-        )
-        examples = fit_examples(examples, tokenizer)
-        if pretraining is not None:
-            pretraining = fit_examples(pretraining, tokenizer)
-            examples = told_together(examples, pretraining)
-        if prepared.key is not None:
-            examples = place_reasoning(examples, tokenizer, prepared.key, always=prepared.always)
+    prepared, examples, pretraining = _prepared(method, settings, tokenizer, examples, pretraining)
     shape = measure(source, settings.adapter, method.head)
     require_rows(tokenizer, shape.vocabulary, source.name)
     tokens = count_tokens(tokenizer, examples)
@@ -207,11 +191,31 @@ def _examples(method: TrainingMethod, kind: ExampleKind, settings: TrainSettings
     )
 
 
-def _pretraining(settings: TrainSettings, examples: Examples) -> Examples | None:
-    own = settings.own
-    if not isinstance(own, PPOSettings) or own.pretraining_data is None:
-        return None
-    return load_pretraining(own.pretraining_data, settings.seed, examples.held_out)
+def _prepared(
+    method: TrainingMethod,
+    settings: TrainSettings,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Examples,
+    pretraining: Examples | None,
+) -> tuple[Prepared, Examples, Examples | None]:
+    """Settle the chat template; return it, and the examples and the pre-training data as it takes them."""
+    columns = examples.train.column_names
+    if "text" in columns:
+        return Prepared("none", ()), examples, pretraining
+    prepared = prepare_template(
+        tokenizer,
+        settings.template,
+        need_markers="messages" in (columns if pretraining is None else pretraining.train.column_names),
+        need_ends=method.head == "language" and not method.draws_responses,
+        reasoning=settings.data.reasoning,
+    )
+    examples = fit_examples(examples, tokenizer)
+    if pretraining is not None:
+        pretraining = fit_examples(pretraining, tokenizer)
+        examples = told_together(examples, pretraining)
+    if prepared.key is not None:
+        examples = place_reasoning(examples, tokenizer, prepared.key, always=prepared.always)
+    return prepared, examples, pretraining
 
 
 def _identity(adapter: AdapterSettings) -> dict[str, Any]:
