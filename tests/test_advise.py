@@ -85,6 +85,12 @@ def test_labels_lengths_prompts_and_rows_without_an_example_are_counted(tmp_path
     assert dpo.cost.fits
 
 
+def test_a_rubric_beside_a_prompt_is_not_counted(tmp_path: Path) -> None:
+    rows = [{"prompt": "How is it stored?", "rubric": [{"criterion": "Says fridge", "points": 5}]}]
+    advice = cai.advise(write(tmp_path / "prompts.jsonl", rows))
+    assert advice.facts[0] == "1 example (prompts) of 1 prompt, 17 characters on average"
+
+
 def test_the_command_says_the_same_and_its_commands_exist(tmp_path: Path) -> None:
     path = write(tmp_path / "thumbs.jsonl", [{"prompt": "Q", "completion": "A", "label": True}] * 3)
     plain = CliRunner().invoke(command_line, ["advise", str(path)], catch_exceptions=False)

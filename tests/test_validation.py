@@ -225,6 +225,12 @@ def test_a_position_that_decides_is_told_of_columns_of_both_orders() -> None:
     assert str(found.sentence).endswith("the judge favours what stands first")
 
 
+@pytest.mark.parametrize(("first", "second"), [("Ann", "Lee"), (1, 2), (["Ann"], ["Lee"]), ([True], [False])])
+def test_columns_that_only_have_the_names_of_both_orders_are_no_verdicts(first: Any, second: Any) -> None:
+    found = collect([pair(f"p {n}", f"a {n}", f"b {n}", first=first, second=second) for n in range(16)])
+    assert (found.examples, found.orders.asked) == (16, 0)
+
+
 def run_row(gate: float, probability: float) -> Row:
     traces = (
         Trace(0, 0, "bad", (Round("kind", gate, None, None, False),), "bad", False),

@@ -209,9 +209,17 @@ def _count_about(about: Mapping[str, Any], found: CollectedSet) -> None:
         for name in value if isinstance(value, list | tuple) else (value,):
             told = str(name)[:80]
             names[told if told in names or len(names) < _NAMES else OTHERS] += 1
-    if about.get("first") and about.get("second"):
+    # Other data may have columns of these names that are no verdicts.
+    if _are_numbers(about.get("first")) and _are_numbers(about.get("second")):
         for first, second in zip(about["first"], about["second"], strict=False):
             found.orders.add(first, second)
+
+
+def _are_numbers(value: object) -> bool:
+    """Tell whether a value is a list of numbers, some of which may be missing."""
+    return isinstance(value, list | tuple) and all(
+        one is None or (isinstance(one, int | float) and not isinstance(one, bool)) for one in value
+    )
 
 
 def _count_contaminated(batch: Batch, contamination: Contamination, number: int, found: Overlap) -> None:
