@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import cai as package
 from cai.cli.generate import generate as generate_command
+from cai.constitution import load_constitution
 from cai.core.corrected import CaseLabel, Confusion
 from cai.core.errors import RunError, UsageError
 from cai.core.records import Prompt, Provenance, Round, Row, Trace, Usage, Verdict
@@ -30,7 +31,7 @@ from cai.report.tallies import LISTED
 from cai.rundir import Run
 from cai.rundir.lines import check_line, make_line, salt
 from tests.command import Cai
-from tests.storage import open_run
+from tests.storage import IDENTITY, open_run
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -303,6 +304,16 @@ def test_the_command_of_a_run_is_read_back_as_its_settings() -> None:
     assert list(values["stop"]) == ["a b", "--"]
     assert values["temperature"] == 0.5
     assert str(values["out"]) == "/tmp/a b"
+
+
+def test_answers_are_held_against_the_run_s_own_constitution_as_the_export_does(tmp_path: Path) -> None:
+    constitution = load_constitution("harmless")
+    copied = constitution.exemplars[0].revision
+    row = replace(make_row(1), traces=(Trace(0, 7, copied, (), copied, truncated=False, model="m"),), verdicts=())
+    run = Run.open(tmp_path, IDENTITY, {"resolved_constitution": constitution.model_dump(mode="json")})
+    run.commit(row)
+    run.close("done")
+    assert list(rows_of(plan_report(ReportSettings(tmp_path)), "filter sft: reported: copied-exemplar")) == ["p001"]
 
 
 def test_texts_of_rows_keep_their_addresses() -> None:

@@ -20,7 +20,7 @@ from cai.core.records import Failure, Row, Trace, Usage, Verdict
 from cai.data.export.datasets import DATASETS, ExampleMaker
 from cai.data.export.selecting import settled
 from cai.data.export.summary import ExportOptions
-from cai.data.quality import LedgerEntry
+from cai.data.quality import LedgerEntry, shown_in
 from cai.data.quality.filters import FILTERS
 from cai.data.quality.personal import PERSONAL
 from cai.report.drawn_rows import DrawnRows
@@ -78,7 +78,8 @@ def read_run_facts(reader: RunReader, people: AnswerLabels, seed: int, whole: st
             tallies.add("personal data", entry.id)
 
     options = settled(ExportOptions(), reader.manifest)
-    makers = {name: ExampleMaker(name, options, record) for name in DATASETS}
+    shown = shown_in(reader.manifest.settings)
+    makers = {name: ExampleMaker(name, options, record, shown) for name in DATASETS}
     digest = hashlib.sha256()
     for row in reader.rows():
         tallies.begin_row()
