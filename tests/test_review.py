@@ -229,6 +229,42 @@ def test_data_that_cannot_be_read_is_seen(tmp_path: Path) -> None:
         assert [chain["title"] for chain in broken["chains"]] == ["identical"]
 
 
+@pytest.mark.parametrize(("tags", "read"), [("benign, food", ["benign", "food"]), (["a"], ["a"]), (7, [])])
+def test_tags_of_data_are_read_as_everywhere_else(tags: Any, read: list[str]) -> None:
+    chain = chain_of_example("x:1", {"text": "Once."}, {"tags": tags})
+    assert chain.document["tags"] == read
+    assert {value for name, value in chain.facts if name == "tag"} == set(read)
+
+
+def test_the_answer_of_a_conversation_is_the_assistants_last_turn(tmp_path: Path) -> None:
+    turns = [("user", "Hi."), ("assistant", "Hello."), ("user", "Why?"), ("assistant", "So."), ("user", "Thanks.")]
+    path = tmp_path / "chats.jsonl"
+    path.write_bytes(orjson.dumps({"messages": [{"role": role, "content": said} for role, said in turns]}))
+
+    @asked(path, "kim")
+    async def _(page: Page) -> None:
+        await read_whole(page)
+        chain = await page.get("chains/0")
+        assert [answer["text"] for answer in chain["answers"]] == ["So."]
+        assert [turn["content"] for turn in chain["prompt"]] == ["Hi.", "Hello.", "Why?"]
+        found = await page.next(task="rating")
+        assert found["item"]["answers"] == ["So."]
+        assert [turn["content"] for turn in found["item"]["prompt"]] == ["Hi.", "Hello.", "Why?"]
+
+
+def test_whatever_stops_the_reading_is_told_on_the_page(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Iterator[Any]:
+        raise TypeError("no such thing")
+
+    monkeypatch.setattr(review_run, "read_chains", broken)
+
+    @asked(pairs)
+    async def _(page: Page) -> None:
+        while (place := await page.get("place"))["failure"] is None:
+            assert not place["complete"]
+        assert place["failure"] == f"{pairs} could not be read to its end (TypeError: no such thing)."
+
+
 # What people say
 
 

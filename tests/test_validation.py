@@ -218,6 +218,12 @@ def test_columns_beside_examples_are_counted() -> None:
     assert found["largest topic"].value == 1.0
 
 
+def test_tags_as_text_are_counted_each() -> None:
+    said = ["benign, food", ("benign",), None, 7]
+    found = collect([pair(f"p {n}", f"a {n}", f"b {n}", tags=tags) for n, tags in enumerate(said)])
+    assert found.names["tags"] == {"benign": 2, "food": 1}
+
+
 def test_a_position_that_decides_is_told_of_columns_of_both_orders() -> None:
     examples = [pair(f"p {n}", f"a {n}", f"b {n}", first=[0.9], second=[0.3 if n < 8 else 0.8]) for n in range(16)]
     found = measured(collect(examples))["place decides"]

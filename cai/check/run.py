@@ -9,6 +9,7 @@ from pathlib import Path
 from cai.check.directory import CheckDirectory
 from cai.check.plan import DataCheckPlan, open_fluency
 from cai.check.results import SHOWN, DataCheck, FilterFindings, filter_counts
+from cai.data.drafts import readable_tags
 from cai.data.examples.tables import Example
 from cai.data.export.datasets import ExampleMaker, names_for
 from cai.data.export.summary import ExportOptions
@@ -115,13 +116,12 @@ def _filter_run(run: RunReader, quality: Quality, record: Record) -> None:
 
 def _quality_item(item: CheckedItem) -> Item:
     names = (CHOSEN, REJECTED) if len(item.answers) > 1 else (COMPLETION,)
-    tags = item.about.get("tags")
     return Item(
         id=identity(item),
         messages=item.prompt,
         answers=dict(zip(names, item.answers, strict=False)),
         place=item.place,
-        tags=[str(tag) for tag in tags] if isinstance(tags, list | tuple) else (),
+        tags=readable_tags(item.about.get("tags")),
     )
 
 

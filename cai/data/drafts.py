@@ -106,6 +106,14 @@ def read_tags(value: object) -> tuple[str, ...]:
     return tuple(map(check_text, value))
 
 
+def readable_tags(value: object) -> tuple[str, ...]:
+    """Return a row's tags as `read_tags` does, or none where it refuses: for who looks at rows as they are."""
+    try:
+        return read_tags(list(value) if isinstance(value, tuple) else value)
+    except BadRowError:
+        return ()
+
+
 def read_references(value: object) -> tuple[str, ...]:
     """Return the right answers that a row gives: a text, or a list of texts, each once and none of them empty."""
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):

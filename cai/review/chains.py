@@ -10,6 +10,8 @@ from typing import Any
 
 from cai.core.difference import are_alike, word_changes
 from cai.core.records import Finding, Message, Round, Row, Trace, Verdict
+from cai.data.drafts import readable_tags
+from cai.data.examples.conversations import last_answer
 from cai.evaluate.records import CLEARLY_BROKEN, Answer, Decision
 
 TITLE = 140
@@ -76,8 +78,8 @@ def chain_of_example(place: str, values: Mapping[str, Any], about: Mapping[str, 
         messages: Sequence[Message] = ()
         named = {"text": values["text"]}
     elif "messages" in values:
-        messages = values["messages"][:-1]
-        named = {"answer": _said(values["messages"][-1:])}
+        messages, answer = last_answer(values["messages"])
+        named = {"answer": answer["content"]}
     else:
         messages = values["prompt"]
         names = [name for name in ("chosen", "rejected", "completion") if name in values]
@@ -92,7 +94,7 @@ def chain_of_example(place: str, values: Mapping[str, Any], about: Mapping[str, 
         "verdicts": [],
         "label": None if label is None else float(label),
     }
-    tags = [str(tag) for tag in about.get("tags") or () if isinstance(tag, str)]
+    tags = readable_tags(about.get("tags"))
     return _chain(place, messages, tags, list(named.values()), facts, (), document)
 
 

@@ -1,6 +1,7 @@
 """`review`: serve the page on 127.0.0.1 until it is stopped; everything it reads is read in threads of their own."""
 
 import asyncio
+import logging
 import webbrowser
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,6 +28,8 @@ LOOKS_EVERY = 2.0
 
 RESTS = 10.0
 """How many times as long as reading new rows took nothing is read behind it: all rows are passed over for that."""
+
+_LOGGER = logging.getLogger("cai.review")
 
 
 async def review(plan: ReviewPlan, opened: Callable[[str], None]) -> None:
@@ -90,7 +93,7 @@ async def _listen(runner: web.AppRunner, wanted: int) -> int:
 
 
 def _read(plan: ReviewPlan, index: ChainIndex, server: ReviewServer, annotating: Annotating) -> None:
-    """Read the place, and of a run what it gets until the index is closed."""
+    """Read the place, and of a run what it gets until the index is closed; whatever stops it is told on the page."""
     try:
         if plan.place.kind != "run":
             index.fill(read_chains(plan.place, plan.settings.shape))
@@ -106,3 +109,6 @@ def _read(plan: ReviewPlan, index: ChainIndex, server: ReviewServer, annotating:
                 pause = max(LOOKS_EVERY, RESTS * (monotonic() - began))
     except CaiError as error:
         server.failure = str(error)
+    except Exception as error:  # a mistake of cai's own; without a word the page would wait for ever
+        _LOGGER.exception("%s could not be read", plan.place.source)
+        server.failure = f"{plan.place.source} could not be read to its end ({type(error).__name__}: {error})."

@@ -1,6 +1,7 @@
 """The items of data that `cai.data.examples` reads: pairs with their labels, ranked answers, single answers.
 
-A hard label is a judge's that is sure. Rows that cannot be used are passed over here; `cai check` lists them.
+A hard label is a judge's that is sure, a conversation's answer the assistant's last turn. Rows that cannot be used are
+passed over here; `cai check` lists them.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,9 +14,10 @@ from cai.core.addresses import DataSource
 from cai.core.errors import InputError
 from cai.core.identity import fingerprint
 from cai.core.records import Message
+from cai.data.examples.conversations import last_answer
 from cai.data.examples.opening import can_give, open_parts
 from cai.data.examples.runs import RunChoices
-from cai.data.examples.shaping import ExampleKind, as_completion
+from cai.data.examples.shaping import ExampleKind
 from cai.data.examples.tables import Example, ExampleTable, open_table
 from cai.data.shapes.recognising import check_shape
 from cai.method.verdicts import TIE
@@ -43,7 +45,10 @@ def items_of_data(
         raise InputError(f"{source} is plain text, without prompts and answers; there is nothing in it to review.")
     for example in examples.examples((ID, *MODELS)):
         if isinstance(example, Example):
-            values = as_completion(example.values, example.place) if examples.layout == "messages" else example.values
+            values = example.values
+            if examples.layout == "messages":
+                prompt, answer = last_answer(values["messages"])
+                values = {"prompt": prompt, "completion": [answer]}
             yield list(_items(kind, values, example, kinds))
 
 

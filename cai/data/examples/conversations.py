@@ -95,6 +95,12 @@ def split_last_answer(turns: Turns) -> tuple[Turns, Turns] | None:
     return None
 
 
+def last_answer(turns: Sequence[Message]) -> tuple[Sequence[Message], Message]:
+    """Return what comes before the assistant's last turn, and that turn; what comes behind it belongs to neither."""
+    last = max(number for number, turn in enumerate(turns) if turn["role"] == "assistant")
+    return turns[:last], turns[last]
+
+
 def spoken(turns: Sequence[Turn]) -> list[Message]:
     """Return the turns without what was thought."""
     return [{"role": turn["role"], "content": turn["content"]} for turn in turns]

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cai.data.drafts import readable_tags
 from cai.data.examples.shaping import ExampleKind, Layout
 from cai.data.examples.tables import Example
 from cai.data.rows import BrokenRow
@@ -206,7 +207,8 @@ def _count_about(about: Mapping[str, Any], found: CollectedSet) -> None:
         if column in ("id", "first", "second") or value is None:
             continue
         names = found.names.setdefault(column, Counter())
-        for name in value if isinstance(value, list | tuple) else (value,):
+        several = readable_tags(value) if column == "tags" else value
+        for name in several if isinstance(several, list | tuple) else (several,):
             told = str(name)[:80]
             names[told if told in names or len(names) < _NAMES else OTHERS] += 1
     # Other data may have columns of these names that are no verdicts.

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cai.core.records import Message
 from cai.data.columns import ABOUT, METADATA
+from cai.data.examples.conversations import last_answer
 from cai.data.examples.shaping import Layout
 from cai.data.examples.tables import Example
 
@@ -67,9 +68,8 @@ def item_of(example: Example, layout: Layout) -> CheckedItem:
     if layout == "prompts":
         return CheckedItem(place, values["prompt"], (), about=about)
     if layout == "messages":
-        turns = values["messages"]
-        last = max(number for number, turn in enumerate(turns) if turn["role"] == "assistant")
-        return CheckedItem(place, turns[:last], (turns[last]["content"],), about=about)
+        prompt, answer = last_answer(values["messages"])
+        return CheckedItem(place, prompt, (answer["content"],), about=about)
     answers = (_text(values["completion"]),)
     return CheckedItem(
         place, values["prompt"], answers, label=values.get("label"), score=values.get("score"), about=about
