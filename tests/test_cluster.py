@@ -91,7 +91,9 @@ class Actor:
             raise result
         return RowResult(result if isinstance(result, Row) else PackedError.of(result), USAGE)
 
-    async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Completion | Choice:
+    async def answer(
+        self, role: Role, request: Request, options: Sequence[str] | None, juror: int | None = None
+    ) -> Completion | Choice:
         self.asked += 1
         if isinstance(self.opened, ReplicaInfo) and self.opened.concurrency == DYING:
             raise LostError("its node died")

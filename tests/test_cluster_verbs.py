@@ -22,13 +22,19 @@ from cai.evaluate.results import Evaluation
 from cai.evaluate.run import evaluate
 from cai.evaluate.settings import EvaluateSettings, UsefulnessSettings
 from cai.judging import run as judging_job
+from cai.judging.making import JudgingSpec
 from cai.judging.plan import plan_judge
 from cai.judging.settings import RejudgeSettings
-from cai.models.base import Request
+from cai.method.judge import judges_of
+from cai.method.settings import CheckSettings, RankingSettings
+from cai.models.base import Choice, Request, jurors_of
 from cai.models.jury import parse_judge
+from cai.models.meter import Meter, UsageCounter
+from cai.models.settings import EngineSettings
 from cai.models.spec import LabelledModel
 from cai.pipeline.watch import Watch
 from cai.rundir import Run
+from tests.building import make_judge_configuration, user
 from tests.test_evaluate_job import write_prompts
 from tests.test_report import make_row, write_run
 
@@ -53,8 +59,10 @@ class Near:
             raise LostError("its node died")
         return await self._replica.make(pickle.loads(pickle.dumps(item)), provenance)
 
-    async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Any:
-        return await self._replica.answer(role, request, options)
+    async def answer(
+        self, role: Role, request: Request, options: Sequence[str] | None, juror: int | None = None
+    ) -> Any:
+        return await self._replica.answer(role, request, options, juror)
 
     async def close(self) -> None:
         await self._replica.close()
@@ -149,3 +157,43 @@ def test_a_run_judged_by_replicas_is_judged_alike(tmp_path: Path, opened: list[s
         told[name] = {row.prompt.id: row for row in Run.read(tmp_path / name).rows()}
     assert told["here"] == told["there"]
     assert opened == ["local: scripted and scripted", "closed"]
+
+
+def test_a_jury_of_replicas_is_asked_juror_by_juror(tmp_path: Path, opened: list[str]) -> None:
+    run = write_run(tmp_path / "r", [make_row(number, gate=0.9) for number in range(2)])
+    told = {}
+    # One replica: these are in one process, in which transformers cannot load two models at a time.
+    for name, cluster in (("here", ClusterSettings()), ("there", replace(THERE, replicas=1))):
+        wanted = RejudgeSettings(
+            DataSource.parse(str(run)),
+            judge=parse_judge("scripted,tiny"),
+            constitution="harmless",
+            checking=CheckSettings(judge_check=False),
+            cluster=cluster,
+        )
+        summary = asyncio.run(judging_job.judge_again(plan_judge(replace(wanted, out=tmp_path / name)), Watch()))
+        assert (summary.done, summary.failed) == (2, 0)
+        rows = sorted(Run.read(tmp_path / name).rows(), key=lambda row: row.prompt.id)
+        told[name] = [vote for row in rows for one in row.verdicts for vote in one.jurors]
+    assert [vote.judge for vote in told["there"]] == [vote.judge for vote in told["here"]]
+    assert [vote.first for vote in told["there"]] == pytest.approx([vote.first for vote in told["here"]], abs=1e-4)
+    assert len({vote.judge for vote in told["there"]}) == 2
+
+
+def test_before_the_first_row_a_jury_of_replicas_is_known_as_one() -> None:
+    spec = JudgingSpec(parse_judge("scripted,tiny"), EngineSettings(), make_judge_configuration(), RankingSettings())
+
+    async def asked() -> tuple[tuple[str, ...], list[Choice]]:
+        pool = Pool(lambda: Near(pickle.dumps(spec.revealed()), 1), 1, lambda: asyncio.sleep(0))
+        await pool.open()
+        engine = Meter(pool.engine("judge"), UsageCounter())
+        choices = [await juror.choose(Request((user("A or B?"),)), ("A", "B")) for juror in jurors_of(engine)]
+        choices += [await engine.choose(Request((user("A or B?"),)), ("A", "B"))]
+        assert jurors_of(pool.engine("model")) == ()
+        await pool.close()
+        return judges_of(engine), choices
+
+    names, (one, other, both) = asyncio.run(asked())
+    assert (names[0], names[1].split("#")[0]) == ("scripted", "transformers:tiny/checkpoint")
+    assert one.probabilities[0] != other.probabilities[0]
+    assert both.probabilities[0] == pytest.approx((one.probabilities[0] + other.probabilities[0]) / 2, abs=1e-4)

@@ -1,6 +1,8 @@
 """Juries: what several judges come to, that every vote is kept, and that a run, a bench and an estimate know them."""
 
 import asyncio
+import copy
+import pickle
 from pathlib import Path
 
 import click
@@ -115,6 +117,16 @@ def test_a_jury_is_typed_with_commas() -> None:
         JuryEngine([judging(longer), judging(always_first)])
     secret = parse_judge("tiny,openai:m@http://user:hunter22@h/v1")
     assert "hunter22" not in f"{secret} {secret!r} {secret.model}"
+
+
+def test_a_jury_goes_to_other_processes_without_secrets() -> None:
+    jury = parse_judge("tiny,openai:m@http://user:hunter22@h/v1")
+    carried = pickle.dumps(jury)
+    assert b"hunter22" not in carried
+    there = pickle.loads(carried)
+    assert [str(one) for one in members_of(there)] == [str(one) for one in members_of(jury)]
+    alike = parse_judge("tiny,scripted")
+    assert pickle.loads(pickle.dumps(alike)) == alike == copy.deepcopy(alike)
 
 
 def test_a_run_keeps_every_vote_and_the_estimate_counts_them(tmp_path: Path) -> None:

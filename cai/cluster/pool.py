@@ -52,8 +52,10 @@ class ReplicaHandle(Protocol):
     async def make(self, item: Prompt | Row, provenance: Provenance) -> RowResult:
         """Make a row."""
 
-    async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Answer | PackedError:
-        """Complete a request, or choose among options."""
+    async def answer(
+        self, role: Role, request: Request, options: Sequence[str] | None, juror: int | None = None
+    ) -> Answer | PackedError:
+        """Complete a request, or choose among options; with a number, that juror of a jury does."""
 
     async def close(self) -> None:
         """Release the models."""
@@ -164,11 +166,13 @@ class Pool:
         """Return an engine that is asked in a role, by whichever replica has most room."""
         return _PooledEngine(self, role)
 
-    async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Answer:
-        """Have a request completed, or options chosen among; raises as `make` does."""
+    async def answer(
+        self, role: Role, request: Request, options: Sequence[str] | None, juror: int | None = None
+    ) -> Answer:
+        """Have a request completed, or options chosen among, by one juror if it is named; raises as `make` does."""
 
         async def ask(replica: _OpenReplica) -> Answer:
-            answer = await replica.handle.answer(role, request, options)
+            answer = await replica.handle.answer(role, request, options, juror)
             if isinstance(answer, PackedError):
                 raise answer.unpack()
             return answer
@@ -284,16 +288,26 @@ class Pool:
 
 
 class _PooledEngine:
-    """The judge, or the model that answers, of every replica."""
+    """The judge, one juror of it, or the model that answers, of every replica."""
 
     context_length: int | None = None  # each replica refuses what is too long for its own
 
-    def __init__(self, pool: Pool, role: Role) -> None:
+    def __init__(self, pool: Pool, role: Role, juror: int | None = None) -> None:
         self._pool = pool
         self._role = role
+        self._juror = juror
+
+    @property
+    def jurors(self) -> tuple[Engine, ...]:
+        """The jurors, each of every replica, where the judge is a jury: see `cai.models.base.jurors_of`."""
+        if self._role != "judge" or self._juror is not None:
+            return ()
+        return tuple(_PooledEngine(self._pool, "judge", place) for place in range(len(self._pool.opened.jurors)))
 
     @property
     def name(self) -> str:
+        if self._juror is not None:
+            return self._pool.opened.jurors[self._juror]
         return self._pool.judge if self._role == "judge" else self._pool.model
 
     @property
@@ -301,12 +315,12 @@ class _PooledEngine:
         return self._pool.concurrency
 
     async def complete(self, request: Request) -> Completion:
-        answer = await self._pool.answer(self._role, request, None)
+        answer = await self._pool.answer(self._role, request, None, self._juror)
         assert isinstance(answer, Completion), "what completes gives a completion"  # noqa: S101
         return answer
 
     async def choose(self, request: Request, options: Sequence[str]) -> Choice:
-        answer = await self._pool.answer(self._role, request, options)
+        answer = await self._pool.answer(self._role, request, options, self._juror)
         assert isinstance(answer, Choice), "what chooses gives a choice"  # noqa: S101
         return answer
 

@@ -113,9 +113,11 @@ class RayHandle:
         """Make a row there."""
         return await _answer(self._actor.make.remote, item, provenance)
 
-    async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Answer | PackedError:
+    async def answer(
+        self, role: Role, request: Request, options: Sequence[str] | None, juror: int | None = None
+    ) -> Answer | PackedError:
         """Ask a single question there."""
-        return await _answer(self._actor.answer.remote, role, request, options)
+        return await _answer(self._actor.answer.remote, role, request, options, juror)
 
     async def close(self) -> None:
         """Release the models there."""

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from cai import __version__
 from cai.core.errors import CaiError
 from cai.core.records import Prompt, Provenance, Row, Usage
-from cai.models.base import Choice, Completion, Engine, Request
+from cai.models.base import Choice, Completion, Engine, Request, jurors_of
 from cai.models.meter import UsageCounter
 
 Role = Literal["model", "judge"]
@@ -67,11 +67,12 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaInfo:
-    """What a replica has open, by the names that provenance records."""
+    """What a replica has open, by the names that provenance records; `jurors` are those of a judge that is a jury."""
 
     model: str
     judge: str
     concurrency: int
+    jurors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,8 @@ class Replica:
             self._maker = await spec.open()
         except CaiError as error:
             return PackedError.of(error)
-        return ReplicaInfo(self._maker.model, self._maker.judge, self._maker.concurrency)
+        jurors = tuple(juror.name for juror in jurors_of(self._maker.engine("judge")))
+        return ReplicaInfo(self._maker.model, self._maker.judge, self._maker.concurrency, jurors)
 
     async def make(self, item: Prompt | Row, provenance: Provenance) -> RowResult:
         """Make a row of an open replica."""
@@ -138,10 +140,14 @@ class Replica:
             result = PackedError.of(error)
         return RowResult(result, tally.usage)
 
-    async def answer(self, role: Role, request: Request, options: Sequence[str] | None) -> Answer | PackedError:
-        """Complete a request, or choose among options."""
+    async def answer(
+        self, role: Role, request: Request, options: Sequence[str] | None, juror: int | None = None
+    ) -> Answer | PackedError:
+        """Complete a request, or choose among options; with a number, that juror of the role's engine does."""
         assert self._maker is not None, "a replica is opened before it is asked"  # noqa: S101
         engine = self._maker.engine(role)
+        if juror is not None:
+            engine = jurors_of(engine)[juror]
         try:
             return await (engine.complete(request) if options is None else engine.choose(request, options))
         except CaiError as error:

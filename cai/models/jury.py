@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 from cai.core.errors import ModelError
 from cai.models.backends import (
@@ -82,6 +83,10 @@ class JurySpec(ModelSpec):
         super().__init__(",".join(member.reveal() for member in members), backend, parts)
         self._shown = ",".join(map(str, members))
         self.members = tuple(members)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let pickle and copy carry the members, each as far as it may be shown: `parse` knows one model alone."""
+        return JurySpec, (self.members,)
 
 
 async def _open(spec: ModelSpec, options: EngineOptions) -> Engine:
