@@ -1,6 +1,6 @@
 """A judgement before any model is open: what was left open is settled from what a run recorded."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +91,8 @@ def plan_judge(settings: RejudgeSettings) -> JudgePlan:
         constitution, templates, settings.judging, sampling, settings.seed, thinking
     )
     quality = None if settings.quality is None else _load_quality(settings.quality)
-    return JudgePlan(settings, source, configuration, judge, quality, out)
+    # With the directory that was used, which this run records in turn: whoever judges it again has the same templates.
+    return JudgePlan(replace(settings, prompts_dir=directory), source, configuration, judge, quality, out)
 
 
 def _load_quality(name: str) -> "Quality":
