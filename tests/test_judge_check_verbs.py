@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import cai
 from cai.cli.models import models
 from cai.core.addresses import DataSource
-from cai.core.errors import ModelError
+from cai.core.errors import ModelError, UsageError
 from cai.core.records import Message
 from cai.data.export import ExportOptions, export_run
 from cai.evaluate.plan import plan_evaluate
@@ -137,6 +137,14 @@ def test_a_model_is_tested_alone() -> None:
     given = cai.check_model(Counted(), judge=True, progress=False)
     assert given.same_place == 15
     assert "sees positions" in given.problems()[0]
+
+
+def test_a_constitution_without_the_test_that_it_is_for_is_refused() -> None:
+    told = CliRunner().invoke(models, ["check", "scripted", "--constitution", "no-such.yaml"])
+    assert isinstance(told.exception, UsageError)
+    assert "--constitution goes with --judge" in str(told.exception)
+    with pytest.raises(UsageError, match="constitution goes with judge=True"):
+        cai.check_model(Counted(), constitution="no-such.yaml", progress=False)
 
 
 def test_what_was_found_is_json() -> None:

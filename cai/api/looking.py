@@ -10,6 +10,7 @@ from cai.api.runs import RunDirectory as Run
 from cai.api.working import run_watched
 from cai.constitution import Constitution, Remark, load_sources, resolve
 from cai.constitution.lint import lint
+from cai.core.errors import UsageError
 from cai.judge_checking import check_alone
 from cai.method.example import example_verdict
 from cai.method.judge_check import JudgeCheck
@@ -100,9 +101,12 @@ def check_model(
     With `judge` it is tested as a judge and as a gate on pairs whose better answer is known, under a `constitution`
     (None: `harmless`), and what was found is returned: counts, `told()` in a line, `problems()` in sentences. `model`,
     `device`, `dtype`, `engine_option`, `template_option` and `progress` are as for `generate`. Takes a minute at most
-    once the model is open. Raises ModelError when it cannot be opened, EngineError when it does not answer.
+    once the model is open. Raises ModelError when it cannot be opened, EngineError when it does not answer, UsageError
+    where a constitution is given without `judge`.
     """
     checked(check_model, locals())
+    if constitution is not None and not judge:
+        raise UsageError("constitution goes with judge=True: nothing else is tested under one")
     spec = model_spec(model)
     check_engine_options((spec,), engine_option, tuple(template_option))
 

@@ -13,6 +13,7 @@ from cai.cli.judge_tables import print_judge_check
 from cai.cli.options import ENGINE_OPTION, TEMPLATE_OPTION
 from cai.cli.screen import Screen, shown
 from cai.cli.terminal import print_json, remark, say
+from cai.core.errors import UsageError
 from cai.judge_checking import check_alone
 from cai.method.example import example_verdict
 from cai.models import EngineOptions, check_engine_options, model_forms
@@ -47,6 +48,8 @@ def check(
     as_json: bool,
 ) -> None:
     """Open the model SPEC and ask it something."""
+    if constitution is not None and not judge:
+        raise UsageError("--constitution goes with --judge: nothing else is tested under one")
     check_engine_options((spec,), engine_option, template_option)
     options = EngineOptions(
         device=device, dtype=dtype, engine_options=engine_option, template_options=template_option, say=remark
