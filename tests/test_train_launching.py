@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +15,16 @@ import pytest
 import torch
 from accelerate.commands.launch import launch_command_parser
 
+from cai.core.addresses import DataSource
 from cai.core.errors import CaiError, ModelError, UsageError
 from cai.loop import plan as loop_plan
 from cai.loop import run as loop_run
 from cai.loop.settings import LoopSettings
+from cai.models.jury import parse_judge
 from cai.train import launched, launching
+from cai.train.launch_file import ADDRESSES, write_launch
 from cai.train.launching import choose_launch, gpus_to_share, launch_command, train_launched
+from cai.train.methods.online import OnlineSettings
 from cai.train.settings import AdapterSettings
 from tests.training import curve, make_settings, train
 
@@ -125,6 +130,37 @@ def test_a_process_trains_what_its_file_says(
     monkeypatch.setenv("RANK", "1")  # the others keep quiet
     assert launched.main(task) == 1
     assert capsys.readouterr().out == '{"error":"no such file"}\n'
+
+
+def test_what_was_typed_is_handed_to_the_processes_and_written_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = parse_judge("tiny,openai:m@http://user:hunter22@h:1/v1")
+    made = make_settings(tmp_path, "grpo", own=OnlineSettings("harmless", judge=judge))
+    data = (*made.data.data, DataSource.parse("s3://key:swordfish@b/run"))
+    made = replace(made, data=replace(made.data, data=data))
+    written: list[bytes] = []
+
+    def command(_launch: str, _processes: int, task: Path) -> list[str]:
+        written.append(task.read_bytes())
+        program = (
+            "import os, sys, pathlib\nfrom cai.train.launch_file import ADDRESSES, read_launch\n"
+            "settings, quiet = read_launch(pathlib.Path(sys.argv[1]))\n"
+            "judge, data = settings.own.judge, settings.data.data[-1]\n"
+            "typed = [judge.reveal(), data.reveal(), type(judge).__name__]\n"
+            'print(\'{"say": "\' + f"{typed} {quiet} {ADDRESSES in os.environ}" + \'"}\')\n'
+            'print(\'{"status": "done"}\')'
+        )
+        return [sys.executable, "-c", program, str(task)]
+
+    monkeypatch.setattr(launching, "launch_command", command)
+    heard: list[str] = []
+    assert train_launched(made, "ddp", 2, heard.append, quiet=True) == "done"
+    assert heard == [f"{[judge.reveal(), 's3://key:swordfish@b/run', 'JurySpec']} True False"]
+    assert b"h:1/v1" not in written[0]
+    assert not any(secret in written[0] for secret in (b"hunter22", b"swordfish"))
+    assert ADDRESSES not in os.environ
+    assert write_launch(tmp_path / "none", make_settings(tmp_path), quiet=True) == {}
 
 
 def test_a_loop_launches_where_there_are_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

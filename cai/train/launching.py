@@ -6,7 +6,6 @@ others are, and go on after the same command as ever.
 """
 
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import torch
 
 from cai.core.errors import CaiError
 from cai.train.hardware import state_bytes
+from cai.train.launch_file import write_launch
 from cai.train.methods import find_method
 from cai.train.model import find_source, measure
 from cai.train.settings import TrainSettings
@@ -73,11 +73,15 @@ def train_launched(
     """
     with tempfile.TemporaryDirectory() as name:
         task, errors = Path(name, "task"), Path(name, "errors")
-        task.write_bytes(pickle.dumps((settings, quiet)))
+        environment = os.environ | write_launch(task, settings, quiet=quiet)
         with (
             errors.open("wb") as said,
             subprocess.Popen(  # noqa: S603  (this Python, and files of its own)
-                launch_command(launch, processes, task), stdout=subprocess.PIPE, stderr=said, start_new_session=True
+                launch_command(launch, processes, task),
+                stdout=subprocess.PIPE,
+                stderr=said,
+                start_new_session=True,
+                env=environment,
             ) as launched,
             _passing_on(launched),
         ):
