@@ -1,5 +1,6 @@
 """`cai check`: any dataset measured and filtered, the table printed and written, findings listed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -8,12 +9,14 @@ import torch
 
 import cai as package
 from cai.check.plan import plan_check
+from cai.check.run import _quality_item
 from cai.check.settings import CheckedKind, DataCheckSettings
 from cai.core import errors
 from cai.core.addresses import DataSource
-from cai.core.records import Message, Verdict
+from cai.core.records import Message, Row, Verdict
 from cai.data.quality import read_ledger
 from cai.data.validation.fluency import RUN
+from cai.data.validation.items import CheckedItem
 from cai.models.fluency import FluencyModel
 from cai.models.spec import ModelSpec
 from tests.command import Cai
@@ -103,9 +106,40 @@ def test_findings_are_listed_from_data_and_from_the_ledger_that_a_check_left(
     cai("check", str(pairs), "--out", str(out), "--quiet")
     assert cai("check", str(out), "--show", "near-duplicate") == (0, told, "")
     assert cai("show", str(out))[1].startswith(f"{out}: a check of {pairs}: 7 examples\n")
-    code, _, err = cai("check", str(pairs), "--show", "nothing", "--quiet")
-    assert code == 2
-    assert "there is no filter 'nothing'; there are " in err
+    assert cai("check", str(out), "--show", "loop") == (0, "loop found nothing\n", "")
+    for data in (pairs, out):
+        code, _, err = cai("check", str(data), "--show", "nothing", "--quiet")
+        assert code == 2
+        assert "there is no filter 'nothing'; there are " in err
+
+
+def ending_so(row: Row, ending: str) -> Row:
+    """Return the row with this sentence at the end of each answer."""
+    traces = [
+        replace(one, response=f"{one.response}. {ending}", final=f"{one.final}. {ending}", rounds=())
+        for one in row.traces
+    ]
+    return replace(row, traces=tuple(traces))
+
+
+def test_an_ending_that_answers_share_is_found(tmp_path: Path) -> None:
+    ending = "I hope that this helps you."
+    path = tmp_path / "answers.jsonl"
+    rows = [{"prompt": f"Ask {n}?", "completion": f"Say {n} now. {ending}"} for n in range(12)]
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    result = package.check(path, near_duplicates=False, progress=False)
+    (entry,) = result.findings("closers")
+    assert (entry.reason, entry.excerpt) == ("12 of 12 answers of the set end with this sentence", ending)
+    told = {one.filter: (one.reason, one.reported) for one in result.filters}
+    assert told["closers"] == ("many answers of the set end with the same sentence", 1)
+    fill(tmp_path / "run", (ending_so(make_row(number), ending) for number in range(12)))
+    found = package.check(tmp_path / "run", near_duplicates=False, progress=False).findings("closers")
+    assert {entry.excerpt for entry in found} == {ending}
+
+
+def test_tags_as_text_are_tags_for_filters_too() -> None:
+    item = CheckedItem("x:1", [{"role": "user", "content": "Q"}], ("A",), about={"tags": "benign, food"})
+    assert _quality_item(item).tags == ("benign", "food")
 
 
 def test_what_training_at_a_length_cuts_is_counted_and_listed(tmp_path: Path, cai: Cai) -> None:

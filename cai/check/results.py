@@ -79,13 +79,8 @@ class DataCheck:
 
     def findings(self, name: str) -> "tuple[LedgerEntry, ...]":
         """Return the first findings of a filter, at most SHOWN; raises UsageError for a filter that there is not."""
-        from cai.data.quality import FILTERS  # noqa: PLC0415
-        from cai.data.validation.set_findings import SET_FILTERS  # noqa: PLC0415
-
-        if name not in FILTERS and name not in SET_FILTERS and name not in self.first:
-            raise UsageError(
-                f"there is no filter {name!r}; there are {', '.join(dict.fromkeys((*FILTERS, *SET_FILTERS)))}"
-            )
+        if name not in self.first:
+            require_filter(name)
         return tuple(self.first.get(name, ()))
 
     @property
@@ -130,6 +125,16 @@ class DataCheck:
         return f"{examples} ({self.kind}) of {rows}; {words}; filters: {self.quality}"
 
 
+def require_filter(name: str) -> None:
+    """Raise UsageError for a filter that there is not."""
+    from cai.data.quality import FILTERS  # noqa: PLC0415
+    from cai.data.validation.set_findings import SET_FILTERS  # noqa: PLC0415
+
+    known = dict.fromkeys((*FILTERS, *SET_FILTERS))
+    if name not in known:
+        raise UsageError(f"there is no filter {name!r}; there are {', '.join(known)}")
+
+
 def filter_counts(findings: FilterFindings, of_set: Mapping[str, int]) -> tuple[FilterCount, ...]:
     """Return what each filter found, those that found something: what gives no example first.
 
@@ -139,7 +144,8 @@ def filter_counts(findings: FilterFindings, of_set: Mapping[str, int]) -> tuple[
     from cai.data.validation.set_findings import SET_FILTERS  # noqa: PLC0415
 
     reasons = {name: entries[0].reason for name, entries in findings.first.items()}
-    reasons |= SET_FILTERS
+    # An entry of a filter of the whole set goes on with what was found.
+    reasons |= {name: one.reason for name, one in FILTERS.items()} | dict(SET_FILTERS)
     names = [name for name in dict.fromkeys((*FILTERS, *SET_FILTERS)) if name in findings.first]
     names = [*(name for name in findings.first if name not in names), *names]
     counts = findings.counts

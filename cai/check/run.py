@@ -100,6 +100,7 @@ def _filtered(plan: DataCheckPlan, record: Record) -> Iterator[Example | BrokenR
         if plan.run is None and not quality.is_off and isinstance(example, Example):
             quality.check(_quality_item(item_of(example, plan.examples.layout)))
         yield example
+    quality.finish()
 
 
 def _filter_run(run: RunReader, quality: Quality, record: Record) -> None:
@@ -112,6 +113,8 @@ def _filter_run(run: RunReader, quality: Quality, record: Record) -> None:
         for maker in makers:
             for _ in maker.examples(row):
                 pass
+    for maker in makers:
+        maker.finish()
 
 
 def _quality_item(item: CheckedItem) -> Item:

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from cai.check.directory import find_ledger
 from cai.check.plan import plan_check
-from cai.check.results import SHOWN, DataCheck
+from cai.check.results import SHOWN, DataCheck, require_filter
 from cai.check.run import check as run_check
 from cai.check.settings import LEAST_FLUENT, CheckedKind, DataCheckSettings
 from cai.cli.options import LOCAL_FOLDER, QUIET, Count, FiniteRange, confirm_fresh
@@ -106,6 +106,8 @@ def check(
         confirm_fresh(out)
     if show is not None and (ledger := find_ledger(data)) is not None:
         entries = list(islice(read_ledger(ledger, show), SHOWN))
+        if not entries:
+            require_filter(show)
         _print_found(entries, sum(1 for _ in read_ledger(ledger, show)), show, as_json=as_json)
         return
     settings = DataCheckSettings(
