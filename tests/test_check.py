@@ -97,6 +97,15 @@ def test_a_file_is_measured_filtered_and_written_down(pairs: Path, tmp_path: Pat
     assert "harmless-e001 of harmless" in entries[-1].reason
 
 
+def test_findings_of_the_whole_set_repeat_nothing_private(tmp_path: Path, cai: Cai) -> None:
+    row = {"prompt": "Whom do I ask?", "completion": "Write to kim.minsu@naver.com or call 010-2345-6789."}
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes((orjson.dumps(row) + b"\n") * 2)
+    told = cai("check", str(path), "--show", "exact-duplicate", "--quiet")[1]
+    assert "Write to [email] or call [phone]." in told
+    assert "naver" not in told
+
+
 def test_findings_are_listed_from_data_and_from_the_ledger_that_a_check_left(
     pairs: Path, tmp_path: Path, cai: Cai
 ) -> None:

@@ -28,6 +28,7 @@ from cai.data.quality import (
     shown_by,
 )
 from cai.data.quality.items import ReadItem
+from cai.data.quality.ledger import excerpt
 from cai.data.quality.personal import _ADDRESS, _CARD, _EMAIL, _IBAN, _PHONE, _RESIDENT
 from cai.rundir import Run
 from cai.rundir.layout import LEDGER
@@ -116,6 +117,52 @@ def test_what_is_private_is_masked_and_repeated_nowhere(text: str, name: str, ma
     assert private not in cleaned.excerpt
 
 
+KEY = "sk-abcdefghij0123456789ABCDEFG"
+
+
+def test_each_entry_masks_what_the_other_filters_find() -> None:
+    private = f"Write to kim.minsu@naver.com or call 010-2345-6789, with {KEY}."
+    masked = "Write to [email] or call [phone], with [secret]."
+    for quality in (load_quality("strict"), EVERYTHING):
+        entries = looked_at(example(private), quality)[1]
+        assert {entry.filter for entry in entries} >= {"secret", "email", "phone"}
+        assert {entry.excerpt for entry in entries} == {masked}
+    (loop,) = (one for one in looked_at(example(f"Use {KEY} for it. " * 9))[1] if one.filter == "loop")
+    assert KEY not in loop.excerpt
+
+
+@pytest.mark.parametrize("around", ["", "word " * 90, "word " * 5000])
+def test_an_excerpt_ends_within_nothing_private(around: str) -> None:
+    block = f"-----BEGIN PRIVATE KEY-----{'MIIEvQIBADANBgkq' * 200}-----END PRIVATE KEY-----"
+    for private, mask in ((KEY, "[secret]"), (block, "[secret]"), ("kim.minsu@naver.com", "[email]")):
+        for distance in range(30, 62):
+            text = f"{around}{private} {'a' * distance} that {'a' * distance} {private}{around}"
+            start = text.index(" that ") + 1
+            shown = excerpt(text, start, start + 4)
+            assert "that" in shown
+            assert not {part for part in (private[:6], private[-6:]) if part in shown}
+        assert excerpt(f"{private} and it", 0, len(private)) == f"{mask} and it"
+        text = f"{around}My key is {private} and it"
+        assert private[:6] not in excerpt(text, 0, len(text))
+
+
+def test_an_entry_of_a_whole_text_or_a_common_ending_repeats_nothing_private(tmp_path: Path) -> None:
+    cut = f"My key is {KEY} and it"
+    row = row_of(93, [cut, cut])
+    fill(tmp_path, [replace(row, traces=tuple(replace(one, truncated=True) for one in row.traces))])
+    export_run(tmp_path, ExportOptions(test_share=0.0))
+    entries = list(read_ledger(tmp_path / LEDGER))
+    assert "My key is [secret] and it" in {entry.excerpt for entry in entries}
+    assert KEY not in str(entries)
+    told: list[LedgerEntry] = []
+    quality = QualityPass(EVERYTHING, "sft", told.append)
+    for number in range(200):
+        quality.check(example(f"Answer {number} is a cloth. Write to kim.minsu@naver.com if it does not help you."))
+    quality.finish()
+    (closing,) = (one for one in told if one.filter == "closers")
+    assert closing.excerpt.casefold().startswith("write to [email] if")
+
+
 def test_names_are_found_by_what_is_installed_or_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "names.yaml"
     path.write_text("filters:\n  name: clean\n")
@@ -130,6 +177,13 @@ def test_names_are_found_by_what_is_installed_or_that_is_told(tmp_path: Path, mo
     assert kept is not None
     assert kept.answers == {"completion": "[name]님과 [name] 님에게."}
     assert "홍길동" not in entry.excerpt
+    entries = looked_at(
+        example("홍길동: hong@naver.com"), replace(quality, actions={**quality.actions, "email": "clean"})
+    )[1]
+    assert [(one.filter, one.excerpt) for one in entries] == [
+        ("email", "[name]: [email]"),
+        ("name", "[name]: [email]"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from cai.annotation.items import ReviewItem
 from cai.annotation.kinds import ItemKind
 from cai.annotation.store import AnnotationStore
 from cai.core.records import Row
+from cai.data.quality.personal import mask_text
 from cai.report.catalogue import read_texts
 from cai.report.document import Cell, ReportDocument, ShownRow, Table
-from cai.report.drawn_rows import mask_text
 from cai.report.plan import plan_report
 from cai.report.run import make_report, rows_of
 from cai.report.settings import ReportSettings

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 from cai.core.records import Message, Prompt
 from cai.core.shares import holm, sign_test
+from cai.data.quality.personal import mask_text
 from cai.evaluate.measuring import ModelAnswers, measure_models
 from cai.evaluate.records import CLEARLY_BROKEN, Answer
 from cai.evaluate.results import ModelResult
-from cai.report.drawn_rows import MASKED, mask_text
+from cai.report.drawn_rows import MASKED
 from cai.report.evaluation_facts import EvaluationFacts, counts_as
 from cai.report.tallies import Tallies
 

@@ -4,8 +4,7 @@ import heapq
 from dataclasses import dataclass, field, replace
 
 from cai.core.records import Message, Row, Trace
-from cai.data.quality.items import COMPLETION, Item, ReadItem
-from cai.data.quality.personal import PERSONAL
+from cai.data.quality.personal import mask_text
 from cai.report.tallies import Tallies
 
 EXAMPLES = 3
@@ -43,16 +42,6 @@ class DrawnRows:
         for *_, row, count in masked:
             tallies.begin_row()
             tallies.add(MASKED, row.prompt.id, count)
-
-
-def mask_text(text: str) -> tuple[str, int]:
-    """Return a text with a mask in the place of each thing that looks like personal data, and how many there are."""
-    masked = 0
-    for one in PERSONAL:
-        spans = one.find(ReadItem(Item("", (), {COMPLETION: text})), COMPLETION)
-        masked += len(spans)
-        text = one.cleaned(text, spans) or text
-    return text, masked
 
 
 def mask_row(row: Row) -> tuple[Row, int]:

@@ -13,7 +13,8 @@ from cai.data.quality.closers import Closers
 from cai.data.quality.descriptor import Action, QualityFilter, Spans
 from cai.data.quality.filters import FILTERS
 from cai.data.quality.items import CHOSEN, COMPLETION, PROMPT, REJECTED, Item, ReadItem, last_turn, turns_of
-from cai.data.quality.ledger import LedgerEntry, Outcome, Record, excerpt, masked_excerpt
+from cai.data.quality.ledger import LedgerEntry, Outcome, Record, excerpt
+from cai.data.quality.personal import PERSONAL, Private, mask_text
 from cai.data.quality.settings import Quality
 
 _REMEMBERED = 64
@@ -145,9 +146,8 @@ class QualityPass:
         one = FILTERS["closers"]
         for closer, count, of in self._closers.repeated():
             reason = f"{count:,} of {of:,} answers of the set end with this sentence"
-            self._record(
-                LedgerEntry(self._dataset, "", "set", one.name, "reported", reason, "", 0, len(closer), closer)
-            )
+            shown, _ = mask_text(closer)
+            self._record(LedgerEntry(self._dataset, "", "set", one.name, "reported", reason, "", 0, len(closer), shown))
 
     def _checked(self, item: Item) -> Item | None:
         read = ReadItem(item)
@@ -164,9 +164,9 @@ class QualityPass:
             )
         reason = next((one for one in found if one.action in ("drop", "clean")), None)
         if reason is not None:
-            self._record(self._entry(read, reason, "left out"))
+            self._record(self._entry(read, reason, "left out", found))
             return None
-        for entry in (*cleaned, *(self._entry(read, one, "reported") for one in found)):
+        for entry in (*cleaned, *(self._entry(read, one, "reported", found) for one in found)):
             self._record(entry)
         return item
 
@@ -207,18 +207,17 @@ class QualityPass:
                 texts[one.field] = text
                 if one.filter.mask is not None:
                     private.add(one.field)
-                entries.append(self._entry(before, replace(one, spans=spans), "cleaned"))
+                entries.append(self._entry(before, replace(one, spans=spans), "cleaned", found))
             elif spans:
                 listed = one.field == REJECTED and not self._quality.rejected
                 hopeless.append(replace(one, action="report") if listed else one)
         return _with(read.item, texts, private), entries, hopeless
 
-    def _entry(self, read: ReadItem, one: _Finding, outcome: Outcome) -> LedgerEntry:
+    def _entry(self, read: ReadItem, one: _Finding, outcome: Outcome, found: Iterable[_Finding]) -> LedgerEntry:
+        """Return the entry of a finding; what is private of all that was `found` is behind masks in its excerpt."""
         start, end = one.spans[0]
         text = read.texts[one.field].text
-        shown = (
-            excerpt(text, start, end) if one.filter.mask is None else masked_excerpt(text, one.spans, one.filter.mask)
-        )
+        private = [span for other in found if other.field == one.field for span in _private(read, other)]
         return LedgerEntry(
             dataset=self._dataset,
             id=read.item.id,
@@ -229,8 +228,19 @@ class QualityPass:
             field=one.field,
             start=start,
             end=end,
-            excerpt=shown,
+            excerpt=excerpt(text, start, end, private),
         )
+
+
+def _private(read: ReadItem, one: _Finding) -> list[Private]:
+    """Return what a finding says is private that an excerpt does not mask by itself.
+
+    It is looked for in the text as it is now: cleaning may have moved it since it was found.
+    """
+    mask = one.filter.mask
+    if mask is None or one.filter in PERSONAL:
+        return []
+    return [(start, end, mask) for start, end in one.filter.find(read, one.field)]
 
 
 def _with(item: Item, texts: Mapping[str, str], private: Set[str]) -> Item:

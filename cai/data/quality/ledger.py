@@ -1,10 +1,11 @@
 """The ledger: every item that was left out, cleaned or reported, with the filter, the reason and the place in its text.
 
-`quality/ledger.parquet` lies beside what was exported or checked, in the order in which items were looked at.
+`quality/ledger.parquet` lies beside what was exported or checked, in the order in which items were looked at. Excerpts
+have masks in the place of all that looks private, whichever filter an entry is of.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from cai.core.arrow import table_from_json
 from cai.core.errors import InputError
+from cai.data.quality.personal import Private, find_private
 
 Outcome = Literal["left out", "cleaned", "reported"]
 OUTCOMES: tuple[Outcome, ...] = ("left out", "cleaned", "reported")
@@ -37,6 +39,8 @@ SCHEMA = pa.schema(
 _AROUND = 60
 """Characters that an excerpt has before and after what was found."""
 _LONGEST = 300
+_REACH = 8_000
+"""Characters on either side that are looked through for what is private: as long as a private key may be."""
 _PER_GROUP = 4000
 
 
@@ -64,19 +68,33 @@ Record: TypeAlias = Callable[[LedgerEntry], None]
 """Takes an entry: a ledger, or a count."""
 
 
-def excerpt(text: str, start: int, end: int) -> str:
-    """Return what was found with a little around it, an ellipsis where something is left out."""
+def excerpt(text: str, start: int, end: int, private: Iterable[Private] = ()) -> str:
+    """Return what was found with a little around it, an ellipsis where something is left out.
+
+    What is known to be `private`, and all else that looks so, is behind masks.
+    """
+    low = max(0, start - _AROUND - _REACH)
+    high = min(len(text), end + _AROUND, start + _LONGEST) + _REACH
+    known = ((max(0, first - low), last - low, mask) for first, last, mask in private if low < last and first < high)
+    shown, start, end = _masked(text[low:high], start - low, end - low, known)
     first = max(0, start - _AROUND)
-    last = min(len(text), end + _AROUND, first + _LONGEST)
-    return ("…" if first else "") + text[first:last] + ("…" if last < len(text) else "")
+    last = min(len(shown), end + _AROUND, first + _LONGEST)
+    return ("…" if low or first else "") + shown[first:last] + ("…" if last < len(shown) or high < len(text) else "")
 
 
-def masked_excerpt(text: str, spans: Sequence[tuple[int, int]], mask: str) -> str:
-    """Return the beginning of what is around the first of several finds, each of them behind a mask."""
-    shown = text
-    for start, end in reversed(spans):
-        shown = shown[:start] + mask + shown[end:]
-    return excerpt(shown, spans[0][0], spans[0][0] + len(mask))
+def _masked(text: str, start: int, end: int, known: Iterable[Private]) -> tuple[str, int, int]:
+    """Return a text behind masks, and where in it lies what lay from `start` to `end`; a mask is in that as a whole."""
+    shown, done = "", 0
+    moved_start, moved_end = start, end
+    for first, last, mask in find_private(text, known):
+        shown += text[done:first]
+        if first <= start:
+            moved_start = len(shown) if start < last else len(shown) + len(mask) + start - last
+        shown += mask
+        if first < end:
+            moved_end = len(shown) + max(0, end - last)
+        done = last
+    return shown + text[done:], moved_start, moved_end
 
 
 def whole(dataset: str, item: str, place: str, name: str, reason: str, field: str, text: str) -> LedgerEntry:

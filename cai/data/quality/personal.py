@@ -6,10 +6,12 @@ Names are for others to find (`names.py`).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import TypeAlias
 
 from cai.data.quality.descriptor import Find, QualityFilter
-from cai.data.quality.items import ReadItem
+from cai.data.quality.items import COMPLETION, Item, ReadItem
 
 _EMAIL = re.compile(r"\b[A-Za-z0-9][A-Za-z0-9._%+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![A-Za-z0-9_])")
 _NOBODY = re.compile(r"^git@|(?:@|\.)(?:example\.(?:com|org|net)|test|invalid|localhost|example)$", re.IGNORECASE)
@@ -45,6 +47,9 @@ _SECRET = re.compile(
     r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:[^-]+-----END (?:[A-Z]+ )*PRIVATE KEY-----)?"
 )
 _GITHUB = ("ghp_", "gho_", "ghu_", "ghs_", "ghr_")
+Private: TypeAlias = tuple[int, int, str]
+"""Where something private begins and ends in a text, in characters, and the mask that takes its place."""
+
 _VARIOUS = 4
 """Different characters that a key has at least: fewer has one that stands for others, as xxxx."""
 _RESIDENT_WEIGHTS = (2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5)
@@ -147,3 +152,40 @@ PERSONAL = (
     ),
     _masked("address", "it has what looks like an address in it", _matching(_ADDRESS), _HOUSE, "[address]"),
 )
+
+
+def find_private(text: str, known: Iterable[Private] = ()) -> list[Private]:
+    """Return where a text looks private to any filter of this table, and what is `known` to be, in order.
+
+    Things that overlap are one, behind the mask of the first.
+    """
+    read = ReadItem(Item("", (), {COMPLETION: text}))
+    found = [
+        *known,
+        *(
+            (start, end, one.mask or "")
+            for one in PERSONAL
+            if _may_be_in(one, text)
+            for start, end in one.find(read, COMPLETION)
+        ),
+    ]
+    apart: list[Private] = []
+    for start, end, mask in sorted(found, key=itemgetter(0)):
+        if apart and start < apart[-1][1]:
+            first, last, shown = apart[-1]
+            apart[-1] = (first, max(last, end), shown)
+        else:
+            apart.append((start, end, mask))
+    return apart
+
+
+def _may_be_in(one: QualityFilter, text: str) -> bool:
+    return one.hint.search(text) is not None if one.hint is not None else any(mark in text for mark in one.marks)
+
+
+def mask_text(text: str) -> tuple[str, int]:
+    """Return a text with a mask in the place of each thing that looks private, and how many there are."""
+    found = find_private(text)
+    for start, end, mask in reversed(found):
+        text = text[:start] + mask + text[end:]
+    return text, len(found)
