@@ -152,6 +152,8 @@ PERSONAL = (
     ),
     _masked("address", "it has what looks like an address in it", _matching(_ADDRESS), _HOUSE, "[address]"),
 )
+_HINTS = frozenset(one.hint for one in PERSONAL if one.hint is not None)
+"""Each once: numbers share theirs."""
 
 
 def find_private(text: str, known: Iterable[Private] = ()) -> list[Private]:
@@ -160,15 +162,11 @@ def find_private(text: str, known: Iterable[Private] = ()) -> list[Private]:
     Things that overlap are one, behind the mask of the first.
     """
     read = ReadItem(Item("", (), {COMPLETION: text}))
-    found = [
-        *known,
-        *(
-            (start, end, one.mask or "")
-            for one in PERSONAL
-            if _may_be_in(one, text)
-            for start, end in one.find(read, COMPLETION)
-        ),
-    ]
+    hinted = {hint for hint in _HINTS if hint.search(text)}
+    found = list(known)
+    for one in PERSONAL:
+        if one.hint in hinted or any(mark in text for mark in one.marks):
+            found += [(start, end, one.mask or "") for start, end in one.find(read, COMPLETION)]
     apart: list[Private] = []
     for start, end, mask in sorted(found, key=itemgetter(0)):
         if apart and start < apart[-1][1]:
@@ -177,10 +175,6 @@ def find_private(text: str, known: Iterable[Private] = ()) -> list[Private]:
         else:
             apart.append((start, end, mask))
     return apart
-
-
-def _may_be_in(one: QualityFilter, text: str) -> bool:
-    return one.hint.search(text) is not None if one.hint is not None else any(mark in text for mark in one.marks)
 
 
 def mask_text(text: str) -> tuple[str, int]:
