@@ -1,5 +1,6 @@
 """A loop's plan: short, and it refuses what the run would refuse, in the loop's own words."""
 
+import shutil
 from pathlib import Path
 
 import orjson
@@ -12,6 +13,8 @@ from cai.generate.plan import plan_generate
 from cai.generate.settings import GenerateSettings
 from cai.loop.plan import plan_loop
 from cai.loop.settings import LoopSettings
+from cai.method.label_calibration import JudgeCalibration, write_calibrations
+from cai.models.settings import EngineSettings
 from cai.models.spec import ModelSpec
 from cai.train.settings import AdapterSettings, FitSettings
 from tests.test_loop import STAGES
@@ -77,6 +80,15 @@ def own_constitution(tmp_path: Path) -> str:
         ),
         ({"adapter": AdapterSettings(quantize=True)}, "--quantize"),
         ({"template": "no-such-template"}, "no-such-template"),
+        (
+            {"method": "grpo", "prompts_dir": Path()},
+            "--prompts-dir does not reach the judge that",
+        ),
+        ({"method": "ppo", "judge_thinking": "on"}, "--judge-thinking does not reach the judge that rewards"),
+        (
+            {"method": "rloo", "engine": EngineSettings(template_option=("enable_thinking=false",))},
+            "--template-option does not reach the judge that rewards",
+        ),
         ({"quality": "stict"}, "there is no quality 'stict'; name default, strict, none or a YAML file"),
     ],
 )
@@ -108,3 +120,26 @@ def test_generate_takes_a_shipped_set_by_name_and_prefers_a_file(
     assert plan_generate(wanted).prompts.size == 1
     with pytest.raises(CaiError, match="there are no seed prompts medcal; give --prompts a file or one of coding"):
         plan_generate(GenerateSettings("medical", prompts=source("medcal")))
+
+
+def test_other_templates_calibrations_and_weights_of_the_judge_are_other_content(tmp_path: Path) -> None:
+    templates, judge, calibration = tmp_path / "templates", tmp_path / "judge", tmp_path / "calibration.json"
+    shutil.copytree("prompts/templates", templates)
+    judge.mkdir()
+    (judge / "model.safetensors").write_bytes(b"1")
+    calibrations = [JudgeCalibration(("m",), {}, (weight,), 100, 100, 0.2, 0.02, 0.2, 0.1) for weight in (0.5, 0.6)]
+    calibration.write_bytes(write_calibrations(calibrations[:1]))
+    settings = LoopSettings(
+        "medical", judge=ModelSpec.checkpoint(str(judge)), prompts_dir=templates, judge_calibration=calibration
+    )
+    first = plan_loop(settings).content
+    words = next(templates.glob("en/critique*"))
+    words.write_text(words.read_text() + "Be brief.\n")
+    (judge / "model.safetensors").write_bytes(b"2")
+    calibration.write_bytes(write_calibrations(calibrations[1:]))
+    second = plan_loop(settings).content
+    assert {name for name in second if first[name] != second[name]} == {
+        "templates-content",
+        "judge-content",
+        "judge-calibration-content",
+    }

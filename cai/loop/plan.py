@@ -26,10 +26,11 @@ from cai.loop.settings import LoopSettings
 from cai.loop.stages import Stage, stages_of
 from cai.models import check_engine_options
 from cai.models.checkpoint.fingerprint import weights_hash
+from cai.models.jury import members_of
 from cai.train.adapters.building import settle_adapter
 from cai.train.launching import gpus_to_share
 from cai.train.machine import find_machine
-from cai.train.methods import find_method
+from cai.train.methods import REWARDED, find_method, loop_methods
 from cai.train.model import find_source, load_tokenizer
 from cai.train.quiet import silent_libraries
 from cai.train.settings import TrainSettings
@@ -54,7 +55,7 @@ class LoopPlan:
 
     def lines(self) -> tuple[tuple[str, str, str, str], ...]:
         """Return the plan for a person: each stage's name, what it does, how large it is, and where it writes."""
-        return tuple((stage.name, *self._told(stage), str(_out(stage))) for stage in self.stages)
+        return tuple((stage.name, *self._told(stage), str(stage.out)) for stage in self.stages)
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return every stage with its settings as what JSON can say."""
@@ -113,6 +114,7 @@ def plan_loop(settings: LoopSettings) -> LoopPlan:
         settings.engine.engine_option,
         settings.engine.template_option,
     )
+    _check_rewarding(settings)
     load_quality(settings.quality)
     constitution = load_constitution(settings.constitution)
     prompt_source(settings.prompts, constitution, "sets")
@@ -137,12 +139,31 @@ def plan_loop(settings: LoopSettings) -> LoopPlan:
             "constitution-content": constitution.fingerprint,
             "prompts-content": first.prompts.fingerprint,
             "evaluation-prompts-content": evaluation.prompts.fingerprint,
-            **_model_content(settings),
+            **_judging_content(first),
+            **_weights_content(settings),
         },
         prompts=first.prompts.size,
         evaluation_prompts=evaluation.prompts.size,
         remarks=(*first.remarks, *(() if settings.evaluation_prompts is None else evaluation.prompts.remarks)),
     )
+
+
+def _check_rewarding(settings: LoopSettings) -> None:
+    """Raise UsageError where options say how a judge is asked, and it is to reward, which it does without them."""
+    method = settings.method
+    if method not in loop_methods() or method.startswith(REWARDED) or not find_method(method).draws_responses:
+        return
+    for option, given in (
+        ("prompts-dir", settings.prompts_dir is not None),
+        ("judge-thinking", settings.judge_thinking != "off"),
+        ("engine-option", bool(settings.engine.engine_option)),
+        ("template-option", bool(settings.engine.template_option)),
+    ):
+        if given:
+            raise UsageError(
+                f"--{option} does not reach the judge that rewards in --method {method}: leave it out, or take "
+                f"--method {REWARDED}{method}, whose judge is asked before training"
+            )
 
 
 def _check_training(stage: TrainSettings, settings: LoopSettings) -> None:
@@ -160,15 +181,23 @@ def _check_training(stage: TrainSettings, settings: LoopSettings) -> None:
             prepare_template(tokenizer, stage.template, need_markers=True, need_ends=True)
 
 
-def _model_content(settings: LoopSettings) -> dict[str, str]:
-    model = expand(settings.model.model)
-    return {"model-content": weights_hash(model)} if settings.model.model and model.is_dir() else {}
+def _judging_content(plan: GeneratePlan) -> dict[str, str]:
+    """Return what names the templates that models are asked with, and the calibration of the judge's labels."""
+    templates, calibrations = plan.method.templates, plan.judge_configuration.calibrations
+    found = {"templates-content": f"{templates.language} {templates.fingerprint}"}
+    return found if calibrations is None else {**found, "judge-calibration-content": calibrations.fingerprint}
 
 
-def _out(stage: Stage) -> Path:
-    out = stage.settings.out
-    assert out is not None  # noqa: S101  (every stage is given one)
-    return out
+def _weights_content(settings: LoopSettings) -> dict[str, str]:
+    """Return what names the weights of the model, and of a judge, that lie here."""
+    judges = () if settings.judge is None else members_of(settings.judge)
+    content: dict[str, str] = {}
+    for name, specs in (("model-content", (settings.model,)), ("judge-content", judges)):
+        places = [expand(spec.model) for spec in specs if spec.model]
+        hashes = [weights_hash(place) for place in places if place.exists()]
+        if hashes:
+            content[name] = " ".join(hashes)
+    return content
 
 
 def _count(prompts: int | None, thing: str, times: int = 1) -> str:

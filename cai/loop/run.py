@@ -1,10 +1,12 @@
 """Runs the loop's stages in order: those that are done stay, a stage that changed runs again with all that follow it.
 
+One that is only asked for more goes on, and so does one of whose rows some failed and are to be asked again.
+
 Everything a stage did is in its own directory, and each verb goes on there by itself; the loop adds only which stage is
 done. What a person sees of it is the caller's: a `Reporter`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,24 +14,29 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from cai.core.counts import counted
 from cai.core.machine import release_memory
 from cai.core.paths import expand
+from cai.core.records import INPUT
 from cai.data.export import ExportOptions, export_run
 from cai.data.quality import load_quality
 from cai.evaluate.plan import plan_evaluate
 from cai.evaluate.results import Evaluation
 from cai.evaluate.run import evaluate
 from cai.evaluate.settings import EvaluateSettings
+from cai.generate.estimate import GenerateSummary
 from cai.generate.plan import plan_generate
 from cai.generate.run import generate
 from cai.generate.settings import GenerateSettings
 from cai.loop.plan import LoopPlan
 from cai.loop.recorded import record_loop
 from cai.loop.settings import LoopSettings
-from cai.loop.stage_records import StageRecord, changes, identity, read_record, write_record
-from cai.loop.stages import Settings
+from cai.loop.stage_records import StageRecord, changes, goes_on, identity, read_record, with_rows, write_record
+from cai.loop.stages import Settings, Stage
 from cai.pipeline.watch import Watch
+from cai.rundir import RunReader
 from cai.rundir.claim import claim
+from cai.rundir.layout import MANIFEST
 from cai.rundir.owned import Owned
 from cai.train.launching import choose_launch, gpus_to_share, train_launched
 from cai.train.plan import plan_train
@@ -79,27 +86,90 @@ def _run_stages(plan: LoopPlan, reporter: Reporter, owned: Owned) -> LoopOutcome
     for stage in plan.stages:
         wanted = identity(stage, plan.content, {name: done[name] for name in stage.needs})
         before = read_record(owned, stage.name)
-        finished = before is not None and before.status == "done" and dict(before.identity) == wanted
-        done[stage.name] = StageRecord("done", wanted)
-        if finished and not isinstance(stage.settings, EvaluateSettings):
-            reporter.say(f"{stage.name}: done before")
-            continue
-        fresh = before is not None and dict(before.identity) != wanted
-        if fresh and before is not None:
-            reporter.say(f"{stage.name}: runs again, because it changed ({_first(changes(before.identity, wanted))})")
-        elif not finished:
-            reporter.say(f"{stage.name}: {'goes on' if before is not None else 'begins'}")
-        if not finished:
+        standing = _standing(stage, before, wanted, retry_failed=plan.settings.retry_failed)
+        if standing.told:
+            reporter.say(f"{stage.name}: {standing.told}")
+        if standing.finished and before is not None:
+            done[stage.name] = before
+            if not isinstance(stage.settings, EvaluateSettings):
+                continue
+        else:
             write_record(owned, stage.name, StageRecord("started", wanted))
             ran.append(stage.name)
-        result = _run(_now(stage.settings, plan.settings, fresh=fresh), reporter)
+        result = _run(_now(stage.settings, plan.settings, fresh=standing.fresh), reporter)
         release_memory()  # the next stage opens models of its own
-        if result == "interrupted":
+        if isinstance(result, GenerateSummary):
+            for line in _failed(result):
+                reporter.say(f"{stage.name}: {line}")
+        if result == "interrupted" or (isinstance(result, GenerateSummary) and result.status == "interrupted"):
             return LoopOutcome(plan.out, None, tuple(ran))
         if isinstance(result, Evaluation):
             evaluation = result
+        made = _rows(stage.out) if isinstance(result, GenerateSummary) else None
+        done[stage.name] = StageRecord("done", wanted if made is None else with_rows(wanted, made))
         write_record(owned, stage.name, done[stage.name])
     return LoopOutcome(plan.out, evaluation, tuple(ran))
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How far a stage is before it runs: `finished`, or to be run, `fresh` or on what is there; `told` to a person."""
+
+    told: str
+    finished: bool = False
+    fresh: bool = False
+
+
+def _standing(stage: Stage, before: StageRecord | None, wanted: Mapping[str, str], *, retry_failed: bool) -> _Standing:
+    if before is None:
+        return _Standing("begins")
+    if before.shape != wanted:
+        changed = f"because it changed ({_first(changes(before.shape, wanted))})"
+        if goes_on(stage, before.shape, wanted):
+            return _Standing(f"goes on, {changed}")
+        return _Standing(f"runs again, {changed}", fresh=True)
+    if before.status != "done":
+        return _Standing("goes on")
+    if isinstance(stage.settings, EvaluateSettings):
+        return _Standing("", finished=True)  # it sees to its own failures each time that it is read
+    owed, for_good = _failures(stage, parts=retry_failed)
+    again = owed + for_good if retry_failed else owed
+    if again:
+        return _Standing(f"asks again for {counted(again, 'row')} that failed")
+    left = f"; {counted(for_good, 'row')} failed, and --retry-failed asks again" if for_good else ""
+    return _Standing(f"done before{left}", finished=True)
+
+
+def _failures(stage: Stage, *, parts: bool) -> tuple[int, int]:
+    """Return how many rows of a finished run are asked again by the same command, and how many only when it is told.
+
+    With `parts` rows that are there and lack some are counted, too. Where the run was removed it is nobody's here: the
+    stage that reads it says so.
+    """
+    if not isinstance(stage.settings, GenerateSettings) or not (stage.out / MANIFEST).exists():
+        return 0, 0
+    run = RunReader(stage.out)
+    failures = [failure for failure in run.failures() if failure.stage != INPUT or failure.retryable]
+    owed = sum(failure.retryable for failure in failures)
+    return owed, len(failures) - owed + (sum(bool(row.failed) for row in run.rows()) if parts else 0)
+
+
+def _rows(run: Path) -> str:
+    """Return how much there is in a run, which more answers to what failed change."""
+    rows = parts = 0
+    for row in RunReader(run).rows():
+        rows += 1
+        parts += len(row.failed)
+    return f"{rows}, {counted(parts, 'part')} missing"
+
+
+def _failed(summary: GenerateSummary) -> list[str]:
+    """Return what a person must know of rows that a run lacks, in no line or one."""
+    failed = summary.owed + summary.for_good
+    if not failed:
+        return []
+    again = f"the same command asks again for {summary.owed:,} of them, and with --retry-failed for all"
+    return [f"{counted(failed, 'row')} failed; {again}"]
 
 
 def _now(settings: Settings, loop: LoopSettings, *, fresh: bool) -> Settings:
@@ -109,12 +179,11 @@ def _now(settings: Settings, loop: LoopSettings, *, fresh: bool) -> Settings:
     return replace(settings, fresh=fresh, retry_failed=loop.retry_failed, checking=loop.checking)
 
 
-def _run(settings: Settings, reporter: Reporter) -> Evaluation | str:
-    """Do one stage; return `interrupted` when the person stopped it before its end."""
+def _run(settings: Settings, reporter: Reporter) -> Evaluation | GenerateSummary | str:
+    """Do one stage; return `interrupted`, or a summary that says so, when the person stopped it before its end."""
     if isinstance(settings, GenerateSettings):
         plan = plan_generate(settings)
-        summary = reporter.watched(lambda watch: generate(plan, watch))
-        return summary.status
+        return reporter.watched(lambda watch: generate(plan, watch))
     if isinstance(settings, TrainSettings):
         # What is trained on lies beside its run, with the card and the ledger of what filters left out. Only now: other
         # filters are no reason to generate again.

@@ -1,18 +1,20 @@
 """What the loop remembers of a stage: what it was started with, and, written last, that it is done.
 
 One small file a stage, `OUT/stages/NAME.json`. A stage whose file says done, with the same identity, is not run again;
-one that was started with the same identity goes on; anything else starts the stage over.
+one that was started with the same identity, or is only asked for more, goes on; anything else starts the stage over.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from cai.core.errors import RunError
 from cai.core.identity import fingerprint
 from cai.core.settings import plain
 from cai.data.quality import load_quality
+from cai.evaluate.settings import EvaluateSettings
+from cai.generate.settings import GenerateSettings
 from cai.loop.stages import Stage
 from cai.rundir.documents import DocumentError, make_document, parse_document, read_bounded
 from cai.rundir.owned import Owned
@@ -20,6 +22,10 @@ from cai.train.settings import TrainSettings
 
 _FOLDER = "stages"
 _AFTER = "after "
+_ROWS = "rows"
+
+_NOT_SHAPING = ("concurrency", "timeout", "device", "out", "prompts_dir", "judge_calibration")
+"""Settings that are in no identity: of a run and not of what it makes, or of a file, whose content is there instead."""
 
 FORMAT = 1
 
@@ -29,24 +35,71 @@ _STATUSES: tuple[Status, ...] = get_args(Status)
 
 @dataclass(frozen=True, slots=True)
 class StageRecord:
-    """A stage's file; `identity` is all that shaped it, in words a person can compare."""
+    """A stage's file; `identity` is all that shaped it, in words a person can compare, and how many rows it made."""
 
     status: Status
     identity: Mapping[str, str]
 
     @property
     def fingerprint(self) -> str:
-        """What names all that shaped the stage."""
+        """What names all that shaped the stage, and with it what stages after it read."""
         return fingerprint(dict(self.identity))
+
+    @property
+    def shape(self) -> dict[str, str]:
+        """What shaped the stage, as `identity` returns it: without what it made."""
+        return {name: value for name, value in self.identity.items() if name != _ROWS}
 
 
 def identity(stage: Stage, content: Mapping[str, str], needed: Mapping[str, StageRecord]) -> dict[str, str]:
     """Return what shapes a stage: its settings, the files it reads, and what shaped the stages before it."""
-    settings = {name: str(value) for name, value in plain(stage.settings).items() if value is not None}
+    made = {form: name for name in stage.needs for form in _forms(stage.out.parent / name)}
+    settings = {
+        name: str(_named(value, made))
+        for name, value in plain(stage.settings).items()
+        if value is not None and name not in _NOT_SHAPING
+    }
     if isinstance(stage.settings, TrainSettings):
         settings["quality"] = str(load_quality(stage.settings.data.quality))  # of a file, what it says
     before = {f"{_AFTER}{name}": record.fingerprint for name, record in needed.items()}
     return {**settings, **content, **before}
+
+
+def with_rows(identity: Mapping[str, str], rows: str) -> dict[str, str]:
+    """Return a finished stage's identity with how many rows it made: with more of them, stages after it change."""
+    return {**identity, _ROWS: rows}
+
+
+def goes_on(stage: Stage, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    """Tell whether a stage that changed keeps what it has made: it is asked for more of the same, and nothing else.
+
+    More prompts; for an evaluation also more models.
+    """
+    keeping: set[str] = set()
+    if isinstance(stage.settings, GenerateSettings):
+        keeping = {"evaluation-prompts-content"}
+        if "limit" not in new:
+            keeping |= {"prompts", "prompts-content"}  # the run itself leaves out what is not asked any more
+    elif isinstance(stage.settings, EvaluateSettings):
+        keeping = {"models", *(name for name in new if name.startswith(_AFTER) and name not in old)}
+    else:
+        return False
+    if "limit" in old and ("limit" not in new or int(new["limit"]) > int(old["limit"])):
+        keeping.add("limit")
+    return {name for name in (*old, *new) if old.get(name) != new.get(name)} <= keeping
+
+
+def _forms(place: Path) -> tuple[str, ...]:
+    """Return how settings name what a stage made there."""
+    model = f"transformers:{place}"
+    return (str(place), str(place.absolute()), model, f"{place.name}={model}")
+
+
+def _named(value: Any, made: Mapping[str, str]) -> Any:
+    """Return a setting with what other stages made under their names, so that a loop may be moved."""
+    if isinstance(value, list):
+        return [_named(one, made) for one in value]
+    return made.get(value, value) if isinstance(value, str) else value
 
 
 def read_record(owned: Owned, name: str) -> StageRecord | None:

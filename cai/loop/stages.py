@@ -31,6 +31,13 @@ class Stage:
     settings: Settings
     needs: tuple[str, ...]
 
+    @property
+    def out(self) -> Path:
+        """Where it writes."""
+        out = self.settings.out
+        assert out is not None  # noqa: S101  (every stage is given one)
+        return out
+
 
 def stages_of(settings: LoopSettings, out: Path) -> tuple[Stage, ...]:
     """Return the stages in the order they run; raises UsageError when there is no such second stage."""
