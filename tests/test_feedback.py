@@ -4,16 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 
 import cai
 from cai.annotation.agreement import measure_agreement
 from cai.annotation.feedback import ImportedFeedback, import_feedback
-from cai.annotation.labels import read_labels
+from cai.annotation.labels import labels_for_export, read_labels
 from cai.annotation.reading import what_counts
 from cai.annotation.store import AnnotationStore
 from cai.cli.main import main
 from cai.core.errors import InputError
+from cai.data.export import ExportOptions, export_run
+from cai.data.quality import load_quality
 from tests.annotating import place_at
 from tests.building import user
 from tests.storage import fill, make_row
@@ -83,6 +86,23 @@ def test_feedback_on_the_runs_own_answers_is_the_runs(run: Path) -> None:
     (item,) = AnnotationStore(place_at(run)).read().items
     # The run's own prompt keeps its id, so what is held out stays so.
     assert (item.prompt_id, item.answers[0].text) == (ROW.prompt.id, "Something else.")
+
+
+def test_an_own_answer_beside_another_is_exported_once(run: Path) -> None:
+    own = ROW.traces[0].final
+    imported(
+        run,
+        {"prompt": ASKED, "response": own, "thumb": "up", "rating": 5},
+        {"prompt": ASKED, "response": "Something else.", "thumb": "up", "rating": 2},
+        {"prompt": ASKED, "response_a": own, "response_b": "Something else.", "preferred": "a"},
+    )
+    people = labels_for_export(run, "human")
+    export_run(run, ExportOptions(test_share=0.0, labels="human", people=people, quality=load_quality("none")))
+    for name in ("sft", "labelled", "scored"):
+        rows = pq.read_table(run / name / "train.parquet").to_pylist()
+        assert sorted(one["completion"][0]["content"] for one in rows) == sorted([own, "Something else."]), name
+    (pair,) = pq.read_table(run / "preference" / "train.parquet").to_pylist()
+    assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == (own, "Something else.")
 
 
 def test_what_cannot_be_read_is_left_out_and_told_with_its_place(run: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from cai.core.collecting import collecting_rarely
 from cai.core.corrected import BROKEN_ABOVE, CaseLabel, LabelledSample, correct_share
+from cai.core.identity import fingerprint
 from cai.core.records import CRITIQUE, GATE, RESPONSE, REVISION, Row
 from cai.data.export.card import dataset_card
 from cai.data.export.datasets import DATASETS, DatasetName, ExampleMaker, names_for
@@ -26,6 +27,7 @@ from cai.data.export.summary import NOTHING, Adherence, ExportOptions, ExportSum
 from cai.data.quality import LedgerWriter, shown_in
 from cai.data.quality.ledger import OUTCOMES
 from cai.method.ranking import Triples
+from cai.method.steps import sourced
 from cai.rundir import Run, RunReader
 from cai.rundir.checkout import publish
 from cai.rundir.claim import alone, join
@@ -124,7 +126,7 @@ def _write(reader: RunReader, writers: _Writers, ledger: LedgerWriter, options: 
     thoughts: Counter[str] = Counter()
     gates = _Gates(options.people)
     texts: Counter[tuple[str, bool]] = Counter()  # by kind, and by whether they were cut
-    selection = SelectionCounter(options)
+    selection, feedback = SelectionCounter(options), _Feedback(options)
     triples, standings = Triples(), StandingsCounter()
     rows = lacking = verdicts = 0
     try:
@@ -142,18 +144,18 @@ def _write(reader: RunReader, writers: _Writers, ledger: LedgerWriter, options: 
             _count_missing(row, failed_parts, abstentions)
             gates.count(row)
             standings.count(row)
+            feedback.look(row)
             _count_texts(row, texts)
             verdicts += len(row.verdicts)
             lacking += bool(row.failed)
-        _write_feedback(writers, ledger, options)
+        feedback.write(writers, ledger, options)
         counts = {name: _finish(name, makers[name], writer, ledger) for name, writer in writers.items()}
-        failures = Counter(failure.stage for failure in reader.failures())
         return ExportSummary(
             rows=rows,
             sft=counts["sft"],
             preference=counts["preference"],
             abstentions=dict(sorted(abstentions.items())),
-            failures=dict(sorted(failures.items())),
+            failures=dict(sorted(Counter(failure.stage for failure in reader.failures()).items())),
             failed_parts=dict(sorted(failed_parts.items())),
             lacking=lacking,
             adherence=gates.adherence(),
@@ -178,14 +180,39 @@ def _write(reader: RunReader, writers: _Writers, ledger: LedgerWriter, options: 
         ledger.close()
 
 
-def _write_feedback(writers: _Writers, ledger: LedgerWriter, options: ExportOptions) -> None:
-    """Write what people said of answers that are in no row; nobody but they spoke of these."""
-    if options.people is None or options.labels == "judge":
-        return
-    makers = {name: ExampleMaker(name, replace(options, labels="human"), ledger.record) for name in writers}
-    for row in options.people.rows():
-        for name, writer in writers.items():
-            writer.write(row.prompt.id, list(makers[name].examples(row)))
+class _Feedback:
+    """What people said of answers that are in no row; nobody but they spoke of these.
+
+    A pair of theirs may have an answer of the run's beside another: that one is given as a single answer by its own row
+    alone.
+    """
+
+    def __init__(self, options: ExportOptions) -> None:
+        rows = () if options.people is None or options.labels == "judge" else options.people.rows()
+        self._rows = tuple(rows)
+        self._own: dict[str, set[str]] = {_name(row): set() for row in self._rows}
+
+    def look(self, row: Row) -> None:
+        """Take in the answers of a row of the run."""
+        if self._own and (own := self._own.get(_name(row))) is not None:
+            own.update(step.text for trace in row.traces for _, step in sourced(trace))
+
+    def write(self, writers: _Writers, ledger: LedgerWriter, options: ExportOptions) -> None:
+        """Write the rows of feedback, once all of the run's have been looked at."""
+        if not self._rows:
+            return
+        makers = {name: ExampleMaker(name, replace(options, labels="human"), ledger.record) for name in writers}
+        for row in self._rows:
+            own = self._own[_name(row)]
+            others = replace(row, traces=tuple(trace for trace in row.traces if trace.response not in own))
+            for name, writer in writers.items():
+                seen = row if name in (PREFERENCE, RANKING) else others
+                writer.write(row.prompt.id, list(makers[name].examples(seen)))
+
+
+def _name(row: Row) -> str:
+    """Return a name of a row's prompt that is made of its words."""
+    return fingerprint([[turn["role"], turn["content"]] for turn in row.prompt.messages])
 
 
 def _finish(name: str, maker: ExampleMaker, writer: SplitWriter | LayoutWriter, ledger: LedgerWriter) -> SplitCounts:
