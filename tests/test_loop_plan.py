@@ -126,6 +126,7 @@ def test_other_templates_calibrations_and_weights_of_the_judge_are_other_content
     templates, judge, calibration = tmp_path / "templates", tmp_path / "judge", tmp_path / "calibration.json"
     shutil.copytree("prompts/templates", templates)
     judge.mkdir()
+    (judge / "config.json").write_text("{}")
     (judge / "model.safetensors").write_bytes(b"1")
     calibrations = [JudgeCalibration(("m",), {}, (weight,), 100, 100, 0.2, 0.02, 0.2, 0.1) for weight in (0.5, 0.6)]
     calibration.write_bytes(write_calibrations(calibrations[:1]))
@@ -143,3 +144,11 @@ def test_other_templates_calibrations_and_weights_of_the_judge_are_other_content
         "judge-content",
         "judge-calibration-content",
     }
+
+
+def test_of_a_server_s_model_no_folder_of_its_name_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gpt").mkdir()
+    Path("gpt", "notes.json").write_text("{}")
+    settings = LoopSettings("medical", judge=ModelSpec.parse("openai:gpt@http://127.0.0.1:1/v1"))
+    assert "judge-content" not in plan_loop(settings).content

@@ -29,7 +29,7 @@ from cai.data.quality import (
 )
 from cai.data.quality.items import ReadItem
 from cai.data.quality.ledger import excerpt
-from cai.data.quality.personal import _ADDRESS, _CARD, _EMAIL, _IBAN, _PHONE, _RESIDENT
+from cai.data.quality.personal import _ADDRESS, _CARD, _EMAIL, _IBAN, _PHONE, _RESIDENT, mask_text
 from cai.rundir import Run
 from cai.rundir.layout import LEDGER
 from tests.storage import IDENTITY, PROVENANCE, fill, inputs_of, make_row, user, verdict
@@ -129,6 +129,16 @@ def test_each_entry_masks_what_the_other_filters_find() -> None:
         assert {entry.excerpt for entry in entries} == {masked}
     (loop,) = (one for one in looked_at(example(f"Use {KEY} for it. " * 9))[1] if one.filter == "loop")
     assert KEY not in loop.excerpt
+
+
+@pytest.mark.parametrize("rest", ["", "\nMIIEvQIB", " and then I stopped."])
+def test_of_a_private_key_that_is_cut_off_nothing_is_left(rest: str) -> None:
+    line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7"
+    masked, count = mask_text(f"Here: -----BEGIN RSA PRIVATE KEY-----\n{line}\n{line}{rest}")
+    assert count == 1
+    assert "MIIE" not in masked
+    assert masked.startswith("Here: [secret]")
+    assert masked.endswith("and then I stopped.") == rest.endswith("stopped.")
 
 
 @pytest.mark.parametrize("around", ["", "word " * 90, "word " * 5000])

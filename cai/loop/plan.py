@@ -26,6 +26,7 @@ from cai.loop.settings import LoopSettings
 from cai.loop.stages import Stage, stages_of
 from cai.models import check_engine_options
 from cai.models.checkpoint.fingerprint import weights_hash
+from cai.models.checkpoint.resolve import Checkpoint
 from cai.models.jury import members_of
 from cai.train.adapters.building import settle_adapter
 from cai.train.launching import gpus_to_share
@@ -193,7 +194,8 @@ def _weights_content(settings: LoopSettings) -> dict[str, str]:
     judges = () if settings.judge is None else members_of(settings.judge)
     content: dict[str, str] = {}
     for name, specs in (("model-content", (settings.model,)), ("judge-content", judges)):
-        places = [expand(spec.model) for spec in specs if spec.model]
+        checkpoints = [Checkpoint.resolve(spec.files) for spec in specs if spec.files is not None]
+        places = [expand(str(place)) for one in checkpoints for place in (one.base, one.adapter) if place is not None]
         hashes = [weights_hash(place) for place in places if place.exists()]
         if hashes:
             content[name] = " ".join(hashes)

@@ -44,7 +44,10 @@ _SECRET = re.compile(
     r"\b(?:sk-[A-Za-z0-9_-]{20,}|sk_(?:live|test)_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}"
     r"|github_pat_[A-Za-z0-9_]{22,}|glpat-[A-Za-z0-9_-]{20,}|xox[abprs]-[A-Za-z0-9-]{10,}|AIza[0-9A-Za-z_-]{35}"
     r"|hf_[A-Za-z0-9]{30,}|npm_[A-Za-z0-9]{36}|eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,})"
-    r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:[^-]+-----END (?:[A-Z]+ )*PRIVATE KEY-----)?"
+    r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"
+    # A key that is cut off is as private: as far as there are lines of it.
+    r"(?:[^-]+-----END (?:[A-Z]+ )*PRIVATE KEY-----"
+    r"|\s*[A-Za-z0-9+/=]{20,}(?:\s+[A-Za-z0-9+/=]{20,})*(?:\s+[A-Za-z0-9+/=]+\Z)?)?"
 )
 _GITHUB = ("ghp_", "gho_", "ghu_", "ghs_", "ghr_")
 Private: TypeAlias = tuple[int, int, str]
