@@ -71,7 +71,7 @@ def test_known_companions_are_part_of_the_prompt_for_prompts_and_for_training(
     (example,) = load("supervised", source).train
     assert example == {"prompt": asked, "completion": [turn("assistant", answer)]}
     (asking,) = load("prompts", source).train
-    assert asking == {"prompt": asked, "rubric": []}
+    assert asking == {"prompt": asked, "rubric": [], "tags": []}
     labelled = write(tmp_path / "b.jsonl", [{**row, "label": 1, "score": 2.5}])
     assert load("labelled", labelled).train[0] == {**example, "label": True}
     assert load("scored", labelled).train[0] == {**example, "score": 2.5}
@@ -101,7 +101,21 @@ def test_pairs_have_a_system_s_turn_and_a_question(tmp_path: Path) -> None:
         assert pair["prompt"] == asked
         assert [pair["chosen"], pair["rejected"]] == [[turn("assistant", "A")], [turn("assistant", "B")]]
         assert len(load("labelled", source).train) == 2
-        assert load("prompts", source).train[0] == {"prompt": asked, "rubric": []}
+        assert load("prompts", source).train[0] == {"prompt": asked, "rubric": [], "tags": []}
+
+
+def test_prompts_to_train_on_bring_their_tags_and_those_that_are_none_are_counted(tmp_path: Path) -> None:
+    dialogue = [turn("user", "P"), turn("assistant", "A")]
+    for rows, wanted in (
+        ([{"prompt": "P", "tags": ["a", "b"]}], ["a", "b"]),
+        ([{"prompt": "P", "tags": "a, b"}], ["a", "b"]),
+        ([{"prompt": "P"}], []),
+        ([{"chosen": dialogue, "rejected": [*dialogue[:1], turn("assistant", "B")], "tags": ["a"]}], ["a"]),
+    ):
+        examples = load("prompts", write(tmp_path / "a.jsonl", rows))
+        assert examples.train[0]["tags"] == wanted
+    broken = load("prompts", write(tmp_path / "a.jsonl", [{"prompt": "P"}, {"prompt": "Q", "tags": [1]}]))
+    assert broken.left_out == {"the tags are neither a string nor a list of strings, but [1]": 1}
 
 
 def test_conversations_take_a_system_column_and_refuse_another_turn(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ CASES: list[tuple[str, str, dict[str, Any], list[dict[str, Any]]]] = [
     ("argilla", "pairs", ARGILLA_PAIR, [{**FIRST, "chosen_probability": 0.75}]),
     ("argilla-people", "pairs", {**ARGILLA_PAIR, "suggestions": {}, "responses": SAID}, [FIRST, BOTH_SAY]),
     ("argilla", "supervised", {"fields": {"prompt": USER, "response": "Good."}, "suggestions": {}}, [ANSWERED]),
-    ("verl", "prompts", VERL, [{"prompt": USER, "rubric": []}]),
+    ("verl", "prompts", VERL, [{"prompt": USER, "rubric": [], "tags": []}]),
     ("icai", "pairs", {**ICAI, "preferred_text": "text_b"}, [FIRST]),
     ("icai", "pairs", {**ANNOTATED, "text_a": "Bad.", "text_b": "Good.", "annotations": VOTES}, [FIRST]),
     (

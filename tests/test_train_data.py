@@ -623,7 +623,7 @@ def test_a_run_labels_responses_by_verdicts_or_by_gates(tmp_path: Path) -> None:
         assert labels == {"kind": True, "rude": False}
         assert examples.left_out == left_out
     prompts = load("prompts", str(tmp_path / "run"))
-    assert prompts.train[0] == {"prompt": list(row.prompt.messages), "rubric": []}
+    assert prompts.train[0] == {"prompt": list(row.prompt.messages), "rubric": [], "tags": list(row.prompt.tags)}
 
 
 def test_a_run_s_scores_are_learned_from_answer_by_answer(tmp_path: Path) -> None:

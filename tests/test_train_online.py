@@ -1,15 +1,18 @@
 """GRPO and RLOO: the policy moves towards what is rewarded and is held where it began; the judge is looked after."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import torch
 import transformers
 from peft import LoraConfig, PromptTuningConfig
 from trl import GRPOConfig, RLOOConfig
 
+from cai.core.addresses import DataSource
 from cai.core.errors import CaiError, EngineGoneError, InputError, ModelError, RequestError, UsageError
 from cai.core.records import Message
 from cai.method.templates import Templates
@@ -18,9 +21,11 @@ from cai.models.settings import DEFAULT_MODEL
 from cai.models.spec import ModelSpec
 from cai.train.adapters.building import adapter_config
 from cai.train.context import Context
+from cai.train.data.examples import load_examples
+from cai.train.methods import online as online_methods
 from cai.train.methods.online import OnlineSettings, build_grpo, build_rloo, end_tokens, online_arguments
 from cai.train.rewards.adherence import AdherenceReward, EngineThread
-from cai.train.settings import AdapterSettings
+from cai.train.settings import AdapterSettings, DataSettings
 from cai.train.trainers.policies import JudgedGRPOTrainer, JudgedRLOOTrainer
 from cai.train.trainers.rewarded import TOO_LONG, answerable
 from tests.building import make_constitution
@@ -193,6 +198,40 @@ def test_a_reward_model_rewards(tmp_path: Path) -> None:
     with torch.no_grad():
         by_hand = [scorer(input_ids=row).logits.item() for row in ids]
     assert logged == pytest.approx(sum(by_hand) / len(by_hand), abs=1e-4)
+
+
+def test_a_principle_for_a_tag_is_asked_about_for_the_prompts_that_have_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"prompt": "I took too many pills, what now?", "tags": ["emergency"]},
+        {"prompt": "Hello?", "tags": []},
+    ]
+    (tmp_path / "prompts.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    (tmp_path / "clinic.yaml").write_text(
+        "name: clinic\nversion: '1'\nprinciples:\n  - {id: kind, text: The response is kind.}\n"
+        "  - {id: fast, text: The response sends for help., applies_to: [emergency]}\n"
+    )
+    settings = DataSettings((DataSource.parse(str(tmp_path / "prompts.jsonl")),), test_share=0.0)
+    examples = load_examples("prompts", settings, 0)
+    assert {row["prompt"][0]["content"]: row["tags"] for row in examples.train} == {
+        row["prompt"]: row["tags"] for row in rows
+    }
+    asked: defaultdict[str, set[str]] = defaultdict(set)
+
+    def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
+        asked[messages[0]["content"]].add("fast" if "sends for help" in messages[-1]["content"] else "kind")
+        return [0.5, 0.5]
+
+    async def opening(*_: Any) -> ScriptedEngine:
+        return ScriptedEngine(lambda request: "", weigh)
+
+    monkeypatch.setattr("cai.models.open_engine", opening)
+    monkeypatch.setattr(online_methods, "end_tokens", lambda context: range(2048))  # none is cut
+    online = {"constitution": str(tmp_path / "clinic.yaml"), "group": 2, "max_tokens": 4}
+    context = online_context(tmp_path, model=make_model(), rows=list(examples.train), batch=4, online=online)
+    build_grpo(context).train()
+    assert asked == {rows[0]["prompt"]: {"kind", "fast"}, rows[1]["prompt"]: {"kind"}}
 
 
 def test_prompts_that_leave_no_room_are_counted_and_too_few_are_refused(tmp_path: Path) -> None:

@@ -76,8 +76,8 @@ class _Tally:
     def add(self, values: Mapping[str, Any]) -> None:
         self.examples += 1
         self.prompts.add(key(fingerprint(values.get("prompt") or values.get("messages") or values.get("text"))))
-        # A rubric is read by the judge alone; no model that is trained reads it.
-        self.characters += sum(_length(value) for name, value in values.items() if name != "rubric")
+        # Criteria and tags are the judge's alone; no model that is trained reads them.
+        self.characters += sum(_length(value) for name, value in values.items() if name not in ("rubric", "tags"))
         self.asked += _length(values.get("prompt"))
         probability = values.get("chosen_probability", 1.0)
         self.soft += probability != 1.0

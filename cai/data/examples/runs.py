@@ -132,7 +132,8 @@ class RunExamples:
             for example in maker.examples(row):
                 yield {**example, "answers": read_ranked(example["answers"], read_prompt(list(row.prompt.messages)))}
         elif self.kind == "prompts":
-            yield {"prompt": row.prompt.messages, "rubric": rubric_rows(row.prompt.rubric)}
+            asked = row.prompt
+            yield {"prompt": asked.messages, "rubric": rubric_rows(asked.rubric), "tags": list(asked.tags)}
         elif self.kind == "scored":
             yield from _by_scores(row, left_out)
         elif self.kind == "labelled" and self._choices.labels_from == "gates":

@@ -7,7 +7,7 @@
 | ranked | prompt and `answers`: see `cai.data.examples.ranked` |
 | labelled | prompt, answer and `label`; or pairs |
 | scored | prompt, answer and `score` |
-| prompts | prompt; or pairs |
+| prompts | prompt; or pairs; beside it what an answer is judged by, `rubric` and `tags` |
 
 The prompt is what `cai generate` would read (`cai.data.columns`: Alpaca, Dolly, OpenOrca, a system column). The answer
 is `completion`, Alpaca's `output`, or the `response` of Dolly and OpenOrca. A row that cannot be used raises
@@ -30,6 +30,7 @@ from cai.data.columns import (
     system_column,
     with_system,
 )
+from cai.data.drafts import read_tags
 from cai.data.examples.conversations import (
     Turns,
     is_turn_of,
@@ -58,7 +59,7 @@ COLUMNS: Mapping[Layout, tuple[str, ...]] = {
     "ranked": ("prompt", "answers"),
     "labelled": ("prompt", "completion", "label"),
     "scored": ("prompt", "completion", "score"),
-    "prompts": ("prompt", "rubric"),
+    "prompts": ("prompt", "rubric", "tags"),
 }
 
 NEEDS: Mapping[ExampleKind, str] = {
@@ -235,23 +236,25 @@ def _scored(found: _Found) -> RowShape | None:
 
 def _prompts(found: _Found) -> RowShape | None:
     prompt = found.prompt(PROMPT_COLUMNS)
+    beside = tuple(name for name in (*RUBRIC_COLUMNS, "tags") if found.has(name))
     if prompt is not None:
-        names = (*prompt.names, *(name for name in RUBRIC_COLUMNS if found.has(name)))
-        return RowShape("prompts", names, lambda row, _: _with_rubric(row, prompt), distinct=True)
+        names = (*prompt.names, *beside)
+        return RowShape("prompts", names, lambda row, _: _prompt_alone(row, _own_prompt(row, prompt)), distinct=True)
     pairs = _two_answers(found)
     if pairs is None:
         return None
     system = found.system()
 
     def shape(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
-        yield {"prompt": _halves(row, None, system)[0], "rubric": []}
+        yield from _prompt_alone(row, _halves(row, None, system)[0])
 
-    return RowShape("prompts", tuple(name for name in pairs.used if name != "chosen_probability"), shape, distinct=True)
+    names = (*(name for name in pairs.used if name != "chosen_probability"), *beside)
+    return RowShape("prompts", names, shape, distinct=True)
 
 
-def _with_rubric(row: Mapping[str, Any], prompt: PromptColumns) -> Iterator[dict[str, Any]]:
-    rubric = rubric_rows(read_rubric(row))
-    yield from ({**example, "rubric": rubric} for example in _prompt_alone(row, prompt))
+def _prompt_alone(row: Mapping[str, Any], prompt: Turns) -> Iterator[dict[str, Any]]:
+    """Yield the prompt with what says how its answers are judged: criteria, and tags, which select principles."""
+    yield {"prompt": prompt, "rubric": rubric_rows(read_rubric(row)), "tags": list(read_tags(row.get("tags")))}
 
 
 _SHAPES: Mapping[ExampleKind, Callable[[_Found], RowShape | None]] = {
@@ -308,11 +311,11 @@ def _text(row: Mapping[str, Any], _place: str) -> Iterator[dict[str, Any]]:
     yield {"text": check_text(text)}
 
 
-def _prompt_alone(row: Mapping[str, Any], prompt: PromptColumns) -> Iterator[dict[str, Any]]:
+def _own_prompt(row: Mapping[str, Any], prompt: PromptColumns) -> Turns:
     value = prompt.value(row)
     if prompt.main == "messages" and isinstance(value, list) and value and is_turn_of(value[-1], "assistant"):
         value = value[:-1]
-    yield {"prompt": read_prompt(value)}
+    return read_prompt(value)
 
 
 def _halves(row: Mapping[str, Any], prompt: PromptColumns | None, system: str | None) -> tuple[Turns, Turns, Turns]:

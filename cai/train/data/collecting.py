@@ -57,6 +57,7 @@ _PLAIN = {
 }
 _RUBRIC = List({"criterion": Value("string"), "points": Value("float64")})
 _ANSWERS = ("messages", "completion", "chosen", "rejected")
+_BESIDE = ("rubric", "tags")  # of a prompt, and no turns
 
 PRINCIPLES = "principles"
 """A column that stands beside examples where it is asked for: the principles that a label was given under."""
@@ -98,7 +99,7 @@ def features(
     The columns of `also` hold lists of text.
     """
     turns = List({name: Value("string") for name in ("role", "content", *((THINKING,) if reasoning else ()))})
-    kinds = {name: Value(kind) for name, kind in _PLAIN.items()} | {"rubric": _RUBRIC}
+    kinds = {name: Value(kind) for name, kind in _PLAIN.items()} | {"rubric": _RUBRIC, "tags": List(Value("string"))}
     kinds["answers"] = List({"completion": turns, "rank": Value("int32")})
     kinds |= {name: List(Value("string")) for name in also}
     marked = () if marks is None else (TASK,) if marks.difficulty is None else (TASK, DIFFICULTY)
@@ -197,7 +198,7 @@ def _plain(name: str, value: Any) -> Any:
     """Return a column's value without what was thought before answers; of ranked answers, what is learned from."""
     if name == "answers":
         return [{"completion": spoken(answer["completion"]), "rank": answer["rank"]} for answer in value]
-    return spoken(value) if name != "rubric" and isinstance(value, list | tuple) else value
+    return spoken(value) if name not in _BESIDE and isinstance(value, list | tuple) else value
 
 
 def _texts(value: Any) -> list[str]:

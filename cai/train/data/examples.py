@@ -7,10 +7,10 @@
 | `ranked` | `prompt`, `answers` of {completion, rank}, the best first |
 | `labelled` | `prompt`, `completion`, `label` |
 | `scored` | `prompt`, `completion`, `score` |
-| `prompts` | `prompt` |
+| `prompts` | `prompt`, `rubric` of {criterion, points}, `tags` |
 
-All but `text`, `label`, `score` and `chosen_probability` are message lists (`list<struct<role, content>>`); a
-`completion`, `chosen` or `rejected` is the assistant's turn alone.
+`tags` are text. All else but `text`, `label`, `score`, `chosen_probability` and `rubric` are message lists
+(`list<struct<role, content>>`); a `completion`, `chosen` or `rejected` is the assistant's turn alone.
 """
 
 from collections import Counter
