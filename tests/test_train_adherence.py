@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.core.errors import ContextError, EngineGoneError, ModelError, RequestError, UsageError
+from cai.core.errors import CaiError, ContextError, EngineGoneError, ModelError, RequestError, UsageError
 from cai.core.records import Message
 from cai.method.questions import weighted_mean
 from cai.method.templates import Templates
@@ -142,6 +142,30 @@ def test_a_short_training_without_any_answer_is_told(fault: Exception | None, wo
         silent = False
         reward(*batch)
         reward.require_answers()
+
+
+def test_training_in_which_nothing_was_asked_is_told_with_the_reasons() -> None:
+    def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
+        return [0.25, 0.75]
+
+    tagged = [principle.model_copy(update={"applies_to": ["privacy"]}) for principle in PRINCIPLES]
+    with make_reward(weigh, principles=tagged) as reward:
+        reward.require_answers()  # nothing was given yet
+        said, ids = ["a", "a", " ", "b"], [WHOLE, WHOLE, WHOLE, [7, 8]]
+        batch = [[user("?")]] * 4, [[assistant(text)] for text in said], ids, lambda _name, _value: None
+        assert reward(*batch) == [None, None, 0.0, 0.0]
+        words = (
+            "asked about none of 4 answers, so nothing was learned: 1 did not end within --max-tokens, 1 were empty, "
+            "and 2 had no principle for their prompt's tags; give more --max-tokens"
+        )
+        with pytest.raises(CaiError, match=words):
+            reward.require_answers()
+        reward(*batch, tags=[["privacy"]] * 4)
+        reward.require_answers()
+    with make_reward(weigh, reward="rubric") as reward:
+        reward(*batch)
+        with pytest.raises(CaiError, match="and 2 had no criterion; give more --max-tokens"):
+            reward.require_answers()
 
 
 def test_a_mean_of_less_than_half_of_the_questions_is_not_logged() -> None:

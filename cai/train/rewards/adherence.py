@@ -7,7 +7,7 @@ together is no answer: that principle is left out of that response's mean, and a
 all (None: TRL then leaves it out of the group's baseline). What cannot be answered is never guessed. A question that
 failed is one without an answer, and counted beside them; after `SUSPICIOUS` of them since the last batch with an answer
 in it, training stops: a judge that answers nothing rewards nothing. `require_answers` tells of a shorter training that
-got no answer at all.
+got no answer at all, or in which there was nothing to ask.
 
 The same judge rewards by a rubric, criterion by criterion, where that is asked for (`cai.method.rubric`).
 
@@ -28,7 +28,8 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from cai.constitution import Constitution
-from cai.core.errors import ContextError, EngineGoneError, RequestError, UsageError
+from cai.core.counts import counted
+from cai.core.errors import CaiError, ContextError, EngineGoneError, RequestError, UsageError
 from cai.core.records import Criterion, Message
 from cai.method.questions import Asking, CriterionQuestions, PrincipleQuestions, Questions
 from cai.method.rubric import clipped
@@ -92,6 +93,12 @@ class EngineThread:
 
 RewardName = Literal["adherence", "rubric"]
 
+_NOTHING_TO_ASK: Mapping[RewardName, tuple[str, str]] = {
+    "adherence": ("no principle for their prompt's tags", "the constitution a principle without `applies_to`"),
+    "rubric": ("no criterion", "the constitution a `rubric`"),
+}
+"""What a whole answer lacked that nothing was asked about, and what mends it."""
+
 
 class AdherenceReward:
     """A TRL reward function; a context manager that keeps the judge open.
@@ -121,12 +128,14 @@ class AdherenceReward:
         self._judge = judge
         self._ends = ends
         self._failures = 0  # since the last batch with an answer in it
-        self._asked = self._answered = 0  # since this was opened
+        self._asked = self._answered = 0  # questions, since this was opened
+        self._given = self._cut = self._empty = 0  # responses, likewise
         self._said = "Yes and No weigh too little in its answers"
 
     def __enter__(self) -> Self:
         self._judge.__enter__()
         self._asked = self._answered = 0
+        self._given = self._cut = self._empty = 0
         return self
 
     def __exit__(
@@ -149,10 +158,12 @@ class AdherenceReward:
         Raises what the judge raises when it cannot be asked any more, or when all it was asked fails.
         """
         dialogues = [(*prompt, *completion) for prompt, completion in zip(prompts, completions, strict=True)]
-        worthless = [
-            ids[-1] not in self._ends or not dialogue[-1]["content"].strip()
-            for ids, dialogue in zip(completion_ids, dialogues, strict=True)
-        ]
+        cut = [ids[-1] not in self._ends for ids in completion_ids]
+        empty = [not dialogue[-1]["content"].strip() for dialogue in dialogues]
+        worthless = [short or nothing for short, nothing in zip(cut, empty, strict=True)]
+        self._given += len(worthless)
+        self._cut += sum(cut)
+        self._empty += sum(worthless) - sum(cut)
         asked = [
             self._questions(own, criteria, nothing=nothing)
             for nothing, own, criteria in zip(
@@ -185,7 +196,18 @@ class AdherenceReward:
             raise EngineGoneError(f"the last {self._failures} questions to the judge failed: {errors[-1]}")
 
     def require_answers(self) -> None:
-        """Raise EngineGoneError when the judge was asked since this was opened, and answered nothing."""
+        """Raise EngineGoneError when the judge answered nothing since this was opened, CaiError when nothing was asked.
+
+        Before a response was given, neither.
+        """
+        if self._given and not self._asked:
+            lacking, mend = _NOTHING_TO_ASK[self._reward]
+            rest = self._given - self._cut - self._empty
+            raise CaiError(
+                f"the judge was asked about none of {counted(self._given, 'answer')}, so nothing was learned: "
+                f"{self._cut} did not end within --max-tokens, {self._empty} were empty, and {rest} had {lacking}; "
+                f"give more --max-tokens, a model that ends its answers, or {mend}"
+            )
         if self._asked and not self._answered:
             raise EngineGoneError(
                 f"the judge answered none of {self._asked} questions, so nothing was learned: {self._said}"
