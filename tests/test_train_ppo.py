@@ -24,13 +24,14 @@ from cai.train.hardware import Workload
 from cai.train.methods import ppo as methods_ppo
 from cai.train.methods.online import GRPO, OnlineSettings
 from cai.train.methods.ppo import PPO, PPOSettings, build_ppo
-from cai.train.plan import _workload, plan_train
+from cai.train.plan import plan_train
 from cai.train.settings import AdapterSettings
 from cai.train.template.preparing import prepare_template
 from cai.train.trainers.ppo import PPOTrainer
 from cai.train.trainers.ppo_batches import Piece, joined, length_batches, pretraining_pieces, text_tensors
 from cai.train.trainers.rollouts import Rollouts
 from cai.train.trainers.value_model import PolicyAndValue, log_probs, open_value_model
+from cai.train.workload import workload_of
 from tests.train_context import BAD, CHECKPOINT, GOOD, QUESTIONS, assistant, make_context, make_model, one_thread, user  # noqa: F401
 from tests.training import approximately, curve, make_settings, train
 
@@ -340,12 +341,12 @@ def test_the_plan_counts_value_model_reference_and_reward_model(tmp_path: Path) 
     ):
         own = PPOSettings(reward_model=reward)
         settings = replace(plan.settings, own=own, adapter=adapter)
-        found = _workload(method, settings, plan.shape, plan.tokenizer, 8, 2)
+        found = workload_of(method, settings, plan.shape, plan.tokenizer, 8, 2)
         assert (found.beside, found.scorers) == (beside, len(reward) * policy)
     larger = transformers.AutoTokenizer.from_pretrained(scorer)
     larger.add_tokens(["<more>"])
     larger.save_pretrained(scorer)
-    assert _workload(PPO, settings, plan.shape, plan.tokenizer, 8, 2).beside == 0
+    assert workload_of(PPO, settings, plan.shape, plan.tokenizer, 8, 2).beside == 0
     assert plan.settings.fit.batch_size == 8
     assert plan.identity()["rollout-epochs"] == "4"
     alone: dict[str, Any] = {"constitution": "medical", "max_tokens": 8, "group": 1}

@@ -1,8 +1,9 @@
 """A training run before any weights are loaded: data read, open numbers settled, mistakes told."""
 
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from accelerate import PartialState
@@ -13,7 +14,6 @@ from cai.core.errors import UsageError
 from cai.core.settings import json_value
 from cai.data.examples.shaping import ExampleKind
 from cai.models.checkpoint.pretrained import require_rows
-from cai.models.reward_model import reads_the_same
 from cai.train.adapters import ADAPTERS
 from cai.train.adapters.building import settle_adapter
 from cai.train.arguments import check_trackers, evaluates
@@ -28,12 +28,13 @@ from cai.train.hardware import Choices, Hardware, Workload, settle
 from cai.train.machine import Machine, find_machine
 from cai.train.methods import find_method
 from cai.train.methods.descriptor import TrainingMethod
-from cai.train.methods.online import OnlineSettings
+from cai.train.methods.online import OnlineSettings, name_reward
 from cai.train.model import ModelShape, ModelSource, find_source, load_tokenizer, measure
 from cai.train.quiet import silent_libraries
 from cai.train.settings import AdapterSettings, TrainSettings
 from cai.train.tasks.planning import TaskPlan, difficulty_source, is_ordered, plan_tasks, settle_tasks, shared_batch
 from cai.train.template.preparing import Prepared, prepare_template
+from cai.train.workload import sequences_of, workload_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class TrainPlan:
 
     `template` says in a phrase which chat template is trained with, `ends` are the tokens that close an answer in it.
     `tasks` are those that are told apart, or one in an order of its own; None where there is neither. `pretraining` is
-    what a policy's likelihood is held up on meanwhile; what is to be said of it, `examples` say.
+    what a policy's likelihood is held up on meanwhile; what is to be said of it, `examples` say. `reward` names who
+    rewards responses, by content.
     """
 
     settings: TrainSettings
@@ -57,6 +59,7 @@ class TrainPlan:
     tasks: TaskPlan | None
     steps: int
     pretraining: Examples | None = None
+    reward: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def method(self) -> TrainingMethod:
@@ -91,6 +94,7 @@ class TrainPlan:
             "seed": settings.seed,
             **({} if self.tasks is None else asdict(settings.tasks)),
             **{name.replace("_", "-"): value for name, value in asdict(settings.own).items()},
+            **self.reward,
             **({} if self.pretraining is None else {"pretraining-data": self.pretraining.fingerprint}),
         }
         return {name: str(value) for name, value in values.items()}
@@ -159,7 +163,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     shape = measure(source, settings.adapter, method.head)
     require_rows(tokenizer, shape.vocabulary, source.name)
     tokens = count_tokens(tokenizer, examples)
-    workload = _workload(method, settings, shape, tokenizer, tokens.longest, _sequences(method, examples))
+    workload = workload_of(method, settings, shape, tokenizer, tokens.longest, sequences_of(method, examples))
     resolved, hardware = _resolve(method, settings, machine, shape, workload)
     gradient = shape.trained * (2 if hardware.weights == "bfloat16" else 4)
     tasks = plan_tasks(resolved, examples.parts, hardware.micro_batch, gradient) if method.by_task else None
@@ -176,6 +180,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         tasks,
         tasks.total if tasks is not None and tasks.ordered else _steps(resolved, len(examples.train)),
         pretraining,
+        name_reward(settings.own, settings.model) if isinstance(settings.own, OnlineSettings) else {},
     )
 
 
@@ -232,46 +237,6 @@ def _cut(
     return count_cut(tokenizer, examples, tokens, length)
 
 
-def _sequences(method: TrainingMethod, examples: Examples) -> int:
-    """Return how many sequences an example puts through the model, of ranked answers the longest list's."""
-    if examples.kind != "ranked":
-        return method.sequences
-    return max(len(answers) for rows in examples.train.iter(batch_size=1000) for answers in rows["answers"])
-
-
-def _workload(
-    method: TrainingMethod,
-    settings: TrainSettings,
-    shape: ModelShape,
-    tokenizer: PreTrainedTokenizerBase,
-    longest: int,
-    sequences: int,
-) -> Workload:
-    adapter = settings.adapter
-    online = settings.own if isinstance(settings.own, OnlineSettings) else None
-    context = shape.context
-    kind = None if adapter.adapter == "none" else ADAPTERS[adapter.adapter]
-    if context is not None and kind is not None and kind.virtual:
-        context -= kind.size_of(adapter)  # virtual tokens take places of their own
-    # A value model is trained like the policy beside it; an adapter's shares the policy's frozen weights.
-    valued = shape.trained if method.value_model else 0
-    return Workload(
-        parameters=shape.held + valued,
-        trained=shape.trained + valued,
-        layers=shape.layers,
-        hidden=shape.hidden,
-        vocabulary=shape.vocabulary,
-        longest=longest + (0 if online is None else online.max_tokens),
-        context=context,
-        sequences=sequences,
-        logits=method.whole_logits,
-        quantized=adapter.quantize,
-        beside=_gradients(settings, shape) if online is None else _beside(method, online, adapter, shape, tokenizer),
-        scorers=0 if online is None else shape.parameters * len(online.reward_model),
-        checkpoints=kind is None or kind.checkpoints,
-    )
-
-
 def _resolve(
     method: TrainingMethod, settings: TrainSettings, machine: Machine, shape: ModelShape, workload: Workload
 ) -> tuple[TrainSettings, Hardware]:
@@ -296,29 +261,6 @@ def _resolve(
         max_length=hardware.max_length,
     )
     return replace(settings, fit=resolved), hardware
-
-
-def _beside(
-    method: TrainingMethod,
-    online: OnlineSettings,
-    adapter: AdapterSettings,
-    shape: ModelShape,
-    tokenizer: PreTrainedTokenizerBase,
-) -> int:
-    """Return the parameters of whole models that are held frozen beside a policy that draws responses: as large as it.
-
-    The reference, where there is no adapter to be turned off, and a value model's body under an adapter, where it is
-    not the policy's own. Reward models count apart; a judge has an engine of its own.
-    """
-    if adapter.adapter == "none":
-        return shape.parameters * bool(online.kl_penalty)
-    first = next(iter(online.reward_model), None)
-    return shape.parameters * (method.value_model and first is not None and reads_the_same(first, tokenizer))
-
-
-def _gradients(settings: TrainSettings, shape: ModelShape) -> int:
-    """Return the numbers of the gradients that are held beside the model, one a task."""
-    return 0 if settings.tasks.task_gradients == "summed" else shape.trained * len(settings.data.data)
 
 
 def _steps(settings: TrainSettings, examples: int) -> int:

@@ -76,12 +76,12 @@ class Checkpoint:
         """What names the weights by their files; a hub id that has no adapter is its own name."""
         return model_label(self.base if self.adapter is None else str(self.adapter))
 
-    def provenance(self, backend: str, dtype: str, commit: str | None) -> str:
+    def provenance(self, backend: str, dtype: str | None = None, commit: str | None = None) -> str:
         """Return what provenance records of it, opened in a backend; `commit` is the hub's, for a base from there.
 
-        The precision, a part of what a model says, stands at the end for base and adapter.
+        The precision, a part of what a model says, stands at the end for base and adapter, once it is known.
         """
-        base = f"{backend}:{model_label(self.base, commit)} {dtype}"
+        base = f"{backend}:{model_label(self.base, commit)}{'' if dtype is None else f' {dtype}'}"
         return base if self.adapter is None else f"{backend}:{self.label} on {base}"
 
 

@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cai.core.errors import UsageError
+from cai.models.checkpoint.resolve import Checkpoint
+from cai.models.checkpoint.reward import reward_model_name
+from cai.models.jury import members_of
 from cai.models.spec import ModelSpec
 from cai.train.methods.descriptor import TrainingMethod, large, option, small
 from cai.train.rewards.ensemble import EnsembleName
@@ -76,6 +79,27 @@ def build_rloo(context: "Context") -> "Trainer":
 
     configuration = RLOOConfig(**online_arguments(context))
     return JudgedRLOOTrainer(context, choose_reward(context, configuration.device), configuration)
+
+
+def name_reward(own: OnlineSettings, model: ModelSpec) -> dict[str, str]:
+    """Return what names who rewards, under the options' names: by content, for a path may come to hold something else.
+
+    `model` judges where nobody else is named. Raises CaiError where the constitution, or a judge's files, cannot be.
+    """
+    from cai.constitution import load_constitution
+
+    named: dict[str, str] = {}
+    if own.reward_model:
+        named["reward-model"] = ", ".join(map(reward_model_name, own.reward_model))
+    if own.constitution is not None:
+        named["constitution"] = load_constitution(own.constitution).label
+        named["judge"] = " and ".join(map(_judge_name, members_of(own.judge or model)))
+    return named
+
+
+def _judge_name(spec: ModelSpec) -> str:
+    """Return a judge as its engine will be called, but for the precision; a server's model as it was typed."""
+    return str(spec) if spec.files is None else Checkpoint.resolve(spec.files).provenance(spec.kind)
 
 
 def choose_reward(context: "Context", device: "torch.device") -> "Reward":
