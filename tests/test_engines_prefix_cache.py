@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cai.models.base import Choice, Sampling
+from cai.models.local.engine import ModelThread
 from cai.models.local.jobs import GenerationJob, Limits, ScoringJob
 from cai.models.local.kernels import share_heads
 from cai.models.local.prefix_cache import BLOCK, PrefixCache
@@ -92,43 +93,41 @@ def _model(*, grouped: bool = True) -> Any:
     return model
 
 
-def _scheduler(model: Any, prefix_tokens: int, *, answers: bool = True) -> Scheduler:
+def _thread(model: Any, prefix_tokens: int, *, answers: bool = True) -> ModelThread:
     limits = Limits(5, 100_000, prefix_tokens=prefix_tokens, prefill_tokens=2000, pass_tokens=32, answers=answers)
-    return Scheduler(model, _CPU, (), limits)
+    return ModelThread(Scheduler(model, _CPU, (), limits))
 
 
 def _text(number: int, length: int) -> list[int]:
     return [(number * 11 + place * (3 + number)) % _VOCABULARY for place in range(length)]
 
 
-async def _write(scheduler: Scheduler, prompt: list[int], limit: int) -> GenerationJob:
-    loop = asyncio.get_running_loop()
-    job = GenerationJob(prompt, loop.create_future(), loop, Sampling(0.0), limit, stream(0))
-    scheduler.submit(job)
-    await job.future
+async def _write(thread: ModelThread, prompt: list[int], limit: int) -> GenerationJob:
+    job = GenerationJob(prompt, Sampling(0.0), limit, stream(0))
+    thread.submit(job)
+    await asyncio.wrap_future(job.future)
     return job
 
 
-async def _choose(scheduler: Scheduler, prompt: list[int], options: list[list[tuple[int, ...]]]) -> Choice:
-    loop = asyncio.get_running_loop()
-    job = ScoringJob(prompt, loop.create_future(), loop, [spelling for spellings in options for spelling in spellings])
-    scheduler.submit(job)
-    choice = weigh(options, await job.future, len(prompt))
+async def _choose(thread: ModelThread, prompt: list[int], options: list[list[tuple[int, ...]]]) -> Choice:
+    job = ScoringJob(prompt, [spelling for spellings in options for spelling in spellings])
+    thread.submit(job)
+    choice = weigh(options, await asyncio.wrap_future(job.future), len(prompt))
     return replace(choice, cached_tokens=job.cached)
 
 
-async def _chain(scheduler: Scheduler, row: int) -> list[GenerationJob]:
+async def _chain(thread: ModelThread, row: int) -> list[GenerationJob]:
     """Three turns, each behind the one before; all rows share an opening, and pairs of rows share a prompt."""
     context = _text(0, 50) + _text(1 + row // 2, 20 + row // 2)
     turns = []
     for turn in range(3):
-        turns.append(await _write(scheduler, context, 12 + 5 * (row % 4)))
+        turns.append(await _write(thread, context, 12 + 5 * (row % 4)))
         context = context + turns[-1].tokens + _text(50 + turn, 9)
     return turns
 
 
-async def _chains(scheduler: Scheduler, rows: int) -> list[GenerationJob]:
-    return [job for turns in await asyncio.gather(*(_chain(scheduler, row) for row in range(rows))) for job in turns]
+async def _chains(thread: ModelThread, rows: int) -> list[GenerationJob]:
+    return [job for turns in await asyncio.gather(*(_chain(thread, row) for row in range(rows))) for job in turns]
 
 
 def _alone(model: Any, job: GenerationJob) -> list[int]:
@@ -158,9 +157,9 @@ def _lead(model: Any, tokens: Sequence[int], over: int) -> float:
 def test_greedy_texts_are_those_of_generate_one_by_one_up_to_ties(prefix_tokens: int) -> None:
     torch.set_num_threads(1)
     model = _model(grouped=False)
-    scheduler = _scheduler(_model(), prefix_tokens)
-    jobs = asyncio.run(_chains(scheduler, 12)) + asyncio.run(_chains(scheduler, 4))
-    scheduler.close()
+    thread = _thread(_model(), prefix_tokens)
+    jobs = asyncio.run(_chains(thread, 12)) + asyncio.run(_chains(thread, 4))
+    thread.close()
     for job in jobs:
         expected = _alone(model, job)
         assert len(job.tokens) == len(expected)
@@ -187,13 +186,13 @@ def test_texts_that_begin_alike_are_read_once_even_when_they_come_together() -> 
             read.append(inputs["input_ids"].numel())
         return model(**inputs)
 
-    scheduler = _scheduler(counting, 20_000)
+    thread = _thread(counting, 20_000)
 
     async def main() -> list[GenerationJob]:
-        return list(await asyncio.gather(*(_write(scheduler, [*_text(1, 100), token], 3) for token in range(4))))
+        return list(await asyncio.gather(*(_write(thread, [*_text(1, 100), token], 3) for token in range(4))))
 
     jobs = asyncio.run(main())
-    scheduler.close()
+    thread.close()
     assert sum(read) == 101 + 3 * 5  # six blocks are known to the other three
     assert sorted(job.cached for job in jobs) == [0, 96, 96, 96]
 
@@ -201,9 +200,9 @@ def test_texts_that_begin_alike_are_read_once_even_when_they_come_together() -> 
 def test_a_sliding_window_is_respected_behind_a_known_beginning() -> None:
     torch.set_num_threads(1)
     model = small_model(transformers.MistralConfig, _VOCABULARY, max_position_embeddings=1024, sliding_window=8)
-    scheduler = _scheduler(model, 20_000)
-    jobs = asyncio.run(_chains(scheduler, 6))
-    scheduler.close()
+    thread = _thread(model, 20_000)
+    jobs = asyncio.run(_chains(thread, 6))
+    thread.close()
     assert sum(job.cached for job in jobs) > 0
     assert [job.tokens for job in jobs] == [_alone(model, job) for job in jobs]
 
@@ -214,11 +213,11 @@ def test_choices_are_the_same_behind_a_known_beginning_and_read_their_prompt_onc
     options: list[list[tuple[int, ...]]] = [[(3,), (4, 5)], [(6, 7, 8)], [(9, 10), (3, 11)]]
     prompts = [_text(number // 2, 30 + 17 * number) for number in range(9)]
 
-    async def main(scheduler: Scheduler) -> list[Choice]:
-        together = await asyncio.gather(*(_choose(scheduler, prompt, options) for prompt in prompts[:6]))
-        return [*together, *[await _choose(scheduler, prompt, options) for prompt in prompts]]
+    async def main(thread: ModelThread) -> list[Choice]:
+        together = await asyncio.gather(*(_choose(thread, prompt, options) for prompt in prompts[:6]))
+        return [*together, *[await _choose(thread, prompt, options) for prompt in prompts]]
 
-    plain, reusing = _scheduler(model, 0), _scheduler(model, 20_000)
+    plain, reusing = _thread(model, 0), _thread(model, 20_000)
     expected, found = asyncio.run(main(plain)), asyncio.run(main(reusing))
     plain.close()
     reusing.close()
@@ -233,11 +232,11 @@ def test_choices_are_the_same_behind_a_known_beginning_and_read_their_prompt_onc
 @pytest.mark.parametrize(("answers", "known"), [(True, 64), (False, 32)])
 def test_answers_are_kept_where_somebody_may_go_on_from_them(answers: bool, known: int) -> None:
     torch.set_num_threads(1)
-    scheduler = _scheduler(_model(), 20_000, answers=answers)
+    thread = _thread(_model(), 20_000, answers=answers)
 
     async def main() -> int:
-        first = await _write(scheduler, _text(1, 40), 40)
-        return (await _write(scheduler, [*first.context, 1, 2], 1)).cached
+        first = await _write(thread, _text(1, 40), 40)
+        return (await _write(thread, [*first.context, 1, 2], 1)).cached
 
     assert asyncio.run(main()) == known
-    scheduler.close()
+    thread.close()

@@ -1,5 +1,7 @@
 """PPO's trainer: the policy moves towards what is rewarded, what is drawn is its own, and a run goes on as it was."""
 
+import asyncio
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -136,6 +138,17 @@ def test_responses_are_drawn_from_the_policy_as_it_is_now(tmp_path: Path) -> Non
         model.lm_head.weight.neg_()
     second = rollouts.draw(prompts, range(4))
     assert second == [naive(seed, prompt) for seed, prompt in enumerate(prompts)] != first
+
+
+def test_responses_are_drawn_in_the_trainer_s_own_thread_whose_openmp_threads_are_there_already(tmp_path: Path) -> None:
+    model, drawing = ppo_context(tmp_path).model, set[threading.Thread]()
+    model.register_forward_pre_hook(lambda *_: drawing.add(threading.current_thread()))
+
+    async def draw() -> list[list[int]]:  # as in a notebook, whose loop runs
+        return Rollouts(model, torch.device("cpu"), frozenset({1}), Sampling(max_tokens=3)).draw([[5, 6], [7]], [1, 2])
+
+    assert all(asyncio.run(draw()))
+    assert drawing == {threading.current_thread()}
 
 
 def test_log_probabilities_do_not_depend_on_padding_and_neighbours(tmp_path: Path) -> None:

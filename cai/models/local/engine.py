@@ -1,12 +1,13 @@
 """A model in this process, through transformers: CPU, CUDA or Metal.
 
-Requests become steps of tokens (`token_engine.py`) on the event loop's thread; `scheduler.py` does the rest in a thread
-of its own. A request's tokens depend on its messages, sampling and seed alone, up to rounding: neighbours in a batch,
-and whether a prompt's beginning came from the prefix cache, change the last bits of the logits, which matters only
-where two tokens are tied.
+Requests become steps of tokens (`token_engine.py`) on the event loop's thread; `scheduler.py` does the rest in another.
+A request's tokens depend on its messages, sampling and seed alone, up to rounding: neighbours in a batch, and whether a
+prompt's beginning came from the prefix cache, change the last bits of the logits, which matters only where two tokens
+are tied.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+from cai.core.errors import EngineGoneError
 from cai.core.machine import free_memory
 from cai.models.base import Completion, Request
 from cai.models.conversation import ChatTokenizer
@@ -41,6 +43,44 @@ _REACH = 1_024  # tokens that a row is expected to take: fewer rows run at once 
 _CUDA_CACHE_SHARE = 0.6  # of what is free once the weights are loaded; the rest is for activations and moving the cache
 
 
+class ModelThread:
+    """Runs a scheduler in a thread that is there while there is work.
+
+    When nothing is left it ends, and with it the OpenMP threads that computed for it; the next request starts another.
+    Were they left, OpenMP would count more threads than cores in a process that computes elsewhere too, as a trainer
+    does whose judge is a model beside it, and put them to sleep between any two operations.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, job: GenerationJob | ScoringJob) -> None:
+        """Queue `job`; raises EngineGoneError after `close` or after the model broke."""
+        with self._lock:
+            self._scheduler.submit(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="cai-model", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        """Fail what waits and what runs with EngineGoneError, and wait for the thread to end."""
+        self._scheduler.end(EngineGoneError("the engine was closed"))
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._scheduler.run()
+            with self._lock:
+                if self._scheduler.idle:
+                    self._thread = None
+                    return
+
+
 class TransformersEngine(TokenEngine):
     """An open checkpoint. Made by `open_transformers`; `limits` are for tests and unusual machines."""
 
@@ -56,7 +96,7 @@ class TransformersEngine(TokenEngine):
         self.concurrency = concurrency or limits.rows
         self.context_length = loaded.context_length
         super().__init__(ChatTokenizer(loaded.tokenizer, loaded.context_length, loaded.variables, say))
-        self._scheduler = Scheduler(loaded.model, loaded.device, loaded.end_tokens, limits)
+        self._thread = ModelThread(Scheduler(loaded.model, loaded.device, loaded.end_tokens, limits))
         self._cache_bytes = (limits.cache_tokens + limits.prefix_tokens) * loaded.cache_bytes
 
     def describe(self) -> str:
@@ -69,26 +109,22 @@ class TransformersEngine(TokenEngine):
         return await self._complete(request, heard)
 
     async def _draw(self, drawing: Drawing) -> Drawn:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[tuple[list[int], bool]] = loop.create_future()
         until = partial(self._chat.ends_in, texts=drawing.until) if drawing.until else None
         if drawing.heard is not None:
-            until = partial(_tell, loop, drawing.heard, until)
-        job = GenerationJob(drawing.prompt, future, loop, drawing.sampling, drawing.limit, stream(drawing.seed), until)
-        self._scheduler.submit(job)
-        tokens, ended = await future
+            until = partial(_tell, asyncio.get_running_loop(), drawing.heard, until)
+        job = GenerationJob(drawing.prompt, drawing.sampling, drawing.limit, stream(drawing.seed), until)
+        self._thread.submit(job)
+        tokens, ended = await asyncio.wrap_future(job.future)
         return Drawn(tokens[:-1] if ended else tokens, ended, len(tokens), job.cached)
 
     async def _score(self, prompt: list[int], spellings: Sequence[Spelling]) -> tuple[dict[Spelling, float], int]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[dict[Spelling, float]] = loop.create_future()
-        job = ScoringJob(prompt, future, loop, spellings)
-        self._scheduler.submit(job)
-        return await future, job.cached
+        job = ScoringJob(prompt, spellings)
+        self._thread.submit(job)
+        return await asyncio.wrap_future(job.future), job.cached
 
     async def close(self) -> None:
         """Stop the thread; requests that wait get EngineGoneError."""
-        await asyncio.to_thread(self._scheduler.close)
+        await asyncio.to_thread(self._thread.close)
         self._chat.tell_changes()
 
 

@@ -1,7 +1,7 @@
 """What the scheduler is given: jobs, with prompts as token ids, and the limits of what it does and keeps at once."""
 
-import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,10 @@ from cai.models.scoring import Spelling
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A prompt that waits for its result; `future` belongs to `loop`, all else to the scheduler's thread."""
+    """A prompt that waits for its result; `future` may be waited for in any thread, all else is the scheduler's."""
 
     prompt: list[int]
-    future: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
+    future: Future[Any] = field(default_factory=Future, init=False)
     computed: int = field(default=0, init=False)
 
     def note_prefill(self, known: int) -> None:

@@ -1,8 +1,9 @@
-"""Continuous batching: one thread that owns a model and keeps it busy with whatever requests are waiting.
+"""Continuous batching: keeps a model busy with whatever requests are waiting, until none are.
 
 Requests join the running batch as they arrive and leave it when they are done; none waits for a stage or for the
 slowest neighbour. Every few decoding steps the waiting choices are scored (one forward pass each, so they go first) and
-waiting generations are admitted; `prefill.py` prefills both. Requests are token ids; no text is known here.
+waiting generations are admitted; `prefill.py` prefills both. Requests are token ids; no text is known here. The thread
+that calls `run` does it all; others may queue requests meanwhile.
 
 When memory runs out, the prefix cache goes first. Then what is admitted is halved; what does not fit alone waits until
 running rows are done, and fails by itself when none run. When memory runs out for the running batch, its rows are
@@ -11,9 +12,9 @@ they already have. Any other error of the model ends the engine.
 """
 
 import math
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
@@ -36,7 +37,7 @@ _Job = TypeVar("_Job", GenerationJob, ScoringJob)
 
 
 class Scheduler:
-    """The queue and the thread; `model` is a causal language model of transformers in evaluation mode."""
+    """The queue and what empties it; `model` is a causal language model of transformers in evaluation mode."""
 
     def __init__(self, model: Any, device: torch.device, end_tokens: Iterable[int], limits: Limits) -> None:
         self._model = model
@@ -45,7 +46,6 @@ class Scheduler:
         self._limits = limits
         self._max_rows = limits.rows  # fewer after memory ran out
         self._full_at = math.inf  # running rows beside which a request did not fit: none is tried until fewer run
-        self._condition = threading.Condition()
         self._generations: deque[GenerationJob] = deque()
         self._scorings: deque[ScoringJob] = deque()
         self._rows: list[GenerationJob] = []
@@ -54,50 +54,45 @@ class Scheduler:
         self._cache = KVCache()
         self._draws: Draws | None = None  # of the rows
         self._ended: EngineGoneError | None = None
-        self._thread = threading.Thread(target=self._run, name="cai-model", daemon=True)
-        self._thread.start()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not (self._rows or self._generations or self._scorings)
 
     def submit(self, job: GenerationJob | ScoringJob) -> None:
-        """Queue `job`; raises EngineGoneError after `close` or after the model broke."""
-        with self._condition:
-            if self._ended is not None:
-                raise self._ended
-            self._open.add(job)
-            if isinstance(job, ScoringJob):
-                self._scorings.append(job)
-            else:
-                self._generations.append(job)
-            self._condition.notify()
+        """Queue `job`; raises EngineGoneError after `end` or after the model broke."""
+        if self._ended is not None:
+            raise self._ended
+        self._open.add(job)
+        if isinstance(job, ScoringJob):
+            self._scorings.append(job)
+        else:
+            self._generations.append(job)
 
-    def close(self) -> None:
-        """Fail what waits and what runs with EngineGoneError, and wait for the thread to end."""
-        self._end(EngineGoneError("the engine was closed"))
-        self._thread.join()
+    def end(self, error: EngineGoneError) -> None:
+        """Let `run` fail what waits and what runs, and let nothing come after that."""
+        self._ended = self._ended or error
 
-    def _end(self, error: EngineGoneError) -> None:
-        with self._condition:
-            self._ended = self._ended or error
-            self._condition.notify()
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Work until nothing is left; what goes wrong is told to those who wait."""
         try:
             with torch.inference_mode():
                 self._serve()
         except Exception as error:  # whatever broke the model must reach those who wait for it
-            self._end(EngineGoneError(f"the model broke: {type(error).__name__}: {error}"))
-        for job in list(self._open):
-            self._fail(job, self._ended or EngineGoneError("the engine was closed"))
+            self.end(EngineGoneError(f"the model broke: {type(error).__name__}: {error}"))
+        self._cache = KVCache()  # the old one keeps its buffers, though nothing is in it
+        if self._ended is not None:
+            for held in (self._rows, self._generations, self._scorings):
+                held.clear()
+            for job in list(self._open):
+                self._fail(job, self._ended)
 
     def _serve(self) -> None:
         steps = 0
-        while True:
-            with self._condition:
-                while self._ended is None and not (self._rows or self._generations or self._scorings):
-                    self._condition.wait()
-            if self._ended is not None:
-                return
+        while self._ended is None and not self.idle:
             if not self._rows:
-                self._cache = KVCache()  # the old one keeps its buffers, though nothing is in it
+                self._cache = KVCache()
             if not self._rows or (steps % _ADMIT_EVERY == 0 and len(self._rows) < self._full_at):
                 self._full_at = math.inf
                 self._score()
@@ -285,11 +280,11 @@ class Scheduler:
 
     def _resolve(self, job: Job, result: Any) -> None:
         self._open.discard(job)
-        _call(job, job.future.set_result, result)
+        _settle(job.future.set_result, result)
 
     def _fail(self, job: Job, error: EngineError) -> None:
         self._open.discard(job)
-        _call(job, job.future.set_exception, error)
+        _settle(job.future.set_exception, error)
 
 
 def _drain(queue: deque[ScoringJob]) -> Iterator[ScoringJob]:
@@ -297,10 +292,6 @@ def _drain(queue: deque[ScoringJob]) -> Iterator[ScoringJob]:
         yield queue.popleft()
 
 
-def _call(job: Job, settle: Callable[[Any], None], value: Any) -> None:
-    def unless_done() -> None:
-        if not job.future.done():
-            settle(value)
-
-    with suppress(RuntimeError):  # the loop is closed, perhaps this moment: nobody waits any more
-        job.loop.call_soon_threadsafe(unless_done)
+def _settle(settle: Callable[[Any], None], value: Any) -> None:
+    with suppress(InvalidStateError):  # cancelled this moment: nobody waits any more
+        settle(value)

@@ -3,11 +3,12 @@
 The engine reads the weights that are trained, not a copy: nothing has to be handed over, and what is drawn cannot be
 an older policy's. It lives for one step's responses, so that no cache outlasts the weights that filled it. A response
 depends on its prompt and its seed alone. The trainer computes the log-probabilities of what was drawn itself.
+
+It draws in the trainer's own thread. Another would bring OpenMP threads of its own, more of them than cores in all,
+which OpenMP then puts to sleep between any two operations.
 """
 
-import asyncio
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -44,25 +45,20 @@ class Rollouts:
 
         Raises what the engine raises, such as ContextError when memory is too short for one response.
         """
-        model = self._loaded.model
-        training = model.training
-        model.eval()
-        try:
-            with ThreadPoolExecutor(1, thread_name_prefix="cai-rollouts") as pool:  # who calls may have a loop himself
-                return pool.submit(asyncio.run, self._draw(prompts, seeds)).result()
-        finally:
-            model.train(training)
-
-    async def _draw(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[list[int]]:
-        loaded, loop = self._loaded, asyncio.get_running_loop()
+        loaded = self._loaded
         limits = replace(limits_of(loaded, None), answers=False)  # nobody goes on from a response
         scheduler = Scheduler(loaded.model, loaded.device, loaded.end_tokens, limits)
+        sampling = self._sampling
+        jobs = [
+            GenerationJob(prompt, sampling, sampling.max_tokens, stream(seed))
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        for job in jobs:
+            scheduler.submit(job)
+        training = loaded.model.training
+        loaded.model.eval()
         try:
-            futures: list[asyncio.Future[tuple[list[int], bool]]] = []
-            for prompt, seed in zip(prompts, seeds, strict=True):
-                futures.append(loop.create_future())
-                limit = self._sampling.max_tokens
-                scheduler.submit(GenerationJob(prompt, futures[-1], loop, self._sampling, limit, stream(seed)))
-            return [tokens for tokens, _ in await asyncio.gather(*futures)]
+            scheduler.run()
         finally:
-            await asyncio.to_thread(scheduler.close)
+            loaded.model.train(training)
+        return [job.future.result()[0] for job in jobs]
