@@ -1,6 +1,7 @@
 """Continuous batching on token ids alone: what it does when memory is short, when nobody waits, and in which thread."""
 
 import asyncio
+import gc
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import transformers
 
 from cai.core.errors import ContextError, EngineGoneError
 from cai.models.base import Sampling
-from cai.models.local import prefill
+from cai.models.local import kv_cache, prefill
 from cai.models.local import scheduler as scheduling
 from cai.models.local.engine import ModelThread
 from cai.models.local.jobs import GenerationJob, Limits, ScoringJob
@@ -310,6 +311,55 @@ def test_a_model_thread_ends_with_its_work_and_comes_again_with_the_next() -> No
     thread.close()
     with pytest.raises(EngineGoneError, match="the engine was closed"):
         thread.submit(_generation(9, 4, 3))
+
+
+def test_where_no_thread_can_be_started_that_is_said_and_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    thread = ModelThread(_opened()[0])
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    thread.submit(job := _generation(0, 4, 3))
+    with pytest.raises(EngineGoneError, match="the model has no thread to run in: can't start new thread"):
+        job.future.result(timeout=0)
+    monkeypatch.undo()
+    with pytest.raises(EngineGoneError, match="no thread"):
+        thread.submit(_generation(1, 4, 3))
+    thread.close()
+
+
+def test_a_cache_that_was_dropped_is_gone_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffers: list[weakref.ref[torch.Tensor]] = []
+    made = kv_cache._zeros
+
+    def noted(like: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        buffer = made(like, shape)
+        buffers.append(weakref.ref(buffer))
+        return buffer
+
+    def alive() -> int:
+        return sum(buffer() is not None for buffer in buffers)
+
+    refused: list[int] = []
+
+    def before(inputs: dict[str, Any]) -> None:
+        if _is_step(inputs) and len(inputs["input_ids"]) > 4:
+            refused.append(alive())
+            raise torch.OutOfMemoryError("out of memory, says the test")
+
+    monkeypatch.setattr(kv_cache, "_zeros", noted)
+    given_back: list[int] = []
+    monkeypatch.setattr(prefill, "release", lambda _: given_back.append(alive()))
+    scheduler, model = _opened()
+    model.before = before
+    gc.disable()
+    try:
+        _finished(scheduler, [*(_generation(number, 5, 6) for number in range(8)), _scoring(0, 7)])
+    finally:
+        gc.enable()
+    assert alive() == 0
+    assert min(refused) > 0
+    assert set(given_back) == {0}
 
 
 def test_closing_fails_what_waits_and_what_runs() -> None:

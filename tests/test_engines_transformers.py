@@ -17,7 +17,7 @@ from cai.core.errors import EngineGoneError, ModelError, RequestError
 from cai.core.records import Message
 from cai.models import EngineOptions, open_engine
 from cai.models.base import Completion, Request, Sampling, Thinking
-from cai.models.local.engine import TransformersEngine, _host_room
+from cai.models.local.engine import TransformersEngine, _host_room, limits_of
 from cai.models.local.jobs import Limits
 from cai.models.local.loading import Loaded, load
 from cai.models.spec import ModelSpec
@@ -527,6 +527,22 @@ def test_fewer_requests_at_once_where_memory_is_short(checkpoint: Path, monkeypa
     asked = TransformersEngine(loaded, 9)
     assert asked.concurrency == 9
     asyncio.run(asked.close())
+
+
+def test_what_torch_holds_in_reserve_on_a_gpu_is_room_for_caches_as_what_is_free(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_gpu = replace(loaded, device=torch.device("cuda"))
+
+    def limits(free: int, reserved: int, allocated: int) -> Limits:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free << 30, 80 << 30))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: reserved << 30)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: allocated << 30)
+        return limits_of(on_gpu, None)
+
+    before = limits(70, 4, 4)
+    assert limits(10, 64, 4) == before
+    assert limits(70, 4, 4).cache_tokens > limits(40, 34, 34).cache_tokens
 
 
 def _thinking(loaded: Loaded) -> Loaded:

@@ -61,8 +61,14 @@ class ModelThread:
         with self._lock:
             self._scheduler.submit(job)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="cai-model", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="cai-model", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the system allows no more of them
+                    self._scheduler.end(EngineGoneError(f"the model has no thread to run in: {error}"))
+                    self._scheduler.run()
+                    return
+                self._thread = thread
 
     def close(self) -> None:
         """Fail what waits and what runs with EngineGoneError, and wait for the thread to end."""
@@ -166,7 +172,9 @@ def limits_of(loaded: Loaded, rows: int | None) -> Limits:
     """Return what the device's memory allows; a number of rows that a person asked for stays."""
     kind = loaded.device.type
     if kind == "cuda":
-        room = int(torch.cuda.mem_get_info(loaded.device)[0] * _CUDA_CACHE_SHARE)
+        # What torch holds in reserve is free, too: after a training step that is most of the device.
+        reserve = torch.cuda.memory_reserved(loaded.device) - torch.cuda.memory_allocated(loaded.device)
+        room = int((torch.cuda.mem_get_info(loaded.device)[0] + reserve) * _CUDA_CACHE_SHARE)
     else:
         room = _host_room(loaded.weight_bytes, free_memory(), asked=rows is not None)
     tokens = room // max(1, loaded.cache_bytes)

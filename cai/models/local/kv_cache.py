@@ -12,6 +12,7 @@ their columns here; the model's own mask hides those out of the window.
 """
 
 import math
+import weakref
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -40,7 +41,9 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is untyped 
 
     def __init__(self, cache: "KVCache") -> None:
         super().__init__()
-        self.cache = cache
+        # Were it held, the two would hold each other, and the buffers of a cache that was dropped would stay in memory
+        # until Python looks for such circles, long after others need the room.
+        self.cache: KVCache = weakref.proxy(cache)
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
