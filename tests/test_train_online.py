@@ -257,6 +257,15 @@ def test_prompts_that_leave_no_room_are_counted_and_too_few_are_refused(tmp_path
             {"constitution": None, "reward_model": (Path("here"),), "ensemble": "worst"},
             "go with several --reward-model",
         ),
+        (
+            {
+                "constitution": None,
+                "reward_model": (Path("here"), Path("there")),
+                "ensemble": "worst",
+                "disagreement": 3.0,
+            },
+            "--disagreement 3 lowers the mean of --ensemble penalty",
+        ),
         ({"group": 3}, "--batch-size 16 counts responses: give a multiple of --group, which is 3"),
     ],
 )

@@ -118,6 +118,11 @@ def choose_reward(context: "Context", device: "torch.device") -> "Reward":
         raise UsageError(f"{settings.method} needs a reward: give either --constitution or --reward-model")
     if len(own.reward_model) < 2 and (own.ensemble, own.disagreement) != ("penalty", 1.0):
         raise UsageError("--ensemble and --disagreement go with several --reward-model: give two or more")
+    if own.ensemble == "worst" and own.disagreement != 1.0:
+        raise UsageError(
+            f"--disagreement {own.disagreement:g} lowers the mean of --ensemble penalty, and worst takes no mean: "
+            "leave one of the two out"
+        )
     if own.reward_model:
         if own.reward != "adherence":
             raise UsageError(f"--reward {own.reward} goes with --constitution; a reward model scores by itself")
