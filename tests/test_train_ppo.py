@@ -26,7 +26,7 @@ from cai.train.hardware import Workload
 from cai.train.methods import ppo as methods_ppo
 from cai.train.methods.online import GRPO, OnlineSettings
 from cai.train.methods.ppo import PPO, PPOSettings, build_ppo
-from cai.train.plan import plan_train
+from cai.train.plan import TrainPlan, plan_train
 from cai.train.settings import AdapterSettings
 from cai.train.template.preparing import prepare_template
 from cai.train.trainers.ppo import PPOTrainer
@@ -366,6 +366,25 @@ def test_the_plan_counts_value_model_reference_and_reward_model(tmp_path: Path) 
     assert plan_train(make_settings(tmp_path, "ppo", own=PPOSettings(**alone))).steps == 12
     with pytest.raises(UsageError, match="--group 1: a response is compared with others, so a group has two at least"):
         plan_train(make_settings(tmp_path, "grpo", own=OnlineSettings(**alone)))
+
+
+def test_a_maximal_length_is_that_of_pretraining_data_and_refused_without(tmp_path: Path) -> None:
+    def planned(method: str, own: OnlineSettings, max_length: int | None) -> TrainPlan:
+        return plan_train(make_settings(tmp_path, method, own=own, rows=16, max_length=max_length))
+
+    alone: dict[str, Any] = {"constitution": "medical", "max_tokens": 64}
+    for method, own in (("grpo", OnlineSettings), ("rloo", OnlineSettings), ("ppo", PPOSettings)):
+        with pytest.raises(UsageError, match=f"--max-length does not bound the responses that {method} .*--max-tokens"):
+            planned(method, own(**alone), 16)
+    (tmp_path / "texts.jsonl").write_bytes(orjson.dumps({"prompt": "Tea?", "completion": "Yes."}))
+    mixed = PPOSettings(**alone, pretraining_data=DataSource.parse(str(tmp_path / "texts.jsonl")))
+    whole = planned("ppo", PPOSettings(**alone), None).hardware.max_length
+    assert whole > 64  # a prompt and its response
+    for asked in (16, 248):
+        plan = planned("ppo", mixed, asked)
+        assert (plan.settings.fit.max_length, plan.hardware.max_length) == (asked, max(asked, whole))
+    with pytest.raises(UsageError, match="--max-length 300 is more than the model's context of 256 tokens"):
+        planned("ppo", mixed, 300)
 
 
 @pytest.mark.slow

@@ -26,7 +26,8 @@ _ALIGNMENT = 8  # tokens that a maximal length is rounded up to
 class Workload:
     """What is to be trained: counts of parameters, the model's shape, and the longest example in tokens.
 
-    `sequences` is how many sequences one example puts through the model (2 for a pair). `logits` says whether the
+    `drawn` counts the tokens of a response that the policy draws to the longest, which is a prompt then. `sequences` is
+    how many sequences one example puts through the model (2 for a pair). `logits` says whether the
     whole vocabulary's logits are kept, which TRL's fused head avoids. `context` is the model's own limit in tokens.
     `beside` counts the parameters of whole models that are held frozen beside in the precision of the weights,
     `scorers` those of reward models, which are in float32; `checkpoints` says whether activations may be computed again
@@ -43,6 +44,7 @@ class Workload:
     sequences: int
     logits: bool
     quantized: bool
+    drawn: int = 0
     beside: int = 0
     scorers: int = 0
     checkpoints: bool = True
@@ -154,11 +156,12 @@ def _bfloat16(machine: Machine, dtype: str) -> bool:
 
 def _max_length(workload: Workload, asked: int | None) -> int:
     context = workload.context
-    if asked is not None:
-        if context is not None and asked > context:
-            raise UsageError(f"--max-length {asked} is more than the model's context of {context} tokens")
+    if asked is not None and context is not None and asked > context:
+        raise UsageError(f"--max-length {asked} is more than the model's context of {context} tokens")
+    if asked is not None and not workload.drawn:
         return asked
-    needed = -(-workload.longest // _ALIGNMENT) * _ALIGNMENT
+    # Responses are as long as they are drawn; what was asked for is the length of what is learned beside them.
+    needed = -(-max(workload.longest + workload.drawn, asked or 0) // _ALIGNMENT) * _ALIGNMENT
     return needed if context is None else min(needed, context)
 
 

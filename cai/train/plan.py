@@ -143,6 +143,7 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         raise UsageError(f"{method.name} learns no answers of the data, so none of their reasoning; leave it out")
     settings = replace(settings, adapter=settle_adapter(settings.adapter, method.head))
     check_trackers(settings.fit.report_to)
+    _check_length(method, settings)
     machine = find_machine(settings.fit.device)
     settings = replace(settings, tasks=settle_tasks(method, settings, machine.processes))
     source = find_source(settings.model, settings.adapter)
@@ -182,6 +183,16 @@ def _plan(settings: TrainSettings) -> TrainPlan:
         pretraining,
         name_reward(settings.own, settings.model) if isinstance(settings.own, OnlineSettings) else {},
     )
+
+
+def _check_length(method: TrainingMethod, settings: TrainSettings) -> None:
+    """Raise UsageError where a length is given that nothing has: responses that are drawn have their own."""
+    texts = getattr(settings.own, "pretraining_data", None)
+    if method.draws_responses and texts is None and settings.fit.max_length is not None:
+        raise UsageError(
+            f"--max-length does not bound the responses that {method.name} learns from: leave it out, and say with "
+            "--max-tokens how long they may be"
+        )
 
 
 def _examples(method: TrainingMethod, kind: ExampleKind, settings: TrainSettings) -> Examples:
@@ -258,7 +269,7 @@ def _resolve(
         epochs=fit.epochs or method.epochs,
         learning_rate=fit.learning_rate or method.learning_rate(shape.parameters, adapter.adapter),
         batch_size=batch,
-        max_length=hardware.max_length,
+        max_length=fit.max_length or hardware.max_length,
     )
     return replace(settings, fit=resolved), hardware
 

@@ -57,8 +57,9 @@ def train(plan: TrainPlan, say: Say, *, quiet: bool = False) -> TrainSummary:
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error):
                 raise
+            length = "--max-tokens" if plan.method.draws_responses else "--max-length"
             raise CaiError(
-                "the device's memory is not enough: lower --max-length or --batch-size, or train with --adapter lora"
+                f"the device's memory is not enough: lower {length} or --batch-size, or train with --adapter lora"
             ) from error
         finally:
             folder.release()

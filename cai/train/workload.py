@@ -27,7 +27,7 @@ def workload_of(
     longest: int,
     sequences: int,
 ) -> Workload:
-    """Return it; the longest sequence is an example, or a prompt with the response that is drawn to it."""
+    """Return the workload of examples of which the longest has so many tokens."""
     adapter = settings.adapter
     online = settings.own if isinstance(settings.own, OnlineSettings) else None
     context = shape.context
@@ -42,11 +42,12 @@ def workload_of(
         layers=shape.layers,
         hidden=shape.hidden,
         vocabulary=shape.vocabulary,
-        longest=longest + (0 if online is None else online.max_tokens),
+        longest=longest,
         context=context,
         sequences=sequences,
         logits=method.whole_logits,
         quantized=adapter.quantize,
+        drawn=0 if online is None else online.max_tokens,
         beside=_gradients(settings, shape) if online is None else _beside(method, online, adapter, shape, tokenizer),
         scorers=0 if online is None else shape.parameters * len(online.reward_model),
         checkpoints=kind is None or kind.checkpoints,
