@@ -10,7 +10,8 @@ import pytest
 
 from cai.core.errors import RunError
 from cai.rundir.claim import join
-from cai.train.checkpoints import CHECKPOINTS, MARK, begin_checkpoint, complete_checkpoint, newest_checkpoint
+from cai.rundir.owned import Owned
+from cai.train.checkpoints import CHECKPOINTS, EVALUATED, MARK, begin_checkpoint, complete_checkpoint, newest_checkpoint
 from cai.train.folder import TrainingFolder
 from tests.training import approximately, curve, make_settings, train
 
@@ -49,6 +50,19 @@ def make_checkpoint(directory: Path, step: int, best: str | None = None, *, mark
         with closing(join(directory, "training")) as owned:
             complete_checkpoint(owned, step)
     return checkpoint
+
+
+def add_evaluation(checkpoint: Path, *, marked: bool = True) -> None:
+    (checkpoint / EVALUATED).mkdir()
+    state = {"best_model_checkpoint": None, "loss": 0.5}
+    (checkpoint / EVALUATED / "trainer_state.json").write_text(json.dumps(state))
+    if marked:
+        with closing(join(checkpoint.parent.parent, "training")) as owned:
+            complete_checkpoint(owned, int(checkpoint.name.rpartition("-")[2]))
+
+
+def loss(checkpoint: Path) -> Any:
+    return json.loads((checkpoint / "trainer_state.json").read_text())["loss"]
 
 
 def newest(directory: Path) -> tuple[str | None, list[str]]:
@@ -126,6 +140,57 @@ def test_what_cannot_be_read_at_all_is_not_thrown_away(tmp_path: Path, monkeypat
     with pytest.raises(RunError, match="checkpoint-5 cannot be read: Permission denied"):
         newest(tmp_path)
     assert checkpoint.is_dir()
+
+
+def test_an_evaluation_that_was_added_counts_and_one_that_was_cut_short_does_not(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path, 5)
+    add_evaluation(checkpoint, marked=False)
+    for _ in range(2):
+        assert newest(tmp_path) == ("checkpoint-5", [])
+        assert loss(checkpoint) != 0.5
+        assert not (checkpoint / EVALUATED).exists()
+    add_evaluation(checkpoint)
+    for _ in range(2):
+        assert newest(tmp_path) == ("checkpoint-5", [])
+        assert loss(checkpoint) == 0.5
+        assert not (checkpoint / EVALUATED).exists()
+    flip(checkpoint / "trainer_state.json")
+    assert newest(tmp_path)[0] is None
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize(("call", "number"), [("write", 1), ("write", 2), ("remove_below", 1), ("tree", 1)])
+def test_killed_while_an_evaluation_is_put_in_place_it_is_put_there_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    checkpoint = make_checkpoint(tmp_path, 5)
+    add_evaluation(checkpoint)
+    whole, calls = getattr(Owned, call), []
+
+    def die(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return whole(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Owned, call, die)
+        with pytest.raises(KeyboardInterrupt):
+            newest(tmp_path)
+    assert newest(tmp_path) == ("checkpoint-5", [])
+    assert loss(checkpoint) == 0.5
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_evaluation_is_a_damaged_checkpoint(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    make_checkpoint(tmp_path, 5)
+    checkpoint = make_checkpoint(tmp_path, 10)
+    add_evaluation(checkpoint)
+    damage(checkpoint / EVALUATED / "trainer_state.json")
+    found, told = newest(tmp_path)
+    assert found == "checkpoint-5"
+    assert told[0].startswith("checkpoint-10 is damaged (evaluated/trainer_state.json ")
+    assert not checkpoint.exists()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Evaluations of the test split: killed in one, no step is taken again; how far one is, is told; some are not made."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,10 @@ import pytest
 from datasets import Dataset
 from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
+from cai.rundir.claim import join
 from cai.train import progress
+from cai.train.callbacks import CheckpointMarks
+from cai.train.checkpoints import newest_checkpoint
 from cai.train.folder import TrainingFolder
 from cai.train.methods import find_method
 from cai.train.methods.reward import RewardSettings
@@ -59,6 +63,35 @@ def test_killed_in_an_evaluation_no_step_is_taken_again(
     summary = train(settings)
     assert (summary.resumed, summary.steps) == (step, 12)
     assert (summary.best_step, summary.status) == (undisturbed.best_step, "done")
+    for name in ("loss", "eval_loss"):
+        assert curve(settings.out, name) == approximately(curve(tmp_path / "undisturbed", name)), name
+
+
+def test_killed_while_a_checkpoint_gets_its_evaluation_the_checkpoint_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit: dict[str, Any] = {"max_steps": 4, "evaluations": 2, "rows": 40}
+    undisturbed = train(make_settings(tmp_path, out="undisturbed", **fit))
+    settings = make_settings(tmp_path, out="killed", **fit)
+    whole, seen = CheckpointMarks.on_save, []
+
+    def on_save(self: CheckpointMarks, args: Any, state: TrainerState, control: Any, **more: Any) -> None:
+        seen.append(state.global_step)
+        if seen.count(2) == 2:  # before the evaluation, and after it
+            raise Killed
+        whole(self, args, state, control, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CheckpointMarks, "on_save", on_save)
+        with pytest.raises(Killed):
+            train(settings)
+    assert seen == [2, 2]
+    told: list[str] = []
+    with closing(join(settings.out, "training")) as owned:
+        assert newest_checkpoint(owned, told.append) == settings.out / "checkpoints" / "checkpoint-2"
+    assert told == []
+    summary = train(settings)
+    assert (summary.resumed, summary.steps, summary.best_step) == (2, 4, undisturbed.best_step)
     for name in ("loss", "eval_loss"):
         assert curve(settings.out, name) == approximately(curve(tmp_path / "undisturbed", name)), name
 

@@ -3,12 +3,16 @@
 checkpoint-N/complete is written last. It holds the size and the digest of every other file of the checkpoint, so that
 what a kill left torn and what a disk damaged later is told before anything of it is loaded. Files are hashed whole:
 about a second a gigabyte, once when a checkpoint is written and once when training goes on from it.
+
+A checkpoint is whole before its step is evaluated. What the evaluation changes is written to checkpoint-N/evaluated/,
+and counts in place of the files of the same names once the mark names it: a kill at any moment leaves the one or the
+other. It is put in their place when training goes on from there.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from cai.rundir.owned import Owned
 
 CHECKPOINTS = "checkpoints"
 MARK = "complete"
+EVALUATED = "evaluated"
 _KEPT = 2  # the newest, and the best or the one before
 _CARD = "README.md"
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -34,8 +39,12 @@ def begin_checkpoint(owned: Owned, step: int) -> None:
 
 
 def complete_checkpoint(owned: Owned, step: int) -> None:
-    """Make a checkpoint durable, and say inside it what it holds."""
-    _mark(owned, owned.path / _name(step))
+    """Make a checkpoint durable, and say inside it what it holds; its evaluation may be added and completed, too."""
+    checkpoint = owned.path / _name(step)
+    files = _files(checkpoint)
+    replaced = {checkpoint / path.name for path in files if path.parent == checkpoint / EVALUATED}
+    _mark(owned, checkpoint, [path for path in files if path not in replaced])
+    _expect_evaluation(owned, checkpoint)
 
 
 def discard_others(owned: Owned, step: int, best: str | None) -> None:
@@ -49,21 +58,44 @@ def discard_others(owned: Owned, step: int, best: str | None) -> None:
             owned.remove_below(_name(number))
 
 
-def _mark(owned: Owned, checkpoint: Path) -> None:
-    """Write the mark; what is older than the one that is there is not hashed again."""
+def _expect_evaluation(owned: Owned, checkpoint: Path) -> None:
+    """Put on record what the trainer may add to a checkpoint."""
+    if not (checkpoint / EVALUATED).exists():
+        owned.tree(f"{_name_of(checkpoint)}/{EVALUATED}")
+
+
+def _take_evaluation(owned: Owned, checkpoint: Path) -> None:
+    """Put what an evaluation added where the trainer reads it; of one that was cut short nothing is kept.
+
+    What was added goes last, so that a kill in between leaves it to be taken again.
+    """
+    name, added = _name_of(checkpoint), checkpoint / EVALUATED
+    marked = orjson.loads((checkpoint / MARK).read_bytes())["files"]
+    taken = [path for path in _files(checkpoint) if path.parent == added and f"{EVALUATED}/{path.name}" in marked]
+    for path in taken:
+        owned.write(f"{name}/{path.name}", path.read_bytes())
+    if taken:
+        _mark(owned, checkpoint, [path for path in _files(checkpoint) if path.parent != added])
+    owned.remove_below(f"{name}/{EVALUATED}")
+    _expect_evaluation(owned, checkpoint)
+
+
+def _mark(owned: Owned, checkpoint: Path, paths: Iterable[Path]) -> None:
+    """Write the mark of these files; what is older than the one that is there is not hashed again."""
     before, since = {}, 0
     if (mark := checkpoint / MARK).is_file():
         before, since = orjson.loads(mark.read_bytes())["files"], mark.stat().st_mtime_ns
     files = {}
-    for path in _files(checkpoint):
+    for path in paths:
         name, status = str(path.relative_to(checkpoint)), path.stat()
         if name in before and status.st_mtime_ns < since:
             files[name] = before[name]
             continue
         sync_file(path)
         files[name] = [status.st_size, _digest(path)]
-    name = f"{CHECKPOINTS}/{checkpoint.name}"
-    owned.settle(name)
+    name = _name_of(checkpoint)
+    for tree in (name, f"{name}/{EVALUATED}"):
+        owned.settle(tree)
     owned.write(f"{name}/{MARK}", orjson.dumps({"files": files}))
 
 
@@ -84,7 +116,10 @@ def newest_checkpoint(owned: Owned, say: Callable[[str], None]) -> Path | None:
         path = found[step]
         try:
             torn = not (path / MARK).is_file()
-            fault = None if torn else _fault(path) or _fault_of_best(owned, path)
+            fault = None if torn else _fault(path)
+            if not torn and fault is None:
+                _take_evaluation(owned, path)
+                fault = _fault_of_best(owned, path)
             if not torn and fault is None:
                 _tell(damaged, f"training goes on from step {step}", say)
                 return path
@@ -99,6 +134,10 @@ def newest_checkpoint(owned: Owned, say: Callable[[str], None]) -> Path | None:
 
 def _name(step: int) -> str:
     return f"{CHECKPOINTS}/checkpoint-{step}"
+
+
+def _name_of(checkpoint: Path) -> str:
+    return f"{CHECKPOINTS}/{checkpoint.name}"
 
 
 def _found(owned: Owned) -> dict[int, Path]:
@@ -145,9 +184,10 @@ def _fault_of_best(owned: Owned, checkpoint: Path) -> str | None:
     if best != checkpoint and (fault := _fault(best)) is not None:
         return f"its best weights are those of {best.name}, and there {fault}"
     if Path(recorded) != best:
-        name = f"{CHECKPOINTS}/{checkpoint.name}/{_STATE}"
-        owned.write(name, json.dumps(state | {"best_model_checkpoint": str(best)}).encode())
-        _mark(owned, checkpoint)
+        owned.write(
+            f"{_name_of(checkpoint)}/{_STATE}", json.dumps(state | {"best_model_checkpoint": str(best)}).encode()
+        )
+        _mark(owned, checkpoint, _files(checkpoint))
     return None
 
 

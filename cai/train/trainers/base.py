@@ -23,6 +23,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, IntervalStrategy
 from cai.core.counts import counted
 from cai.core.errors import CaiError
 from cai.models.checkpoint.pretrained import unfit_weight
+from cai.train.checkpoints import EVALUATED
 
 _WAY_ON = (
     "nothing was written but the checkpoints before it; lower --learning-rate, or look for what is extreme in the data"
@@ -119,7 +120,8 @@ class BaseTrainer(Trainer):  # type: ignore[misc]  # transformers is not followe
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint; of a step that has one, what an evaluation changes: the state, and what is drawn next.
 
-        Raises CaiError when a weight is no number: training could not go on from there.
+        The latter lies beside what it replaces, which holds until the mark is left, see `cai.train.checkpoints`. Raises
+        CaiError when a weight is no number: training could not go on from there.
         """
         checkpoint = self._checkpoint()
         if self._saved_step != self.state.global_step:
@@ -131,18 +133,24 @@ class BaseTrainer(Trainer):  # type: ignore[misc]  # transformers is not followe
             best = checkpoint.with_name(f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}")
             if best.is_dir():
                 self.state.best_model_checkpoint = str(best)
-        self._save_rng_state(str(checkpoint))
+        added = checkpoint / EVALUATED
+        self._save_rng_state(str(added))
         if self.args.should_save:
-            self.state.save_to_json(str(checkpoint / TRAINER_STATE_NAME))
+            self.state.save_to_json(str(added / TRAINER_STATE_NAME))
 
     def _checkpoint(self) -> Path:
         return Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
 
     def _run_epoch(self, *positional: Any, **keywords: Any) -> None:
-        """Train an epoch, but no step after the last: left alone, a run resumed at its end makes one more."""
+        """Train an epoch, but no step after the last: left alone, a run resumed at its end makes one more.
+
+        What orders the data hears of the epoch first: left alone, transformers tells it behind the layer that skips
+        what a resumed epoch has done, and in several processes that is too deep, so that the first epoch's order comes.
+        """
         if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
+        keywords["train_dataloader"].set_epoch(keywords["epoch"])
         super()._run_epoch(*positional, **keywords)
 
     def measured(self) -> dict[str, Any]:
