@@ -10,6 +10,7 @@ from typing import Any, cast
 import click
 import orjson
 import pytest
+import transformers
 import yaml
 
 import cai
@@ -17,6 +18,7 @@ from cai.cli.main import main
 from cai.cli.train import train as group
 from cai.cli.training import take_train_settings
 from cai.models.settings import DEFAULT_MODEL
+from tests.train_context import CHECKPOINT, make_model
 from tests.training import curve, make_settings, save_model, train, write_rows
 
 CONTEXT = click.Context(group)
@@ -178,6 +180,34 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
     for (step, together), (same, single) in zip(curve(settings.out), curve(alone.out), strict=True):
         assert step == same
         assert together == pytest.approx(single, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_whose_responses_are_of_unlike_lengths_learn_by_ppo_together(tmp_path: Path) -> None:
+    scorer = tmp_path / "scorer"
+    make_model(labels=1, seed=5).save_pretrained(scorer)
+    transformers.AutoTokenizer.from_pretrained(CHECKPOINT).save_pretrained(scorer)
+    prompts = [
+        f"Is tea {number} good for me?" + " Is tea good?" * (40 if number % 3 == 0 else 0) for number in range(24)
+    ]
+    data = tmp_path / "prompts.jsonl"
+    data.write_bytes(b"".join(orjson.dumps({"prompt": prompt}) + b"\n" for prompt in prompts))
+    launch = [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / "cpu2.yaml")),
+        *("--main_process_port", "0", "-m", "cai", "train", "ppo", "--device", "cpu", "--json"),
+    ]
+    rest = ["--data", str(data), "--test-share", "0", "--model", "tiny"]
+    rest += ["--reward-model", str(scorer), "--group", "1", "--batch-size", "8", "--max-steps", "3"]
+    done = subprocess.run(
+        [*launch, *rest, "--max-tokens", "96", "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert orjson.loads(done.stdout)["steps"] == 3
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3", "cpu2"])

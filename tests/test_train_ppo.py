@@ -155,10 +155,10 @@ def test_log_probabilities_do_not_depend_on_padding_and_neighbours(tmp_path: Pat
     context = ppo_context(tmp_path)
     prompts, responses = [[5, 6, 7], [8]], [[9, 10], [11, 12, 13, 14]]
     ids, mask, width = joined(prompts, responses, 0, torch.device("cpu"))
-    value, began = open_value_model(context, context.model, None)
+    value, began = open_value_model(context, context.model, ())
     value.head.weight.data.normal_()
     both = PolicyAndValue(context.model, value)
-    assert began == "the policy, with a head of zeros"
+    assert began is None
     with torch.no_grad():
         told = both(ids, mask, width, 0.5)
         for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
@@ -210,7 +210,7 @@ def test_a_value_model_begins_as_the_reward_model_that_reads_the_same_tokens(tmp
     scorer.save_pretrained(tmp_path / "scorer")
     transformers.AutoTokenizer.from_pretrained(CHECKPOINT).save_pretrained(tmp_path / "scorer")
     own = {"reward_model": (tmp_path / "scorer",), "group": 1, "minibatches": 1}
-    context = ppo_context(tmp_path, batch=4, max_steps=1, own=own)
+    context = ppo_context(tmp_path, batch=4, max_steps=1, own={**own, "reward_clip": 0.0})
     trainer: Any = build_ppo(context)
     assert trainer.remarks == (f"the value model begins as the reward model {tmp_path / 'scorer'}",)
     ids = torch.tensor([[5, 6, 7]])
@@ -220,6 +220,48 @@ def test_a_value_model_begins_as_the_reward_model_that_reads_the_same_tokens(tmp
     torch.testing.assert_close(value, score)
     trainer.train()
     assert trainer.state.log_history[0]["completions/mean_length"] <= 6
+
+
+def test_values_begin_in_the_unit_in_which_rewards_are_counted(tmp_path: Path) -> None:
+    directories = []
+    for member in range(2):
+        scorer = make_model(labels=1, seed=5 + member)
+        with torch.no_grad():  # uncentred, as a regression's on a scale that begins at 1
+            usual = scorer.model(input_ids=torch.arange(500)[None]).last_hidden_state[0].mean(0)
+            scorer.score.weight.copy_(5 * usual / usual.dot(usual))
+        directories.append(tmp_path / f"scorer-{member}")
+        scorer.save_pretrained(directories[-1])
+        transformers.AutoTokenizer.from_pretrained(CHECKPOINT).save_pretrained(directories[-1])
+        (directories[-1] / "train.json").write_bytes(orjson.dumps({"measured": {"scale": {"mean": 4, "deviation": 2}}}))
+
+    def first_values(members: int, reward_clip: float) -> float:
+        own = {"reward_model": tuple(directories[:members]), "group": 1, "minibatches": 1, "reward_clip": reward_clip}
+        trainer: Any = build_ppo(ppo_context(tmp_path, batch=16, max_steps=1, own=own))
+        seen: list[Any] = []
+        look = trainer._look
+
+        def looked(*arguments: Any) -> Any:
+            seen.append(look(*arguments))
+            return seen[-1]
+
+        trainer._look = looked
+        trainer.train()
+        return float(seen[0][2][:, 0].mean())
+
+    raw = first_values(1, 0.0)
+    assert raw > 4
+    assert first_values(2, 0.0) == pytest.approx((raw - 4) / 2, rel=1e-3)
+    assert abs(first_values(1, 5.0)) < 2
+    assert abs(first_values(2, 5.0)) < 2
+
+
+def test_checkpointing_of_activations_changes_no_gradient(tmp_path: Path) -> None:
+    lines = []
+    for checkpointing in (False, True):
+        trainer = trainer_of(ppo_context(tmp_path, max_steps=1, gradient_checkpointing=checkpointing), low)
+        trainer.train()
+        lines.append({name: trainer.state.log_history[0][name] for name in ("loss", "grad_norm", "value_loss")})
+    assert lines[0] == pytest.approx(lines[1], rel=1e-4)
 
 
 def test_batches_are_of_like_lengths() -> None:
@@ -274,7 +316,7 @@ def test_of_conversations_in_pretraining_data_the_assistant_s_words_are_learned(
     learned = [token for token, flag in zip(piece.ids, piece.learned, strict=True) if flag]
     assert context.tokenizer.decode(learned, skip_special_tokens=True).strip() == GOOD
     tensors = text_tensors([piece, Piece([5, 6, 7], [True] * 3)], 0, torch.device("cpu"))
-    value, _ = open_value_model(context, context.model, None)
+    value, _ = open_value_model(context, context.model, ())
     with torch.no_grad():
         both = PolicyAndValue(context.model, value)
         found = both(torch.tensor([[5, 6]]), torch.ones(1, 2).long(), 1, 1.0, **tensors)["text_losses"]
@@ -328,6 +370,7 @@ def test_the_plan_counts_and_names_pretraining_data_and_keeps_held_out_prompts_o
         ({"minibatches": 3}, "--minibatches 3 do not share 16 responses evenly"),
         ({"gae_lambda": 1.5}, r"--gae-lambda 1\.5 is more than 1"),
         ({"kl_target": 6.0, "kl_penalty": 0.0}, "--kl-target steers --kl-penalty"),
+        ({"pretraining_weight": 2.0}, "--pretraining-weight goes with --pretraining-data"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, own: dict[str, Any], problem: str) -> None:

@@ -102,6 +102,8 @@ def _check(context: "Context", own: PPOSettings) -> None:
             raise UsageError(f"--{name} {value:g} is more than 1: what is later would count for more")
     if share % own.minibatches:
         raise UsageError(f"--minibatches {own.minibatches} do not share {share} responses evenly")
+    if own.pretraining_weight != 1 and own.pretraining_data is None:
+        raise UsageError("--pretraining-weight goes with --pretraining-data")
     if own.kl_target is not None and not own.kl_penalty:
         raise UsageError("--kl-target steers --kl-penalty, which has to begin above 0")
     if adapter != "none" and ADAPTERS[adapter].virtual:

@@ -8,6 +8,7 @@ response depends on the weights, its prompt and its seed, and a seed on the run'
 `cai.train.trainers.ppo_equations` has the equations, `rollouts` draws, `value_model` has both models.
 """
 
+import contextlib
 import copy
 import json
 from collections import defaultdict
@@ -74,8 +75,10 @@ class ProximalTrainer(Trainer):  # type: ignore[misc]  # transformers is not fol
         reference = copy.deepcopy(context.model) if own.kl_penalty and context.adapter is None else None
         adapter = copy.deepcopy(context.adapter)  # PEFT fills the policy's layers in
         policy: Any = context.model if adapter is None else get_peft_model(context.model, adapter)
-        value, began = open_value_model(context, policy, next(iter(own.reward_model), None))
-        self.remarks = (f"the value model begins as {began}",)
+        value, began = open_value_model(context, policy, own.reward_model)
+        self._scores_like_rewards = began is not None
+        told = "the policy, with a head of zeros" if began is None else f"the reward model {began}"
+        self.remarks = (f"the value model begins as {told}",)
         for model in (policy, value, *([] if reference is None else [reference.eval().requires_grad_(False)])):
             disable_dropout_in_model(model)
         super().__init__(
@@ -133,6 +136,10 @@ class ProximalTrainer(Trainer):  # type: ignore[misc]  # transformers is not fol
         seeds = [self._seed("rollout", number) for number in range(len(rows))]
         responses = self._rollouts.draw(prompts, seeds)
         scores, known = self._scores(rows, responses)
+        if self._scores_like_rewards and self._own.reward_clip and not self.state.global_step:
+            # Values in the reward model's own unit would be off by its mean, and the ends of good responses would look
+            # bad until that is learned away: 2009.01325 and 2203.02155 centre the reward model itself.
+            self.model.value.rescale(*self._scale.spread())
         whole = response_mask(responses, self.args.device)
         mask = whole & known[:, None]
         log_ratios, old, values = self._look(prompts, responses, whole)
@@ -200,7 +207,8 @@ class ProximalTrainer(Trainer):  # type: ignore[misc]  # transformers is not fol
         text_tokens = sum(text.tokens for text in texts)
         sums: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.args.device))
         lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
-        for part in length_batches(rows, lengths, self._micro):
+        parts = length_batches(rows, lengths, self._micro)
+        for number, part in enumerate(parts, start=1):
             some, texts = texts[: len(part)], texts[len(part) :]
             ids, attention, width = self._joined(prompts, responses, part)
             mask, old, values, advantages, returns = (
@@ -213,7 +221,10 @@ class ProximalTrainer(Trainer):  # type: ignore[misc]  # transformers is not fol
                     experience.returns,
                 )
             )
-            told = model(ids, attention, width, own.temperature, **text_tensors(some, self._padding, self.args.device))
+            pieces = text_tensors(some, self._padding, self.args.device)
+            # Other processes may have more parts or fewer: gradients are averaged over all once an update, at its last.
+            with self.accelerator.no_sync(model) if number < len(parts) else contextlib.nullcontext():
+                told = model(ids, attention, width, own.temperature, **pieces)
             new = told["log_probs"]
             losses = {
                 "policy_loss": (policy_losses(new, old, advantages, own.clip) * mask).sum() / tokens,

@@ -143,11 +143,15 @@ class RewardScale:
         """Count the rewards whose moments these are among those that were seen."""
         self.sums = self.sums + sums.cpu()
 
+    def spread(self) -> tuple[float, float]:
+        """Return the mean and the deviation of the rewards that were seen."""
+        return _spread(self.sums)
+
     def scaled(self, rewards: Tensor) -> Tensor:
         """Return the rewards on the scale."""
         if not self.limit:
             return rewards
-        mean, deviation = _spread(self.sums)
+        mean, deviation = self.spread()
         return ((rewards - mean) / (deviation + _STABLE)).clamp(-self.limit, self.limit)
 
 

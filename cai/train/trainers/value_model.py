@@ -8,6 +8,7 @@ policy: those are held once. Where it starts as the reward model, it is on a fro
 """
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cai.models.reward_model import load_reward_model, reads_the_same
 from cai.train.context import Context
+from cai.train.rewards.ensemble import Scale
 
 _CHUNK = 4096  # tokens whose logits over the whole vocabulary are held at once
 
@@ -37,6 +39,12 @@ class ValueModel(nn.Module):
         ).last_hidden_state
         values: Tensor = self.head(states.to(self.head.weight.dtype)).squeeze(-1).float()
         return values
+
+    def rescale(self, mean: float, deviation: float) -> None:
+        """Count values in deviations from the mean from now on; without a deviation they say nothing that is known."""
+        with torch.no_grad():
+            self.head.weight.mul_(1 / deviation if deviation else 0.0)
+            self.head.bias.sub_(mean).mul_(1 / deviation if deviation else 0.0)
 
 
 class PolicyAndValue(nn.Module):
@@ -72,11 +80,11 @@ class PolicyAndValue(nn.Module):
             found["text_losses"] = -(told * text_learned[:, 1:]).sum()
         return found
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+    def gradient_checkpointing_enable(self, *arguments: Any, **keywords: Any) -> None:
         """Let both bodies compute their layers' activations again in the backward pass, as transformers asks."""
         models: tuple[Any, Any] = (self.policy, self.value.body)
         for model in models:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+            model.gradient_checkpointing_enable(*arguments, **keywords)
             if not next(model.parameters()).requires_grad:  # an adapter's base is frozen: gradients begin behind it
                 model.enable_input_require_grads()
 
@@ -112,26 +120,33 @@ def _told(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, 
     return chances.gather(-1, targets[:, None]).squeeze(-1), -(chances.exp() * chances).sum(-1)
 
 
-def open_value_model(context: Context, policy: Any, reward_model: Path | None) -> tuple[ValueModel, str]:
-    """Return the value model, and how it began, as a phrase; `policy` has its adapter already, if there is one."""
+def open_value_model(context: Context, policy: Any, reward_models: Sequence[Path]) -> tuple[ValueModel, Path | None]:
+    """Return the value model, and the reward model that it begins as, if it does; of several the first.
+
+    Its values are then that model's scores, and in deviations by its scale where it is one of several, as rewards are.
+    `policy` has its adapter already, if there is one.
+    """
     adapter, base = context.adapter, policy if context.adapter is None else policy.get_base_model()
-    if reward_model is not None and reads_the_same(reward_model, context.tokenizer):
-        scorer: Any = load_reward_model(reward_model).to(base.dtype)
-        body, head = scorer.base_model, nn.Linear(scorer.score.in_features, 1, bias=scorer.score.bias is not None)
-        head.load_state_dict(scorer.score.state_dict())
-        began = f"the reward model {reward_model}"
-    else:
-        body = _body(context, policy, base)
-        head = nn.Linear(base.config.get_text_config().hidden_size, 1)
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-        began = "the policy, with a head of zeros"
+    began = next(iter(reward_models), None)
+    if began is not None and not reads_the_same(began, context.tokenizer):
+        began = None
+    scorer: Any = None if began is None else load_reward_model(began).to(base.dtype)
+    body = _body(context, policy, base) if scorer is None else scorer.base_model
+    head = nn.Linear(base.config.get_text_config().hidden_size if scorer is None else scorer.score.in_features, 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    if scorer is not None:
+        head.load_state_dict(scorer.score.state_dict(), strict=False)  # it may be without a bias
     body.requires_grad_(adapter is None)
     if adapter is not None:
         own = copy.deepcopy(adapter)
         own.task_type = TaskType.FEATURE_EXTRACTION
         body = get_peft_model(body, own)
-    return ValueModel(body, head.float()), began
+    value = ValueModel(body, head.float())
+    if began is not None and len(reward_models) > 1:
+        scale = Scale.read(began)
+        value.rescale(scale.mean, scale.deviation)
+    return value, began
 
 
 def _body(context: Context, policy: Any, base: Any) -> Any:
