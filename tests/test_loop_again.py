@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cai.core.errors import ModelError
 from cai.core.records import Failure, PartFailure, Row
 from cai.generate.estimate import GenerateSummary
 from cai.generate.settings import GenerateSettings
@@ -35,6 +36,10 @@ class Loop:
     told: list[str] = field(default_factory=list)
     ran: list[tuple[str, bool]] = field(default_factory=list)
     quiet: bool = True
+    down: str = ""
+    """The stage that cannot start, as when a server is down."""
+    stops: str = ""
+    """The run that ends after its first row, as when it is killed."""
 
     def say(self, line: str) -> None:
         self.told.append(line)
@@ -47,6 +52,8 @@ class Loop:
 
     def run(self, settings: Settings, _reporter: object) -> object:
         assert settings.out is not None
+        if settings.out.name == self.down:
+            raise ModelError("the server cannot be reached")
         self.ran.append((settings.out.name, settings.fresh))
         if not isinstance(settings, GenerateSettings):
             return "done"
@@ -54,6 +61,9 @@ class Loop:
         for row in self.rows:
             if not run.is_finished(row.prompt.id):
                 run.commit(row)
+            if settings.out.name == self.stops:
+                run.close("interrupted")
+                raise ModelError("the server went away")
         for failure in self.failures if settings.out.name == "generate" else ():
             if not run.is_finished(failure.id):
                 run.fail(failure)
@@ -142,6 +152,40 @@ def test_parts_that_failed_are_asked_again_with_retry_failed(loop: Loop) -> None
     assert loop.again() == MEASURED_AGAIN
     loop.rows = [whole]
     assert loop.again(replace(BASE, retry_failed=True))[:2] == [("generate", False), ("sft", True)]
+
+
+@pytest.mark.parametrize("down", ["generate", "sft", "pairs-1", "evaluation"])
+def test_a_stage_that_could_not_start_over_does_so_the_next_time(loop: Loop, down: str) -> None:
+    loop.again()
+    changed = replace(BASE, samples=3)
+    loop.down = down
+    for _ in range(2):
+        with pytest.raises(ModelError):
+            loop.again(changed)
+    loop.down = ""
+    loop.again(changed)
+    assert (down, True) in loop.ran
+    assert loop.again(changed) == MEASURED_AGAIN
+
+
+def test_what_could_not_be_replaced_is_still_there_when_the_change_is_taken_back(loop: Loop) -> None:
+    loop.again()
+    loop.down = "generate"
+    with pytest.raises(ModelError):
+        loop.again(replace(BASE, samples=3))
+    loop.down = ""
+    assert loop.again() == MEASURED_AGAIN
+
+
+def test_a_stage_that_was_stopped_after_it_began_anew_goes_on(loop: Loop) -> None:
+    loop.again()
+    changed = replace(BASE, samples=3)
+    loop.stops = "generate"
+    with pytest.raises(ModelError):
+        loop.again(changed)
+    assert loop.ran == [("generate", True)]
+    loop.stops = ""
+    assert loop.again(changed)[0] == ("generate", False)
 
 
 def test_a_judge_s_settings_still_change_what_it_judges(loop: Loop) -> None:

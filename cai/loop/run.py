@@ -31,7 +31,17 @@ from cai.generate.settings import GenerateSettings
 from cai.loop.plan import LoopPlan
 from cai.loop.recorded import record_loop
 from cai.loop.settings import LoopSettings
-from cai.loop.stage_records import StageRecord, changes, goes_on, identity, read_record, with_rows, write_record
+from cai.loop.stage_records import (
+    StageRecord,
+    changes,
+    goes_on,
+    identity,
+    in_force,
+    read_record,
+    starting,
+    with_rows,
+    write_record,
+)
 from cai.loop.stages import Settings, Stage
 from cai.pipeline.watch import Watch
 from cai.rundir import RunReader
@@ -85,7 +95,7 @@ def _run_stages(plan: LoopPlan, reporter: Reporter, owned: Owned) -> LoopOutcome
     evaluation = None
     for stage in plan.stages:
         wanted = identity(stage, plan.content, {name: done[name] for name in stage.needs})
-        before = read_record(owned, stage.name)
+        before = in_force(stage, read_record(owned, stage.name))
         standing = _standing(stage, before, wanted, retry_failed=plan.settings.retry_failed)
         if standing.told:
             reporter.say(f"{stage.name}: {standing.told}")
@@ -94,7 +104,7 @@ def _run_stages(plan: LoopPlan, reporter: Reporter, owned: Owned) -> LoopOutcome
             if not isinstance(stage.settings, EvaluateSettings):
                 continue
         else:
-            write_record(owned, stage.name, StageRecord("started", wanted))
+            write_record(owned, stage.name, starting(stage, wanted, before, fresh=standing.fresh))
             ran.append(stage.name)
         result = _run(_now(stage.settings, plan.settings, fresh=standing.fresh), reporter)
         release_memory()  # the next stage opens models of its own

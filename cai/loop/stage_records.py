@@ -2,8 +2,11 @@
 
 One small file a stage, `OUT/stages/NAME.json`. A stage whose file says done, with the same identity, is not run again;
 one that was started with the same identity, or is only asked for more, goes on; anything else starts the stage over.
+What a stage that starts over replaces stays in force until it has entered its directory: it may fail before that, as
+when a server is down, and then nothing has changed.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +30,10 @@ _ROWS = "rows"
 _NOT_SHAPING = ("concurrency", "timeout", "device", "out", "prompts_dir", "judge_calibration")
 """Settings that are in no identity: of a run and not of what it makes, or of a file, whose content is there instead."""
 
-FORMAT = 1
+FORMAT = 2
+
+_DOCUMENTS = ("run.json", "evaluation.json", "train.json", "checkpoints/identity.json")
+"""What a stage writes of itself when it enters its directory, or when it ends."""
 
 Status = Literal["started", "done"]
 _STATUSES: tuple[Status, ...] = get_args(Status)
@@ -39,6 +45,7 @@ class StageRecord:
 
     status: Status
     identity: Mapping[str, str]
+    replaces: "Replaced | None" = None
 
     @property
     def fingerprint(self) -> str:
@@ -49,6 +56,35 @@ class StageRecord:
     def shape(self) -> dict[str, str]:
         """What shaped the stage, as `identity` returns it: without what it made."""
         return {name: value for name, value in self.identity.items() if name != _ROWS}
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What lay in a stage's directory when it was started over: its record, and what names its documents."""
+
+    status: Status
+    identity: Mapping[str, str]
+    documents: str
+
+
+def starting(stage: Stage, wanted: Mapping[str, str], before: StageRecord | None, *, fresh: bool) -> StageRecord:
+    """Return the record of a stage that starts, over or on what is there."""
+    if before is None or not fresh:
+        return StageRecord("started", wanted)
+    return StageRecord("started", wanted, Replaced(before.status, before.identity, _documents(stage.out)))
+
+
+def in_force(stage: Stage, record: StageRecord | None) -> StageRecord | None:
+    """Return the record of what lies in a stage's directory: the former one until the stage has entered it."""
+    if record is None or record.replaces is None or record.replaces.documents != _documents(stage.out):
+        return record
+    return StageRecord(record.replaces.status, record.replaces.identity)
+
+
+def _documents(directory: Path) -> str:
+    places = {name: directory / name for name in _DOCUMENTS}
+    there = {name: place.read_bytes() for name, place in places.items() if place.is_file()}
+    return fingerprint({name: hashlib.sha256(content).hexdigest() for name, content in there.items()})
 
 
 def identity(stage: Stage, content: Mapping[str, str], needed: Mapping[str, StageRecord]) -> dict[str, str]:
@@ -110,8 +146,14 @@ def read_record(owned: Owned, name: str) -> StageRecord | None:
 def _read(path: Path) -> StageRecord:
     try:
         fields = parse_document(read_bounded(path), FORMAT)
-        fields.require(("format", "status", "identity"))
-        return StageRecord(fields.one_of("status", _STATUSES), fields.words("identity"))
+        fields.require(("format", "status", "identity", "replaces"))
+        replaces = None
+        if fields.values["replaces"] is not None:
+            former = fields.fields("replaces")
+            former.require(("status", "identity", "documents"))
+            known = former.one_of("status", _STATUSES), former.words("identity"), former.text("documents")
+            replaces = Replaced(*known)
+        return StageRecord(fields.one_of("status", _STATUSES), fields.words("identity"), replaces)
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     except DocumentError as error:
