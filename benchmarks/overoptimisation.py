@@ -173,10 +173,12 @@ def train_reward(pairs: str, out: str, seed: int) -> float:
 
 def reinforce(way: Way, rewards: Sequence[str], prompts: str, out: str, steps: int) -> str:
     """Train a policy by GRPO against a way's reward models; return where it is."""
+    combined: dict[str, Any] = {"ensemble": way.ensemble} if len(way.members) > 1 else {}
+    if combined and way.ensemble == "penalty":
+        combined["disagreement"] = way.disagreement
     trained = cai.train(
         "grpo", data=prompts, model="tiny", out=out, max_steps=steps, group=8, batch_size=64, kl_penalty=0.0,
-        reward_model=[rewards[member] for member in way.members], ensemble=way.ensemble,
-        disagreement=way.disagreement, max_tokens=MAX_TOKENS, learning_rate=RATE,
+        reward_model=[rewards[member] for member in way.members], **combined, max_tokens=MAX_TOKENS, learning_rate=RATE,
         device="cpu", progress=False, seed=0,
     )  # fmt: skip
     return str(trained.path)
