@@ -14,6 +14,7 @@ from trl import GRPOConfig, RLOOConfig
 
 from cai.core.addresses import DataSource
 from cai.core.errors import CaiError, EngineGoneError, InputError, ModelError, RequestError, UsageError
+from cai.core.identity import draw
 from cai.core.records import Message
 from cai.method.templates import Templates
 from cai.models.scripted import ScriptedEngine
@@ -45,14 +46,14 @@ def online_context(tmp_path: Path, method: Any = "grpo", **changes: Any) -> Cont
     return make_context(tmp_path, method, "prompts", settings.pop("rows"), own=OnlineSettings(**online), **settings)
 
 
-def with_judge(context: Context, weigh: Any) -> Any:
-    """Return the context's trainer with a scripted judge."""
+def with_judge(context: Context, weigh: Any, ends: Any = None) -> Any:
+    """Return the context's trainer with a scripted judge; `ends` are the tokens that end an answer, if not its own."""
 
     async def opening() -> ScriptedEngine:
         return ScriptedEngine(lambda request: "", weigh)
 
     judge = EngineThread(opening)
-    reward = AdherenceReward(make_constitution(), Templates.load("en"), judge, end_tokens(context))
+    reward = AdherenceReward(make_constitution(), Templates.load("en"), judge, ends or end_tokens(context))
     if context.settings.method == "grpo":
         return JudgedGRPOTrainer(context, reward, GRPOConfig(**online_arguments(context)))
     return JudgedRLOOTrainer(context, reward, RLOOConfig(**online_arguments(context)))
@@ -319,3 +320,40 @@ def test_an_adapter_that_stands_outside_the_layers_leaves_drawing_to_trl(tmp_pat
     trainer = with_judge(online_context(tmp_path, "rloo", adapter=prefix, online={"max_tokens": 4}), lambda *_: {})
     assert "TRL draws the answers" in trainer.remarks[0]
     assert all(1 <= len(answer) <= 4 for answer in answers(trainer, [[5, 6, 7]] * 2))
+
+
+def of_two_epochs(tmp_path: Path, method: str) -> Any:
+    """Return a trainer of six steps, three an epoch, that leaves a checkpoint of the fourth; any answer has ended."""
+    rows = [{"prompt": user(f"{number}?")} for number in range(6)]
+    online = {"group": 2, "max_tokens": 4}
+    fit = {"batch": 4, "max_steps": 6, "save_strategy": "steps", "save_steps": 4}
+    context = online_context(tmp_path, method, model=make_model(), rows=rows, online=online, **fit)
+
+    def weigh(messages: tuple[Message, ...], options: Sequence[str]) -> Sequence[float]:
+        chance = draw(0, *(str(message["content"]) for message in messages[:2]))
+        return [chance, 1 - chance]
+
+    return with_judge(context, weigh, range(2048))
+
+
+@pytest.mark.parametrize("method", ["grpo", "rloo"])
+def test_a_run_that_goes_on_in_a_later_epoch_takes_that_epoch_s_prompts(tmp_path: Path, method: str) -> None:
+    def prompts(loader: Any, epoch: int) -> list[str]:
+        loader.set_epoch(epoch)
+        return [row["prompt"][0]["content"] for batch in loader for row in batch]
+
+    undisturbed = of_two_epochs(tmp_path / "undisturbed", method)
+    loader = undisturbed.get_train_dataloader()
+    first, second = prompts(loader, 0), prompts(loader, 1)
+    assert sorted(first) == sorted(second)
+    assert first != second
+    assert prompts(of_two_epochs(tmp_path / "again", method).get_train_dataloader(), 1) == second
+    undisturbed.train()
+    resumed = of_two_epochs(tmp_path / "resumed", method)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "undisturbed" / "checkpoints" / "checkpoint-4"))
+    for name in ("reward", "loss", "grad_norm"):
+        wanted, found = (
+            [line[name] for line in each.state.log_history if name in line] for each in (undisturbed, resumed)
+        )
+        assert len(wanted) == 6
+        assert found == pytest.approx(wanted, rel=1e-5, abs=1e-6), name

@@ -78,6 +78,8 @@ METHODS: tuple[tuple[Any, str, tuple[str, ...], str], ...] = (
         ("model", "inputs", "return_outputs", "num_items_in_batch"),
         "reward_models.py: soft labels",
     ),
+    (GRPOTrainer, "_get_train_sampler", ("dataset",), "policies.py: the order of prompts"),
+    (RLOOTrainer, "_get_train_sampler", ("dataset",), "policies.py: the order of prompts"),
     (
         GRPOTrainer,
         "_generate_single_turn",
@@ -98,6 +100,7 @@ FUNCTIONS = (
     ("trl.models", "prepare_fsdp", 2, "policies.py: the reference"),
     ("trl.trainer.utils", "add_fused_lm_head", 1, "policies.py: the reference"),
     ("trl.trainer.utils", "disable_dropout_in_model", 1, "policies.py: the reference"),
+    ("trl.trainer.utils", "RepeatSampler", 6, "policies.py: the order of prompts"),
     ("trl.chat_template_utils", "get_training_chat_template", 1, "cai/train/template/preparing.py: templates"),
 )
 VERSIONS = f"TRL {trl.__version__}, transformers {transformers.__version__}"
@@ -134,6 +137,7 @@ def test_a_function_that_cai_calls_is_what_it_was(module: str, name: str, count:
 def test_an_epoch_is_run_by_a_method_of_its_own() -> None:
     # Not called by cai. Without it a run that is resumed at its end would make one step more.
     assert hasattr(Trainer, "_run_epoch"), f"{VERSIONS}: Trainer has no _run_epoch; look at {TRAINERS}/base.py"
+    assert {"train_dataloader", "epoch"} <= set(parameters(Trainer._run_epoch))
 
 
 @pytest.mark.parametrize("owner", [GRPOTrainer, RLOOTrainer])

@@ -92,8 +92,9 @@ class OrdinalTrainer(AnswerTrainer):
         return {"correlation": found["correlation"]} if "correlation" in found else {}
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        lies_there = self._saved_step == self.state.global_step  # and an evaluation changes no threshold
         super()._save_checkpoint(model, trial)
-        if self.args.should_save:
+        if self.args.should_save and not lies_there:
             (self._checkpoint() / THRESHOLDS).write_text(json.dumps(self._raw.tolist()))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -10,14 +10,15 @@ configuration, which is another model when an adapter was folded in or when trai
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel
 from trl import GRPOTrainer, RLOOTrainer
 from trl.models import prepare_deepspeed, prepare_fsdp
-from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
+from trl.trainer.utils import RepeatSampler, add_fused_lm_head, disable_dropout_in_model
 
 from cai.core.errors import ModelError
 from cai.core.identity import derive_seed
@@ -41,6 +42,28 @@ def open_rollouts(trainer: Any, max_tokens: int) -> Rollouts | None:
         return Rollouts(policy, trainer.args.device, trainer.eos_token_ids, sampling)
     except ModelError:
         return None
+
+
+class _EpochSampler(RepeatSampler):  # type: ignore[misc]  # trl is not followed
+    """TRL's order of prompts, drawn from the seed and the epoch alone.
+
+    Left alone, TRL draws every epoch from one generator, so that a process that goes on in a later epoch takes the
+    first one's prompts.
+    """
+
+    def __init__(self, whole: RepeatSampler) -> None:
+        """Repeat what `whole` repeats, as often."""
+        counts = (whole.mini_repeat_count, whole.batch_size, whole.repeat_count)
+        super().__init__(whole.data_source, *counts, whole.shuffle, whole.seed)
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is drawn next."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed(derive_seed(self.seed, "order", self._epoch))
+        yield from super().__iter__()
 
 
 class _Judged(Rewarded):
@@ -68,6 +91,9 @@ class _Judged(Rewarded):
         self._rollouts = open_rollouts(self, configuration.max_completion_length)
         if self._rollouts is None:
             self.remarks = ("TRL draws the answers: the project's engine cannot read these weights in place",)
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> _EpochSampler:
+        return _EpochSampler(super()._get_train_sampler(train_dataset))
 
     def _draw(self, rollouts: Rollouts, prompts: Sequence[list[int]]) -> list[list[int]]:
         place = (self.state.global_step, self.args.process_index)
