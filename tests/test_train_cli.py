@@ -118,6 +118,14 @@ def test_options_may_stand_in_a_file(place: Path, capfd: pytest.CaptureFixture[s
     assert plan["settings"]["epochs"] == 1.0
 
 
+def test_a_file_whose_name_holds_an_apostrophe_is_read(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (place / "sft.jsonl").rename(place / "it's.jsonl")
+    assert (
+        run_cai("train", "sft", "--data", "it's.jsonl", "--model", "model", "--out", "out", "--dry-run", "--json") == 0
+    )
+    assert orjson.loads(capfd.readouterr().out)["settings"]["data"] == ["it's.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -130,6 +138,7 @@ def test_options_may_stand_in_a_file(place: Path, capfd: pytest.CaptureFixture[s
         (["sft", "--data", "sft.jsonl", "--model", "model", "--out", "out", "--merge"], "--adapter"),
         (["dpo", "--data", "dpo.jsonl", "--model", "model", "--out", "out", "--packing"], "No such option"),
         (["grpo", "--data", "sft.jsonl", "--model", "model", "--out", "out", "--batch-size", "9"], "--group"),
+        (["sft", "--data", "it's.jsonl", "--model", "model", "--out", "out"], "a quotation mark in it is not closed"),
     ],
 )
 def test_a_mistake_is_one_sentence(

@@ -1,6 +1,7 @@
 """DPO with soft labels: its laws, its reference, and a preference that is really learned."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,16 @@ def loss_and_gradient(trainer: Any) -> tuple[float, torch.Tensor]:
 
 def soft(out: Path, pairs: Pairs, **more: Any) -> Any:
     return build_dpo(make_context(out, "dpo", "pairs", pairs, **more))
+
+
+def test_steps_take_their_pairs_from_those_that_fit(tmp_path: Path) -> None:
+    pairs = lesson(flipped=False)
+    long = [{**row, "prompt": user("why " * 200)} for row in pairs]
+    context = make_context(tmp_path, "dpo", "pairs", [*long, *pairs], batch=4)
+    chosen = context.settings
+    trainer: Any = build_dpo(replace(context, settings=replace(chosen, fit=replace(chosen.fit, max_steps=1))))
+    assert len(trainer.train_dataset) == 4
+    assert trainer.left_out[TOO_LONG] == len(long)
 
 
 def test_labels_of_one_give_hard_dpo_s_loss_and_gradient_exactly(tmp_path: Path) -> None:

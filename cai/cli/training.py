@@ -11,6 +11,7 @@ import click
 from cai.cli.config import config_option
 from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, QUIET, SEED, Count, FiniteRange, Group, option_group
 from cai.core.addresses import DataSource
+from cai.core.errors import UsageError
 from cai.models.jury import parse_judge
 from cai.models.spec import ModelSpec
 from cai.train.adapters import ADAPTERS
@@ -189,5 +190,15 @@ def _own_option(each: "Field[Any]", hint: Any) -> Group:
 
 def take_train_settings(method: str, options: dict[str, Any]) -> TrainSettings:
     """Return a method's options as settings; what a method does not offer keeps its default."""
-    data = tuple(DataSource.parse(part) for item in options["data"] for part in shlex.split(item))
+    data = tuple(DataSource.parse(part) for item in options["data"] for part in _sources(item))
     return gather_settings(method, {**options, "data": data})
+
+
+def _sources(item: str) -> list[str]:
+    """Return the sources that one `--data` names; raises UsageError."""
+    if Path(item).exists():  # whatever its name holds
+        return [item]
+    try:
+        return shlex.split(item)
+    except ValueError:
+        raise UsageError(f"--data {item}: there is no such file, and a quotation mark in it is not closed") from None

@@ -10,9 +10,8 @@ as it is, so that the chosen answer is the likelier one: `--sft-term` adds its l
 the reference is, is told in `cai.train.trainers.references`.
 """
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cai.core.errors import UsageError
 from cai.train.methods.descriptor import TrainingMethod, large, option, small
@@ -65,19 +64,17 @@ def build_dpo(context: "Context") -> "Trainer":
         weights=hash_model(context.model),
         args=configuration,
         data_collator=ProbabilityCollator(pad_token_id=context.tokenizer.pad_token_id, max_length=fit.max_length),
-        train_dataset=train if is_ordered(context.settings.tasks) else _enough(train, fit.max_steps, fit.batch_size),
+        train_dataset=train,
+        most=None if is_ordered(context.settings.tasks) else _enough(fit.max_steps, fit.batch_size),
         eval_dataset=test,
         processing_class=context.tokenizer,
         peft_config=context.adapter,
     )
 
 
-def _enough(dataset: Any, max_steps: int | None, batch: int | None) -> Any:
-    """Return no more pairs than the steps can look at: each costs a pass of the reference."""
-    if max_steps is None or batch is None:
-        return dataset
-    needed = math.ceil(max_steps * batch)
-    return dataset.select(range(needed)) if needed < len(dataset) else dataset
+def _enough(max_steps: int | None, batch: int | None) -> int | None:
+    """Return how many pairs the steps can look at, None for all: each costs a pass of the reference."""
+    return None if max_steps is None or batch is None else max_steps * batch
 
 
 DPO = TrainingMethod(

@@ -99,11 +99,13 @@ def _compute_reference(trainer: Any, dataset: Dataset, batch_size: int) -> list[
 class SoftDPOTrainer(Referring, Bucketed, DPOTrainer):  # type: ignore[misc]  # trl is not followed
     """TRL's trainer with a label of its own for each pair, on batches of like lengths.
 
-    `left_out` counts pairs that cannot teach: the prompt leaves no room, or both answers are the same tokens.
+    `left_out` counts pairs that cannot teach: the prompt leaves no room, or both answers are the same tokens. Of those
+    that are left to train on, `most` are taken.
     """
 
-    def __init__(self, **keywords: Any) -> None:
+    def __init__(self, *, most: int | None = None, **keywords: Any) -> None:
         self.left_out = Counter()
+        self._most = most
         super().__init__(**keywords)
 
     def _prepare_dataset(self, dataset: Dataset, processing_class: Any, args: DPOConfig, dataset_name: str) -> Dataset:
@@ -111,6 +113,8 @@ class SoftDPOTrainer(Referring, Bucketed, DPOTrainer):  # type: ignore[misc]  # 
         limit = args.max_length
         different = prepared.filter(lambda pair: _cut(pair, "chosen_ids", limit) != _cut(pair, "rejected_ids", limit))
         self.left_out.update({TOO_LONG: len(dataset) - len(prepared), ALIKE: len(prepared) - len(different)})
+        if dataset_name == "train" and self._most is not None and self._most < len(different):
+            different = different.select(range(self._most))
         return sort_by_length(different, _TOKENS, dataset_name)
 
     def _set_signature_columns_if_needed(self) -> None:
