@@ -193,6 +193,18 @@ def test_a_damaged_evaluation_is_a_damaged_checkpoint(tmp_path: Path, damage: Ca
     assert not checkpoint.exists()
 
 
+def test_checkpoints_that_a_kill_at_the_end_left_go_with_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingFolder, "forget_checkpoints", lambda _self: None)
+        settings = make_settings(tmp_path, max_steps=2)
+        summary = train(settings, lambda _: None)
+    assert list((settings.out / "checkpoints").glob("checkpoint-*"))
+    assert train(settings, lambda _: None).steps == summary.steps
+    assert not (settings.out / "checkpoints").exists()
+
+
 @pytest.mark.slow
 def test_a_run_whose_newest_checkpoint_is_damaged_ends_like_an_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,6 @@
 """SFT: the loss is on the assistant's words alone, and it teaches them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,17 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.core.errors import InputError
+from cai.core.addresses import DataSource
+from cai.core.errors import InputError, UsageError
 from cai.train.methods import METHODS
 from cai.train.methods.descriptor import TrainingMethod
 from cai.train.methods.dpo import DPO
 from cai.train.methods.online import GRPO
 from cai.train.methods.sft import SFT, build_sft
+from cai.train.plan import plan_train
 from cai.train.trainers.lengths import TOO_LONG, LengthSampler
 from tests.train_context import CHECKPOINT, GOOD, QUESTIONS, assistant, make_context, user
+from tests.training import make_settings
 
 END = "<|end|>"
 
@@ -127,3 +131,11 @@ def test_the_table_of_rates_has_the_measured_and_the_published_ends() -> None:
     assert [DPO.learning_rate(size, "none") for size in (2_600_000, 8_000_000_000)] == [2e-4, 5e-7]
     assert SFT.batch_size(2_600_000, group=1, processes=1) == 16
     assert GRPO.batch_size(2_600_000, group=6, processes=4) % 12 == 0
+
+
+def test_a_template_for_plain_text_is_refused(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    (tmp_path / "plain.txt").write_text("Rest helps.\n\nTea helps.\n")
+    data = replace(settings.data, data=(DataSource.parse(str(tmp_path / "plain.txt")),))
+    with pytest.raises(UsageError, match="--template chatml is for conversations, and these are plain texts"):
+        plan_train(replace(settings, data=data, template="chatml"))

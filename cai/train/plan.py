@@ -217,6 +217,10 @@ def _prepared(
     """Settle the chat template; return it, and the examples and the pre-training data as it takes them."""
     columns = examples.train.column_names
     if "text" in columns:
+        if settings.template is not None:
+            raise UsageError(
+                f"--template {settings.template} is for conversations, and these are plain texts: leave it out"
+            )
         return Prepared("none", ()), examples, pretraining
     prepared = prepare_template(
         tokenizer,

@@ -73,15 +73,23 @@ def _enter(plan: TrainPlan) -> tuple[TrainingFolder, dict[str, Any] | None]:
     out = plan.settings.out
     if plan.hardware.processes == 1:
         folder = enter(out, plan.identity(), fresh=plan.settings.fresh)
-        return folder, folder.finished()
+        return folder, _finished(folder)
     told: list[Any] = [None, None]
     if PartialState().is_main_process:
         folder = enter(out, plan.identity(), fresh=plan.settings.fresh)
-        told = [folder.finished(), folder.staging]
+        told = [_finished(folder), folder.staging]
     broadcast_object_list(told)
     if not PartialState().is_main_process:
         folder = TrainingFolder(out, told[1])
     return folder, told[0]
+
+
+def _finished(folder: TrainingFolder) -> dict[str, Any] | None:
+    """Return what a finished run says of itself; one that was killed as it ended has its checkpoints still."""
+    finished = folder.finished()
+    if finished is not None:
+        folder.forget_checkpoints()
+    return finished
 
 
 def _work(plan: TrainPlan, folder: TrainingFolder, say: Say, *, quiet: bool) -> TrainSummary:
