@@ -1,4 +1,4 @@
-"""What a machine has to give: free memory by the kernel and by a container, and threads that wait asleep."""
+"""What a machine has to give: memory by the kernel and a container, free and in all, and threads that wait asleep."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cai.core.machine import free_memory, let_waiting_threads_sleep
+from cai.core.machine import free_memory, let_waiting_threads_sleep, whole_memory
 
 GIB = 1 << 30
 
@@ -41,6 +41,22 @@ def test_free_memory_knows_the_older_groups(tmp_path: Path) -> None:
 def test_free_memory_without_a_kernel_that_tells(tmp_path: Path) -> None:
     told = free_memory(tmp_path / "none", tmp_path)
     assert told is None or told > 0
+
+
+def test_all_memory_is_the_host_s_or_a_container_s_limit_whatever_is_in_use(tmp_path: Path) -> None:
+    host = whole_memory(tmp_path)
+    (tmp_path / "memory").mkdir()
+    old = tmp_path / "memory" / "memory.limit_in_bytes"
+    old.write_text(f"{2**63 - 4096}\n")  # none, in the older groups
+    assert whole_memory(tmp_path) == host
+    old.write_text("1048576\n")
+    assert whole_memory(tmp_path) == 1 << 20
+    (tmp_path / "memory.max").write_text("524288\n")
+    (tmp_path / "memory.current").write_text("524288\n")
+    assert whole_memory(tmp_path) == 1 << 19
+    old.unlink()
+    (tmp_path / "memory.max").write_text("max\n")
+    assert whole_memory(tmp_path) == host
 
 
 def test_waiting_threads_sleep_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

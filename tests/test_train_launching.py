@@ -1,7 +1,9 @@
 """Trainings that a loop has accelerate start on several GPUs: the command, what comes back, how it is stopped."""
 
+import json
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -80,6 +82,11 @@ def test_what_the_main_process_says_is_passed_on(tmp_path: Path, monkeypatch: py
     ("program", "says"),
     [
         ('print(\'{"error": "the disk is full"}\'); sys.exit(1)', "^the disk is full$"),
+        (
+            'print(\'5\\n[]\\n{"say": 5}\\n{"error": "the first"}\')\n'
+            'print(\'{"error": "no peer"}\\n{"status": "interrupted"}\\n{}\')',
+            "^the first$",
+        ),
         ("sys.exit('no such launcher')", "in 2 processes failed: no such launcher"),
         ("sys.exit(3)", "it ended with 3"),
     ],
@@ -96,7 +103,7 @@ def test_a_stop_is_passed_on_and_waited_for(tmp_path: Path, monkeypatch: pytest.
     stand_in(
         monkeypatch,
         'def stop(*_):\n    print(\'{"status": "interrupted"}\', flush=True)\n    sys.exit(0)\n'
-        'signal.signal(signal.SIGTERM, stop)\nprint(\'{"say": "ready"}\', flush=True)\ntime.sleep(60)',
+        'signal.signal(signal.SIGINT, stop)\nprint(\'{"say": "ready"}\', flush=True)\ntime.sleep(60)',
     )
     before = signal.getsignal(signal.SIGINT)
 
@@ -105,6 +112,17 @@ def test_a_stop_is_passed_on_and_waited_for(tmp_path: Path, monkeypatch: pytest.
 
     assert train_launched(make_settings(tmp_path), "ddp", 2, heard, quiet=True) == "interrupted"
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_who_was_asked_to_stop_before_it_trained_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(monkeypatch, 'print(\'{"say": "importing"}\', flush=True)\ntime.sleep(60)')
+
+    def heard(_line: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert train_launched(make_settings(tmp_path), "ddp", 2, heard, quiet=True) == "interrupted"
 
 
 def test_a_process_trains_what_its_file_says(
@@ -127,9 +145,20 @@ def test_a_process_trains_what_its_file_says(
 
     monkeypatch.setattr(launched, "plan_train", refuse)
     assert launched.main(task) == 1
-    monkeypatch.setenv("RANK", "1")  # the others keep quiet
+    monkeypatch.setenv("RANK", "1")  # the others only say what went wrong
     assert launched.main(task) == 1
-    assert capsys.readouterr().out == '{"error":"no such file"}\n'
+    assert capsys.readouterr().out == '{"error":"no such file"}\n' * 2
+    monkeypatch.setattr(launched, "plan_train", lambda settings: settings)
+    assert launched.main(task) == 0
+    assert capsys.readouterr().out == ""
+
+    def break_down(_settings: str) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(launched, "plan_train", break_down)
+    assert launched.main(task) == 1
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert re.fullmatch(r"training failed: ValueError: a bug \(.*test_train_launching\.py:\d+\)", told)
 
 
 def test_what_was_typed_is_handed_to_the_processes_and_written_nowhere(
@@ -186,6 +215,51 @@ def test_a_loop_launches_where_there_are_several(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(loop_plan, "find_machine", refuse)
     loop_plan._check_training(settings, LoopSettings("medical"))  # the plan refuses no machine that the run shares
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        (
+            "if rank == '1': time.sleep(60)\nlaunched.plan_train = lambda _: int('no number')\nlaunched.main(task)",
+            r"^training failed: ValueError: invalid literal for int\(\) with base 10: 'no number' \(.*\.py:\d+\)$",
+        ),
+        (
+            "def refuse(_): raise CaiError('the disk of rank 1 is full')\n"
+            "if rank == '0': time.sleep(60)\nlaunched.plan_train = refuse\nlaunched.main(task)",
+            "^the disk of rank 1 is full$",
+        ),
+        (
+            "if rank == '1': raise ImportError('no such library')\ntime.sleep(60)",
+            "^training in 2 processes failed: ImportError: no such library$",
+        ),
+        (
+            "if rank == '1': os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)",
+            "^training in 2 processes failed: process 1 was ended by SIGKILL$",
+        ),
+    ],
+    ids=["a bug", "a mistake", "told nothing", "killed"],
+)
+def test_what_went_wrong_in_a_process_is_told_and_not_that_the_launcher_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, says: str
+) -> None:
+    beginning = (
+        "import os, signal, sys, time\nfrom pathlib import Path\nrank, task = os.environ['RANK'], Path(sys.argv[1])\n"
+    )
+    if "launched" in program:
+        beginning += "from cai.core.errors import CaiError\nfrom cai.train import launched\nprint(5)\n"
+        program = program.replace("launched.main(task)", "sys.exit(launched.main(task))")
+    (tmp_path / "misbehaving_process.py").write_text(beginning + program)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    command = launch_command
+
+    def launch(*given: Any) -> list[str]:
+        return [word.replace("cai.train.launched", "misbehaving_process") for word in command(*given)]
+
+    monkeypatch.setattr(launching, "launch_command", launch)
+    with pytest.raises(CaiError, match=says):
+        train_launched(make_settings(tmp_path), "cpu2", 2, lambda _: None, quiet=True)
 
 
 @pytest.mark.slow

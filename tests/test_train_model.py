@@ -1,8 +1,11 @@
 """The model that is trained: found, measured, adapted, settled on a machine, and what comes out loads again."""
 
 import asyncio
+import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -12,17 +15,23 @@ import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import TrainingArguments
 
 from cai.core.errors import ModelError, UsageError
+from cai.core.machine import whole_memory
 from cai.models import EngineOptions, open_engine
 from cai.models.base import Request, Sampling
 from cai.models.spec import ModelSpec
+from cai.train import machine as machines
 from cai.train.adapters.building import settle_adapter
+from cai.train.context import Context
 from cai.train.hardware import Choices, Workload, settle
 from cai.train.machine import Machine, find_machine
+from cai.train.methods import find_method
 from cai.train.methods.dpo import DPOSettings
 from cai.train.model import find_source, load_model, load_tokenizer, measure
-from cai.train.plan import plan_train
+from cai.train.plan import TrainPlan, plan_train
+from cai.train.run import train as train_plan
 from cai.train.settings import AdapterSettings
 from tests.building import user
 from tests.train_context import make_model
@@ -162,6 +171,47 @@ def test_four_bits_and_bfloat16_need_a_gpu() -> None:
         find_machine("cuda")
     with pytest.raises(UsageError, match="trains in float32"):
         settle(replace(find_machine("cpu"), bfloat16=False), TINY, Choices(16, dtype="bfloat16"))
+
+
+def test_a_container_s_limit_is_the_memory_that_a_batch_is_reckoned_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text(str(1 << 28))
+    monkeypatch.setattr(machines, "whole_memory", partial(whole_memory, tmp_path))
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert find_machine("cpu").memory == 1 << 27
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert find_machine("cpu").memory == 1 << 26
+
+
+def test_a_gpu_that_only_emulates_bfloat16_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    def supported(including_emulation: bool = True) -> bool:
+        return including_emulation
+
+    gpu = SimpleNamespace(name="Tesla T4", total_memory=16 * GIB)
+    for name, value in (("is_available", True), ("device_count", 1), ("get_device_properties", gpu)):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    settled = settle(find_machine("cuda"), TINY, Choices(16))
+    assert (settled.weights, settled.bfloat16) == ("float32", False)
+
+
+@pytest.mark.parametrize(("launcher", "bfloat16", "settled"), [("bf16", False, "no"), ("no", True, "bf16")])
+def test_the_precision_is_what_was_settled_whatever_a_launcher_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str, bfloat16: bool, settled: str
+) -> None:
+    def build(context: Context) -> None:
+        built.append(TrainingArguments(**context.arguments))
+        raise InterruptedError
+
+    built: list[Any] = []
+    plan = plan_train(make_settings(tmp_path, rows=40))
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launcher)
+    plan = replace(plan, hardware=replace(plan.hardware, bfloat16=bfloat16))
+    monkeypatch.setattr(TrainPlan, "method", property(lambda self: replace(find_method("sft"), build=build)))
+    with pytest.raises(InterruptedError):
+        train_plan(plan, lambda _: None)
+    assert built[0].mixed_precision == os.environ["ACCELERATE_MIXED_PRECISION"] == settled
 
 
 def test_a_cpu_with_bfloat16_computes_in_it_when_asked_and_keeps_its_weights_in_float32() -> None:

@@ -104,7 +104,7 @@ def make_context(
     }
     tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
     hardware = Hardware(
-        "a test", "cpu", "float32", False, False, batch, 1, 1, max_length=max_length or 256, packing=False, workers=0
+        "a test", "cpu", "float32", False, False, batch, 1, 1, max_length=max_length or 256, packing=False
     )
     return Context(settings, model or make_model(), tokenizer, adapter, examples, shared | arguments, hardware)
 

@@ -1,4 +1,4 @@
-"""What this machine has to give: memory that is free, and cores that are shared with other processes."""
+"""What this machine has to give: memory, in all and free, and cores that are shared with other processes."""
 
 import ctypes
 import gc
@@ -23,6 +23,17 @@ def free_memory(meminfo: Path = _MEMINFO, cgroups: Path = _CGROUPS) -> int | Non
     """
     found = [bytes_free for bytes_free in (_available(meminfo), _within_limit(cgroups)) if bytes_free is not None]
     return min(found, default=None)
+
+
+def whole_memory(cgroups: Path = _CGROUPS) -> int:
+    """Return the bytes that there are, or a container's limit where that is less, whatever of them is in use."""
+    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for limit, *_ in _GROUPS:
+        try:
+            return min(host, int((cgroups / limit).read_text()))
+        except (OSError, ValueError):  # no such file, or `max`
+            continue
+    return host
 
 
 def let_waiting_threads_sleep() -> None:

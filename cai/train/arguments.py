@@ -19,6 +19,7 @@ from cai.train.settings import TrainSettings
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 _WARM_UP = 0.05
+_PRECISION = "ACCELERATE_MIXED_PRECISION"
 
 
 def check_trackers(names: tuple[str, ...]) -> None:
@@ -39,6 +40,15 @@ def place_trackers(settings: TrainSettings) -> bool:
         return False
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(settings.out / TRACKING)
     return True
+
+
+def place_precision(hardware: Hardware) -> None:
+    """Have a launcher that says which arithmetic processes do say what was settled: transformers takes its word.
+
+    To be called before a trainer is built.
+    """
+    if _PRECISION in os.environ:
+        os.environ[_PRECISION] = "bf16" if hardware.bfloat16 else "no"
 
 
 def evaluates(examples: Examples) -> bool:
@@ -64,7 +74,7 @@ def shared_arguments(settings: TrainSettings, hardware: Hardware, examples: Exam
         "max_steps": fit.max_steps or -1,
         "use_cpu": hardware.device == "cpu",
         "bf16": hardware.bfloat16,
-        "dataloader_num_workers": hardware.workers,
+        "dataloader_num_workers": 0,  # examples are tokens already, and a signal to all of a group would end workers
         "dataloader_pin_memory": hardware.device == "cuda",
         "logging_strategy": "steps",
         "logging_nan_inf_filter": False,  # it would log a loss that is no number as another

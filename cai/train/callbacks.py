@@ -1,7 +1,8 @@
 """What happens between a trainer's steps: checkpoints are marked whole, patience runs out, an interrupt is obeyed.
 
 At Ctrl-C or SIGTERM the current step is finished, a checkpoint is written, and training stops; a second Ctrl-C stops at
-once. Handlers can only be set in a program's main thread; elsewhere nothing is caught.
+once. A second SIGTERM does not: where a whole group is stopped, the launcher passes on what its processes have heard.
+Handlers can only be set in a program's main thread; elsewhere nothing is caught.
 """
 
 import signal
@@ -35,10 +36,13 @@ class Interrupt:
             yield
             return
         before = {number: signal.getsignal(number) for number in _SIGNALS}
+        pressed = False
 
-        def ask(_number: int, _frame: FrameType | None) -> None:
-            if self.asked:
+        def ask(number: int, _frame: FrameType | None) -> None:
+            nonlocal pressed
+            if pressed and number == signal.SIGINT:
                 raise KeyboardInterrupt
+            pressed = pressed or number == signal.SIGINT
             self.asked = True
 
         for number in _SIGNALS:

@@ -83,7 +83,6 @@ class Hardware:
     processes: int
     max_length: int
     packing: bool
-    workers: int
 
     @property
     def batch(self) -> int:
@@ -140,7 +139,6 @@ def settle(machine: Machine, workload: Workload, choices: Choices) -> Hardware:
         processes=machine.processes,
         max_length=length,
         packing=choices.packing,
-        workers=2 if machine.kind == "cuda" else 0,
     )
 
 

@@ -1,11 +1,12 @@
 """A training on all GPUs of this machine, started from a process that has one place for it: `accelerate launch` for it.
 
 Every GPU gets a process. Each holds the whole model where that fits, and otherwise a share of it (FSDP); both launch
-files are in `cai/launch`. What the main one has to say comes back line by line; when this process is asked to stop, the
-others are, and go on after the same command as ever.
+files are in `cai/launch`. What the main one has to say comes back line by line, and what went wrong in any; when this
+process is asked to stop, the others are, and go on after the same command as ever.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,9 @@ Launch = Literal["ddp", "fsdp", "cpu2"]
 
 _SHARE = 0.6  # of a GPU's memory that weights, gradients and optimiser may take before they are sharded
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LAUNCHER_S = re.compile(r"[WE]\d{4} .* torch/distributed/elastic/")
+"""How a line of the launcher's own begins on standard error; more of them follow, about itself, on the first."""
+_ENDED_BY = re.compile(r"failed \(exitcode: -(\d+)\) local_rank: (\d+)")
 
 
 def gpus_to_share(device: str) -> int:
@@ -69,7 +73,7 @@ def train_launched(
 ) -> str:
     """Train in so many processes and return how it ended, `done` or `interrupted`.
 
-    Raises CaiError, in the words of the process that failed.
+    Raises CaiError, in the words of the process that failed first.
     """
     with tempfile.TemporaryDirectory() as name:
         task, errors = Path(name, "task"), Path(name, "errors")
@@ -83,47 +87,69 @@ def train_launched(
                 start_new_session=True,
                 env=environment,
             ) as launched,
-            _passing_on(launched),
+            _passing_on(launched) as asked,
         ):
             told = _listen(launched, say)
+        if "error" in told:
+            raise CaiError(told["error"])
         if "status" in told:
             return told["status"]
-        lines = errors.read_text(errors="replace").strip().splitlines() or [f"it ended with {launched.returncode}"]
-        raise CaiError(told.get("error") or f"training in {processes} processes failed: {lines[-1].strip()}")
+        if asked.is_set():  # before they trained, or they took longer than they had
+            return "interrupted"
+        words = _last_words(errors.read_text(errors="replace")) or f"it ended with {launched.returncode}"
+        raise CaiError(f"training in {processes} processes failed: {words}")
 
 
 def _listen(launched: "subprocess.Popen[bytes]", say: Callable[[str], None]) -> dict[str, str]:
-    """Pass on what is said until all processes have ended, and return what the main one said of the end."""
+    """Pass on what is said until all processes have ended, and return what was said of the end: the first error."""
     ended: dict[str, str] = {}
     for line in launched.stdout or ():
         try:
-            told: dict[str, str] = orjson.loads(line)
-        except orjson.JSONDecodeError:  # what a library prints
+            told = orjson.loads(line)
+        except orjson.JSONDecodeError:  # what a library prints, as is JSON that says nothing of the three
             continue
-        if "say" in told:
-            say(told["say"])
-        else:
-            ended = told
+        match told:
+            case {"say": str(words)}:
+                say(words)
+            case {"error": str(words)} if "error" not in ended:
+                ended["error"] = words
+            case {"status": str(words)}:
+                ended["status"] = words
     return ended
 
 
+def _last_words(errors: str) -> str:
+    """Return what a process that told nothing said last, or which signal ended it, from all that was said in vain.
+
+    What the launcher says after that is of itself: nearly fifty lines, the last of them a ruler.
+    """
+    ended = _ENDED_BY.search(errors)
+    if ended is not None:
+        return f"process {ended[2]} was ended by {signal.Signals(int(ended[1])).name}"
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    own = next((number for number, line in enumerate(lines) if _LAUNCHER_S.match(line)), len(lines))
+    return (lines[:own] or lines or [""])[-1]
+
+
 @contextmanager
-def _passing_on(launched: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Ask the processes to stop when this one is asked: they have half a minute, then the launcher ends them."""
+def _passing_on(launched: "subprocess.Popen[bytes]") -> Iterator[threading.Event]:
+    """Ask the processes to stop when this one is asked, which is returned: they have half a minute to obey.
+
+    The launcher passes on the signal that it gets itself. SIGINT is what libraries' own processes leave alone.
+    """
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
-    asked = False
 
     def ask(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if not asked:  # a second time would have the launcher leave them behind
-            launched.terminate()
-        asked = True
+        if not asked.is_set():  # a second time would have the launcher leave them behind
+            launched.send_signal(signal.SIGINT)
+        asked.set()
 
     before = {number: signal.signal(number, ask) for number in _SIGNALS}
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

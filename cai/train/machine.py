@@ -1,7 +1,8 @@
 """What training runs on: the device, its memory, and how many processes share the work.
 
 A launcher (`accelerate launch`, `torchrun`) tells each process its place in environment variables; without one there is
-a single process. Memory is the device's whole, not what is free at the moment, so that a resumed run settles the same.
+a single process. Memory is all of the device's, or a container's limit, not what is free at the moment, so that a
+resumed run settles the same.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import Literal
 import torch
 
 from cai.core.errors import ModelError
+from cai.core.machine import whole_memory
 
 DeviceKind = Literal["cpu", "cuda", "mps"]
 
@@ -40,7 +42,6 @@ def find_machine(device: str) -> Machine:
         and os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
     )
     kind = _kind(device)
-    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     if kind == "cuda":
         if processes == 1 and torch.cuda.device_count() > 1:
@@ -55,13 +56,14 @@ def find_machine(device: str) -> Machine:
             properties.name,
             properties.total_memory,
             cores,
-            torch.cuda.is_bf16_supported(),
+            torch.cuda.is_bf16_supported(including_emulation=False),
             processes,
             sharded,
         )
     name = "Metal" if kind == "mps" else f"{cores} CPU core{'s' if cores > 1 else ''}"
     # Half of the host's memory, in equal parts: the system and other programs live there too.
-    return Machine(kind, name, host // 2 // processes, cores, kind == "cpu" and _cpu_bfloat16(), processes, sharded)
+    memory = whole_memory() // 2 // processes
+    return Machine(kind, name, memory, cores, kind == "cpu" and _cpu_bfloat16(), processes, sharded)
 
 
 def _cpu_bfloat16() -> bool:

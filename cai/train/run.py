@@ -20,7 +20,7 @@ from cai.core.errors import CaiError, UsageError
 from cai.models.local.memory import ran_out
 from cai.rundir.documents import make_document
 from cai.train.adapters.building import adapter_config
-from cai.train.arguments import place_trackers, shared_arguments
+from cai.train.arguments import place_precision, place_trackers, shared_arguments
 from cai.train.card import draw_training, model_card
 from cai.train.context import Context
 from cai.train.example_tokens import refused
@@ -118,6 +118,7 @@ def _work(plan: TrainPlan, folder: TrainingFolder, say: Say, *, quiet: bool) -> 
         hardware=hardware,
         pretraining=plan.pretraining,
     )
+    place_precision(hardware)
     if place_trackers(settings) and PartialState().is_main_process:
         folder.expect_tracking()
     try:
