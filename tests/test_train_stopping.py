@@ -40,7 +40,8 @@ def test_a_group_that_is_told_to_end_leaves_a_checkpoint_where_a_gpu_is_trained_
         start_new_session=True,
     )
     try:
-        while not (settings.out / "metrics.jsonl").exists() and process.poll() is None:
+        metrics = settings.out / "metrics.jsonl"
+        while not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 2) and process.poll() is None:
             time.sleep(0.05)
         assert process.poll() is None, process.communicate()
         os.killpg(process.pid, signal.SIGTERM)
