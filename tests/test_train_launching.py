@@ -138,7 +138,7 @@ def test_a_process_trains_what_its_file_says(
 
     monkeypatch.setattr(launched, "train", train_it)
     assert launched.main(task) == 0
-    assert capsys.readouterr().out == '{"say":"settings True"}\n{"status":"done"}\n'
+    assert capsys.readouterr().out == '\n{"say":"settings True"}\n\n{"status":"done"}\n'
 
     def refuse(_settings: str) -> None:
         raise UsageError("no such file")
@@ -147,7 +147,7 @@ def test_a_process_trains_what_its_file_says(
     assert launched.main(task) == 1
     monkeypatch.setenv("RANK", "1")  # the others only say what went wrong
     assert launched.main(task) == 1
-    assert capsys.readouterr().out == '{"error":"no such file"}\n' * 2
+    assert capsys.readouterr().out == '\n{"error":"no such file"}\n' * 2
     monkeypatch.setattr(launched, "plan_train", lambda settings: settings)
     assert launched.main(task) == 0
     assert capsys.readouterr().out == ""

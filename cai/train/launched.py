@@ -46,8 +46,9 @@ def _tell_first(what: str, words: str) -> None:
 
 
 def _tell(what: str, words: str) -> None:
-    # In one write: the processes share the place where it goes.
-    sys.stdout.write(f"{orjson.dumps({what: words}).decode()}\n")
+    # In one write, and on a line of its own: the processes share the place where it goes, and what a library prints in
+    # another may be half a line so far.
+    sys.stdout.write(f"\n{orjson.dumps({what: words}).decode()}\n")
     sys.stdout.flush()
 
 
