@@ -1,9 +1,12 @@
-"""Real processes of `cai generate` that tests watch, kill, and look at afterwards."""
+"""Real processes that tests watch, interrupt, kill, and look at afterwards."""
 
 import contextlib
+import os
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 PATIENCE = 120.0
@@ -30,6 +33,23 @@ def wait_until(process: subprocess.Popen[str], condition: Callable[[], bool]) ->
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.01)
             raise AssertionError(f"the run ended before it could be disturbed: {process.communicate()}")
+
+
+@contextlib.contextmanager
+def interrupted_once(condition: Callable[[], bool]) -> Iterator[None]:
+    """Send this process SIGINT, as Ctrl-C does, once the condition holds; the body is what is interrupted."""
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    yield
+    thread.join()
 
 
 def exports(out: Path) -> dict[str, bytes]:

@@ -362,7 +362,7 @@ def test_a_cache_that_was_dropped_is_gone_at_once(monkeypatch: pytest.MonkeyPatc
     assert set(given_back) == {0}
 
 
-def test_closing_fails_what_waits_and_what_runs() -> None:
+def test_closing_fails_what_waits_and_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler, model = _opened(replace(_ROOMY, rows=2))
     running, leave = threading.Event(), threading.Event()
 
@@ -372,6 +372,13 @@ def test_closing_fails_what_waits_and_what_runs() -> None:
             assert leave.wait(timeout=60)
 
     model.before = before
+    ended, end = threading.Event(), scheduler.end
+
+    def told(error: EngineGoneError) -> None:
+        end(error)
+        ended.set()
+
+    monkeypatch.setattr(scheduler, "end", told)
     thread = ModelThread(scheduler)
     jobs = [_generation(number, 4, 30) for number in range(4)]
     for job in jobs:
@@ -379,8 +386,7 @@ def test_closing_fails_what_waits_and_what_runs() -> None:
     assert running.wait(timeout=60)
     closing = threading.Thread(target=thread.close)
     closing.start()
-    while scheduler._ended is None:
-        pass
+    assert ended.wait(timeout=60)
     leave.set()
     closing.join(timeout=60)
     assert all(isinstance(job.future.exception(timeout=0), EngineGoneError) for job in jobs)

@@ -138,7 +138,7 @@ def test_a_file_whose_name_holds_an_apostrophe_is_read(place: Path, capfd: pytes
         (["sft", "--data", "sft.jsonl", "--model", "model", "--out", "out", "--merge"], "--adapter"),
         (["dpo", "--data", "dpo.jsonl", "--model", "model", "--out", "out", "--packing"], "No such option"),
         (["grpo", "--data", "sft.jsonl", "--model", "model", "--out", "out", "--batch-size", "9"], "--group"),
-        (["sft", "--data", "it's.jsonl", "--model", "model", "--out", "out"], "a quotation mark in it is not closed"),
+        (["sft", "--data", "it's.jsonl", "--model", "model", "--out", "out"], "it's.jsonl"),
     ],
 )
 def test_a_mistake_is_one_sentence(

@@ -6,8 +6,6 @@ import pickle
 import re
 import signal
 import sys
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,14 +26,23 @@ from cai.train.launch_file import ADDRESSES, write_launch
 from cai.train.launching import choose_launch, gpus_to_share, launch_command, train_launched
 from cai.train.methods.online import OnlineSettings
 from cai.train.settings import AdapterSettings
+from tests.disturbing import interrupted_once
 from tests.training import curve, make_settings, train
 
 GIB = 2**30
+LAUNCHER = """
+kept = pathlib.Path(task).parent / "none_x" / "attempt_0" / "1"
+kept.mkdir(parents=True)
+(kept / "stderr.log").write_text("{said}\\n")
+sys.exit('''E1127 torch/distributed/elastic/multiprocessing/api.py:1] failed (exitcode: {code}) local_rank: 1 (pid: 5)
+ImportError: of the launcher
+==========''')
+"""
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     """Start a program of one's own in place of accelerate; `task` is its file."""
-    whole = f"import pickle, signal, sys, time\ntask = sys.argv[1]\n{program}"
+    whole = f"import pathlib, pickle, signal, sys, time\ntask = sys.argv[1]\n{program}"
     monkeypatch.setattr(launching, "launch_command", lambda _l, _p, task: [sys.executable, "-c", whole, str(task)])
 
 
@@ -89,6 +96,9 @@ def test_what_the_main_process_says_is_passed_on(tmp_path: Path, monkeypatch: py
         ),
         ("sys.exit('no such launcher')", "in 2 processes failed: no such launcher"),
         ("sys.exit(3)", "it ended with 3"),
+        (LAUNCHER.format(said="Traceback\\nImportError: none", code=1), "in 2 processes failed: ImportError: none$"),
+        (LAUNCHER.format(said="", code=2), "in 2 processes failed: process 1 ended with 2$"),
+        (LAUNCHER.format(said="Fatal error", code=-11), "in 2 processes failed: process 1 was ended by SIGSEGV$"),
     ],
 )
 def test_a_failure_is_told_in_its_own_words(
@@ -275,13 +285,6 @@ def test_two_processes_train_as_one_does_and_stop_when_asked(tmp_path: Path) -> 
 
     longer = make_settings(tmp_path, out="longer", max_steps=5000, device="cpu")
 
-    def stop_once_it_trains() -> None:
-        while not (longer.out / "metrics.jsonl").exists():
-            time.sleep(0.2)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    stopping = threading.Thread(target=stop_once_it_trains)
-    stopping.start()
-    assert train_launched(longer, "cpu2", 2, lambda _: None, quiet=True) == "interrupted"
-    stopping.join()
+    with interrupted_once((longer.out / "metrics.jsonl").exists):
+        assert train_launched(longer, "cpu2", 2, lambda _: None, quiet=True) == "interrupted"
     assert list((longer.out / "checkpoints").glob("checkpoint-*"))

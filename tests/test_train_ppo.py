@@ -234,25 +234,36 @@ def test_values_begin_in_the_unit_in_which_rewards_are_counted(tmp_path: Path) -
         transformers.AutoTokenizer.from_pretrained(CHECKPOINT).save_pretrained(directories[-1])
         (directories[-1] / "train.json").write_bytes(orjson.dumps({"measured": {"scale": {"mean": 4, "deviation": 2}}}))
 
-    def first_values(members: int, reward_clip: float) -> float:
+    def first_values(members: int, reward_clip: float, steps: int = 1) -> tuple[float, float, float]:
+        """Return the mean of the first tokens' values in the last step, the only one rewarded, and rewards' spread."""
         own = {"reward_model": tuple(directories[:members]), "group": 1, "minibatches": 1, "reward_clip": reward_clip}
-        trainer: Any = build_ppo(ppo_context(tmp_path, batch=16, max_steps=1, own=own))
+        trainer: Any = build_ppo(ppo_context(tmp_path, batch=16, max_steps=steps, own=own))
         seen: list[Any] = []
-        look = trainer._look
+        look, scored, drawn = trainer._look, trainer._scores, trainer._rollouts.draw
+        end = trainer.processing_class.eos_token_id
+
+        def draw(*arguments: Any) -> Any:  # answers that are cut have no reward
+            return [[*tokens[:-1], end] for tokens in drawn(*arguments)]
+
+        def scores(rows: Any, responses: Any) -> Any:
+            if trainer.state.global_step < steps - 1:
+                return torch.zeros(len(rows)), torch.zeros(len(rows), dtype=torch.bool)
+            return scored(rows, responses)
 
         def looked(*arguments: Any) -> Any:
             seen.append(look(*arguments))
             return seen[-1]
 
-        trainer._look = looked
+        trainer._look, trainer._scores, trainer._rollouts.draw = looked, scores, draw
         trainer.train()
-        return float(seen[0][2][:, 0].mean())
+        return float(seen[-1][2][:, 0].mean()), *trainer._scale.spread()
 
-    raw = first_values(1, 0.0)
-    assert raw > 4
-    assert first_values(2, 0.0) == pytest.approx((raw - 4) / 2, rel=1e-3)
-    assert abs(first_values(1, 5.0)) < 2
-    assert abs(first_values(2, 5.0)) < 2
+    for members, steps in ((1, 1), (2, 1), (1, 2)):
+        raw, *_ = first_values(members, 0.0, steps)
+        found, mean, deviation = first_values(members, 5.0, steps)
+        assert deviation > 0.5
+        assert found == pytest.approx((raw - mean) / deviation, rel=1e-3)
+    assert first_values(2, 0.0)[0] == pytest.approx((first_values(1, 0.0)[0] - 4) / 2, rel=1e-3)
 
 
 def test_checkpointing_of_activations_changes_no_gradient(tmp_path: Path) -> None:

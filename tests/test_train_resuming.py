@@ -1,9 +1,5 @@
 """A run that goes on in a later epoch takes what is left of that epoch's order, in every process."""
 
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +12,12 @@ from cai.train.launching import train_launched
 from cai.train.methods.sft import build_sft
 from cai.train.trainers.base import BaseTrainer
 from cai.train.trainers.lengths import LengthSampler
+from tests.disturbing import interrupted_once
 from tests.train_context import GOOD, assistant, make_context, one_thread, user  # noqa: F401
 from tests.training import curve, make_settings, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NUMBERS = list(range(16))
-PATIENCE = 120.0
 
 
 class Seen(Exception):  # noqa: N818
@@ -87,17 +83,8 @@ def test_two_processes_that_were_stopped_in_the_second_epoch_have_the_undisturbe
     stopped = make_settings(tmp_path, out="stopped", **numbers)
     lines = stopped.out / "metrics.jsonl"
 
-    def stop() -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not (lines.exists() and lines.read_bytes().count(b"\n") > 21):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    stopping = threading.Thread(target=stop)
-    stopping.start()
-    assert train_launched(stopped, "cpu2", 2, lambda _: None, quiet=True) == "interrupted"
-    stopping.join()
+    with interrupted_once(lambda: lines.exists() and lines.read_bytes().count(b"\n") > 21):
+        assert train_launched(stopped, "cpu2", 2, lambda _: None, quiet=True) == "interrupted"
     assert 21 < len(curve(stopped.out)) < 40
     assert train_launched(stopped, "cpu2", 2, lambda _: None, quiet=True) == "done"
     undisturbed: list[Any] = [(step, pytest.approx(loss, rel=1e-3)) for step, loss in curve(alone.out)]

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from cai.train.callbacks import Interrupt
+from tests.disturbing import wait_until
 from tests.training import command, make_settings
 
 ON_A_GPU = """
@@ -41,9 +41,7 @@ def test_a_group_that_is_told_to_end_leaves_a_checkpoint_where_a_gpu_is_trained_
     )
     try:
         metrics = settings.out / "metrics.jsonl"
-        while not (metrics.exists() and metrics.read_bytes().count(b"\n") >= 2) and process.poll() is None:
-            time.sleep(0.05)
-        assert process.poll() is None, process.communicate()
+        wait_until(process, lambda: metrics.exists() and metrics.read_bytes().count(b"\n") >= 2)
         os.killpg(process.pid, signal.SIGTERM)
         said = process.communicate()
     finally:

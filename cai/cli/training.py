@@ -11,7 +11,6 @@ import click
 from cai.cli.config import config_option
 from cai.cli.options import EXISTING_FOLDER, LOCAL_FOLDER, QUIET, SEED, Count, FiniteRange, Group, option_group
 from cai.core.addresses import DataSource
-from cai.core.errors import UsageError
 from cai.models.jury import parse_judge
 from cai.models.spec import ModelSpec
 from cai.train.adapters import ADAPTERS
@@ -195,10 +194,8 @@ def take_train_settings(method: str, options: dict[str, Any]) -> TrainSettings:
 
 
 def _sources(item: str) -> list[str]:
-    """Return the sources that one `--data` names; raises UsageError."""
-    if Path(item).exists():  # whatever its name holds
-        return [item]
+    """Return the sources that one `--data` names: a quotation mark that is not closed is a name's own."""
     try:
         return shlex.split(item)
     except ValueError:
-        raise UsageError(f"--data {item}: there is no such file, and a quotation mark in it is not closed") from None
+        return [item]

@@ -16,11 +16,15 @@ from cai.core.errors import RunError
 from cai.core.identity import fingerprint
 from cai.core.settings import plain
 from cai.data.quality import load_quality
+from cai.evaluate.directory import DOCUMENT as EVALUATION
 from cai.evaluate.settings import EvaluateSettings
 from cai.generate.settings import GenerateSettings
 from cai.loop.stages import Stage
 from cai.rundir.documents import DocumentError, make_document, parse_document, read_bounded
+from cai.rundir.layout import MANIFEST as RUN
 from cai.rundir.owned import Owned
+from cai.train.folder import IDENTITY as TRAINING
+from cai.train.folder import MANIFEST as TRAINED
 from cai.train.settings import TrainSettings
 
 _FOLDER = "stages"
@@ -32,7 +36,7 @@ _NOT_SHAPING = ("concurrency", "timeout", "device", "out", "prompts_dir", "judge
 
 FORMAT = 2
 
-_DOCUMENTS = ("run.json", "evaluation.json", "train.json", "checkpoints/identity.json")
+_DOCUMENTS = (RUN, EVALUATION, TRAINED, TRAINING)
 """What a stage writes of itself when it enters its directory, or when it ends."""
 
 Status = Literal["started", "done"]

@@ -34,7 +34,7 @@ FIGURE = "loss.png"
 TASKS_FIGURE = "tasks.png"
 CARD = "README.md"
 TRACKING = "runs"
-_IDENTITY = f"{CHECKPOINTS}/identity.json"
+IDENTITY = f"{CHECKPOINTS}/identity.json"
 _CONFIGS = ("config.json", "adapter_config.json")
 
 
@@ -142,10 +142,10 @@ def enter(out: Path, identity: Mapping[str, str], *, fresh: bool) -> TrainingFol
         if fresh:
             owned.clear()
         owned.settle(TRACKING)  # of a process that was killed
-        recorded = _recorded(owned, MANIFEST, _IDENTITY)
+        recorded = _recorded(owned, MANIFEST, IDENTITY)
         if recorded is None:
             owned.folder(CHECKPOINTS)
-            owned.write(_IDENTITY, make_document({"format": FORMAT, "identity": dict(identity)}))
+            owned.write(IDENTITY, make_document({"format": FORMAT, "identity": dict(identity)}))
         else:
             require_identity(out, recorded["identity"], identity)
         owned.require_free(MANIFEST, METRICS, FIGURE, TASKS_FIGURE, CARD)  # before any work is done

@@ -33,9 +33,8 @@ Launch = Literal["ddp", "fsdp", "cpu2"]
 
 _SHARE = 0.6  # of a GPU's memory that weights, gradients and optimiser may take before they are sharded
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_LAUNCHER_S = re.compile(r"[WE]\d{4} .* torch/distributed/elastic/")
-"""How a line of the launcher's own begins on standard error; more of them follow, about itself, on the first."""
-_ENDED_BY = re.compile(r"failed \(exitcode: -(\d+)\) local_rank: (\d+)")
+_FAILED = re.compile(r"failed \(exitcode: (-?\d+)\) local_rank: (\d+)")
+"""How the launcher says which process failed first."""
 
 
 def gpus_to_share(device: str) -> int:
@@ -59,11 +58,12 @@ def choose_launch(settings: TrainSettings, memory: int) -> Launch:
 
 
 def launch_command(launch: Launch, processes: int, task: Path) -> list[str]:
-    """Return the command that trains what the file says, in so many processes."""
+    """Return the command that trains what the file says, in so many processes, their errors kept apart beside it."""
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / f"{launch}.yaml")]
     return [
         *accelerate,
         *("--num_processes", str(processes), "--main_process_port", "0"),
+        *("--tee", "2", "--log_dir", str(task.parent)),
         *("-m", "cai.train.launched", str(task)),
     ]
 
@@ -96,7 +96,7 @@ def train_launched(
             return told["status"]
         if asked.is_set():  # before they trained, or they took longer than they had
             return "interrupted"
-        words = _last_words(errors.read_text(errors="replace")) or f"it ended with {launched.returncode}"
+        words = _last_words(errors) or f"it ended with {launched.returncode}"
         raise CaiError(f"training in {processes} processes failed: {words}")
 
 
@@ -118,17 +118,24 @@ def _listen(launched: "subprocess.Popen[bytes]", say: Callable[[str], None]) -> 
     return ended
 
 
-def _last_words(errors: str) -> str:
-    """Return what a process that told nothing said last, or which signal ended it, from all that was said in vain.
+def _last_words(errors: Path) -> str:
+    """Return what the process that failed first said last, or which signal ended it; the launcher's own words if none.
 
-    What the launcher says after that is of itself: nearly fifty lines, the last of them a ruler.
+    `errors` is the launcher's standard error. It keeps that of every process in a folder beside it.
     """
-    ended = _ENDED_BY.search(errors)
-    if ended is not None:
-        return f"process {ended[2]} was ended by {signal.Signals(int(ended[1])).name}"
-    lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    own = next((number for number, line in enumerate(lines) if _LAUNCHER_S.match(line)), len(lines))
-    return (lines[:own] or lines or [""])[-1]
+    said = errors.read_text(errors="replace")
+    failed = _FAILED.search(said)
+    if failed is None:
+        return _last_line(said)
+    code, process = int(failed[1]), failed[2]
+    if code < 0:
+        return f"process {process} was ended by {signal.Signals(-code).name}"
+    kept = next(errors.parent.glob(f"*/attempt_0/{process}/stderr.log"), errors)
+    return _last_line(kept.read_text(errors="replace")) or f"process {process} ended with {code}"
+
+
+def _last_line(said: str) -> str:
+    return next((line.strip() for line in reversed(said.splitlines()) if any(map(str.isalnum, line))), "")
 
 
 @contextmanager

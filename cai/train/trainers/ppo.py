@@ -135,11 +135,13 @@ class ProximalTrainer(Trainer):  # type: ignore[misc]  # transformers is not fol
         prompts: list[list[int]] = encoded["input_ids"]
         seeds = [self._seed("rollout", number) for number in range(len(rows))]
         responses = self._rollouts.draw(prompts, seeds)
+        raw = self._scores_like_rewards and bool(self._own.reward_clip) and not self._scale.spread()[1]
         scores, known = self._scores(rows, responses)
-        if self._scores_like_rewards and self._own.reward_clip and not self.state.global_step:
+        mean, deviation = self._scale.spread()
+        if raw and deviation:
             # Values in the reward model's own unit would be off by its mean, and the ends of good responses would look
             # bad until that is learned away: 2009.01325 and 2203.02155 centre the reward model itself.
-            self.model.value.rescale(*self._scale.spread())
+            self.model.value.rescale(mean, deviation)
         whole = response_mask(responses, self.args.device)
         mask = whole & known[:, None]
         log_ratios, old, values = self._look(prompts, responses, whole)

@@ -41,10 +41,10 @@ class ValueModel(nn.Module):
         return values
 
     def rescale(self, mean: float, deviation: float) -> None:
-        """Count values in deviations from the mean from now on; without a deviation they say nothing that is known."""
+        """Count values in deviations from the mean from now on."""
         with torch.no_grad():
-            self.head.weight.mul_(1 / deviation if deviation else 0.0)
-            self.head.bias.sub_(mean).mul_(1 / deviation if deviation else 0.0)
+            self.head.weight.div_(deviation)
+            self.head.bias.sub_(mean).div_(deviation)
 
 
 class PolicyAndValue(nn.Module):
