@@ -27,6 +27,7 @@ from rich.table import Table
 
 from benchmarks.where import taken
 from cai.core.shares import wilson
+from cai.drawing.canvas import COLOURS, MARKERS, encode, new_figure
 from cai.train.adapters import ADAPTERS
 from cai.train.methods import find_method
 from cai.train.settings import AdapterKind
@@ -203,14 +204,8 @@ def show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
 
 def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Draw the share of good answers over trained parameters, a line a kind, a panel a method."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    from cai.evaluate.chart import COLOURS, MARKERS  # noqa: PLC0415
-
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    figure = Figure(figsize=(5.5 * len(methods), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.5 * len(methods), 4.2)
     for place, method in enumerate(methods, 1):
         axes = figure.add_subplot(1, len(methods), place)
         for number, kind in enumerate(SIZES):
@@ -229,7 +224,7 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         axes.set_ylabel("good answers (oracle), 95 % intervals")
         axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8, loc="lower right")
-    figure.savefig(path.with_suffix(".png"), dpi=110)
+    path.with_suffix(".png").write_bytes(encode(figure, "png"))
 
 
 @click.command()

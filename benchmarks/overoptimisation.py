@@ -14,7 +14,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # each process of the pool has one core
 
-import io
 import json
 import math
 import multiprocessing
@@ -32,8 +31,6 @@ import numpy as np
 import orjson
 import torch
 import transformers
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -41,6 +38,7 @@ from rich.table import Table
 import cai
 from benchmarks.where import taken
 from cai.core.identity import derive_seed
+from cai.drawing.canvas import encode, new_figure
 from cai.models import TINY
 from cai.models.base import Sampling
 from cai.models.reward_model import RewardModel
@@ -464,8 +462,7 @@ def draw(result: Mapping[str, Any]) -> bytes:
             for way, some in by_way.items()
         ]
         parts.append(("GRPO", runs))
-    figure = Figure(figsize=(5.2 * len(parts), 6.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.2 * len(parts), 6.4)
     for column, (title, told) in enumerate(parts, start=1):
         for row, (measure, label) in enumerate((("good", "good answers (oracle)"), ("proxy", "proxy, deviations"))):
             axes = figure.add_subplot(2, len(parts), row * len(parts) + column)
@@ -482,9 +479,7 @@ def draw(result: Mapping[str, Any]) -> bytes:
                 if measure == "good" and way != "one model":
                     axes.fill_between(roots, curve["low"], curve["high"], color=colours[way], alpha=0.12, linewidth=0)
             axes.legend(frameon=False)
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    return data.getvalue()
+    return encode(figure, "png")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import transformers
 from cai.core.errors import CaiError, RunError, UsageError
 from cai.train import run
 from cai.train.callbacks import waited
-from cai.train.card import draw_training
 from cai.train.folder import enter
 from cai.train.metrics import tokens_seen
 from cai.train.trainers.lengths import BucketedSFTTrainer
@@ -247,12 +246,3 @@ def test_memory_that_is_not_enough_is_one_sentence(
     settings = make_settings(tmp_path, max_steps=1, test_share=0.0, rows=24)
     with pytest.raises(CaiError, match="the device's memory is not enough: lower --max-length"):
         train(settings, silent)
-
-
-def test_the_figure_leaves_out_what_was_not_measured() -> None:
-    history: list[dict[str, Any]] = [
-        {"step": 1, "loss": 1.0, "reward": None},
-        {"step": 2, "loss": float("nan"), "reward": 0.5},
-    ]
-    assert draw_training(history, "a $title").startswith(b"\x89PNG")
-    assert draw_training([], "nothing yet").startswith(b"\x89PNG")

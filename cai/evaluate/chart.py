@@ -1,29 +1,22 @@
 """The pictures of an evaluation: measured shares with their intervals, models side by side, ready for a slide.
 
 One row a measure; in a row, one line a model goes from the low to the high end of its interval, with a marker and a
-number at the value. Models differ in colour and in marker; the colours are those of Okabe and Ito ("Color Universal
-Design", 2008), which stay apart for people who are colour-blind. Matplotlib's Agg canvas on a figure of its own: no
-window, no state shared with other plots. The same input gives the same bytes. Letters that no installed font has are
-replaced by numbers, and the caption says so.
+number at the value. Models differ in colour and in marker. Where letters are replaced by numbers, the caption says so.
 """
 
-import io
-import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import accumulate, pairwise
 from typing import Protocol
 from unicodedata import east_asian_width
 
-from matplotlib import font_manager, rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cai.core.counts import counted
+from cai.drawing.canvas import COLOURS, MARKERS, encode, new_figure, style
+from cai.drawing.lettering import find_lettering
 from cai.evaluate.directory import FIGURES
 from cai.evaluate.measures import Measure
 from cai.evaluate.results import Evaluation, EvaluationSection, ModelResult
@@ -31,21 +24,13 @@ from cai.evaluate.results import Evaluation, EvaluationSection, ModelResult
 ROWS = 8
 """Rows a picture has at most; a slide holds no more."""
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-MARKERS = "osD^vPX*"  # as many as share no factor with the colours: fifty-six models look different
-
 _WIDTH = 10.0  # inches, like the heights below
 _LINE = 0.21  # of a model's line, and of a line of a row's title
 _LEGEND_LINE, _CAPTION_LINE, _AXIS = 0.26, 0.19, 0.6
 _BETWEEN = 0.7  # lines left free between two rows
-_RESOLUTION = 200
 _LARGE, _SMALL = 12.5, 10.5  # points
 _ROW, _LABEL, _CAPTION = 30, 32, 105  # characters before a text is broken
 _CHARACTER = 0.1  # of a large text, in inches
-
-_ORDINARY = "DejaVu Sans"
-_PREFERRED = ("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic")
-"""Fonts that are looked at first for letters that the ordinary one lacks."""
 
 _ARROWS = {"low": "\xa0↓", "high": "\xa0↑", None: ""}
 
@@ -170,55 +155,13 @@ def draw_chart(rows: Sequence[ChartRow], caption: str) -> dict[str, bytes]:
     if not rows:
         raise ValueError("a picture without rows cannot be drawn")
     models = list(dict.fromkeys(label for row in rows for label in (*row.shares, *row.notes)))
-    fonts, missing = find_fonts([*models, *(row.title for row in rows), caption])
-    texts = drawable([*models, *(row.title for row in rows), caption], missing)
-    labels, titles = texts[: len(models)], texts[len(models) : -1]
-    png, svg = io.BytesIO(), io.BytesIO()
-    # Shapes instead of letters, so that the drawing looks the same where a font is missing.
-    with rc_context({"font.family": fonts, "svg.hashsalt": "cai", "svg.fonttype": "path"}):
-        shares = [[row.shares.get(model, row.notes.get(model)) for model in models] for row in rows]
-        figure = _picture(shares, labels, titles, texts[-1])
-        figure.savefig(png, format="png", dpi=_RESOLUTION)
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-    return {"png": png.getvalue(), "svg": svg.getvalue()}
-
-
-def find_fonts(texts: Iterable[str]) -> tuple[list[str], frozenset[str]]:
-    """Return the fonts that have the texts' letters between them, and the letters that no installed font has."""
-    fonts, missing = [_ORDINARY], {letter for text in texts for letter in text if not letter.isspace()}
-    missing -= _letters(font_manager.findfont(_ORDINARY))
-    installed = {font.name: font.fname for font in font_manager.fontManager.ttflist if font.style == "normal"}
-    for name in (*(name for name in _PREFERRED if name in installed), *sorted(installed)):
-        if not missing:
-            break
-        if found := missing & _letters(installed[name]):
-            fonts.append(name)
-            missing -= found
-    return fonts, frozenset(missing)
-
-
-@cache
-def _letters(path: str) -> frozenset[str]:
-    """Return what a font file has; nothing where it cannot be read."""
-    with suppress(OSError, RuntimeError):
-        return frozenset(map(chr, font_manager.get_font(path).get_charmap()))
-    return frozenset()
-
-
-def drawable(texts: Sequence[str], missing: frozenset[str]) -> list[str]:
-    """Return the texts with a number for every word that cannot be drawn; the last, the caption, tells why."""
-    if not missing:
-        return list(texts)
-    letters = "".join(map(re.escape, sorted(missing)))
-    words = re.compile(rf"[^\s()]*[{letters}][^\s()]*")
-    numbers: dict[str, str] = {}
-
-    def number(found: re.Match[str]) -> str:
-        return numbers.setdefault(found[0], f"[{len(numbers) + 1}]")
-
-    *drawn, caption = [words.sub(number, text) for text in texts]
-    why = "letters that no installed font has (for Korean, install Noto Sans CJK KR or NanumGothic)"
-    return [*drawn, f"{caption}; {', '.join(numbers.values())}: names in {why}"]
+    lettering = find_lettering([*models, *(row.title for row in rows), caption])
+    words = lettering.words
+    shares = [[row.shares.get(model, row.notes.get(model)) for model in models] for row in rows]
+    below = "; ".join(filter(None, (words[caption], lettering.note)))
+    with style(lettering):
+        figure = _picture(shares, [words[model] for model in models], [words[row.title] for row in rows], below)
+        return {"png": encode(figure, "png"), "svg": encode(figure, "svg")}
 
 
 def _picture(
@@ -233,8 +176,7 @@ def _picture(
     columns = max(1, min(3, len(labels), int(_WIDTH / (longest * _CHARACTER + 0.7))))
     legend_lines = sum(label.count("\n") + 1 for label in labels) / columns + 1
     around = _AXIS + legend_lines * _LEGEND_LINE + (caption.count("\n") + 1) * _CAPTION_LINE
-    figure = Figure(figsize=(_WIDTH, around + sum(heights) * _LINE), layout="constrained", facecolor="w")
-    FigureCanvasAgg(figure)
+    figure = new_figure(_WIDTH, around + sum(heights) * _LINE)
     axes = figure.add_subplot()
     tops = [0.0, *accumulate(heights)]
     _frame(axes, titles, tops)

@@ -4,16 +4,14 @@ One panel an axis, in two columns; in a panel one row a measure, in a row one li
 of its interval. Letters stay letters (Type 42 fonts), so that a paper's text can be searched.
 """
 
-import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cai.evaluate.chart import COLOURS, MARKERS, drawable, find_fonts
+from cai.drawing.canvas import COLOURS, MARKERS, encode, new_figure, style
+from cai.drawing.lettering import find_lettering
 from cai.evaluate.paper import Axis, axes_of
 from cai.evaluate.results import Evaluation
 
@@ -35,24 +33,20 @@ def draw_paper_figure(evaluation: Evaluation) -> dict[str, bytes]:
         return {}
     labels = [model.label for model in evaluation.models]
     texts = [*labels, *(text for one in axes for text in (one.title, *(each.name for each in one.measures)))]
-    fonts, missing = find_fonts(texts)
-    known = dict(zip(texts, drawable([*texts, ""], missing), strict=False))
+    lettering = find_lettering(texts)
     columns = _columns(axes, len(labels))
     height = max(sum(_height(one, len(labels)) for one in column) for column in columns) + _LEGEND
-    pdf, svg = io.BytesIO(), io.BytesIO()
-    with rc_context({"font.family": fonts, "font.size": _FONT, "pdf.fonttype": 42, "svg.hashsalt": "cai"}):
-        figure = Figure(figsize=(_WIDTH, height), facecolor="w")
-        FigureCanvasAgg(figure)
+    with style(lettering, _FONT):
+        figure = new_figure(_WIDTH, height, layout=None)
         for place, column in enumerate(columns):
             top = height - _LEGEND
             for one in column:
                 below = top - _height(one, len(labels))
-                _draw_axis(_panel(figure, place / len(columns), 1 / len(columns), (top, below, height)), one, known)
+                panel = _panel(figure, place / len(columns), 1 / len(columns), (top, below, height))
+                _draw_axis(panel, one, lettering.words)
                 top = below
-        _legend(figure, [known[label] for label in labels])
-        figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-        figure.savefig(svg, format="svg", metadata={"Date": None})
-    return {"figure.pdf": pdf.getvalue(), "figure.svg": svg.getvalue()}
+        _legend(figure, [lettering.words[label] for label in labels])
+        return {"figure.pdf": encode(figure, "pdf"), "figure.svg": encode(figure, "svg")}
 
 
 def _columns(axes: Sequence[Axis], models: int) -> list[list[Axis]]:
@@ -77,12 +71,12 @@ def _panel(figure: Figure, left: float, width: float, ends: tuple[float, float, 
     return figure.add_axes(place)
 
 
-def _draw_axis(axes: Axes, axis: Axis, known: dict[str, str]) -> None:
+def _draw_axis(axes: Axes, axis: Axis, words: Mapping[str, str]) -> None:
     lines = len(axis.models) + 1
     axes.set_xlim(0, 100)
     axes.set_ylim(lines * len(axis.measures), 0)
-    axes.set_title(known[axis.title], loc="left", fontsize=_FONT + 1, fontweight="bold", parse_math=False, pad=3)
-    names = [known[measure.name] for measure in axis.measures]
+    axes.set_title(words[axis.title], loc="left", fontsize=_FONT + 1, fontweight="bold", parse_math=False, pad=3)
+    names = [words[measure.name] for measure in axis.measures]
     names = [textwrap.fill(name, _LONGEST, max_lines=2, placeholder="…") for name in names]
     axes.set_yticks([lines * (place + 0.5) for place in range(len(names))], names, parse_math=False)
     axes.set_xticks(range(0, 101, 25), [f"{share} %" for share in range(0, 101, 25)], fontsize=_FONT - 1)

@@ -1,20 +1,17 @@
 """The reliability diagram: how often a judge's label is right, beside how sure it is of it; a panel a judge.
 
 On the diagonal a label means what it says; below it the judge is surer than it is right. A marker's area says how many
-labels it stands for, its line the share's 95 % interval. Matplotlib's Agg canvas on a figure of its own: no window, no
-state shared with other plots; the same input gives the same bytes.
+labels it stands for, its line the share's 95 % interval.
 """
 
-import io
 from collections.abc import Sequence
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from cai.core.reliability import Reliability
 from cai.core.shares import wilson
+from cai.drawing.canvas import COLOURS, encode, new_figure, style
+from cai.drawing.lettering import find_lettering
 from cai.judge_bench.results import JudgeMeasures
 
 PANELS = 6
@@ -22,8 +19,7 @@ PANELS = 6
 
 _COLUMNS = 3
 _SIDE = 3.2  # inches
-_COLOUR, _GREY = "#0072b2", "#777777"
-_RESOLUTION = 200
+_GREY = "#777777"
 
 
 def draw_reliability(judges: Sequence[JudgeMeasures]) -> dict[str, bytes]:
@@ -33,27 +29,23 @@ def draw_reliability(judges: Sequence[JudgeMeasures]) -> dict[str, bytes]:
         return {}
     columns = min(_COLUMNS, len(drawn))
     lines = -(-len(drawn) // columns)
-    pictures = {}
-    with rc_context({"font.family": "DejaVu Sans", "svg.hashsalt": "cai", "svg.fonttype": "path"}):
-        figure = Figure(figsize=(columns * _SIDE, lines * (_SIDE + 0.5)), layout="constrained")
-        FigureCanvasAgg(figure)
+    lettering = find_lettering([label for label, _ in drawn])
+    with style(lettering):
+        figure = new_figure(columns * _SIDE, lines * (_SIDE + 0.5))
         for place, (label, labels) in enumerate(drawn, start=1):
-            _draw_panel(figure.add_subplot(lines, columns, place), label, labels)
-        figure.supxlabel("how sure the judge is of the answer it prefers", fontsize=10)
+            _draw_panel(figure.add_subplot(lines, columns, place), lettering.words[label], labels)
+        about = "how sure the judge is of the answer it prefers"
+        figure.supxlabel("\n".join(filter(None, (about, lettering.note))), fontsize=10)
         figure.supylabel("how often people prefer it too", fontsize=10)
-        for form, about in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-            data = io.BytesIO()
-            figure.savefig(data, format=form, dpi=_RESOLUTION, metadata=about)
-            pictures[f"reliability.{form}"] = data.getvalue()
-    return pictures
+        return {"reliability.png": encode(figure, "png"), "reliability.svg": encode(figure, "svg")}
 
 
 def _draw_panel(axes: Axes, label: str, labels: Reliability) -> None:
     axes.plot([0.5, 1], [0.5, 1], color=_GREY, linewidth=1, linestyle="--")
     for one in labels.bins:
         ends = wilson(min(max(one.happened, 0.0), 1.0) * one.count, one.count)
-        axes.plot([one.said, one.said], [ends.low, ends.high], color=_COLOUR, linewidth=1.6)
-        axes.scatter([one.said], [one.happened], s=20 + 180 * one.count / labels.count, color=_COLOUR, zorder=3)
+        axes.plot([one.said, one.said], [ends.low, ends.high], color=COLOURS[0], linewidth=1.6)
+        axes.scatter([one.said], [one.happened], s=20 + 180 * one.count / labels.count, color=COLOURS[0], zorder=3)
     title = f"{label}\nECE {labels.error:.3f}, Brier {labels.brier:.3f}, n = {labels.count:,}"
     axes.set_title(title, fontsize=9, parse_math=False)
     axes.set_xlim(0.48, 1.02)

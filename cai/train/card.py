@@ -1,13 +1,7 @@
-"""What people look at beside the weights: the model card, with the front matter of the hub, and the loss figure.
+"""The model card beside the weights, with the front matter of the hub, from a finished run's train.json."""
 
-The figure shows loss, and for preferences the margin and how often chosen beats rejected. It is drawn with matplotlib's
-Agg canvas on a figure of its own: no window, no state shared with anybody else's plots.
-"""
-
-import io
-import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from cai.core.markdown import code, escaped, front_matter, table
 from cai.train.adapters import ADAPTERS
@@ -15,27 +9,7 @@ from cai.train.methods import find_method
 from cai.train.rewards.report import reward_lines
 from cai.train.tasks.interference import tell_tasks
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_PANELS = (
-    ("loss", "loss"),
-    ("rewards/margins", "margin of the rewards"),
-    ("rewards/accuracies", "pairs ranked right"),
-    ("margin", "margin of the scores"),
-    ("accuracy", "pairs ranked right"),
-    ("correlation", "correlation of scores and labels"),
-    ("reward", "reward"),
-    ("reward_models/disagreement", "disagreement of the reward models, deviations"),
-    ("kl", "KL from the reference"),
-    ("explained_variance", "variance of the returns that the values explain"),
-)
-"""Names in a trainer's log and what they say; only those that were logged are drawn. The test split's have `eval_`."""
-
 _OF_PART = ("train", "test", "fingerprint", "model", "judge")
-
-_INCHES = (5.0, 3.4)  # of one panel
-_TRAIN, _TEST = "#4269d0", "#ff725c"
 
 
 def model_card(manifest: Mapping[str, Any], curve: str, tasks: str) -> str:
@@ -121,37 +95,3 @@ def _outcome(manifest: Mapping[str, Any]) -> list[tuple[str, object]]:
     if manifest["best_step"] is not None:
         rows.append(("weights are those of step", manifest["best_step"]))
     return [*rows, *reward_lines(manifest["measured"])]
-
-
-def draw_training(history: Sequence[Mapping[str, Any]], title: str) -> bytes:
-    """Return a PNG of a trainer's log: entries with `step` and whatever was measured there."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (nothing else needs matplotlib)
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    panels = [
-        (name, label) for name, label in _PANELS if any(name in entry or f"eval_{name}" in entry for entry in history)
-    ] or [_PANELS[0]]
-    figure = Figure(figsize=(_INCHES[0] * len(panels), _INCHES[1]), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, parse_math=False)
-    for place, (name, label) in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, len(panels), place)
-        axes.set_xlabel("step")
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.25)
-        drawn = _curve(axes, history, name, "training", _TRAIN, "")
-        if _curve(axes, history, f"eval_{name}", "test split", _TEST, "o") and drawn:
-            axes.legend(frameon=False)
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    return data.getvalue()
-
-
-def _curve(axes: "Axes", history: Sequence[Mapping[str, Any]], name: str, label: str, colour: str, marker: str) -> bool:
-    """Draw one measure and return whether there was any."""
-    points = [(entry["step"], float(entry[name])) for entry in history if entry.get(name) is not None]
-    points = [point for point in points if math.isfinite(point[1])]
-    if points:
-        steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, label=label, color=colour, marker=marker, markersize=3, linewidth=1.2)
-    return bool(points)

@@ -4,6 +4,7 @@ The trainer's own history is the truth: when training begins, also from a checkp
 so that steps after the checkpoint, which are taken again, never appear twice. After that lines are appended.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -42,7 +43,7 @@ def measured(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [entry for entry in history if "train_runtime" not in entry]
 
 
-def losses(history: list[dict[str, Any]], name: str = "loss") -> list[tuple[int, float]]:
+def losses(history: Sequence[Mapping[str, Any]], name: str = "loss") -> list[tuple[int, float]]:
     """Return (step, value) of one measure (`loss`, `eval_loss`, `rewards/margins`, …) wherever it was measured."""
     return [(entry["step"], entry[name]) for entry in history if entry.get(name) is not None]
 

@@ -21,7 +21,7 @@ from cai.models.local.memory import ran_out
 from cai.rundir.documents import make_document
 from cai.train.adapters.building import adapter_config
 from cai.train.arguments import place_precision, place_trackers, shared_arguments
-from cai.train.card import draw_training, model_card
+from cai.train.card import model_card
 from cai.train.context import Context
 from cai.train.example_tokens import refused
 from cai.train.fit import Fitted, fit, stage_model
@@ -32,7 +32,6 @@ from cai.train.padding_free.batches import compute_without_padding
 from cai.train.plan import TrainPlan
 from cai.train.quiet import silent_libraries
 from cai.train.settings import AdapterSettings
-from cai.train.tasks.interference import draw_tasks
 from cai.train.template.preparing import add_ends
 
 Say = Callable[[str], None]
@@ -147,6 +146,8 @@ def _work(plan: TrainPlan, folder: TrainingFolder, say: Say, *, quiet: bool) -> 
 
 def _finish(plan: TrainPlan, folder: TrainingFolder, fitted: Fitted, summary: TrainSummary) -> None:
     """Put model, figure, card and at last train.json in place; the checkpoints have served then."""
+    from cai.train.figures import draw_tasks, draw_training  # noqa: PLC0415  (matplotlib, which nobody waits for)
+
     if plan.settings.adapter.merge:
         _merge(plan, folder)
     files = folder.publish()

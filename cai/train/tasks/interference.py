@@ -5,10 +5,9 @@ cosine `cosine/TASK/TASK` (PCGrad: the mean of the steps since the line before) 
 examples). A cosine below 0 says that a small step for one of both raises the other's loss.
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +15,7 @@ from cai.core.markdown import table
 from cai.train.metrics import losses
 from cai.train.tasks.surgery import Matrix
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 COSINE = "cosine"
-_COLOURS = ("#4269d0", "#ff725c", "#3ca951", "#efb118", "#a463f2", "#6cc5b0", "#ff8ab7", "#9c6b4e")
-_INCHES = (5.0, 3.4)
 _NOT_TOLD = ("_runtime", "_samples_per_second", "_steps_per_second", "_num_tokens", "_model_preparation_time")
 
 History = Sequence[Mapping[str, Any]]
@@ -51,8 +45,7 @@ def mean_cosines(names: Sequence[str], history: History) -> Matrix | None:
 
 def cosine_curve(one: str, other: str, history: History) -> list[tuple[int, float]]:
     """Return (step, cosine) of two tasks wherever it was taken."""
-    entries = list(map(dict, history))
-    return losses(entries, f"{COSINE}/{one}/{other}") + losses(entries, f"eval_{COSINE}/{one}/{other}")
+    return losses(history, f"{COSINE}/{one}/{other}") + losses(history, f"eval_{COSINE}/{one}/{other}")
 
 
 def task_figures(names: Sequence[str], history: History, step: int | None) -> list[dict[str, Any]]:
@@ -69,34 +62,6 @@ def task_figures(names: Sequence[str], history: History, step: int | None) -> li
         }
         for task in names
     ]
-
-
-def draw_tasks(names: Sequence[str], history: History, title: str) -> bytes:
-    """Return a PNG: the tasks' held-out losses by step, and where cosines were taken, these by step and as a matrix."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (nothing else needs matplotlib)
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    matrix = mean_cosines(names, history)
-    panels = 1 if matrix is None else 3
-    figure = Figure(figsize=(_INCHES[0] * panels, _INCHES[1]), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, parse_math=False)
-    axes = figure.add_subplot(1, panels, 1)
-    entries = list(map(dict, history))
-    for number, name in enumerate(names):
-        _curve(axes, losses(entries, f"eval_{name}_loss"), name, number)
-    _label(axes, "held-out loss")
-    if matrix is not None:
-        axes = figure.add_subplot(1, panels, 2)
-        pairs = [(one, other) for place, one in enumerate(names) for other in names[place + 1 :]]
-        for number, (one, other) in enumerate(pairs):
-            _curve(axes, cosine_curve(one, other, history), f"{one}, {other}", number)
-        axes.axhline(0.0, color="black", linewidth=0.6)
-        _label(axes, "cosine of the gradients")
-        _draw_matrix(figure.add_subplot(1, panels, 3), names, matrix)
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    return data.getvalue()
 
 
 def tell_tasks(manifest: Mapping[str, Any], picture: str) -> list[str]:
@@ -120,30 +85,3 @@ def tell_tasks(manifest: Mapping[str, Any], picture: str) -> list[str]:
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-def _curve(axes: "Axes", points: Sequence[tuple[int, float]], label: str, number: int) -> None:
-    points = [point for point in points if math.isfinite(point[1])]
-    if points:
-        steps, values = zip(*points, strict=True)
-        colour = _COLOURS[number % len(_COLOURS)]
-        axes.plot(steps, values, label=label, color=colour, marker="o", markersize=3, linewidth=1.2)
-
-
-def _label(axes: "Axes", what: str) -> None:
-    axes.set_xlabel("step")
-    axes.set_ylabel(what)
-    axes.grid(alpha=0.25)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
-
-
-def _draw_matrix(axes: "Axes", names: Sequence[str], matrix: Matrix) -> None:
-    axes.imshow(matrix, cmap="RdBu", vmin=-1.0, vmax=1.0)
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", parse_math=False)
-    axes.set_yticks(range(len(names)), names, parse_math=False)
-    axes.set_title("mean cosine", fontsize="medium")
-    for (row, column), value in np.ndenumerate(matrix):
-        if math.isfinite(value):
-            colour = "white" if abs(value) > 0.6 else "black"
-            axes.text(column, row, f"{value:+.2f}", ha="center", va="center", color=colour)
