@@ -6,14 +6,15 @@ same over weights in 4 bits (QLoRA); `cai` without a test split and with one che
 utilisation is the arithmetic that the tokens need over the device's peak: 6 operations a parameter and token (2
 forward, 4 backward: Kaplan et al., arXiv 2001.08361, section 2.1), 4 where the weights are frozen and so have no
 gradient, and 2 more for DPO's reference. A checkpoint holds weights and optimiser: all weights of 8 billion parameters
-want 200 GB of disk in TMPDIR. What does not fit into the device's memory is told as a failure of that side and ends
-nothing.
+want 200 GB of disk in TMPDIR. The sides take turns, each first in every other run, and medians are told. What does not
+fit into the device's memory is told as a failure of that side, which is not tried again, and ends nothing.
 """
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import click
@@ -48,7 +49,10 @@ TRAINED: Mapping[Trained, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One training; `took` is None when it failed, and `failure` says how. Memory is in bytes, utilisation a share."""
+    """One run of a training: `took` is None when it failed, and `failure` says how.
+
+    Memory is in bytes, utilisation a share.
+    """
 
     method: Method
     trained: Trained
@@ -89,7 +93,7 @@ def operations(method: Method, parameters: int, trained: Trained) -> int:
 
 
 def measure(
-    folder: Path, billions: int, examples: int, methods: Sequence[Method], kinds: Sequence[Trained]
+    folder: Path, billions: int, examples: int, runs: int, methods: Sequence[Method], kinds: Sequence[Trained]
 ) -> Iterator[Measured]:
     """Yield both sides' trainings, method by method."""
     parameters = write_llama(folder / "model", SHAPES[billions], "cuda")
@@ -100,37 +104,47 @@ def measure(
         data = write_examples(folder / method, method, examples)
         work = Work(method, folder / "model", data, useful_tokens(data, method, tokenizer))
         for trained in kinds:
-            for side in SIDES:
-                took: Took | None = None
-                failure = None
-                with watched_memory() as memory:
-                    try:
-                        took = train(side, work, trained=trained, device="cuda")
-                    except MeasuringError as error:
-                        failure = reason(error)
-                utilisation = None
-                if took is not None and peak is not None:
-                    utilisation = took.tokens / took.loop * operations(method, parameters, trained) / peak
-                yield Measured(method, trained, side, took, failure, memory.used, utilisation)
+            failed: set[Side] = set()
+            for run in range(runs):
+                for side in SIDES[:: -1 if run % 2 else 1]:
+                    if side not in failed:
+                        measured = _measure_one(work, trained, side, parameters, peak)
+                        failed |= {side} if measured.took is None else set()
+                        yield measured
+
+
+def _measure_one(work: Work, trained: Trained, side: Side, parameters: int, peak: float | None) -> Measured:
+    """Return one training; `peak` are the device's operations a second, where they are known."""
+    with watched_memory() as memory:
+        try:
+            took = train(side, work, trained=trained, device="cuda")
+        except MeasuringError as error:
+            return Measured(work.method, trained, side, None, reason(error), memory.used, None)
+    utilisation = None
+    if peak is not None:
+        utilisation = took.tokens / took.loop * operations(work.method, parameters, trained) / peak
+    return Measured(work.method, trained, side, took, None, memory.used, utilisation)
 
 
 def print_measured(console: Console, measured: list[Measured]) -> None:
-    """Print a table of the trainings."""
+    """Print a table of the trainings, medians of their runs; the memory is the most of them."""
     table = Table(box=None, pad_edge=False)
     table.add_column("training")
-    for name in ("side", "tokens/s", "of peak FLOPs", "memory GiB", "whole command s"):
+    for name in ("side", "runs", "tokens/s", "of peak FLOPs", "memory GiB", "whole command s"):
         table.add_column(name, justify="right")
-    for row in measured:
+    for method, trained, side in dict.fromkeys((row.method, row.trained, row.side) for row in measured):
+        rows = [row for row in measured if (row.method, row.trained, row.side) == (method, trained, side)]
+        all_took = [row.took for row in rows if row.took is not None]
+        shares = [row.utilisation for row in rows if row.utilisation is not None]
         cells = ["failed", "", "", ""]
-        if row.took is not None:
-            share = "unknown" if row.utilisation is None else f"{row.utilisation:.0%}"
+        if all_took:
             cells = [
-                f"{row.took.tokens / row.took.loop:,.0f}",
-                share,
-                f"{row.memory / 2**30:.1f}",
-                f"{row.took.wall:.0f}",
+                f"{median(took.tokens / took.loop for took in all_took):,.0f}",
+                f"{median(shares):.0%}" if shares else "unknown",
+                f"{max(row.memory for row in rows) / 2**30:.1f}",
+                f"{median(took.wall for took in all_took):.0f}",
             ]
-        table.add_row(f"{row.method}, {TRAINED[row.trained][0]}", row.side, *cells)
+        table.add_row(f"{method}, {TRAINED[trained][0]}", side, str(len(all_took)), *cells)
     console.print(table)
     for failure in dict.fromkeys(row.failure for row in measured if row.failure is not None):
         console.print(f"failed: {failure}", markup=False)
@@ -139,16 +153,19 @@ def print_measured(console: Console, measured: list[Measured]) -> None:
 @click.command()
 @click.option("--billions", type=click.Choice([str(size) for size in SHAPES]), default="1", show_default=True)
 @click.option("--examples", type=click.IntRange(64), default=2000, show_default=True, help="Examples a method.")
+@click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="Runs of each side.")
 @click.option("--method", "methods", type=click.Choice(METHODS), multiple=True, default=METHODS, show_default=True)
 @click.option("--trained", "kinds", type=click.Choice(list(TRAINED)), multiple=True, default=list(TRAINED)[:2])
 @click.option("--results", type=click.Path(dir_okay=False, path_type=Path), default=RESULTS, show_default=True)
-def main(billions: str, examples: int, methods: tuple[Method, ...], kinds: tuple[Trained, ...], results: Path) -> None:
+def main(
+    billions: str, examples: int, runs: int, methods: tuple[Method, ...], kinds: tuple[Trained, ...], results: Path
+) -> None:
     """Measure training on the first GPU beside plain TRL; without one, say so and end with 2."""
     if not torch.cuda.is_available():
         click.echo("Nothing was measured: torch finds no usable CUDA device here.", err=True)
         raise click.exceptions.Exit(2)
     with tempfile.TemporaryDirectory() as name:
-        measured = list(measure(Path(name), int(billions), examples, methods, kinds))
+        measured = list(measure(Path(name), int(billions), examples, runs, methods, kinds))
     print_measured(Console(), measured)
     report: dict[str, Any] = taken(PACKAGES) | {
         "device": torch.cuda.get_device_name(0),

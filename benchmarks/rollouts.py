@@ -90,7 +90,8 @@ def main(answers: int, runs: int, device: str, results: Path) -> None:
 
         def trl(run: int) -> list[list[int]]:
             torch.manual_seed(run)
-            drawn: list[list[int]] = trainer._generate_single_turn(prompts, None, {}, GROUP)[0]
+            with trainer.accelerator.autocast():  # as in training, where the model is prepared so
+                drawn: list[list[int]] = trainer._generate_single_turn(prompts, None, {}, GROUP)[0]
             return drawn
 
         def cai(run: int) -> list[list[int]]:

@@ -282,15 +282,38 @@ def test_measured_trainings_are_shown_with_what_is_unknown() -> None:
         console,
         [
             gpu.Measured("sft", "all", "trl", None, "out of memory", 0, None),
-            gpu.Measured("dpo", "lora", "cai", took(5000, 2), None, 2**31, None),
+            *(gpu.Measured("dpo", "lora", "cai", took(5000, loop), None, 2**31, None) for loop in (1, 2, 50)),
         ],
     )
     text = console.export_text()
-    assert ["sft,", "all", "weights", "trl", "failed"] in [line.split() for line in text.splitlines()]
+    assert ["sft,", "all", "weights", "trl", "0", "failed"] in [line.split() for line in text.splitlines()]
     assert "failed: out of memory" in text
     assert "2,500" in text
     assert "unknown" in text
     assert "2.0" in text
+
+
+def test_sides_take_turns_and_what_failed_is_not_tried_again(
+    tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tokenizer.save_pretrained(tmp_path / "model")
+    tried: list[tuple[str, str]] = []
+
+    def train(side: gpu.Side, work: Work, *, trained: gpu.Trained, device: str) -> Took:
+        assert device == "cuda"
+        tried.append((trained, side))
+        if (trained, side) == ("all", "trl"):
+            raise MeasuringError("CUDA out of memory.")
+        return took(work.tokens, 2)
+
+    monkeypatch.setattr(gpu, "train", train)
+    monkeypatch.setattr(gpu, "write_llama", lambda *_: 10)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "none")
+    measured = list(gpu.measure(tmp_path, 1, 16, 3, ["sft"], ["all", "lora"]))
+    assert tried == [(one.trained, one.side) for one in measured]
+    assert [side for trained, side in tried if trained == "all"] == ["trl", "cai", "cai", "cai"]
+    assert [side for trained, side in tried if trained == "lora"] == ["trl", "cai", "cai", "trl", "trl", "cai"]
+    assert [one.failure for one in measured if one.took is None] == ["CUDA out of memory."]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="would measure")

@@ -1,6 +1,7 @@
 """PPO's trainer: the policy moves towards what is rewarded, what is drawn is its own, and a run goes on as it was."""
 
 import asyncio
+import copy
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from cai.train.data.examples import LEAKING
 from cai.train.data.pretraining import load_pretraining
 from cai.train.hardware import Workload
 from cai.train.methods import ppo as methods_ppo
-from cai.train.methods.online import GRPO, OnlineSettings
+from cai.train.methods.online import GRPO, OnlineSettings, build_grpo
 from cai.train.methods.ppo import PPO, PPOSettings, build_ppo
 from cai.train.plan import TrainPlan, plan_train
 from cai.train.settings import AdapterSettings
@@ -149,6 +150,22 @@ def test_responses_are_drawn_in_the_trainer_s_own_thread_whose_openmp_threads_ar
 
     assert all(asyncio.run(draw()))
     assert drawing == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("adapter", [None, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")])
+@pytest.mark.parametrize(
+    ("method", "own", "build"), [("ppo", PPOSettings, build_ppo), ("grpo", OnlineSettings, build_grpo)]
+)
+def test_responses_are_drawn_in_the_precision_in_which_they_are_learned(
+    tmp_path: Path, method: str, own: Any, build: Callable[[Context], Any], adapter: LoraConfig | None
+) -> None:
+    few = {"own": own("harmless", group=2, max_tokens=3), "batch": 4, "max_steps": 1}
+    context = make_context(tmp_path, method, "prompts", PROMPTS, **few, adapter=copy.deepcopy(adapter), bf16=True)
+    trainer = build(context)
+    seen: set[bool] = set()
+    context.model.register_forward_pre_hook(lambda *_: seen.add(torch.is_autocast_enabled("cpu")))
+    trainer._rollouts.draw([[5, 6, 7], [8]], [1, 2])
+    assert seen == {True}
 
 
 def test_log_probabilities_do_not_depend_on_padding_and_neighbours(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def open_rollouts(trainer: Any, max_tokens: int) -> Rollouts | None:
         policy = policy.get_base_model()
     try:
         sampling = Sampling(trainer.temperature, max_tokens=max_tokens)
-        return Rollouts(policy, trainer.args.device, trainer.eos_token_ids, sampling)
+        return Rollouts(policy, trainer.args.device, trainer.eos_token_ids, sampling, trainer.accelerator.autocast)
     except ModelError:
         return None
 

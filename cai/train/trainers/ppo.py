@@ -96,7 +96,7 @@ class ProximalTrainer(Trainer):  # type: ignore[misc]  # transformers is not fol
         self._reference: Any = reference and self.accelerator.prepare_model(reference, evaluation_mode=True)
         drawn = policy if context.adapter is None else policy.get_base_model()
         sampling = Sampling(own.temperature, max_tokens=own.max_tokens)
-        self._rollouts = Rollouts(drawn, self.args.device, self._ends, sampling)
+        self._rollouts = Rollouts(drawn, self.args.device, self._ends, sampling, self.accelerator.autocast)
 
     def create_optimizer(self, model: Any = None) -> Any:  # noqa: ARG002
         """Return one optimiser for both models, each with its own peak rate."""

@@ -8,7 +8,8 @@ It draws in the trainer's own thread. Another would bring OpenMP threads of its 
 which OpenMP then puts to sleep between any two operations.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +24,25 @@ from cai.models.local.scheduler import Scheduler
 
 
 class Rollouts:
-    """Draws from `model`, a causal language model without wrappers; `ends` are the tokens that end a response."""
+    """Draws from `model`, a causal language model without wrappers; `ends` are the tokens that end a response.
 
-    def __init__(self, model: Any, device: torch.device, ends: Collection[int], sampling: Sampling) -> None:
+    `autocast` is the context of the trainer's own passes, so that the policy that draws is the one that is trained.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        device: torch.device,
+        ends: Collection[int],
+        sampling: Sampling,
+        autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         """Raise ModelError for a model whose layers keep a state in place of a cache."""
         self._sampling = sampling
+        self._autocast = autocast
         name = model.config.name_or_path or "the policy"
+        with autocast():
+            cache_bytes = cache_bytes_of(name, model, device)
         self._loaded = Loaded(
             name=name,
             model=model,
@@ -36,7 +50,7 @@ class Rollouts:
             device=device,
             context_length=None,
             end_tokens=frozenset(ends),
-            cache_bytes=cache_bytes_of(name, model, device),
+            cache_bytes=cache_bytes,
             weight_bytes=0,
         )
 
@@ -58,7 +72,8 @@ class Rollouts:
         training = loaded.model.training
         loaded.model.eval()
         try:
-            scheduler.run()
+            with self._autocast():
+                scheduler.run()
         finally:
             loaded.model.train(training)
         return [job.future.result()[0] for job in jobs]
