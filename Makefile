@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Tests start hundreds of processes: what one has compiled, the next need not.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install lock demo loop loop-check test test-slow test-docs test-tools test-browser test-chaos test-ray test-vllm test-real lint bench bench-peers bench-engines bench-training gpu-check tiny tiny-card clean
 

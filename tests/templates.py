@@ -2,9 +2,11 @@
 
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tokenizers
 import transformers
 
@@ -14,6 +16,7 @@ with warnings.catch_warnings():
 
 SHIPPED = {path.stem: path for path in sorted((Path(trl.__file__).parent / "chat_templates").glob("*.jinja"))}
 
+_LARGE = 9_500  # characters
 _TURNS = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
@@ -61,6 +64,14 @@ MADE = {
 TEMPLATES = {**{name: path.read_text(encoding="utf-8") for name, path in SHIPPED.items()}, **MADE}
 
 _SPECIAL = re.compile(r"<\|?[A-Za-z_:/]+\|?>|<\uff5c[^<>]+\uff5c>")
+
+
+def by_size(templates: Mapping[str, str]) -> list[Any]:
+    """Return the names as a test's parameters; what takes a second to be compiled is for the slow lane."""
+    return [
+        pytest.param(name, marks=pytest.mark.slow if len(template) > _LARGE else ())
+        for name, template in templates.items()
+    ]
 
 
 def make_tokenizer(

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,15 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(arguments: list[str], says: s
     assert len(lines) == 1
     assert lines[0].startswith("cai: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["generate", "--model"], ["generate", "--dry-run", "--model"], ["evaluate"]])
+def test_a_directory_that_is_not_there_is_told_before_torch_is_imported(command: list[str]) -> None:
+    program = [sys.executable, "-X", "importtime", "-m", "cai", *command, "transformers:/nowhere"]
+    done = subprocess.run([*program, "--constitution", "medical"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "cai: there is no model directory /nowhere"
+    assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
 
 
 def test_a_dry_run_asks_nobody_and_writes_nothing(tmp_path: Path) -> None:

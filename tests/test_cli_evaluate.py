@@ -37,6 +37,7 @@ def test_the_table_has_the_oracle_beside_the_judge(measured: Path) -> None:
     assert second.startswith("cai: warning: base is judged by itself"), second
 
 
+@pytest.mark.slow
 def test_the_embedded_model_breaks_more_on_harmful_prompts_and_gibberish_is_no_good_answer(measured: Path) -> None:
     result = orjson.loads((measured / "evaluation.json").read_bytes())["result"]
     figures = {model["label"]: {one["name"]: one for one in model["measurements"]} for model in result["models"]}
@@ -51,6 +52,7 @@ def test_the_embedded_model_breaks_more_on_harmful_prompts_and_gibberish_is_no_g
     assert {one["name"]: one["value"] for one in every["measurements"]}["sensitivity"] > 0.8
 
 
+@pytest.mark.slow
 def test_again_as_json_nothing_is_asked(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(

@@ -19,7 +19,7 @@ from cai.train.data.fitting import REFUSED, fit_examples
 from cai.train.example_tokens import count_cut, count_tokens
 from cai.train.methods import find_method
 from cai.train.template.preparing import prepare_template
-from tests.templates import MADE, SHIPPED, TEMPLATES, make_tokenizer
+from tests.templates import MADE, SHIPPED, TEMPLATES, by_size, make_tokenizer
 from tests.train_context import make_context, one_thread  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,7 +56,7 @@ def rendered(tokenizer: Any, messages: Sequence[Message], prompt: bool) -> str:
     return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt))
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", by_size(TEMPLATES))
 def test_of_a_template_exactly_the_answer_is_learned_or_it_is_refused(name: str) -> None:
     for layout in ("completion", "pairs", "messages"):
         tokenizer = make_tokenizer(TEMPLATES[name], bos=True, pad="</s>", merges=True)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cai.core.errors import ModelError, UsageError
 from cai.core.records import Message
 from cai.models.template_check import check_template
+from tests.templates import by_size
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other people's libraries, at import
@@ -183,16 +184,16 @@ def test_a_template_that_closes_no_turn_is_refused_in_every_layout(template: str
         assert prepare_template(make_tokenizer(template), None, need_markers=False, need_ends=False).ends == ()
 
 
-SHIPPED = sorted(
-    name
-    for name, value in vars(chat_template_utils).items()
+SHIPPED = {
+    name: value
+    for name, value in sorted(vars(chat_template_utils).items())
     if name.endswith("_chat_template") and isinstance(value, str)
-)
+}
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", by_size(SHIPPED))
 def test_of_a_shipped_template_an_end_is_learned_or_it_is_refused(name: str) -> None:
-    template = getattr(chat_template_utils, name)
+    template = SHIPPED[name]
     for rows in ("prompt and completion", "messages"):
         tokenizer = make_tokenizer(template)
         try:

@@ -30,6 +30,7 @@ from cai.core.errors import ModelError
 from cai.core.machine import let_waiting_threads_sleep
 from cai.core.redaction import is_secret_name, know
 from cai.models.base import Engine, Sampling
+from cai.models.checkpoint.resolve import Checkpoint
 from cai.models.template_options import read_template_options
 
 if TYPE_CHECKING:
@@ -247,6 +248,7 @@ def _script(rest: str) -> SpecParts | None:
 
 async def _open_local(spec: "ModelSpec", options: EngineOptions) -> Engine:
     let_waiting_threads_sleep()
+    Checkpoint.resolve(spec.weights)  # a mistake is told at once, and not after torch has been imported
     from cai.models.local.engine import open_transformers
 
     engine = await open_transformers(
@@ -265,6 +267,7 @@ async def _open_local(spec: "ModelSpec", options: EngineOptions) -> Engine:
 async def _open_vllm(spec: "ModelSpec", options: EngineOptions) -> Engine:
     for name, value in _VLLM_QUIET.items():
         os.environ.setdefault(name, value)  # vLLM reads them while it is imported, and so do its processes
+    Checkpoint.resolve(spec.model)
     from cai.models.vllm.engine import open_vllm
 
     return await open_vllm(

@@ -87,8 +87,9 @@ def open_template_counter(model: str, variables: Mapping[str, Any] | None = None
 
     `variables` are for the chat template.
     """
+    place = Checkpoint.resolve(model).tokenizer  # a mistake is told at once
     from cai.models.checkpoint.pretrained import open_tokenizer  # noqa: PLC0415  (optional, and seconds to import)
 
-    tokenizer = open_tokenizer(Checkpoint.resolve(model).tokenizer)
+    tokenizer = open_tokenizer(place)
     check_template(tokenizer, model, variables)
     return TemplateCounter(tokenizer, variables)
