@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import transformers
 from datasets import Dataset
 from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
@@ -21,7 +22,7 @@ from cai.train.methods.reward import RewardSettings
 from cai.train.plan import plan_train
 from cai.train.progress import ProgressTeller
 from cai.train.run import train as train_plan
-from tests.train_context import BAD, GOOD, QUESTIONS, assistant, make_context, make_model, user
+from tests.train_context import BAD, CHECKPOINT, GOOD, QUESTIONS, assistant, make_context, make_model, user
 from tests.training import approximately, curve, make_settings, train
 
 
@@ -65,6 +66,28 @@ def test_killed_in_an_evaluation_no_step_is_taken_again(
     assert (summary.best_step, summary.status) == (undisturbed.best_step, "done")
     for name in ("loss", "eval_loss"):
         assert curve(settings.out, name) == approximately(curve(tmp_path / "undisturbed", name)), name
+
+
+@pytest.mark.slow
+def test_killed_in_an_evaluation_the_steps_behind_it_draw_as_they_would_have(
+    tmp_path: Path, kill_at: Callable[[int], None]
+) -> None:
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
+    tokenizer.save_pretrained(tmp_path / "dropout")
+    ends = {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = transformers.GPT2Config(vocab_size=len(tokenizer), **sizes, **ends)
+    assert config.resid_pdrop > 0
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "dropout")
+    fit: dict[str, Any] = {"model": str(tmp_path / "dropout"), "max_steps": 4, "evaluations": 2, "rows": 40}
+    train(make_settings(tmp_path, out="undisturbed", **fit))
+    killed = make_settings(tmp_path, out="killed", **fit)
+    kill_at(2)
+    with pytest.raises(Killed):
+        train(killed)
+    assert train(killed).resumed == 2
+    for name in ("loss", "eval_loss"):
+        assert curve(killed.out, name) == approximately(curve(tmp_path / "undisturbed", name)), name
 
 
 def test_killed_while_a_checkpoint_gets_its_evaluation_the_checkpoint_is_whole(

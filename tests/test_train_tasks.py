@@ -13,7 +13,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
 from benchmarks import tasks as benchmark
 from cai.core.addresses import DataSource
@@ -25,12 +25,14 @@ from cai.train.methods.dpo import build_dpo
 from cai.train.methods.sft import build_sft
 from cai.train.plan import plan_train
 from cai.train.settings import AdapterSettings, DataSettings, FitSettings, TaskSettings, TrainSettings
+from cai.train.tasks import planning
 from cai.train.tasks.gradients import TaskGradients
 from cai.train.tasks.interference import mean_cosines, tell_tasks
 from cai.train.tasks.order import StepBatches, StepOrder, StepSize
 from cai.train.tasks.pace import FIRST, competence
 from cai.train.tasks.planning import TaskPlan
 from cai.train.tasks.surgery import cosines, projected
+from cai.train.trainers import tasked as tasked_trainer
 from cai.train.trainers.base import BaseTrainer
 from cai.train.trainers.prompt_batches import ELEMENT, mark_elements
 from tests.train_context import BAD, GOOD, QUESTIONS, assistant, lesson, liking, make_context, make_model, pair, user
@@ -135,10 +137,12 @@ def test_a_step_draws_from_what_the_pace_has_opened_of_each_task(pace: Any, sche
     for task in range(3):
         members = np.flatnonzero(task == TASK_OF)
         rank |= {int(index): place for place, index in enumerate(members[np.argsort(DIFFICULTY[members])])}
-    least = 6 if schedule == "alternating" else 2
+    least = {"alternating": 6, "balanced": 2, "proportional": 1}[schedule]
     hardest = []
     for number in range(steps):
         share = competence(pace, number, 20.0)
+        if schedule == "proportional":  # a step's six are open between the tasks
+            share = max(share, 6 / 48)
         drawn = step_examples(order, number)
         for index in drawn:
             size = int((TASK_OF[index] == TASK_OF).sum())
@@ -148,6 +152,24 @@ def test_a_step_draws_from_what_the_pace_has_opened_of_each_task(pace: Any, sche
     assert step_examples(order, 33) == step_examples(
         make_order(DIFFICULTY, steps, schedule=schedule, curriculum="length", pace=pace, pace_share=0.5), 33
     )
+
+
+def test_a_small_task_leaves_no_step_short_of_examples() -> None:
+    tasks = np.array([0] * 1000 + [1] * 2, np.int32)
+    difficulty = np.arange(1002, dtype=float)
+    chosen = TaskSettings("proportional", curriculum="length")
+    order = StepOrder(tasks, difficulty, np.ones(1002, np.int64), chosen, StepSize(16, 16, 1000, 1.0), 3)
+    first = step_examples(order, 0)
+    assert len(set(first)) == 16
+    assert max(index for index in first if index < 1000) < 17
+
+
+def test_equally_hard_examples_are_not_ordered_by_where_they_lie() -> None:
+    alike = np.zeros(48)
+    order = make_order(alike, 1000, curriculum="certainty")
+    first = {index for number in range(20) for index in step_examples(order, number) if TASK_OF[index] == 0}
+    assert first != set(range(len(first)))
+    assert step_examples(make_order(alike, 1000, curriculum="certainty"), 7) == step_examples(order, 7)
 
 
 # Gradients in conflict.
@@ -253,9 +275,8 @@ def tasked(out: Path, method: str, build: Any, chosen: TaskSettings, *, batch: i
     trainer = build(context)
     fit = FitSettings(epochs=1.0, max_steps=more["max_steps"], batch_size=batch)
     weights = chosen.task_weight or (1.0, 1.0)
-    plan = TaskPlan(
-        NAMES, chosen, tuple(weight * 2 / sum(weights) for weight in weights), batch, 3, 1, more["max_steps"], 0
-    )
+    shares = tuple(weight * 2 / sum(weights) for weight in weights)
+    plan = TaskPlan(NAMES, chosen, shares, (0, 0), batch, 3, 1, more["max_steps"], 0)
     trainer.take_tasks(plan, fit, 3, 0)
     return trainer
 
@@ -361,7 +382,7 @@ def test_a_curriculum_by_loss_begins_with_what_the_model_finds_likeliest(tmp_pat
     for task in range(2):
         ranked = trainer._order._ranked[task]
         assert losses[ranked].tolist() == sorted(losses[ranked])
-    easiest = {int(index) for ranked in trainer._order._ranked for index in ranked[:2]}
+    easiest = {int(index) for ranked in trainer._order._ranked for index in ranked[: len(ranked) // 4]}
     assert set(step_examples(trainer._order, 0)) == easiest
 
 
@@ -420,6 +441,61 @@ def test_a_method_that_cannot_tell_tasks_apart_refuses_and_dpo_has_no_loss_to_or
         plan_train(replace(make_settings(tmp_path, rows=8), tasks=chosen))
 
 
+def test_what_says_nothing_of_the_order_or_of_tasks_apart_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--curriculum certainty: all examples are equally hard"):
+        plan_train(task_run(tmp_path, "dpo", tasks=TaskSettings(curriculum="certainty")))
+    few = task_run(tmp_path, data={"test_share": 1e-9}, tasks=TaskSettings(task_gradients="measured"))
+    with pytest.raises(UsageError, match="compares held-out examples of the tasks, and none has any"):
+        plan_train(few)
+
+
+def test_a_task_without_a_held_out_example_is_told(tmp_path: Path) -> None:
+    plan = plan_train(task_run(tmp_path))
+    assert plan.tasks is not None
+    assert all(plan.tasks.held_out)
+    assert plan.tasks.sentences() == []
+    assert replace(plan.tasks, held_out=(9, 0)).sentences() == [
+        "the task brisk has no held-out example: eval_loss, the best checkpoint and --patience go by the others"
+    ]
+    assert replace(plan.tasks, held_out=(0, 0)).sentences() == []
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a/data-3.jsonl", "a/data.jsonl", "b/data.jsonl"], ("data-3", "data", "data-2")),
+        (["runs/a", "runs/a-2", "other/a", "more/a/"], ("a", "a-2", "a-3", "a-4")),
+        (["도움.jsonl", "무해.csv.gz", "s p.jsonl"], ("도움", "무해", "s-p")),
+        (["runs/v1.0", "runs/v1.1", "!"], ("v1.0", "v1.1", "task")),
+    ],
+)
+def test_a_task_is_called_like_its_file_and_like_no_other(paths: list[str], names: tuple[str, ...]) -> None:
+    assert planning._names(paths) == names
+
+
+def test_compared_gradients_hold_no_more_activations_than_training_does() -> None:
+    model, ids = make_model().train(), torch.randint(3, 400, (4, 60))
+    model.gradient_checkpointing_enable()
+
+    def kept() -> int:
+        held: list[int] = []
+
+        def keep(part: torch.Tensor) -> torch.Tensor:
+            held.append(part.numel())
+            return part
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda part: part):
+            model(input_ids=ids, labels=ids, use_cache=False)
+        return sum(held)
+
+    training = kept()
+    model.eval()
+    assert kept() > 1.2 * training
+    with tasked_trainer._computing_again(model):
+        assert kept() <= training
+    assert not any(module.training for module in model.modules())
+
+
 def test_the_plan_says_what_a_step_an_epoch_and_surgery_are(tmp_path: Path) -> None:
     plan = plan_train(
         task_run(tmp_path, tasks=TaskSettings(task_gradients="pcgrad", curriculum="hard"), max_steps=None)
@@ -429,7 +505,7 @@ def test_the_plan_says_what_a_step_an_epoch_and_surgery_are(tmp_path: Path) -> N
     said = " ".join(plan.tasks.sentences())
     assert "careful, brisk have 4 examples each in every step" in said
     assert f"PCGrad: 2 gradients of {plan.shape.parameters * 4 / 1e6:.1f} MB are held" in said
-    assert f"everything from step {round(plan.steps / 2) + 1} of about {plan.steps}" in said
+    assert f"everything from step {math.ceil(plan.steps / 2) + 1} of about {plan.steps}" in said
     assert plan.steps == 3 * math.ceil(plan.examples.parts[0].train / 4)
     assert plan.identity()["curriculum"] == "hard"
     assert plan_train(task_run(tmp_path, tasks=TaskSettings(task_gradients="pcgrad"))).identity() != plan.identity()
@@ -486,6 +562,29 @@ def test_a_killed_run_goes_on_to_the_same_curve(
 
 
 @pytest.mark.slow
+def test_killed_between_two_tasks_evaluations_nothing_is_written_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers: dict[str, Any] = {"max_steps": 4, "evaluations": 2}
+    train(task_run(tmp_path, out="whole", **numbers))
+    killed = task_run(tmp_path, **numbers)
+    whole = Trainer.evaluate
+
+    def evaluate(self: Trainer, eval_dataset: Any = None, *positional: Any, **keywords: Any) -> Any:
+        if self.state.global_step == 2 and eval_dataset == NAMES[1]:
+            raise KilledError
+        return whole(self, eval_dataset, *positional, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "evaluate", evaluate)
+        with pytest.raises(KilledError):
+            train(killed)
+    assert train(killed).resumed == 2
+    for name in ("loss", "eval_loss", "eval_careful_loss", "eval_brisk_loss"):
+        assert curve(killed.out, name) == approximately(curve(tmp_path / "whole", name)), name
+
+
+@pytest.mark.slow
 def test_packed_training_measures_the_tasks_as_training_in_single_rows_does(tmp_path: Path) -> None:
     names = ["eval_loss", "eval_careful_loss", "eval_brisk_loss", "eval_cosine/careful/brisk"]
     measured = []
@@ -524,7 +623,7 @@ def test_who_interferes_is_told() -> None:
 
 def test_the_pairs_of_a_prompt_are_elements_of_one_task_each() -> None:
     rows = [{**pair("Hm?", GOOD, BAD), TASK: task} for task in (0, 0, 1)]
-    rows[1]["chosen"] = assistant(f"{GOOD} Yes.")
+    rows[1]["chosen"], rows[2]["chosen"] = assistant(f"{GOOD} Yes."), assistant(f"{GOOD} No.")
     marked, _ = mark_elements(Dataset.from_list(rows))
     assert marked[ELEMENT][:] == [0, 0, 1]
 

@@ -29,9 +29,9 @@ class Workload:
     `drawn` counts the tokens of a response that the policy draws to the longest, which is a prompt then. `sequences` is
     how many sequences one example puts through the model (2 for a pair). `logits` says whether the
     whole vocabulary's logits are kept, which TRL's fused head avoids. `context` is the model's own limit in tokens.
-    `beside` counts the parameters of whole models that are held frozen beside in the precision of the weights,
-    `scorers` those of reward models, which are in float32; `checkpoints` says whether activations may be computed again
-    in the backward pass.
+    `beside` counts the numbers that are held beside in the precision of the weights, such as a frozen reference's,
+    `beside_single` those in float32 whatever that is, such as reward models'; `checkpoints` says whether activations
+    may be computed again in the backward pass.
     """
 
     parameters: int
@@ -46,12 +46,12 @@ class Workload:
     quantized: bool
     drawn: int = 0
     beside: int = 0
-    scorers: int = 0
+    beside_single: int = 0
     checkpoints: bool = True
 
     def state(self, weights: Precision) -> float:
         """Return the bytes that stay while it is trained, whatever the batch: see `state_bytes`."""
-        frozen = self.beside * (4 if weights == "float32" else 2) + self.scorers * 4
+        frozen = self.beside * (4 if weights == "float32" else 2) + self.beside_single * 4
         return frozen + state_bytes(self.parameters, self.trained, weights, quantized=self.quantized)
 
 

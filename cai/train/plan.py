@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase
 
@@ -17,7 +18,7 @@ from cai.models.checkpoint.pretrained import require_rows
 from cai.train.adapters import ADAPTERS
 from cai.train.adapters.building import settle_adapter
 from cai.train.arguments import check_trackers, evaluates
-from cai.train.data.collecting import PRINCIPLES
+from cai.train.data.collecting import DIFFICULTY, PRINCIPLES
 from cai.train.data.examples import Examples, load_examples
 from cai.train.data.fitting import fit_examples
 from cai.train.data.hard_labels import without_ties
@@ -166,7 +167,8 @@ def _plan(settings: TrainSettings) -> TrainPlan:
     tokens = count_tokens(tokenizer, examples)
     workload = workload_of(method, settings, shape, tokenizer, tokens.longest, sequences_of(method, examples))
     resolved, hardware = _resolve(method, settings, machine, shape, workload)
-    gradient = shape.trained * (2 if hardware.weights == "bfloat16" else 4)
+    whole = settings.adapter.adapter == "none"  # adapters are trained in float32
+    gradient = shape.trained * (2 if hardware.weights == "bfloat16" and whole else 4)
     tasks = plan_tasks(resolved, examples.parts, hardware.micro_batch, gradient) if method.by_task else None
     return TrainPlan(
         resolved,
@@ -197,14 +199,18 @@ def _check_length(method: TrainingMethod, settings: TrainSettings) -> None:
 
 def _examples(method: TrainingMethod, kind: ExampleKind, settings: TrainSettings) -> Examples:
     several = len(settings.data.data) > 1 or is_ordered(settings.tasks)
-    return load_examples(
+    source = difficulty_source(settings.tasks)
+    examples = load_examples(
         kind,
         settings.data,
         settings.seed,
         (PRINCIPLES,) if method.head == "score" else (),
         by_task=method.by_task and several,
-        difficulty=difficulty_source(settings.tasks),
+        difficulty=source,
     )
+    if source is not None and not np.ptp(examples.train[DIFFICULTY][:]):
+        raise UsageError(f"--curriculum {source}: all examples are equally hard, so there is no order; leave it out")
+    return examples
 
 
 def _prepared(

@@ -36,6 +36,13 @@ def workload_of(
         context -= kind.size_of(adapter)  # virtual tokens take places of their own
     # A value model is trained like the policy beside it; an adapter's shares the policy's frozen weights.
     valued = shape.trained if method.value_model else 0
+    beside, single = 0, 0
+    if online is not None:
+        beside = _beside(method, online, adapter, shape, tokenizer)
+        single = shape.parameters * len(online.reward_model)
+    elif settings.tasks.task_gradients != "summed":  # one a task, in the precision of what is trained
+        gradients = shape.trained * len(settings.data.data)
+        beside, single = (gradients, 0) if kind is None else (0, gradients)
     return Workload(
         parameters=shape.held + valued,
         trained=shape.trained + valued,
@@ -48,8 +55,8 @@ def workload_of(
         logits=method.whole_logits,
         quantized=adapter.quantize,
         drawn=0 if online is None else online.max_tokens,
-        beside=_gradients(settings, shape) if online is None else _beside(method, online, adapter, shape, tokenizer),
-        scorers=0 if online is None else shape.parameters * len(online.reward_model),
+        beside=beside,
+        beside_single=single,
         checkpoints=kind is None or kind.checkpoints,
     )
 
@@ -70,8 +77,3 @@ def _beside(
         return shape.parameters * bool(online.kl_penalty)
     first = next(iter(online.reward_model), None)
     return shape.parameters * (method.value_model and first is not None and reads_the_same(first, tokenizer))
-
-
-def _gradients(settings: TrainSettings, shape: ModelShape) -> int:
-    """Return the numbers of the gradients that are held beside the model, one a task."""
-    return 0 if settings.tasks.task_gradients == "summed" else shape.trained * len(settings.data.data)

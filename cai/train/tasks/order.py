@@ -97,7 +97,14 @@ class StepOrder:
         self._tasks, self._lengths, self._seed, self._size = tasks, lengths, seed, size
         whole = np.arange(len(tasks), dtype=np.int64)
         self._of_task: list[Indices] = [whole[tasks == number] for number in np.unique(tasks)]
-        self._ranked = None if difficulty is None else [easiest_first(part, difficulty) for part in self._of_task]
+        self._ranked = (
+            None
+            if difficulty is None
+            else [
+                easiest_first(part, difficulty, derive_seed(seed, "ties", number))
+                for number, part in enumerate(self._of_task)
+            ]
+        )
         self._shuffled = lru_cache(maxsize=2 * len(self._of_task))(self._shuffle)
         counts = [len(part) for part in self._of_task]
         self.steps_per_epoch = steps_per_epoch(settings, counts, size)
@@ -132,9 +139,9 @@ class StepOrder:
             return np.concatenate(parts)
         if self._ranked is None:
             return self._pass(None, number * size, size)
-        share_open = competence(self._pace, number, self._full)
-        least = math.ceil(size / count)
-        return self._draw([opened(ranked, share_open, least) for ranked in self._ranked], size, number)
+        # The same share of every task, so large that a step's examples are open between them.
+        share_open = max(competence(self._pace, number, self._full), min(size / len(self._tasks), 1.0))
+        return self._draw([opened(ranked, share_open, 1) for ranked in self._ranked], size, number)
 
     def _taken(self, task: int, start: int, size: int, step: int) -> Indices:
         """Return a task's next examples: `start` of them were taken before, if nothing is ranked."""

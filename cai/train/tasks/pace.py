@@ -34,9 +34,13 @@ def competence(pace: Pace, step: int, full: float) -> float:
     return min(1.0, math.sqrt(gone * (1.0 - FIRST**2) + FIRST**2))
 
 
-def easiest_first(examples: Indices, difficulty: NDArray[np.float64]) -> Indices:
-    """Return examples of one task, easiest first; of equally hard ones those first that come first."""
-    return examples[np.argsort(difficulty[examples], kind="stable")]
+def easiest_first(examples: Indices, difficulty: NDArray[np.float64], seed: int) -> Indices:
+    """Return examples of one task, easiest first; equally hard ones in an order that the seed draws.
+
+    Their own order would order them by something else: prepared examples lie shortest first.
+    """
+    mixed: Indices = np.random.default_rng(seed).permutation(examples)
+    return mixed[np.argsort(difficulty[mixed], kind="stable")]
 
 
 def opened(ranked: Indices, share: float, least: int) -> Indices:

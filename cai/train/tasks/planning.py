@@ -6,9 +6,11 @@ A task is an item of `--data`. It is named after it: the last part of its path w
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import PurePath
 
 from cai.core.errors import UsageError
+from cai.data.formats import suffix_of
 from cai.train.data.collecting import CERTAINTY
 from cai.train.data.examples import ExamplePart
 from cai.train.data.mixing import parse_parts
@@ -25,20 +27,22 @@ MOST_TASKS = 8
 PROBED = 64
 """Held-out examples of a task, at most, whose gradient is measured at an evaluation."""
 
-_NOT_A_WORD = re.compile(r"[^A-Za-z0-9.-]+")
+_NOT_A_WORD = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
     """The tasks by name, in the order of `--data`; the settings, filled in; and what a step and an epoch are.
 
-    `weights` are those of the tasks' losses, 1 on average. `gradient_bytes` are those of one task's gradient. `epoch`
+    `weights` are those of the tasks' losses, 1 on average; `held_out` counts each one's examples in the test split,
+    which prompts that are too long will leave. `gradient_bytes` are those of one task's gradient. `epoch`
     and `total` count steps, about: examples that are too long are not known yet.
     """
 
     names: tuple[str, ...]
     settings: TaskSettings
     weights: tuple[float, ...]
+    held_out: tuple[int, ...]
     batch: int
     batches: int
     epoch: int
@@ -64,6 +68,10 @@ class TaskPlan:
         if settings.task_weight:
             told = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(self.names, self.weights, strict=True))
             said.append(f"the tasks' losses are weighed: {told}")
+        if any(self.held_out) and not all(self.held_out):
+            said.append(
+                tell_unmeasured([name for name, held in zip(self.names, self.held_out, strict=True) if not held])
+            )
         held = f"{count} gradients of {self.gradient_bytes / 1e6:,.1f} MB are held"
         if settings.task_gradients == "pcgrad":
             said.append(
@@ -76,13 +84,22 @@ class TaskPlan:
                 "examples of each task, or fewer, go forward and back once more"
             )
         if settings.curriculum is not None:
-            full = round(settings.pace_share * self.total)
+            full = ceil(settings.pace_share * self.total)
             first = ", after a forward pass over every example" if settings.curriculum == BY_LOSS else ""
             said.append(
                 f"curriculum by {settings.curriculum}{first}: the easiest {FIRST:.0%} of each task at step 1, "
                 f"everything from step {full + 1:,} of about {self.total:,} on, by the pace {settings.pace}"
             )
         return said
+
+
+def tell_unmeasured(names: Sequence[str]) -> str:
+    """Return what to know of tasks without a held-out example, beside others that have some."""
+    one = len(names) == 1
+    return (
+        f"{'the task' if one else 'the tasks'} {', '.join(names)} {'has' if one else 'have'} no held-out example: "
+        "eval_loss, the best checkpoint and --patience go by the others"
+    )
 
 
 def is_ordered(settings: TaskSettings) -> bool:
@@ -140,6 +157,12 @@ def plan_tasks(
     assert fit.batch_size is not None and fit.epochs is not None  # noqa: S101, PT018  (the plan filled them in)
     if tasks.schedule == "balanced" and fit.batch_size % count:
         raise UsageError(f"--batch-size {fit.batch_size} cannot be shared by {count} tasks; give a multiple of them")
+    held_out = tuple(part.test for part in parts)
+    if tasks.task_gradients == "measured" and sum(map(bool, held_out)) < 2:
+        raise UsageError(
+            "--task-gradients measured compares held-out examples of the tasks, and "
+            f"{'one of them has' if any(held_out) else 'none has'} any; give a larger --test-share"
+        )
     size = StepSize(fit.batch_size, at_once, fit.max_steps, fit.epochs)
     epoch = steps_per_epoch(tasks, [part.train for part in parts], size)
     mean = sum(tasks.task_weight) / count if tasks.task_weight else 1.0
@@ -147,6 +170,7 @@ def plan_tasks(
         names=_names([part.name for part in parts]),
         settings=tasks,
         weights=tuple(weight / mean for weight in tasks.task_weight) or (1.0,) * count,
+        held_out=held_out,
         batch=fit.batch_size,
         batches=batches_per_step(tasks, count, size),
         epoch=epoch,
@@ -206,7 +230,11 @@ def _names(paths: Sequence[str]) -> tuple[str, ...]:
     names: list[str] = []
     for path in paths:
         last = PurePath(path.rstrip("/")).name
-        name = _NOT_A_WORD.sub("-", last.partition(".")[0] or last).strip("-") or "task"
-        same = sum(other == name or other.rpartition("-")[0] == name for other in names)
-        names.append(f"{name}-{same + 1}" if name in names else name)
+        last = last[: len(last) - len(suffix_of(last) or "")] or last
+        first = name = _NOT_A_WORD.sub("-", last).strip("-") or "task"
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{first}-{number}"
+        names.append(name)
     return tuple(names)

@@ -44,6 +44,7 @@ class BaseTrainer(Trainer):  # type: ignore[misc]  # transformers is not followe
     _watched_step = -1
     _watched_batch = 0
     _saved_step = -1
+    _finished_step = -1
 
     def drop_empty_test(self, given: Sized | None) -> None:
         """Go without a test split, and say so, where preparation has left out all that were `given` for it.
@@ -88,7 +89,8 @@ class BaseTrainer(Trainer):  # type: ignore[misc]  # transformers is not followe
 
         Raises CaiError when its loss is no number.
         """
-        if self.is_in_train and self.control.should_save:
+        # Of several test sets each is measured by a call of its own, behind one checkpoint.
+        if self.is_in_train and self.control.should_save and self._saved_step != self.state.global_step:
             self._save_checkpoint(self.model, None)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
             self.control.should_save = True  # again, with what the evaluation finds
@@ -113,9 +115,15 @@ class BaseTrainer(Trainer):  # type: ignore[misc]  # transformers is not followe
         checkpoint = self._checkpoint()
         self._load_rng_state(str(checkpoint))
         self._determine_best_metric(self.evaluate(), None)
-        self._saved_step = self.state.global_step
+        self._saved_step = self._finished_step = self.state.global_step
         self._save_checkpoint(self.model, None)
         self.control = self.callback_handler.on_save(self.args, self.state, self.control)
+
+    def _load_rng_state(self, checkpoint: Any) -> None:
+        """Draw next what would have been: an evaluation that was made up for has drawn, too."""
+        if checkpoint is not None and self._finished_step == self.state.global_step:
+            checkpoint = str(Path(checkpoint) / EVALUATED)
+        super()._load_rng_state(checkpoint)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint; of a step that has one, what an evaluation changes: the state, and what is drawn next.

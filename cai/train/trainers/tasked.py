@@ -25,6 +25,7 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from cai.core.errors import InputError
 from cai.core.identity import derive_seed
@@ -33,11 +34,12 @@ from cai.train.settings import FitSettings
 from cai.train.tasks.gradients import TaskGradients
 from cai.train.tasks.interference import name_cosines
 from cai.train.tasks.order import StepBatches, StepOrder, StepSize, TaskBatch, tells_apart
-from cai.train.tasks.planning import BY_LENGTH, BY_LOSS, PROBED, TaskPlan
+from cai.train.tasks.planning import BY_LENGTH, BY_LOSS, PROBED, TaskPlan, tell_unmeasured
 from cai.train.tasks.surgery import Matrix, cosines, projected
 from cai.train.trainers.base import BaseTrainer
 
 _RECORDS = ("_metrics", "_stored_metrics", "_notes", "_total_train_tokens")
+_UNMEASURABLE = "--task-gradients measured: of two tasks no held-out example is left within --max-length"
 _OF_MEASURING = ("runtime", "samples_per_second", "steps_per_second", "num_tokens", "model_preparation_time")
 
 
@@ -118,7 +120,10 @@ class TaskedTrainer(BaseTrainer):
 
     def _take_tests(self, tasks: TaskPlan) -> None:
         test = self.eval_dataset
+        measured = tasks.settings.task_gradients == "measured"
         if test is None or TASK not in test.column_names:
+            if measured:
+                raise InputError(_UNMEASURABLE)
             return
         numbers = np.asarray([value[0] if isinstance(value, list) else value for value in test[TASK]], np.int32)
         parts = {
@@ -126,6 +131,11 @@ class TaskedTrainer(BaseTrainer):
             for number, name in enumerate(tasks.names)
             if (numbers == number).any()
         }
+        if measured and len(parts) < 2:
+            raise InputError(_UNMEASURABLE)
+        gone = [name for name, held in zip(tasks.names, tasks.held_out, strict=True) if held and name not in parts]
+        if gone:
+            self.remarks = (*self.remarks, f"within --max-length {tell_unmeasured(gone)}")
         self.eval_dataset = _without_marks(test)
         self._tests = parts if len(tasks.names) > 1 else {}
 
@@ -252,7 +262,7 @@ class TaskedTrainer(BaseTrainer):
         """Return the cosine of every two tasks' gradients, over held-out examples of each."""
         assert self._gradients is not None and self._tasks is not None  # noqa: S101, PT018
         self.model.eval()
-        with self._unrecorded():
+        with self._unrecorded(), _computing_again(self.model):
             for number, name in enumerate(self._tasks.names):
                 test = self._tests.get(name)
                 if test is None:
@@ -298,6 +308,22 @@ class TaskedTrainer(BaseTrainer):
         finally:
             for name, value in kept.items():
                 setattr(self, name, value)
+
+
+@contextmanager
+def _computing_again(model: Any) -> Iterator[None]:
+    """Let layers compute activations again in the backward pass where they do in training, though nothing is dropped.
+
+    transformers' layers ask whether they train; what is inside them goes on as in an evaluation.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
 
 
 def _without_marks(dataset: Dataset) -> Dataset:
